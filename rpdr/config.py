@@ -1,0 +1,277 @@
+"""One typed, frozen config for a run. Every key has a default where one makes sense, a unit in its name, and a check.
+
+`load(path)` reads YAML, refuses unknown keys (naming the nearest valid one), and raises ConfigError with the file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from rpdr.errors import ConfigError
+from rpdr.files import sha256
+
+
+class Section(pydantic.BaseModel):
+    """Base of all sections: immutable, no unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class KbConfig(Section):
+    """A knowledge base: where it is and how to read it."""
+
+    format: Literal["obo", "table", "medic", "icd10cm"] = Field(description="obo: OBO 1.4; table: CSV/TSV/Parquet; medic: id1|id2||name1|name2; icd10cm: the CDC's tabular XML")
+    path: str = Field(description="a path, ${VARIABLE}/path, or package:NAME/path inside an installed Python package")
+    encoding: str = "utf-8"
+    columns: dict[Literal["id", "name", "synonyms", "definition"], str] = Field(
+        default={"id": "concept_id", "name": "name", "synonyms": "synonyms", "definition": "definition"},
+        description="table only: which column holds what; a column that is not named here is not read",
+    )
+    synonym_separator: str = Field("|", min_length=1, description="table only: between synonyms in one cell")
+    id_prefix: str = Field("", description="keep only concepts whose id starts with this, e.g. HP:")
+    only_synonym_types: tuple[str, ...] = Field((), description="obo only: read names from synonyms of these types alone")
+    drop_synonym_types: tuple[str, ...] = Field((), description="obo only: leave synonyms of these types out, e.g. [layperson]")
+
+
+class HashSplit(Section):
+    """Split mentions by md5 of their lower-case UTF-8 text modulo `modulo`: the same text is always on the same side."""
+
+    modulo: int = Field(10, ge=2)
+    labelled: tuple[int, ...] = ()
+    dev: tuple[int, ...] = ()
+    test: tuple[int, ...] = ()
+    unlabelled: tuple[int, ...] = ()
+    corpus: tuple[int, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _each_remainder_once(self) -> HashSplit:
+        used = [r for r in (*self.labelled, *self.dev, *self.test, *self.unlabelled, *self.corpus)]
+        if len(used) != len(set(used)) or any(not 0 <= r < self.modulo for r in used):
+            raise ValueError(f"remainders must be different and within 0..{self.modulo - 1}")
+        return self
+
+
+class MentionsConfig(Section):
+    """One source of mentions."""
+
+    format: Literal["table", "jsonl", "pubtator", "standoff", "concept_names"] = Field(
+        description="table: CSV/TSV/Parquet; standoff: .ann folders or a .tar.gz of them; concept_names: the names of a knowledge base (`kb`)"
+    )
+    path: str = Field("", description="as kb.path; concept_names takes its path from `kb`")
+    encoding: str = "utf-8"
+    split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field("corpus", description="a split's name, or a rule by hash of the text")
+    split_file: str = Field("", description="standoff, pubtator: JSON of document id -> split; overrides `split`")
+    columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], str] | None = Field(
+        None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
+    )
+    header: bool = Field(True, description="table: whether the first line names the columns")
+    separator: str = Field("", description="table: between cells; empty: comma for .csv, tab for .tsv and .txt")
+    gold: Literal["given", "nil", "unknown"] = Field("given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated")
+    nil_values: tuple[str, ...] = Field(("-1", "NIL", "CUI-less", "CONCEPT_LESS"), description="gold ids that mean NIL")
+    gold_prefix: dict[str, str] = Field(default={}, description="pubtator: prefix put before ids, e.g. {'': 'MESH:'}")
+    types: tuple[str, ...] = Field((), description="keep only mentions of these types; empty: all")
+    kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
+    keep_every: int = Field(1, ge=1, description="keep the mentions whose hash modulo this is 0: a sample that never changes")
+    repeat: int = Field(0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is")
+
+
+class RetrieverConfig(Section):
+    """Bi-encoder, its fine-tuning and its index."""
+
+    model: str = Field("cambridgeltl/SapBERT-from-PubMedBERT-fulltext", description="hub name, folder, or package:NAME/path")
+    prefix: str = Field("", description="put before every text, e.g. 'query: ' for E5")
+    top_k: int = Field(10, ge=2, le=100, description="candidates a mention")
+    epochs: int = Field(5, ge=0, description="0: use the model as it comes")
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(5e-5, gt=0)
+    max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
+    max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
+    from_teacher: bool = Field(False, description="also measure this retriever tuned on the teacher's labels: the baseline that a student must beat")
+    index: Literal["flat", "hnsw"] = Field("flat", description="flat: exact; hnsw: for millions of names")
+
+
+class Price(Section):
+    """Dollars per million tokens."""
+
+    input_usd_per_million: float = Field(ge=0)
+    output_usd_per_million: float = Field(ge=0)
+
+
+class SandboxConfig(Section):
+    """A simulated teacher that knows the unlabelled pool's answers and errs at a set rate. For demonstrations and tests only."""
+
+    accuracy: float = Field(0.9, gt=0, le=1, description="how often it answers rightly when the answer is among the candidates (or rightly says none)")
+    invalid_rate: float = Field(0.01, ge=0, lt=1, description="how often its answer cannot be read")
+    latency_s: float = Field(0.02, ge=0)
+
+
+class TeacherConfig(Section):
+    """The closed LLM, and what may be spent on it."""
+
+    model: str = Field("sandbox", description="a model name of the endpoint; 'sandbox' starts the sandbox teacher on this machine")
+    base_url: str = Field("", description="chat-completions endpoint; empty: the SDK's default (or OPENAI_BASE_URL)")
+    api_key_env: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key; keys never stand in a config")
+    budget_usd: float = Field(5.0, ge=0, description="hard cap on this run's spending")
+    price: Price | None = Field(None, description="required for every model but the sandbox")
+    max_mentions: int = Field(100_000, ge=0, description="mentions to label at most; 0: none")
+    examples: int = Field(4, ge=0, le=20, description="few-shot examples, drawn from the labelled mentions")
+    max_output_tokens: int = Field(16, ge=1)
+    temperature: float = Field(0.0, ge=0, le=2)
+    timeout_s: float = Field(30.0, gt=0)
+    max_attempts: int = Field(4, ge=1, description="tries of one question: connection errors, 429, 5xx, unreadable answers")
+    actors: int = Field(1, ge=1)
+    concurrency: int = Field(32, ge=1, description="requests in flight an actor")
+    sandbox: SandboxConfig = SandboxConfig()
+
+
+class StudentConfig(Section):
+    """The open LLM that re-ranks: base model, LoRA, training, scoring."""
+
+    model: str = Field("Qwen/Qwen3-0.6B", description="hub name, folder, or package:NAME/file.gguf")
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_layers: int = Field(0, ge=0, description="adapt only the last N layers; 0: all. Fewer is faster")
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(16, ge=1, description="mentions a step, over all workers")
+    micro_batch_size: int = Field(8, ge=1, description="mentions a forward pass of one worker")
+    learning_rate: float = Field(2e-4, gt=0, description="of the adapters")
+    head_learning_rate: float = Field(2e-3, gt=0, description="of the scoring head: new weights learn faster than adapted ones")
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    max_labels: int = Field(0, ge=0, description="train on at most this many labels (by hash); 0: all")
+    max_tokens_mention: int = Field(48, ge=8)
+    max_tokens_candidate: int = Field(24, ge=4)
+    use_context: bool = False
+    workers: int = Field(1, ge=1)
+    threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by workers")
+    use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    checkpoint_every_steps: int = Field(50, ge=1)
+
+
+class LinkConfig(Section):
+    """The batch job over the test mentions and the corpus."""
+
+    shard_mentions: int = Field(5000, ge=1, description="distinct mentions a shard; a shard is the unit of resume")
+    batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
+    retriever_actors: int = Field(1, ge=1)
+    student_actors: int = Field(1, ge=1)
+    exact_match: bool = Field(True, description="a mention that is verbatim the name of exactly one concept is answered without the student")
+
+
+class ReportConfig(Section):
+    """Evaluation and the report."""
+
+    bootstrap_samples: int = Field(1000, ge=100)
+    examples: int = Field(20, ge=0, description="errors shown; 0 keeps mention texts out of the report")
+
+
+class Config(Section):
+    """A whole run."""
+
+    run_dir: str = Field(description="where the run's state lives, e.g. runs/quickstart")
+    seed: int = 13
+    data_policy: Literal["public", "deidentified", "restricted"] = Field("restricted", description="restricted: mention text never goes to an endpoint that is not on this machine")
+    kb: KbConfig
+    mentions: tuple[MentionsConfig, ...] = Field(min_length=1)
+    retriever: RetrieverConfig = RetrieverConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    link: LinkConfig = LinkConfig()
+    report: ReportConfig = ReportConfig()
+
+    def digest(self, *sections: str) -> str:
+        """Content hash of some sections, for deciding whether a stage must run again."""
+        return sha256({name: self.model_dump(mode="json")[name] for name in sections})
+
+
+def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read and check a YAML config. `overrides` are dotted keys, e.g. {"run_dir": "runs/x", "student.epochs": 1}.
+
+    Raises ConfigError: one line that names the file, the line and the remedy.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a config is a mapping of sections, e.g. `kb:`; this is {type(tree).__name__}")
+    for dotted, value in (overrides or {}).items():
+        _put(tree, dotted, value)
+    try:
+        return Config.model_validate(tree)
+    except pydantic.ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, path, text) for e in error.errors()[:3])) from error
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    node = tree
+    for name in parents:
+        child = node.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {dotted}: {name} is not a section")
+        node = child
+    node[last] = value
+
+
+def _explain(error: Any, path: Path, text: str) -> str:
+    location = [part for part in error["loc"] if not (isinstance(part, str) and (part in {"HashSplit"} or "[" in part))]
+    dotted = ".".join(str(part) for part in location)
+    line = _line_of(text, [str(part) for part in location if isinstance(part, str)])
+    where = f"({path}, line {line})" if line else f"({path})"
+    if error["type"] == "extra_forbidden":
+        valid = _valid_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid here: {', '.join(valid)}"
+        return f"{dotted}: unknown key; {hint} {where}"
+    if error["type"] == "missing":
+        return f"{dotted}: missing, and it has no default {where}"
+    return f"{dotted}: {error['input']!r}: {error['msg']} {where}" if dotted else f"{error['msg']} {where}"
+
+
+def _valid_keys(location: list[Any]) -> list[str]:
+    model: Any = Config
+    for part in location:
+        if not isinstance(part, str):
+            continue
+        field = model.model_fields.get(part)
+        model = next((m for m in _models_in(field.annotation)), None) if field else None
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def _line_of(text: str, names: list[str]) -> int | None:
+    line = 0
+    lines = text.splitlines()
+    found = None
+    for name in names:
+        for number in range(line, len(lines)):
+            if re.search(rf"(^|[\s{{,-]){re.escape(name)}\s*:", lines[number]):
+                line, found = number, number + 1
+                break
+    return found

@@ -1,0 +1,111 @@
+"""Where files are, how they are opened, hashed and written: the only place that does any of the four."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr.errors import DataError
+
+
+def locate(where: str) -> Path:
+    """The local path of `where`: a path (`~` and `${VARIABLE}` expanded) or `package:NAME/sub/path` inside an installed package.
+
+    Raises DataError if a variable is unset, the package is not installed, or nothing is there.
+    """
+    if where.startswith("package:"):
+        package, _, rest = where.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise DataError(f"{where}: the Python package {package} is not installed (`make setup` installs what the examples use)")
+        path = Path(spec.submodule_search_locations[0]) / rest
+    else:
+        path = Path(os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: _variable(m.group(1), where), where)))
+    if not path.exists():
+        raise DataError(f"{where}: no such file or folder (looked at {path})")
+    return path
+
+
+def _variable(name: str, where: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise DataError(f"{where}: set the environment variable {name} to the folder that it stands for")
+    return value
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not {encoding} at byte {error.start}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)") from error
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write through a temporary file in the same folder, fsync, rename: readers see the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()) and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, with a final newline."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+    """Write a table as Parquet, atomically, cast to `schema`."""
+    table = table.select(schema.names).cast(schema)
+    write_atomically(path, lambda file: pq.write_table(table, file))
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as Parquet, atomically, checked against `schema`."""
+    write_table(path, pa.Table.from_pylist(rows, schema=schema), schema)
+
+
+def sha256(*parts: Any) -> str:
+    """One hash for everything that is compared by content: bytes as they are, other values as canonical JSON. 64 hex digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False, default=str).encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def sha256_tree(path: Path) -> str:
+    """Content hash of a file, or of a folder's files with their relative names."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(io.DEFAULT_BUFFER_SIZE * 64):
+                digest.update(block)
+    return digest.hexdigest()

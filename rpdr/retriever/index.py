@@ -1,0 +1,57 @@
+"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.parquet, index.json.
+
+Takes unit vectors and returns names; what a concept's score is, is the retriever's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr.files import write_atomically, write_table
+
+NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string())])
+
+
+@dataclass(frozen=True)
+class Index:
+    """`faiss_index` over n unit vectors; `concept_rows` (n,) says which concept each name belongs to; `names` (n,) the text."""
+
+    faiss_index: Any
+    concept_rows: np.ndarray
+    names: list[str]
+
+    def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, rows), both (n_queries, k): cosine in [-1, 1], descending, and name rows (-1 where there are fewer than k)."""
+        return self.faiss_index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, len(self.names)))
+
+    def save(self, folder: Path) -> None:
+        """Write the index into `folder`, each file atomically."""
+        data = faiss.serialize_index(self.faiss_index)
+        write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()) and None)
+        write_table(folder / "names.parquet", pa.table({"concept": self.concept_rows, "name": self.names}), NAMES)
+
+    @classmethod
+    def load(cls, folder: Path) -> Index:
+        """Read what `save` wrote; vectors are memory-mapped, so that the processes of one machine share them."""
+        index = faiss.read_index(str(folder / "names.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        table = pq.read_table(folder / "names.parquet")
+        return cls(index, table["concept"].to_numpy(), table["name"].to_pylist())
+
+
+def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], kind: str) -> Index:
+    """Index unit vectors (n, d) float32. `kind`: "flat" (exact) or "hnsw" (approximate, for millions of names; Malkov & Yashunin 2018)."""
+    dimensions = vectors.shape[1]
+    if kind == "hnsw":
+        index: Any = faiss.IndexHNSWFlat(dimensions, 32, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = 128, 64
+    else:
+        index = faiss.IndexFlatIP(dimensions)
+    index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+    return Index(index, np.asarray(concept_rows, dtype=np.int32), names)

@@ -1,0 +1,104 @@
+"""Fine-tune a bi-encoder on (mention, concept name) and (synonym, concept name) pairs with in-batch negatives.
+
+The multiple-negatives ranking loss of Henderson et al. 2017 (arXiv 1705.00652); two pairs of one concept never meet in a
+batch, as each would be the other's false negative.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+SCALE = 20.0  # inverse temperature of the cosine, sentence-transformers' own default
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts of one concept; `concept` keeps pairs of the same concept apart."""
+
+    anchor: str
+    positive: str
+    concept: str
+
+
+def train_encoder(
+    encoder: Any,
+    labelled: Sequence[Pair],
+    synonyms: Sequence[Pair],
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    max_synonyms: int,
+    seed: int,
+    prefix: str = "",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> float:
+    """Train in place; an epoch is every labelled pair and a new sample of at most `max_synonyms` synonym pairs.
+
+    Returns the mean loss (nats) of the last epoch; 0.0 if there is nothing to train on. `on_step(done, total)` shows progress.
+    """
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    plan = [_batches(labelled, synonyms, max_synonyms, batch_size, rng) for _ in range(epochs)]
+    total = sum(map(len, plan))
+    if not total:
+        return 0.0
+    encoder.train()
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01)
+    warmup = max(1, total // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
+    done, losses = 0, []
+    for batches in plan:
+        losses = []
+        for batch in batches:
+            anchors = _embed(encoder, [prefix + pair.anchor for pair in batch])
+            positives = _embed(encoder, [prefix + pair.positive for pair in batch])
+            similarity = anchors @ positives.T * SCALE
+            target = torch.arange(len(batch), device=similarity.device)
+            loss = torch.nn.functional.cross_entropy(similarity, target)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            done += 1
+            on_step(done, total)
+    encoder.eval()
+    return sum(losses) / max(1, len(losses))
+
+
+def _batches(labelled: Sequence[Pair], synonyms: Sequence[Pair], max_synonyms: int, size: int, rng: random.Random) -> list[list[Pair]]:
+    """Batches without two pairs of one concept; pairs that never fit are left for another epoch."""
+    waiting = list(labelled) + rng.sample(list(synonyms), min(max_synonyms, len(synonyms)))
+    rng.shuffle(waiting)
+    batches = []
+    while waiting:
+        batch: list[Pair] = []
+        kept: list[Pair] = []
+        concepts: set[str] = set()
+        for position, pair in enumerate(waiting):
+            if len(batch) == size:
+                kept.extend(waiting[position:])
+                break
+            if pair.concept in concepts:
+                kept.append(pair)
+            else:
+                concepts.add(pair.concept)
+                batch.append(pair)
+        if len(batch) < 2:
+            break
+        batches.append(batch)
+        waiting = kept
+    return batches
+
+
+def _embed(encoder: Any, texts: list[str]) -> torch.Tensor:
+    tokenize = getattr(encoder, "preprocess", None) or encoder.tokenize
+    features = {name: value.to(encoder.device) for name, value in tokenize(texts).items() if isinstance(value, torch.Tensor)}
+    return torch.nn.functional.normalize(encoder(features)["sentence_embedding"], dim=-1)

@@ -1,0 +1,105 @@
+"""The Arrow schema of every dataset that passes between stages. Read this first.
+
+Gold answers (`gold`): null = not annotated; [] = NIL, known to be absent from the knowledge base; otherwise a list of
+alternatives, each the set of concepts that together are the answer: [["C1"]] one, [["C1", "C2"]] both, [["C1"], ["C2"]] either.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import pyarrow as pa
+
+ConceptId = NewType("ConceptId", str)
+MentionKey = NewType("MentionKey", str)
+Gold = list[list[ConceptId]]
+
+NIL = -1  # the choice "none of these", where a choice is an index into candidates
+
+SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
+
+CONCEPTS = pa.schema(
+    [
+        pa.field("concept_id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),  # the preferred name
+        pa.field("names", pa.list_(pa.string()), nullable=False),  # all names, the preferred one first, no repeats
+        pa.field("definition", pa.string()),
+    ]
+)
+
+MENTIONS = pa.schema(
+    [
+        pa.field("mention_id", pa.string(), nullable=False),  # unique in the corpus
+        pa.field("key", pa.string(), nullable=False),  # same key = same question; see corpus.normalise.mention_key
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("context", pa.string()),  # the sentence or passage around it
+        pa.field("type", pa.string()),  # e.g. Disease, Chemical
+        pa.field("doc_id", pa.string()),
+        pa.field("split", pa.string(), nullable=False),  # one of SPLITS
+        pa.field("gold", pa.list_(pa.list_(pa.string()))),
+    ]
+)
+
+REJECTS = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),  # 1-based line or row
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),  # first 500 characters, control characters escaped
+    ]
+)
+
+CANDIDATES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("context", pa.string()),
+        pa.field("type", pa.string()),
+        pa.field("candidate_ids", pa.list_(pa.string()), nullable=False),  # best first
+        pa.field("candidate_names", pa.list_(pa.string()), nullable=False),  # the preferred name of each
+        pa.field("matched_names", pa.list_(pa.string()), nullable=False),  # the name that scored best for each
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),  # cosine in [-1, 1], descending
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),  # hash of model and messages: the same question, the same id
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("endpoint", pa.string(), nullable=False),  # where the data went (no credentials)
+        pa.field("messages", pa.string(), nullable=False),  # JSON, exactly what left
+        pa.field("answer", pa.string(), nullable=False),  # verbatim
+        pa.field("choice_id", pa.string()),  # the concept chosen; null with valid = NIL
+        pa.field("valid", pa.bool_(), nullable=False),  # false: the answer could not be read
+        pa.field("prompt_tokens", pa.int64(), nullable=False),
+        pa.field("completion_tokens", pa.int64(), nullable=False),
+        pa.field("price_usd", pa.float64(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),  # 1 = first
+        pa.field("asked_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+    ]
+)
+
+LABELS = pa.schema(
+    [
+        *CANDIDATES,
+        pa.field("choice", pa.int32(), nullable=False),  # index into candidate_ids, or NIL
+        pa.field("source", pa.string(), nullable=False),  # "gold" (a labelled mention) or "teacher"
+        pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),  # request_ids that this label came from
+    ]
+)
+
+LINKED = pa.schema(
+    [
+        pa.field("mention_id", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("concept_id", pa.string()),  # null = none of the knowledge base
+        pa.field("name", pa.string()),
+        pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer given, in [0, 1]
+        pa.field("ranked_ids", pa.list_(pa.string()), nullable=False),  # all candidates, best first
+        pa.field("ranked_scores", pa.list_(pa.float32()), nullable=False),  # probability of each, in [0, 1]
+        pa.field("source", pa.string(), nullable=False),  # "exact" (an unambiguous name) or "student"
+    ]
+)
