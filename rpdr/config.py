@@ -93,7 +93,7 @@ class RetrieverConfig(Section):
     learning_rate: float = Field(5e-5, gt=0)
     max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
     max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
-    from_teacher: bool = Field(False, description="also measure this retriever tuned on the teacher's labels: the baseline that a student must beat")
+    baselines: bool = Field(False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat")
     index: Literal["flat", "hnsw"] = Field("flat", description="flat: exact; hnsw: for millions of names")
 
 
@@ -164,6 +164,7 @@ class LinkConfig(Section):
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     retriever_actors: int = Field(1, ge=1)
     student_actors: int = Field(1, ge=1)
+    allow_nil: bool = Field(True, description="whether \"none of these\" may be the answer; false where every mention is known to have a concept")
     exact_match: bool = Field(True, description="a mention that is verbatim the name of exactly one concept is answered without the student")
 
 

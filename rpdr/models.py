@@ -21,7 +21,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     """A SentenceTransformer that reads at most `max_tokens` tokens of a text. Raises ModelError with a remedy."""
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as hf_logging
 
+    hf_logging.disable_progress_bar()
     try:
         encoder = SentenceTransformer(str(_resolve(model)), device=device)
     except Exception as error:

@@ -24,6 +24,7 @@ CONCEPTS = pa.schema(
         pa.field("name", pa.string(), nullable=False),  # the preferred name
         pa.field("names", pa.list_(pa.string()), nullable=False),  # all names, the preferred one first, no repeats
         pa.field("definition", pa.string()),
+        pa.field("alternate_ids", pa.list_(pa.string())),  # other ids of the same concept, which gold may use
     ]
 )
 

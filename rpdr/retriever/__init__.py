@@ -2,6 +2,7 @@
 
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.retriever import Candidates, Retriever
+from rpdr.retriever.rows import add_candidates, distinct_rows
 from rpdr.retriever.train import Pair, train_encoder
 
-__all__ = ["Candidates", "Index", "Pair", "Retriever", "build_index", "train_encoder"]
+__all__ = ["Candidates", "Index", "Pair", "Retriever", "add_candidates", "build_index", "distinct_rows", "train_encoder"]

@@ -1,0 +1,114 @@
+"""`rpdr …`: the stages of a run from a terminal, the whole loop, and `link` for a few phrases. Errors become one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+import rpdr
+from rpdr.errors import ConfigError, RpdrError
+
+STAGE_HELP = {
+    "prepare": "read the knowledge base and the mentions",
+    "retriever": "tune the retriever on few labels, index all names",
+    "candidates": "retrieve candidates for every distinct mention",
+    "teach": "have the teacher label unlabelled mentions, under a budget",
+    "baselines": "measure the retriever untuned, and tuned on the teacher's labels",
+    "distill": "train the student on the teacher's labels",
+    "link": "link the test mentions and the corpus",
+    "report": "measure, and write the report",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 something that the user can mend, 130 interrupted."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except RpdrError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; start it again to go on from here\n")
+        return 130
+    finally:
+        _leave_ray()
+
+
+def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
+    """What jobs/NAME.py runs: the stage alone."""
+    return main([name, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rpdr", description="Link biomedical mentions to the concepts of a knowledge base.")
+    parser.add_argument("--version", action="version", version=f"rpdr {rpdr.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in {"run_all": "all stages, in order", **STAGE_HELP}.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1")
+        command.add_argument("--redo", action="store_true", help="throw the stage's results away and make them again (never the ledger)")
+        command.set_defaults(run=_run, stages=None if name == "run_all" else [name])
+    command = commands.add_parser("ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run")
+    command.add_argument("run_dir", help="e.g. runs/quickstart")
+    command.add_argument("text", nargs="+")
+    command.set_defaults(run=_ask)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rpdr.config import load
+    from rpdr.evaluation.systems import from_json
+    from rpdr.evaluation.table import results_table
+    from rpdr.pipeline.stages import STAGES, console, run_stages
+
+    config = load(options.config, dict(_override(text) for text in options.set))
+    stages = options.stages or list(STAGES)
+    run = run_stages(config, stages, options.redo)
+    if "report" in stages:
+        metrics = json.loads(run.path("report", "metrics.json").read_text())
+        console.print()
+        console.print(results_table([from_json(system) for system in metrics["systems"]]))
+        if metrics["simulated_teacher"]:
+            console.print("[dim]The teacher is simulated: it knows the answers of its pool and errs at a set rate.[/dim]")
+        console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True)
+    return 0
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rpdr.linker import Linker
+
+    table = Table("Mention", "Id", "Concept", "Confidence")
+    for link in Linker.load(options.run_dir).link(options.text):
+        table.add_row(Text(link.text), link.concept_id or "—", Text(link.name or "not in the knowledge base"), f"{link.confidence:.2f}")
+    Console().print(table)
+    return 0
+
+
+def _override(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, e.g. --set student.epochs=1")
+    return key, yaml.safe_load(value)
+
+
+def _leave_ray() -> None:
+    """A Ray that this process started ends with it, at once."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

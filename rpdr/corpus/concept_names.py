@@ -1,0 +1,22 @@
+"""The names of a knowledge base as mentions, each with its own concept as gold: laypeople's synonyms make a corpus with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rpdr.config import MentionsConfig
+from rpdr.corpus.mention import RawMention
+from rpdr.errors import ConfigError
+from rpdr.kb import read_kb
+from rpdr.kb.rejects import Reject
+
+
+def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+    """One mention a name; `line` is the running number of the concept. Raises ConfigError without `kb`, DataError as read_kb does."""
+    if config.kb is None:
+        raise ConfigError("mentions.kb: missing; `format: concept_names` takes its mentions from the names of that knowledge base")
+    concepts, rejects = read_kb(config.kb)
+    yield from rejects
+    for number, concept in enumerate(concepts, start=1):
+        for name in concept.names:
+            yield RawMention(config.kb.path, number, name, gold=[[concept.concept_id]])

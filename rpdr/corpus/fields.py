@@ -1,0 +1,39 @@
+"""From the fields of a row or a JSON object to a RawMention; shared by the readers whose columns a config can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rpdr.config import MentionsConfig
+from rpdr.corpus.gold import parse_gold
+from rpdr.corpus.mention import RawMention
+from rpdr.kb.rows import cell_text
+
+FIELDS = ("id", "text", "context", "type", "doc_id", "gold")
+
+
+def wanted_columns(config: MentionsConfig, names: Sequence[str]) -> dict[str, str]:
+    """Field -> column: as the config says; without `columns`, those of FIELDS that are there. `text` always."""
+    if config.columns is not None:
+        return {"text": "text"} | {str(field): column for field, column in config.columns.items()}
+    return {field: field for field in FIELDS if field == "text" or field in names}
+
+
+def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:
+    """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing or gold has no known shape."""
+    text = cells.get("text")
+    if text is None:
+        raise ValueError("no text")
+    if not isinstance(text, str):
+        raise ValueError(f"text is {type(text).__name__}, not a text")
+    return RawMention(
+        file=file,
+        line=line,
+        text=text,
+        id=cell_text(cells.get("id")),
+        context=cell_text(cells.get("context")) or None,
+        type=cell_text(cells.get("type")) or None,
+        doc_id=cell_text(cells.get("doc_id")) or None,
+        gold=parse_gold(cells.get("gold"), config.nil_values),
+    )

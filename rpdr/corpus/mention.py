@@ -1,0 +1,62 @@
+"""A mention as the pipeline knows it (`Mention`, a row of schema.MENTIONS) and as a source gives it (`RawMention`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr import files
+from rpdr.errors import DataError
+from rpdr.schema import MENTIONS, SPLITS, Gold, MentionKey
+
+ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One mention; the fields are those of schema.MENTIONS."""
+
+    mention_id: str
+    key: MentionKey
+    text: str
+    context: str | None
+    type: str | None
+    doc_id: str | None
+    split: str
+    gold: Gold | None
+
+
+@dataclass(frozen=True, slots=True)
+class RawMention:
+    """A mention as its source gives it, not cleaned. `file` and `line` (1-based) say where it stands; `id` may be empty or repeat."""
+
+    file: str
+    line: int
+    text: str
+    id: str = ""
+    context: str | None = None
+    type: str | None = None
+    doc_id: str | None = None
+    gold: Gold | None = None
+
+
+def save_mentions(path: Path, mentions: Sequence[Mention]) -> None:
+    """Write mentions as Parquet of schema.MENTIONS, atomically."""
+    blocks = [mentions[start : start + ROWS_AT_ONCE] for start in range(0, len(mentions), ROWS_AT_ONCE)]
+    tables = [pa.Table.from_pylist([asdict(mention) for mention in block], schema=MENTIONS) for block in blocks]
+    files.write_table(path, pa.concat_tables(tables) if tables else MENTIONS.empty_table(), MENTIONS)
+
+
+def load_mentions(path: Path, split: str | None = None) -> list[Mention]:
+    """The mentions that `save_mentions` wrote, all or those of one split, in order. Raises DataError if it is not such a file."""
+    if split is not None and split not in SPLITS:
+        raise DataError(f"{split!r} is not a split; the splits are {', '.join(SPLITS)}")
+    try:
+        table = pq.read_table(path, filters=[("split", "=", split)] if split else None).cast(MENTIONS)
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run its stage again") from error
+    return [Mention(**row) for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE) for row in batch.to_pylist()]

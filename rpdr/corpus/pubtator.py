@@ -1,0 +1,78 @@
+"""Mentions in PubTator form: `id|t|title`, `id|a|abstract`, then one tab-separated annotation a line, blank lines between documents.
+
+`+` in an id means all of, `|` alternatives. Relations (four cells, e.g. CID) are passed over; the mention's passage is its context.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from rpdr import files
+from rpdr.config import MentionsConfig
+from rpdr.corpus.context import window
+from rpdr.corpus.gold import gold_of
+from rpdr.corpus.mention import RawMention
+from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import text_of
+
+_PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
+
+
+def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+    """Mentions and rejects in the file's order. An annotation whose offsets do not fit the text is a reject."""
+    path = files.locate(config.path)
+    file, doc_id, passages = str(path), "", dict[str, str]()
+    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
+        line = line.removesuffix("\r")
+        passage = _PASSAGE.fullmatch(line)
+        if passage:
+            if passage[1] != doc_id:
+                doc_id, passages = passage[1], {}
+            passages[passage[2]] = passage[3]
+        elif line.strip():
+            cells = line.split("\t")
+            if len(cells) == 4 and not cells[1].strip().isdecimal():
+                continue
+            try:
+                yield _mention(file, number, cells, doc_id, passages, config)
+            except ValueError as error:
+                yield reject(path, number, str(error), line)
+
+
+def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapping[str, str], config: MentionsConfig) -> RawMention:
+    """Raises ValueError, the reason for a reject, if the row does not have the form or does not fit its document."""
+    if len(cells) < 5:
+        raise ValueError(f"{len(cells)} cells where document, start, end, text, type and id are expected")
+    if cells[0] != doc_id:
+        raise ValueError(f"annotates the document {cells[0]!r} below the text of {doc_id!r}")
+    if not (cells[1].strip().isdecimal() and cells[2].strip().isdecimal()):
+        raise ValueError("start and end are not numbers")
+    start, end, text = int(cells[1]), int(cells[2]), cells[3]
+    document = f"{passages.get('t', '')}\n{passages.get('a', '')}"
+    there = document[start:end]
+    if not there or there.replace("\n", " ") != text:
+        raise ValueError(f"at {start}-{end} the document has {there[:80]!r}")
+    ids = cells[5].strip() if len(cells) > 5 else ""
+    alternatives = [part.split("+") for part in ids.split("|")]
+    return RawMention(
+        file=file,
+        line=line,
+        text=text,
+        id=f"{doc_id}:{start}-{end}",
+        context=window(document, start, end),
+        type=cells[4].strip() or None,
+        doc_id=doc_id,
+        gold=gold_of(alternatives, config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) if ids else None,
+    )
+
+
+def with_prefix(concept_id: str, prefixes: Mapping[str, str]) -> str:
+    """The id as the knowledge base writes it: the longest key that it starts with is replaced by its value.
+
+    The key '' stands for ids that have no colon: its value is put before them.
+    """
+    for old in sorted(filter(None, prefixes), key=len, reverse=True):
+        if concept_id.startswith(old):
+            return prefixes[old] + concept_id.removeprefix(old)
+    return concept_id if ":" in concept_id else prefixes.get("", "") + concept_id

@@ -1,0 +1,147 @@
+"""From MentionsConfigs to mentions: read every source, filter, split, clean and key; what cannot be used becomes a reject."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from rpdr import files
+from rpdr.config import HashSplit, MentionsConfig
+from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
+from rpdr.corpus.context import given_context
+from rpdr.corpus.mention import Mention, RawMention
+from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
+from rpdr.errors import DataError
+from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import text_of
+from rpdr.schema import SPLITS, Gold
+
+_READERS: dict[str, Callable[[MentionsConfig], Iterator[RawMention | Reject]]] = {
+    "table": table.read,
+    "jsonl": jsonl.read,
+    "pubtator": pubtator.read,
+    "standoff": standoff.read,
+    "concept_names": concept_names.read,
+}
+
+
+def read_mentions(sources: Sequence[MentionsConfig], seed: int) -> tuple[list[Mention], list[Reject]]:
+    """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS).
+
+    `seed` drives `repeat` alone. Raises DataError if a file or column is missing or a source yields no mention.
+    """
+    mentions: list[Mention] = []
+    rejects: list[Reject] = []
+    for index, config in enumerate(sources):
+        found, refused = _read_source(index, config)
+        if not found:
+            raise DataError(_empty(config, refused))
+        mentions += _repeated(found, config.repeat, f"{seed}:{index}") if config.repeat else found
+        rejects += refused
+    return mentions, rejects
+
+
+def split_of(text: str, rule: HashSplit) -> str | None:
+    """The split of a cleaned text: md5 of its lower-case UTF-8 modulo `rule.modulo`. None where the remainder is not listed."""
+    remainder = text_hash(text) % rule.modulo
+    return next((split for split in SPLITS if remainder in getattr(rule, split)), None)
+
+
+def text_hash(text: str) -> int:
+    """The md5 of the lower-case UTF-8 text as a number: the same on every machine and in every year."""
+    return int(hashlib.md5(text.lower().encode(), usedforsecurity=False).hexdigest(), 16)
+
+
+def _read_source(index: int, config: MentionsConfig) -> tuple[list[Mention], list[Reject]]:
+    split_by_doc = _split_by_doc(config.split_file) if config.split_file else None
+    key_of = lru_cache(maxsize=100_000)(mention_key)
+    found: list[Mention] = []
+    refused: list[Reject] = []
+    used: set[str] = set()
+    for number, raw in enumerate(_READERS[config.format](config), start=1):
+        if isinstance(raw, dict):
+            refused.append(raw)
+            continue
+        text, problem = _clean_text(raw.text)
+        if problem:
+            refused.append(reject(raw.file, raw.line, problem, raw.text))
+            continue
+        if (config.types and raw.type not in config.types) or not _is_kept(text, config):
+            continue
+        split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, config.split)
+        if split is None:
+            continue
+        context = given_context(raw.context, raw.text)
+        mention_id = _unused(f"{index}:{raw.id or number}", used)
+        used.add(mention_id)
+        key = key_of(text, raw.type, context)
+        found.append(Mention(mention_id, key, text, context, raw.type, raw.doc_id, split, _gold(raw.gold, config.gold)))
+    return found, refused
+
+
+def _clean_text(raw: str) -> tuple[str, str | None]:
+    """The text as models see it, and why it cannot be used, if so."""
+    if len(raw.strip()) > MAX_CHARS:
+        return "", f"text of {len(raw.strip())} characters, more than {MAX_CHARS}"
+    text = clean(raw.strip())
+    return text, None if text else "empty text"
+
+
+def _is_kept(text: str, config: MentionsConfig) -> bool:
+    if config.keep_every == 1:
+        return True
+    # Divided by the split's modulo first: otherwise, with equal moduli, all that is kept would fall on remainder 0.
+    used_by_split = config.split.modulo if isinstance(config.split, HashSplit) else 1
+    return text_hash(text) // used_by_split % config.keep_every == 0
+
+
+def _rule_split(text: str, rule: str | HashSplit) -> str | None:
+    return split_of(text, rule) if isinstance(rule, HashSplit) else rule
+
+
+def _gold(gold: Gold | None, override: str) -> Gold | None:
+    return gold if override == "given" else [] if override == "nil" else None
+
+
+def _unused(wanted: str, used: set[str]) -> str:
+    if wanted not in used:
+        return wanted
+    return next(other for n in itertools.count(2) if (other := f"{wanted}#{n}") not in used)
+
+
+def _repeated(mentions: Sequence[Mention], count: int, seed: str) -> list[Mention]:
+    """`count` draws with repeats: of the shuffled mentions the n-th comes with weight 1/n, as words do (Zipf)."""
+    draw = random.Random(seed)
+    order = draw.sample(mentions, len(mentions))
+    cumulative = list(itertools.accumulate(1 / rank for rank in range(1, len(order) + 1)))
+    drawn = draw.choices(order, cum_weights=cumulative, k=count)
+    return [dataclasses.replace(mention, mention_id=f"{mention.mention_id}@{n}") for n, mention in enumerate(drawn, start=1)]
+
+
+def _split_by_doc(where: str) -> dict[str, str]:
+    path = files.locate(where)
+    try:
+        splits = json.loads(text_of(path, "utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); a split_file maps document ids to splits") from error
+    if not isinstance(splits, dict):
+        raise DataError(f"{path}: a split_file maps document ids to splits; this is {type(splits).__name__}")
+    for doc_id, split in splits.items():
+        if split not in SPLITS:
+            raise DataError(f"{path}: {doc_id!r} has the split {split!r}; the splits are {', '.join(SPLITS)}")
+    return splits
+
+
+def _empty(config: MentionsConfig, refused: Sequence[Reject]) -> str:
+    where = config.path or (config.kb.path if config.kb else config.format)
+    if refused:
+        first = refused[0]
+        why = f"{len(refused)} rows were refused, the first on line {first['line']}: {first['reason']}; check format, columns and separator"
+    else:
+        why = "check that the file has rows, and that types, keep_every, split and split_file leave some"
+    return f"{where}: empty corpus: no mention could be read; {why}"

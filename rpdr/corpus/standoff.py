@@ -1,0 +1,110 @@
+"""Mentions in stand-off files, as CADEC has them: sct/X.ann beside text/X.txt, in a folder or a .tar.gz of one.
+
+A row is `TT1<tab>267032009 | Tired | or 102498003 | Agony | 0 5;9 20<tab>the text`: `+` means all of, `or` alternatives.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from rpdr import files
+from rpdr.config import MentionsConfig
+from rpdr.corpus.context import window
+from rpdr.corpus.gold import gold_of
+from rpdr.corpus.mention import RawMention
+from rpdr.errors import DataError
+from rpdr.kb.rejects import Reject, reject
+from rpdr.schema import Gold
+
+_BODY = re.compile(r"(?P<concepts>.*?)[\s|]*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)\s*", re.DOTALL)
+_CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)")  # names may hold `+`, `or` and shorter numbers
+
+
+def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+    """Mentions and rejects, documents in order of name. Where there is a folder `sct`, only its .ann files are read.
+
+    A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
+    """
+    path = files.locate(config.path)
+    contents = {name: data for name, data in _contents(path) if name.suffix in {".ann", ".txt"}}
+    annotations = sorted(name for name in contents if name.suffix == ".ann")
+    annotations = [name for name in annotations if name.parent.name == "sct"] or annotations
+    if not annotations:
+        raise DataError(f"{path}: no .ann file in it; `standoff` reads a folder or a .tar.gz with sct/X.ann and text/X.txt")
+    for name in annotations:
+        places = (name.with_suffix(".txt"), name.parent.parent / "text" / f"{name.stem}.txt")
+        document = next((_decode(contents[place], config.encoding) for place in places if place in contents), None)
+        for number, line in enumerate(_decode(contents[name], config.encoding).split("\n"), start=1):
+            if not line.strip() or line.startswith("#"):  # `#`: an annotator's note
+                continue
+            try:
+                yield _mention(f"{path}/{name}", number, line.removesuffix("\r"), name.stem, document, config)
+            except ValueError as error:
+                yield reject(f"{path}/{name}", number, str(error), line)
+
+
+def _mention(file: str, number: int, line: str, doc_id: str, document: str | None, config: MentionsConfig) -> RawMention:
+    """Raises ValueError, the reason for a reject, if the row does not have the form or does not fit its document."""
+    cells = line.split("\t")
+    if len(cells) != 3:
+        raise ValueError(f"{len(cells)} tab-separated cells where id, concepts with offsets, and text are expected")
+    body = _BODY.fullmatch(cells[1])
+    if not body:
+        raise ValueError("no offsets after the concepts")
+    context = None
+    if document is not None:
+        spans = sorted((int(start), int(end)) for start, end in (span.split() for span in body["spans"].split(";")))
+        there = " ".join(document[start:end] for start, end in spans)
+        if sorted(there.split()) != sorted(cells[2].split()):  # annotators reordered the parts of some discontiguous spans
+            raise ValueError(f"at {body['spans']} the document has {there[:80]!r}")
+        context = window(document, spans[0][0], spans[-1][1])
+    return RawMention(
+        file=file,
+        line=number,
+        text=cells[2],
+        id=f"{doc_id}:{cells[0]}",
+        context=context,
+        doc_id=doc_id,
+        gold=_gold(body["concepts"].strip(), config.nil_values),
+    )
+
+
+def _gold(concepts: str, nil_values: tuple[str, ...]) -> Gold:
+    if concepts in nil_values:
+        return []
+    alternatives: list[list[str]] = []
+    for match in _CONCEPT.finditer(concepts):
+        if match["link"] == "+" and alternatives:
+            alternatives[-1].append(match["id"])
+        else:
+            alternatives.append([match["id"]])
+    if not alternatives:
+        raise ValueError("no concept id")
+    return gold_of(alternatives, nil_values)
+
+
+def _contents(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                yield PurePosixPath(file.relative_to(path).as_posix()), file.read_bytes()
+        return
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is not None:
+                    yield PurePosixPath(member.name), stream.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: neither a folder nor a whole .tar.gz ({error}); download it again") from error
+
+
+def _decode(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")

@@ -1,0 +1,32 @@
+"""Mentions as CSV, TSV or Parquet: one a row, columns by name or by 0-based number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rpdr import files
+from rpdr.config import MentionsConfig
+from rpdr.corpus.fields import raw_mention, wanted_columns
+from rpdr.corpus.mention import RawMention
+from rpdr.errors import DataError
+from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import open_rows
+
+
+def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+    """Mentions and rejects in the file's order. Raises DataError for a missing file or column, or an empty file."""
+    path = files.locate(config.path)
+    rows = open_rows(path, config.encoding, config.separator, config.header)
+    at = rows.columns(wanted_columns(config, rows.names), "mentions.columns")
+    if not at:
+        raise DataError(f"{path}: no columns to read; name at least `columns: {{text: …}}`")
+    for row in rows.rows:
+        if isinstance(row, dict):
+            yield row
+            continue
+        cells: dict[str, Any] = {field: row.cells[position] for field, position in at.items()}
+        try:
+            yield raw_mention(str(path), row.line, cells, config)
+        except ValueError as error:
+            yield reject(path, row.line, str(error), repr(list(row.cells)))

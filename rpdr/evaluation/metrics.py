@@ -1,0 +1,84 @@
+"""What counts as right: mentions' ranked answers and gold in, booleans, rates and calibration bins out.
+
+Knows nothing about models or files. In a ranking, None is the answer "none of these"; in golds, `[]` is NIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rpdr.schema import ConceptId, Gold
+
+Ranked = Sequence[ConceptId | None]
+
+
+def is_hit(ranked: Ranked, gold: Gold, k: int) -> bool:
+    """Whether the right answer is among the first `k` (>= 1) of `ranked`, best first.
+
+    The convention: a linker gives a mention one concept, so it is right if that concept is a member of any alternative of the gold
+    (for [["C1", "C2"]], C1 is right and so is C2). For NIL gold (`[]`) the right answer is None, "none of these", wherever it stands
+    in the order; None takes up a position like any concept. A linker that never says None is wrong on all NIL mentions.
+    """
+    if k < 1:
+        raise ValueError(f"k: {k} is not >= 1")
+    top = ranked[:k]
+    if not gold:
+        return None in top
+    right = {concept for alternative in gold for concept in alternative}
+    return any(concept in right for concept in top)
+
+
+def outcomes(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> np.ndarray:
+    """`is_hit` of each mention: (n,) bool. Raises ValueError if the two are not equally long."""
+    return np.array([is_hit(r, g, k) for r, g in zip(ranked, golds, strict=True)], dtype=bool)
+
+
+def recall_outcomes(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> np.ndarray:
+    """Whether the first `k` concepts hold a right one, None left out of the order: (m,) bool over the m mentions whose gold is not NIL."""
+    pairs = [([concept for concept in r if concept is not None], g) for r, g in zip(ranked, golds, strict=True) if g]
+    return outcomes([r for r, _ in pairs], [g for _, g in pairs], k)
+
+
+def accuracy_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
+    """The share of mentions, NIL ones too, whose right answer is among the first `k`; in [0, 1]. Raises ValueError if there are none."""
+    return _mean(outcomes(ranked, golds, k))
+
+
+def recall_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
+    """The share of non-NIL mentions with a right concept among the first `k` concepts; in [0, 1]. Raises ValueError if there are none."""
+    return _mean(recall_outcomes(ranked, golds, k))
+
+
+def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> tuple[list[dict[str, Any]], float]:
+    """The reliability diagram and the expected calibration error (ECE) of Guo et al., "On Calibration of Modern Neural Networks", 2017.
+
+    `confidences`: (n,) float in [0, 1], of the answer given; `correct`: (n,) bool. Bins are equally wide, [low, high), the last one closed.
+    Returns the bins, each {low, high, count, confidence, accuracy} (means in the bin; None where it is empty), and the ECE in [0, 1]:
+    the mean over mentions of |accuracy - confidence| of their bin. Raises ValueError for no mentions, or confidences outside [0, 1].
+    """
+    confidences, correct = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
+    if confidences.shape != correct.shape or confidences.ndim != 1 or not confidences.size:
+        raise ValueError(f"confidences {confidences.shape} and correct {correct.shape} must be (n,) and not empty")
+    if not np.all((confidences >= 0) & (confidences <= 1)):  # also false for NaN
+        raise ValueError("confidences must be in [0, 1]")
+    index = np.minimum((confidences * bins).astype(int), bins - 1)
+    rows: list[dict[str, Any]] = []
+    error = 0.0
+    for number in range(bins):
+        inside = index == number
+        count = int(inside.sum())
+        confidence = float(confidences[inside].mean()) if count else None
+        accuracy = float(correct[inside].mean()) if count else None
+        if confidence is not None and accuracy is not None:
+            error += count * abs(accuracy - confidence) / confidences.size
+        rows.append({"low": number / bins, "high": (number + 1) / bins, "count": count, "confidence": confidence, "accuracy": accuracy})
+    return rows, error
+
+
+def _mean(values: np.ndarray) -> float:
+    if not values.size:
+        raise ValueError("no mentions to measure on")
+    return float(values.mean())

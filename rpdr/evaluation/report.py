@@ -1,0 +1,171 @@
+"""A run's report: one dict of measurements in, `metrics.json` and a self-contained `index.html` out.
+
+Lays out and writes; what the numbers are is decided by whoever fills `Metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import jinja2
+import numpy as np
+
+from rpdr.evaluation.view import build
+from rpdr.files import write_json, write_text
+
+HERE = Path(__file__).parent
+
+
+class Comparison(TypedDict):
+    """`PairedResult` of two systems, by name: a is the newer one, b what it must beat; difference = a minus b."""
+
+    a: str
+    b: str
+    metric: str  # acc_at_1, acc_at_5 or recall_at_10
+    on: str  # "all" or "unseen"
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    a_only: int
+    b_only: int
+
+
+class Corpus(TypedDict, total=False):
+    """What the batch job linked; counts of mentions unless said otherwise."""
+
+    mentions: int
+    distinct: int  # different questions among them
+    linked: int
+    nil: int
+    exact: int  # distinct ones answered by an unambiguous name
+    student_scored: int  # distinct ones answered by the student
+    rejects: int  # rows that could not be read
+    unknown_gold_ids: int  # gold ids that the knowledge base does not have
+    mentions_per_s: float | None
+    seconds: float | None
+
+
+class Teacher(TypedDict, total=False):
+    """What the teacher was asked, answered and was paid."""
+
+    model: str
+    asked: int
+    labelled: int
+    invalid: int  # answers that could not be read
+    none: int  # answers "none of these"
+    missing: int  # mentions without an answer after all attempts
+    retries: int
+    agreement_with_gold: float | None  # where gold exists
+    spent_usd: float
+    budget_usd: float
+    prompt_tokens: int
+    completion_tokens: int
+    stopped_by_budget: bool
+
+
+class Calibration(TypedDict):
+    """What `metrics.reliability` returns."""
+
+    bins: list[dict[str, Any]]
+    ece: float
+
+
+class Stage(TypedDict, total=False):
+    """One stage of the run."""
+
+    name: str
+    seconds: float
+    peak_memory_mib: float | None
+
+
+class ErrorExample(TypedDict):
+    """A mention that the student got wrong. `gold_names` is empty for NIL; `answer_name` is None for "none of these"."""
+
+    text: str
+    gold_names: list[str]
+    answer_name: str | None
+    confidence: float
+    candidates: list[str]  # names, as the retriever ordered them
+
+
+class Kb(TypedDict, total=False):
+    """The knowledge base."""
+
+    concepts: int
+    names: int
+    source: str
+
+
+class Machine(TypedDict, total=False):
+    """Where it ran."""
+
+    cpu: str
+    cores: int
+    gpu: str | None
+    python: str
+    versions: dict[str, str]
+
+
+class Metrics(TypedDict, total=False):
+    """The layout of metrics.json. Every part may be missing; the report then leaves its section out."""
+
+    title: str
+    run_dir: str
+    created_at: str  # ISO 8601
+    protocol: str  # one paragraph: data, split, what was measured and how
+    simulated_teacher: bool
+    systems: list[dict[str, Any]]  # asdict(SystemResult)
+    comparison: list[Comparison]  # the first one on acc_at_1 and "all" is the headline
+    corpus: Corpus
+    teacher: Teacher
+    calibration: Calibration
+    stages: list[Stage]
+    errors: list[ErrorExample]
+    kb: Kb
+    machine: Machine
+
+
+def write_report(folder: Path, metrics: Mapping[str, Any]) -> Path:
+    """Write `metrics` (laid out as `Metrics`) to `folder`/metrics.json and `folder`/index.html, both atomically; returns the latter.
+
+    Dataclasses and numpy values become plain JSON ones, NaN and infinities null. The page needs no network and no JavaScript, and
+    forbids both; all text from data is escaped.
+    """
+    plain = _plain(metrics)
+    page = render(plain)
+    write_json(folder / "metrics.json", plain)
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def render(metrics: Mapping[str, Any]) -> str:
+    """The report as one HTML page. `metrics` is laid out as `Metrics`, of plain JSON values."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(build(metrics))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
+    if isinstance(value, Sequence | set):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int) else str(value)

@@ -1,0 +1,275 @@
+"""What the report's template shows: `Metrics` in, words and drawing positions out. No HTML here, no arithmetic there.
+
+Tolerant by design: a part that is missing or empty becomes None, and the template leaves its section out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
+
+SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"))
+_LABELS = dict(SCORES)
+_CORPUS = (
+    ("mentions", "mentions", ""),
+    ("distinct", "distinct", "asked once, answers joined back"),
+    ("exact", "by exact name", "no model needed"),
+    ("student_scored", "by the student", "one forward pass each"),
+    ("linked", "linked", "to a concept"),
+    ("nil", "none of these", "not in the knowledge base"),
+    ("rejects", "rejected rows", "kept, with the reason"),
+    ("unknown_gold_ids", "unknown gold ids", "not in this knowledge base"),
+)
+_TEACHER = (
+    ("asked", "asked"),
+    ("labelled", "labelled"),
+    ("none", "answered “none of these”"),
+    ("invalid", "unreadable answers"),
+    ("missing", "never answered"),
+    ("retries", "retries"),
+    ("prompt_tokens", "prompt tokens"),
+    ("completion_tokens", "completion tokens"),
+)
+
+
+def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the template needs, by section; None for a section that is not shown."""
+    systems = metrics.get("systems") or []
+    comparison = metrics.get("comparison") or []
+    return {
+        "title": visible(metrics.get("title") or "rpdr run"),
+        "run_dir": visible(metrics.get("run_dir") or ""),
+        "created_at": visible(metrics.get("created_at") or ""),
+        "protocol": visible(metrics.get("protocol") or ""),
+        "simulated": bool(metrics.get("simulated_teacher")),
+        "headline": _headline(systems, comparison),
+        "systems": _systems(systems),
+        "comparison": _comparison(comparison),
+        "corpus": _corpus(metrics.get("corpus")),
+        "teacher": _teacher(metrics.get("teacher")),
+        "calibration": _calibration(metrics.get("calibration")),
+        "stages": _stages(metrics.get("stages")),
+        "errors": [_error(e) for e in metrics.get("errors") or []],
+        "kb": _kb(metrics.get("kb")),
+        "machine": _machine(metrics.get("machine")),
+    }
+
+
+def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    by_name = {s["name"]: s for s in systems}
+    usable = [c for c in comparison if c["metric"] == "acc_at_1" and {c["a"], c["b"]} <= by_name.keys()]
+    first = next((c for c in usable if c["on"] == "all"), None)
+    if first is None:
+        return None
+    unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
+    new, old = by_name[first["a"]], by_name[first["b"]]
+    axis = _axis([s["acc_at_1"] for s in (new, old)])
+    return {
+        "new": {"name": visible(new["name"])} | _drawn(new["acc_at_1"], axis),
+        "old": {"name": visible(old["name"])} | _drawn(old["acc_at_1"], axis),
+        "axis": axis,
+        "mentions": number(new["mentions"]),
+        "all": _paired(first),
+        "unseen": {**_paired(unseen), "mentions": number(new["unseen_mentions"])} if unseen else None,
+    }
+
+
+def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
+    clear = result["p_value"] < 0.05 and (result["low"] > 0 or result["high"] < 0)
+    verdict = "same" if not clear else "better" if result["difference"] > 0 else "worse"
+    return {
+        "a": visible(result["a"]),
+        "b": visible(result["b"]),
+        "metric": _LABELS.get(result["metric"], visible(result["metric"])),
+        "on": {"all": "all mentions", "unseen": "unseen only"}.get(result["on"], visible(result["on"])),
+        "points": signed_points(result["difference"]),
+        "interval": f"{signed_points(result['low'])} to {signed_points(result['high'])}",
+        "p": p_value(result["p_value"]),
+        "a_only": number(result["a_only"]),
+        "b_only": number(result["b_only"]),
+        "verdict": verdict,
+    }
+
+
+def _comparison(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    if not results:
+        return None
+    reach = max(0.01, *(abs(r[key]) for r in results for key in ("low", "high", "difference")))
+    axis = (-reach, reach)
+    drawn = [
+        {**_paired(r), **{key: _place(r[s], axis) for key, s in (("x", "difference"), ("x1", "low"), ("x2", "high"))}} for r in results
+    ]
+    return {"rows": drawn, "reach": f"{reach * 100:.1f}"}
+
+
+_XS = (("x", "value"), ("x1", "low"), ("x2", "high"))
+
+
+def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    if not systems:
+        return None
+    axes = {}
+    for key, _ in SCORES:
+        scores = [s.get(prefix + key) for s in systems for prefix in ("", "unseen_")]
+        axes[key] = _axis([score for score in scores if score])
+    groups = []
+    for prefix, heading, count_key in (
+        ("", "All test mentions", "mentions"),
+        ("unseen_", "Unseen: text not in the training data", "unseen_mentions"),
+    ):
+        members = [s for s in systems if s.get(prefix + "acc_at_1")]
+        if not members:
+            continue
+        counts = {s[count_key] for s in members}
+        rows = [
+            {
+                "name": visible(s["name"]),
+                "note": visible(s.get("note") or "") if not prefix else "",
+                "cells": [_cell(s.get(prefix + key), axes[key]) for key, _ in SCORES],
+                "price": _or_dash(usd, s.get("price_usd")),
+                "rate": _or_dash(number, s.get("mentions_per_s")),
+                "count": number(s[count_key]) if len(counts) > 1 else "",
+            }
+            for s in members
+        ]
+        groups.append(
+            {"heading": heading, "count": number(next(iter(counts))) if len(counts) == 1 else "", "rows": rows, "costs": not prefix}
+        )
+    return {"groups": groups, "columns": [{"label": label, "axis": axes[key]} for key, label in SCORES]}
+
+
+def _axis(scores: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """A shared axis, rounded outwards to tenths, that holds all intervals."""
+    if not scores:
+        return 0.0, 1.0
+    low = math.floor(min(s["low"] for s in scores) * 10 - 1e-9) / 10
+    high = math.ceil(max(s["high"] for s in scores) * 10 + 1e-9) / 10
+    return max(0.0, low), min(1.0, high)
+
+
+def _place(value: float, axis: tuple[float, float]) -> float:
+    """Where `value` is on `axis`, in 0..100."""
+    return round(100 * min(1.0, max(0.0, (value - axis[0]) / ((axis[1] - axis[0]) or 1))), 2)
+
+
+def _cell(score: Mapping[str, float] | None, axis: tuple[float, float]) -> dict[str, Any] | None:
+    return _drawn(score, axis) if score else None
+
+
+def _drawn(score: Mapping[str, float], axis: tuple[float, float]) -> dict[str, Any]:
+    text = {"value": f"{score['value']:.3f}", "interval": f"{score['low']:.3f} – {score['high']:.3f}"}
+    return text | {key: _place(score[source], axis) for key, source in _XS}
+
+
+def _corpus(corpus: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not corpus:
+        return None
+    figures = [{"label": label, "value": number(corpus[key]), "note": note} for key, label, note in _CORPUS if corpus.get(key) is not None]
+    return {"figures": figures, "rate": _or_none(number, corpus.get("mentions_per_s")), "time": _or_none(duration, corpus.get("seconds"))}
+
+
+def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not teacher:
+        return None
+    spent, budget = teacher.get("spent_usd"), teacher.get("budget_usd")
+    share = spent / budget if spent is not None and budget else None
+    labelled = teacher.get("labelled")
+    return {
+        "model": visible(teacher.get("model") or ""),
+        "spent": _or_none(usd, spent),
+        "budget": _or_none(usd, budget),
+        "share": _or_none(_percent, share),
+        "bar": None if share is None else round(100 * min(share, 1), 2),
+        "over": share is not None and share > 1,
+        "per_thousand": usd(1000 * spent / labelled) if spent and labelled else None,
+        "stopped": bool(teacher.get("stopped_by_budget")),
+        "agreement": _or_none("{:.1%}".format, teacher.get("agreement_with_gold")),
+        "figures": [{"label": label, "value": number(teacher[key])} for key, label in _TEACHER if teacher.get(key) is not None],
+    }
+
+
+def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not calibration or not calibration.get("bins"):
+        return None
+    most = max(b["count"] for b in calibration["bins"]) or 1
+    bins = [
+        {
+            "x": round(100 * b["low"], 2),
+            "width": round(100 * (b["high"] - b["low"]), 2),
+            "count": number(b["count"]),
+            "height": round(100 * b["count"] / most, 2),
+            "confidence": None if b["confidence"] is None else round(100 * b["confidence"], 2),
+            "accuracy": None if b["accuracy"] is None else round(100 * b["accuracy"], 2),
+            "range": f"{b['low']:.1f} – {b['high']:.1f}",
+        }
+        for b in calibration["bins"]
+    ]
+    total = sum(b["count"] for b in calibration["bins"])
+    return {"bins": bins, "ece": _or_dash("{:.3f}".format, calibration.get("ece")), "mentions": number(total)}
+
+
+def _stages(stages: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    if not stages:
+        return None
+    total = sum(s.get("seconds") or 0 for s in stages)
+    longest = max(s.get("seconds") or 0 for s in stages) or 1
+    rows = [
+        {
+            "name": visible(s["name"]),
+            "time": duration(seconds),
+            "bar": round(100 * seconds / longest, 2),
+            "share": _percent(seconds / total) if total else "",
+            "memory": _or_none(memory, s.get("peak_memory_mib")),
+        }
+        for s in stages
+        for seconds in [s.get("seconds") or 0]
+    ]
+    return {"rows": rows, "total": duration(total), "memory": any(r["memory"] for r in rows)}
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, Any]:
+    gold = error.get("gold_names") or []
+    candidates = error.get("candidates") or []
+    answer = error.get("answer_name")
+    return {
+        "text": visible(error["text"], 120),
+        "full": visible(error["text"], 2000) if len(error["text"]) > 120 else "",
+        "gold": [visible(name, 80) for name in gold],
+        "answer": None if answer is None else visible(answer, 80),
+        "confidence": _or_dash("{:.2f}".format, error.get("confidence")),
+        "candidates": [{"name": visible(name, 80), "right": name in gold} for name in candidates],
+        "missed": bool(gold) and bool(candidates) and not set(gold) & set(candidates),
+    }
+
+
+def _kb(kb: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not kb:
+        return None
+    counts = [f"{number(kb[key])} {key}" for key in ("concepts", "names") if kb.get(key) is not None]
+    return {"counts": counts, "source": visible(kb.get("source") or "")}
+
+
+def _machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
+    if not machine:
+        return None
+    rows = [
+        (label, visible(str(machine[key])))
+        for key, label in (("cpu", "CPU"), ("cores", "cores"), ("gpu", "GPU"), ("python", "Python"))
+        if machine.get(key)
+    ]
+    return rows + [(visible(name), visible(str(version))) for name, version in (machine.get("versions") or {}).items()]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 or share == 0 else "< 1%"
+
+
+def _or_dash(write: Any, value: Any) -> str:
+    return "—" if value is None else write(value)
+
+
+def _or_none(write: Any, value: Any) -> str | None:
+    return None if value is None else write(value)

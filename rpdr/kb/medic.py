@@ -1,0 +1,25 @@
+"""MEDIC as the NCBI Disease corpus carries it: `id1|id2||name1|name2…`, one concept a line; the further ids are alternate ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rpdr.config import KbConfig
+from rpdr.kb.concept import Concept, concept_of
+from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import text_of
+
+
+def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+    """Concepts with their 1-based line; lines without `||`, an id or a name are rejects."""
+    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
+        if not line.strip():
+            continue
+        ids_part, bar, names_part = line.partition("||")
+        ids = [part.strip() for part in ids_part.split("|")]
+        names = [name for name in names_part.split("|") if name.strip()]
+        if bar and ids[0] and names:
+            yield number, concept_of(ids[0], names[0], names[1:], alternate_ids=ids[1:])
+        else:
+            yield reject(path, number, "no `||` between ids and names" if not bar else "no concept id" if not ids[0] else "no name", line)

@@ -1,0 +1,90 @@
+"""From a KbConfig to checked concepts and rejects, and from concepts to schema.CONCEPTS and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr import files
+from rpdr.config import KbConfig
+from rpdr.errors import DataError
+from rpdr.kb import icd10cm, medic, obo, table
+from rpdr.kb.concept import Concept
+from rpdr.kb.rejects import Reject, reject
+from rpdr.schema import CONCEPTS, ConceptId
+
+_READERS: dict[str, Callable[[Path, KbConfig], Iterator[tuple[int, Concept] | Reject]]] = {
+    "obo": obo.read,
+    "table": table.read,
+    "medic": medic.read,
+    "icd10cm": icd10cm.read,
+}
+
+
+def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
+    """The concepts in the file's order, and the rows that could not be read (dicts of schema.REJECTS).
+
+    Raises DataError if the file or a column is missing, an id stands twice with different names, or no concept is left.
+    """
+    path = files.locate(config.path)
+    concepts: list[Concept] = []
+    rejects: list[Reject] = []
+    first_with: dict[ConceptId, tuple[int, Concept]] = {}
+    for item in _READERS[config.format](path, config):
+        if isinstance(item, dict):
+            rejects.append(item)
+            continue
+        line, concept = item
+        if not concept.concept_id.startswith(config.id_prefix):
+            continue
+        first, same_id = first_with.setdefault(concept.concept_id, (line, concept))
+        if same_id is concept:
+            concepts.append(concept)
+        elif same_id == concept:
+            rejects.append(reject(path, line, f"says the same as line {first}", f"{concept.concept_id} {concept.name}"))
+        else:
+            raise DataError(
+                f"{path}: the concept id {concept.concept_id!r} stands twice, on lines {first} and {line}; "
+                "keep one row per concept, with its other names as synonyms"
+            )
+    if not concepts:
+        raise DataError(f"{path}: has no names that could be read as `format: {config.format}`{_why_nothing(config, rejects)}")
+    return concepts, rejects
+
+
+def save_kb(path: Path, concepts: Sequence[Concept]) -> None:
+    """Write concepts as Parquet of schema.CONCEPTS, atomically."""
+    rows = [
+        {
+            "concept_id": concept.concept_id,
+            "name": concept.name,
+            "names": list(concept.names),
+            "definition": concept.definition,
+            "alternate_ids": list(concept.alternate_ids),
+        }
+        for concept in concepts
+    ]
+    files.write_rows(path, rows, CONCEPTS)
+
+
+def load_kb(path: Path) -> list[Concept]:
+    """The concepts that `save_kb` wrote, in the same order. Raises DataError if the file is missing or not such a file."""
+    try:
+        rows = pq.read_table(path).cast(CONCEPTS).to_pylist()
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise DataError(f"{path}: not a saved knowledge base ({str(error).splitlines()[0]}); run the kb stage again") from error
+    return [
+        Concept(ConceptId(row["concept_id"]), row["name"], tuple(row["names"]), row["definition"], tuple(row["alternate_ids"] or ()))
+        for row in rows
+    ]
+
+
+def _why_nothing(config: KbConfig, rejects: Sequence[Reject]) -> str:
+    if rejects:
+        return f"; {len(rejects)} rows were refused, the first on line {rejects[0]['line']}: {rejects[0]['reason']}"
+    if config.id_prefix:
+        return f"; check id_prefix: {config.id_prefix!r}, which may fit no id"
+    return "; check that the file is whole and the format is right"

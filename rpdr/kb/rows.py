@@ -1,0 +1,145 @@
+"""Rows of CSV, TSV and Parquet files, for knowledge bases and corpora alike: cells and line numbers, with no meaning given to them.
+
+One bad row never costs its neighbours: a quote that is never closed spoils its own line alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr import files
+from rpdr.errors import DataError
+from rpdr.kb.rejects import Reject, reject
+
+MAX_LINES_PER_ROW = 100
+ROWS_THAT_TELL_THE_WIDTH = 100
+NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of one row and its 1-based line (Parquet: row). Text files give str; Parquet whatever type the column has."""
+
+    line: int
+    cells: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """An open table: its column names (the numbers "0", "1", … without a header), and its rows or rejects, to be read once."""
+
+    path: Path
+    names: tuple[str, ...]
+    rows: Iterator[Row | Reject]
+
+    def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
+        """Field -> position of its column. Raises DataError, naming the nearest columns, where one is not there."""
+        return {field: self._position(column, field, setting) for field, column in wanted.items()}
+
+    def _position(self, column: str, field: str, setting: str) -> int:
+        if column in self.names:
+            return self.names.index(column)
+        if column.isdecimal() and int(column) < len(self.names):
+            return int(column)
+        near = difflib.get_close_matches(column, self.names, n=3, cutoff=0.4) or self.names[:8]
+        there = ", ".join(map(repr, near))
+        raise DataError(f"{self.path}: no column {column!r}; set {setting}.{field} to one that is there, nearest first: {there}")
+
+
+def open_rows(path: Path, encoding: str, separator: str = "", header: bool = True) -> Rows:
+    """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: tab for .tsv and .txt, else comma.
+
+    In tab-separated files a quotation mark is a character like any other. Rows of the wrong width become rejects.
+    Raises DataError if the file cannot be read or holds no row.
+    """
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    separator = separator or default_separator(path)
+    records = _records(text_of(path, encoding).split("\n"), separator)
+    filled = (row for row in records if row.cells != [""])
+    if header:
+        first = next(filled, None)
+        if first is None:
+            raise DataError(f"{path}: empty; its first line should name the columns")
+        names = tuple(cell.strip() for cell in first.cells)
+        return Rows(path, names, _checked(path, filled, len(names), separator))
+    head = list(islice(filled, ROWS_THAT_TELL_THE_WIDTH))
+    if not head:
+        raise DataError(f"{path}: empty; it should hold one row a line")
+    width = Counter(len(row.cells) for row in head).most_common(1)[0][0]
+    return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator))
+
+
+def default_separator(path: Path) -> str:
+    """Tab for .tsv and .txt, comma for the rest; a final .gz is passed over."""
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    return "\t" if suffix in {".tsv", ".txt"} else ","
+
+
+def text_of(path: Path, encoding: str) -> str:
+    """The text of a plain or .gz file without a byte-order mark. Raises DataError if it cannot be read, whatever the cause."""
+    try:
+        return files.read_text(path, encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        raise DataError(f"{path}: {encoding!r} is not an encoding that Python knows; try utf-8, iso-8859-1 or gb18030") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); is the file whole, and of the kind its suffix says?") from error
+
+
+def cell_text(value: Any) -> str:
+    """A cell as stripped text; nothing (None) is the empty text."""
+    return "" if value is None else str(value).strip()
+
+
+def _records(lines: list[str], separator: str) -> Iterator[Row]:
+    csv.field_size_limit(NO_LIMIT)
+    start = 0
+    while start < len(lines):
+        line = lines[start].removesuffix("\r")
+        size, cells = 1, line.split(separator)
+        if separator != "\t" and '"' in line:
+            size, cells = _quoted(lines[start : start + MAX_LINES_PER_ROW], separator) or (1, cells)
+        yield Row(start + 1, cells)
+        start += size
+
+
+def _quoted(lines: list[str], separator: str) -> tuple[int, list[str]] | None:
+    """The first record of `lines` and how many of them it takes; None if a quote in it is never closed."""
+    reader = csv.reader((line.removesuffix("\r") + "\n" for line in [*lines, ""]), delimiter=separator)
+    cells = next(reader)
+    return (reader.line_num, cells) if reader.line_num <= len(lines) else None
+
+
+def _checked(path: Path, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
+    for row in rows:
+        if len(row.cells) == width:
+            yield row
+        else:
+            yield reject(path, row.line, f"{len(row.cells)} cells where {width} are expected", separator.join(row.cells))
+
+
+def _parquet_rows(path: Path) -> Rows:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
+
+    def rows() -> Iterator[Row | Reject]:
+        line = 0
+        for batch in table.to_batches(max_chunksize=10_000):
+            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                line += 1
+                yield Row(line, cells)
+
+    return Rows(path, tuple(table.column_names), rows())

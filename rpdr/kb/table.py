@@ -1,0 +1,41 @@
+"""Knowledge bases as CSV, TSV or Parquet: one concept a row, synonyms in one cell (or a list column of Parquet)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rpdr.config import KbConfig
+from rpdr.kb.concept import Concept, concept_of
+from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import cell_text, open_rows
+
+
+def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+    """Concepts with their line. Columns given as numbers alone ("0", "1", …) say that the file has no header.
+
+    Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column.
+    """
+    rows = open_rows(path, config.encoding, header=not all(column.isdecimal() for column in config.columns.values()))
+    wanted = {"id": "concept_id", "name": "name"} | {str(field): column for field, column in config.columns.items()}
+    if "columns" not in config.model_fields_set:
+        wanted = {field: column for field, column in wanted.items() if field in {"id", "name"} or column in rows.names}
+    at = rows.columns(wanted, "kb.columns")
+    for row in rows.rows:
+        if isinstance(row, dict):
+            yield row
+            continue
+        cells = {field: row.cells[position] for field, position in at.items()}
+        concept_id, name = cell_text(cells["id"]), cell_text(cells["name"])
+        if concept_id and name:
+            synonyms = _several(cells.get("synonyms"), config.synonym_separator)
+            yield row.line, concept_of(concept_id, name, synonyms, cell_text(cells.get("definition")))
+        else:
+            yield reject(path, row.line, "no concept id" if not concept_id else "no name", repr(list(row.cells)))
+
+
+def _several(cell: Any, separator: str) -> list[str]:
+    if isinstance(cell, list):
+        return [cell_text(item) for item in cell]
+    return cell_text(cell).split(separator)

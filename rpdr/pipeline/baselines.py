@@ -1,0 +1,41 @@
+"""Stage `baselines`: the encoder as it comes, and tuned on the teacher's labels too: what a student must beat to earn its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr.corpus import load_mentions
+from rpdr.files import write_table
+from rpdr.kb import load_kb
+from rpdr.models import load_encoder
+from rpdr.pipeline import teach
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
+from rpdr.pipeline.run import Run
+from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows
+from rpdr.schema import CANDIDATES, NIL
+
+ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
+
+
+def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Rankings of the test mentions by each baseline, as baselines/NAME.parquet; nothing unless `retriever.baselines` is set."""
+    settings = run.config.retriever
+    if not settings.baselines:
+        return {"measured": False}
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    test = distinct_rows([m for m in mentions if m.split == "test"])
+    names = {c.concept_id: c.name for c in concepts}
+    labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
+    taught = [(row["text"], row["candidate_ids"][row["choice"]]) for row in labels if row["choice"] != NIL]
+    pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + [Pair(text, names[i], i) for text, i in taught]
+    for name in (ZERO_SHOT, FROM_TEACHER):
+        encoder = load_encoder(settings.model, settings.max_tokens) if name == ZERO_SHOT else tuned_encoder(run, concepts, pairs, progress)
+        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index)
+        ranked = add_candidates(retriever, pa.Table.from_pylist(test), settings.top_k)
+        write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
+    return {"measured": True, "teacher_pairs": len(taught)}

@@ -1,0 +1,74 @@
+"""Stage `candidates`: every distinct annotated or to-be-labelled mention -> its top-k concepts, by a Ray Data actor pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy
+
+from rpdr.corpus import load_mentions
+from rpdr.files import write_rows
+from rpdr.kb import load_kb
+from rpdr.models import load_encoder
+from rpdr.pipeline.cluster import connect, cpus
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.schema import CANDIDATES
+
+BATCH = 256
+FILE = "candidates.parquet"
+
+
+def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
+    connect()
+    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
+    rows = distinct_rows(mentions)
+    found = []
+    dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
+    watch: Stopwatch | None = None
+    first = 0
+    for batch in retrieve_dataset(run, dataset).iter_batches(batch_size=None, batch_format="pyarrow"):
+        found.extend(batch.select(CANDIDATES.names).to_pylist())
+        if watch is None:  # the rate is counted from the first batch: models are loaded by then
+            watch, first = Stopwatch(), len(found)
+        progress.update(len(found), len(rows), "retrieving candidates")
+    found.sort(key=lambda row: row["key"])
+    write_rows(run.path("candidates", FILE), found, CANDIDATES)
+    rate = (len(found) - first) / watch.seconds if watch and len(found) > first else None
+    return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": rate}
+
+
+def load_candidates(run: Run) -> dict[str, dict[str, Any]]:
+    """Rows of schema.CANDIDATES by mention key."""
+    return {row["key"]: row for row in pq.read_table(run.path("candidates", FILE)).to_pylist()}
+
+
+def retrieve_dataset(run: Run, dataset: Any) -> Any:
+    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors."""
+    return dataset.map_batches(
+        RetrieveActor,
+        fn_constructor_args=(run.folder, run.config.retriever.model_dump()),
+        batch_size=BATCH,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
+        num_cpus=min(1.0, cpus() / 2),
+    )
+
+
+class RetrieveActor:
+    """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        concepts = load_kb(folder / "kb" / "concepts.parquet")
+        encoder = load_encoder(str(folder / "retriever"), settings["max_tokens"])
+        self.retriever = Retriever.load(encoder, folder / "index", concepts, settings["prefix"])
+        self.top_k = settings["top_k"]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return add_candidates(self.retriever, batch, self.top_k)

@@ -1,0 +1,41 @@
+"""Connect to Ray: the cluster that RAY_ADDRESS or a Ray job names, or a small one on this machine that ends with the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+import ray
+from ray.data import DataContext
+
+
+def connect() -> None:
+    """Start or join Ray once a process; quiet, as rpdr has its own progress display."""
+    if ray.is_initialized():
+        return
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two waiting thread pools on one core stall each other
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a short training is over before the default 2 s
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    joins = bool(os.environ.get("RAY_ADDRESS"))
+    local = {} if joins else {"include_dashboard": False, "object_store_memory": 400 * 2**20}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cpus() -> int:
+    """CPUs of the cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def has_gpu() -> bool:
+    """Whether the cluster has a GPU."""
+    return ray.cluster_resources().get("GPU", 0) > 0

@@ -1,0 +1,202 @@
+"""Stage `distill`: the teacher's labels -> student/, trained by Ray Train and DeepSpeed, then calibrated on the dev mentions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import ray
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from rpdr.config import StudentConfig
+from rpdr.corpus import load_mentions
+from rpdr.errors import ModelError, RpdrError, RunError
+from rpdr.files import sha256_tree
+from rpdr.pipeline import teach
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.cluster import connect, cpus, has_gpu
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.reranker import Calibration, Query, Reranker, fit_calibration, queries
+from rpdr.reranker.card import write_card
+from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker.training import Hooks, train
+from rpdr.schema import NIL
+
+
+def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
+    settings = run.config.student
+    labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
+    if settings.max_labels:
+        labels = labels[: settings.max_labels]  # sorted by key, a hash: a fixed random sample
+    if not labels:
+        raise RunError(f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), so there is nothing to learn")
+    connect()
+    watch = Stopwatch()
+    losses = _fit(run, queries(labels), [row["choice"] for row in labels], progress)
+    seconds = watch.seconds
+    progress.update(0, None, "calibrating")
+    calibration = _calibrate(run)
+    calibration.save(run.path("student", CALIBRATION_FILE))
+    summary = {
+        "labels": len(labels),
+        "none_labels": sum(row["choice"] == NIL for row in labels),
+        "steps": len(losses),
+        "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
+        "training_s": round(seconds, 1),
+        "calibrated_on": calibration.fitted_on,
+    }
+    write_card(run.path("student"), settings, summary, run.summary("teach"))
+    return {"content": sha256_tree(run.path("student")), **summary}
+
+
+def _fit(run: Run, examples: list[Query], choices: list[int], progress: StageProgress) -> list[float]:
+    settings = run.config.student
+    gpu = has_gpu() if settings.use_gpu is None else settings.use_gpu
+    threads = settings.threads_per_worker or max(1, cpus() // settings.workers)
+    monitor = ray.remote(Monitor).options(num_cpus=0).remote()
+    scaling = ScalingConfig(
+        num_workers=settings.workers,
+        use_gpu=gpu,
+        resources_per_worker={"CPU": min(1, cpus() / settings.workers), **({"GPU": 1} if gpu else {})},
+    )
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "settings": settings,
+            "examples": ray.put(examples),
+            "choices": choices,
+            "seed": run.config.seed,
+            "out": run.path("student"),
+            "monitor": monitor,
+            "device": "cuda" if gpu else "cpu",
+            "threads": threads,
+        },
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=scaling,
+        # a fixed name: a start after a kill finds the last one's checkpoints
+        run_config=RunConfig(
+            name=f"distill-{run.config.digest('student', 'seed')[:8]}",
+            storage_path=str(run.path("student.training")),
+            failure_config=FailureConfig(max_failures=3),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            worker_runtime_env={"env_vars": {"DS_ACCELERATOR": "cuda" if gpu else "cpu", "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}},
+        ),
+    )
+    done = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(monitor, progress, done), daemon=True)
+    watcher.start()
+    try:
+        trainer.fit()
+        losses = ray.get(monitor.losses.remote())
+    except Exception as error:
+        raise _cause(error) from error
+    finally:
+        done.set()
+        watcher.join()
+    shutil.rmtree(run.path("student.training"), ignore_errors=True)
+    return losses
+
+
+def _worker(job: dict[str, Any]) -> None:
+    """One training worker."""
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    monitor = job["monitor"]
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+
+    def on_step(done: int, total: int, loss: float) -> None:
+        if rank == 0:
+            monitor.step.remote(done, total, loss)
+
+    def on_checkpoint(folder: Path, done: int, total: int) -> None:
+        ray.train.report({"steps": done}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
+    hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint)
+    checkpoint = ray.train.get_checkpoint()
+    arguments = (job["settings"], ray.get(job["examples"]), job["choices"], job["seed"], hooks)
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            train(*arguments, resume_from=Path(folder), device=device, save_to=job["out"])
+    else:
+        train(*arguments, resume_from=None, device=device, save_to=job["out"])
+
+
+class Monitor:
+    """Where the first training worker tells how far it is."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._at = (0, 0)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        """`done` of `total` steps, the last with `loss` (nats)."""
+        self._at = (done, total)
+        self._losses.append(loss)
+
+    def at(self) -> tuple[int, int]:
+        """(done, total)."""
+        return self._at
+
+    def losses(self) -> list[float]:
+        """Of every step since this start."""
+        return self._losses
+
+
+def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None:
+    while not done.wait(1.0):
+        try:
+            at, total = ray.get(monitor.at.remote(), timeout=5)
+        except Exception:
+            continue
+        progress.update(at, total or None, "training the student" if total else "loading the student")
+
+
+def _cause(error: BaseException) -> RpdrError:
+    """What a worker raised, without Ray's wrapping."""
+    text = str(error)
+    for line in reversed(text.splitlines()):
+        for kind in (ModelError, RunError):
+            if (mark := f"{kind.__name__}: ") in line:
+                return kind(line.split(mark, 1)[1])
+    return RunError(f"distill: training failed: {' '.join(text.split())[-400:]}")
+
+
+def _calibrate(run: Run) -> Calibration:
+    """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
+    found = load_candidates(run)
+    dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
+    rows, choices = [], []
+    for mention in dev:
+        row = found[mention.key]
+        gold = {i for alternative in mention.gold or [] for i in alternative}
+        rows.append(row)
+        choices.append(next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL))
+    if not rows:
+        return Calibration()
+    scores = _reranker(run).scores(queries(rows))
+    none = scores.shape[1] - 1
+    targets = np.array([none if choice == NIL else choice for choice in choices])
+    return fit_calibration(scores, targets, f"{len(rows)} dev mentions", run.config.link.allow_nil)
+
+
+def _reranker(run: Run) -> Reranker:
+    settings: StudentConfig = run.config.student
+    if not os.environ.get("OMP_NUM_THREADS"):
+        import torch
+
+        torch.set_num_threads(cpus())
+    return Reranker.load(run.path("student"), settings, run.config.link.batch_size)

@@ -1,0 +1,155 @@
+"""Stage `link`: test and corpus mentions -> linked/, in shards; distinct mentions are linked once and joined back to every repeat.
+
+The distinct keys, in order, are cut into shards. A shard is finished when its file is in place (write, fsync, rename) and in
+the manifest; a start after a kill does the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy
+
+from rpdr.config import LinkConfig, StudentConfig
+from rpdr.corpus import Mention, load_mentions, normalise
+from rpdr.errors import DataError
+from rpdr.files import write_json, write_rows
+from rpdr.kb import load_kb
+from rpdr.linker import answers, exact_names
+from rpdr.pipeline.candidates import retrieve_dataset
+from rpdr.pipeline.cluster import connect, cpus, has_gpu
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.reranker import Reranker
+from rpdr.retriever import distinct_rows
+from rpdr.schema import LINKED
+
+MANIFEST = "manifest.json"
+
+
+def link(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Link what no finished shard holds yet."""
+    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split in ("test", "corpus")]
+    if not mentions:
+        raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
+    rows = distinct_rows(mentions)
+    size = run.config.link.shard_mentions
+    shards = {number: rows[start : start + size] for number, start in enumerate(range(0, len(rows), size))}
+    finished = _finished(run)
+    todo = [{**row, "shard": number} for number, shard in shards.items() if number not in finished for row in shard]
+    watch = Stopwatch()
+    rates = _link_rows(run, todo, shards, mentions, finished, progress) if todo else {}
+    linked = pq.read_table(run.path("linked"), columns=["concept_id", "source", "key"], filters=None)
+    sources = Counter(linked["source"].to_pylist())
+    return {
+        "mentions": linked.num_rows,
+        "distinct": len(rows),
+        "nil": linked["concept_id"].null_count,
+        "exact": sources["exact"],
+        "student_scored": len(rows) - len(set(linked.filter(pa.compute.equal(linked["source"], "exact"))["key"].to_pylist())),
+        "shards": len(shards),
+        "shards_resumed": len(finished),
+        "link_s": watch.seconds,
+        **rates,
+    }
+
+
+def _link_rows(
+    run: Run,
+    todo: list[dict[str, Any]],
+    shards: dict[int, list[dict[str, Any]]],
+    mentions: list[Mention],
+    finished: dict[int, str],
+    progress: StageProgress,
+) -> dict[str, float]:
+    connect()
+    by_key: dict[str, list[Mention]] = defaultdict(list)
+    for mention in mentions:
+        by_key[mention.key].append(mention)
+    names = exact_names(load_kb(run.path("kb", "concepts.parquet"))) if run.config.link.exact_match else {}
+    waiting: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    done = written = 0
+    whole = Stopwatch()
+
+    def accept(answered: list[dict[str, Any]], shard: int) -> None:
+        nonlocal done, written
+        done += len(answered)
+        waiting[shard].extend(answered)
+        if len(waiting[shard]) == len(shards[shard]):
+            out = [_joined(answer, m) for answer in sorted(waiting.pop(shard), key=lambda a: a["key"]) for m in by_key[answer["key"]]]
+            file = f"shard-{shard:06d}.parquet"
+            write_rows(run.path("linked", file), out, LINKED)
+            finished[shard] = file
+            write_json(run.path("linked", MANIFEST), {"shards": {str(n): finished[n] for n in sorted(finished)}, "of": len(shards)})
+            written += len(out)
+
+    hard = []
+    for row in todo:
+        concept = names.get(normalise(row["text"]))
+        if concept is None:
+            hard.append(row)
+        else:
+            exact = {"concept_id": concept.concept_id, "name": concept.name, "confidence": 1.0, "source": "exact"}
+            accept([{**row, **exact, "ranked_ids": [concept.concept_id], "ranked_scores": [1.0]}], row["shard"])
+    first: Stopwatch | None = None
+    counted = 0
+    if hard:
+        settings = run.config.link
+        dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(max(1, len(hard) // 256)))
+        ranked = dataset.map_batches(
+            RerankActor,
+            fn_constructor_args=(run.folder, run.config.student, settings),
+            batch_size=settings.batch_size * 4,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=settings.student_actors),
+            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / 2)}),
+        )
+        for batch in ranked.iter_batches(batch_size=None, batch_format="pyarrow"):
+            answered = batch.to_pylist()
+            if first is None:
+                first = Stopwatch()  # from the first batch: models are loaded by then
+            else:
+                counted += len(answered)
+            by_shard: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            for answer in answered:
+                by_shard[answer["shard"]].append(answer)
+            for shard, some in by_shard.items():
+                accept(some, shard)
+            progress.update(done, len(todo), "linking distinct mentions")
+    rates = {"mentions_per_s": written / whole.seconds}
+    if first is not None and counted:
+        rates["student_mentions_per_s"] = counted / first.seconds
+    return rates
+
+
+def _joined(answer: dict[str, Any], mention: Mention) -> dict[str, Any]:
+    return {**{n: answer[n] for n in LINKED.names if n in answer}, "mention_id": mention.mention_id, "text": mention.text, "split": mention.split}
+
+
+def _finished(run: Run) -> dict[int, str]:
+    path = run.path("linked", MANIFEST)
+    shards = json.loads(path.read_text())["shards"] if path.exists() else {}
+    return {int(number): file for number, file in shards.items() if run.path("linked", file).exists()}
+
+
+class RerankActor:
+    """Holds a student; a batch of candidates in, answers out."""
+
+    def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig) -> None:
+        self.allow_nil = settings.allow_nil
+        self.reranker = Reranker.load(folder / "student", student, settings.batch_size)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = batch.to_pylist()
+        found = answers(self.reranker, rows, self.allow_nil)
+        keep = ("key", "text", "shard")
+        return pa.Table.from_pylist([{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)], SCHEMA)
+
+
+SCHEMA = pa.schema([*(f for f in LINKED if f.name not in ("mention_id", "split")), pa.field("shard", pa.int64())])

@@ -1,0 +1,269 @@
+"""Stage `report`: everything that the run holds -> report/metrics.json and report/index.html.
+
+Retriever and student are measured on the test mentions; the teacher on the pool that it labelled, where that has gold.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import torch
+
+from rpdr.corpus import Mention, load_mentions
+from rpdr.evaluation import SystemResult, evaluate, is_hit, outcomes, paired_test, recall_outcomes, reliability, write_report
+from rpdr.kb import Concept, load_kb
+from rpdr.pipeline import teach
+from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.schema import NIL, ConceptId, Gold
+
+Ranking = list[ConceptId | None]
+RETRIEVER, STUDENT = "retriever", "student"
+
+
+def report(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Measure and write; the summary names the page."""
+    progress.update(0, None, "measuring")
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    canonical = {i: c.concept_id for c in concepts for i in (*c.alternate_ids, c.concept_id)}
+    test = [m for m in mentions if m.split == "test" and m.gold is not None]
+    taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
+    prepared = run.summary("prepare")
+    metrics: dict[str, Any] = {
+        "title": run.folder.name,
+        "run_dir": run.config.run_dir,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "protocol": protocol(run, trained),
+        "simulated_teacher": bool(taught.get("simulated")),
+        "corpus": {
+            **{name: linked.get(name) for name in ("mentions", "distinct", "nil", "exact", "student_scored", "mentions_per_s")},
+            "linked": linked["mentions"] - linked["nil"],
+            "rejects": prepared["rejects"],
+            "unknown_gold_ids": prepared["unknown_gold_ids"],
+            "seconds": linked.get("link_s"),
+        },
+        "stages": [{"name": n, "seconds": s["seconds"], "peak_memory_mib": s.get("peak_memory_mib")} for n in STAGES if (s := run.summary(n))],
+        "kb": {"concepts": prepared["concepts"], "names": prepared["names"], "source": run.config.kb.path},
+        "machine": machine(),
+    }
+    systems, comparison = [], []
+    if test:
+        seen = {m.key for m in mentions if m.split == "labelled"}
+        golds = [_canonical(m.gold or [], canonical) for m in test]
+        unseen = np.array([m.key not in seen for m in test])
+        rankings = _rankings(run, test)
+        rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
+        prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
+        for name, ranked in rankings.items():
+            systems.append(_evaluated(run, TITLES[name], ranked, golds, unseen, prices.get(name, 0.0), rates.get(name), NOTES[name]))
+        comparison = _comparisons(run, rankings, golds, unseen)
+        answers, right = _answers(run, test, golds)
+        bins, ece = reliability(np.array([a["confidence"] for a in answers]), right)
+        metrics["calibration"] = {"bins": bins, "ece": ece}
+        metrics["errors"] = _errors(run, test, golds, answers, right, concepts)
+    teacher, agreement = _teacher(run, mentions, canonical, taught)
+    if teacher is not None:
+        systems.insert(max(0, len(systems) - 1), teacher)
+    metrics["systems"] = [asdict(s) for s in systems]
+    metrics["comparison"] = comparison
+    metrics["teacher"] = {
+        **{n: taught.get(n) for n in ("model", "labelled", "invalid", "none", "missing", "budget_usd", "prompt_tokens", "completion_tokens")},
+        "asked": taught.get("requests"),
+        "retries": max(0, taught.get("requests", 0) - taught.get("pool", 0) + taught.get("missing", 0)),
+        "spent_usd": taught.get("spent_usd"),
+        "stopped_by_budget": taught.get("stopped_by_budget"),
+        "agreement_with_gold": agreement,
+    }
+    page = write_report(run.path("report"), metrics)
+    return {"page": str(page)}
+
+
+TITLES = {
+    ZERO_SHOT: "Retriever, zero-shot",
+    RETRIEVER: "Retriever, few labels",
+    FROM_TEACHER: "Retriever, few + teacher's labels",
+    STUDENT: "Student",
+}
+NOTES = {
+    ZERO_SHOT: "the encoder as it comes",
+    RETRIEVER: "tuned on the labelled mentions and synonyms; where NIL is allowed, a similarity threshold fitted on dev",
+    FROM_TEACHER: "tuned on the labelled mentions, synonyms and the teacher's labels",
+    STUDENT: "re-ranks the few-label retriever's candidates",
+}
+
+
+def protocol(run: Run, trained: dict[str, Any]) -> str:
+    """One paragraph: what was measured, on what, and how."""
+    splits = run.summary("prepare")["splits"]
+    counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
+    return (
+        f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
+        f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
+        "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
+        "comparison: exact McNemar test. The teacher's row is measured on the pool that it labelled, not on test."
+    )
+
+
+def _rankings(run: Run, test: Sequence[Mention]) -> dict[str, list[Ranking]]:
+    """Each system's answers for the test mentions, best first, in the order of the results table."""
+    found = load_candidates(run)
+    threshold = _nil_threshold(run, found) if run.config.link.allow_nil else -1.0
+    rankings: dict[str, list[Ranking]] = {}
+    for name in (ZERO_SHOT, FROM_TEACHER):
+        path = run.path("baselines", f"{name}.parquet")
+        if path.exists():
+            rows = {row["key"]: row for row in pq.read_table(path).to_pylist()}
+            rankings[name] = [_by_threshold(rows[m.key], -1.0) for m in test]
+    linked = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
+    order = {
+        ZERO_SHOT: rankings.get(ZERO_SHOT),
+        RETRIEVER: [_by_threshold(found[m.key], threshold) for m in test],
+        FROM_TEACHER: rankings.get(FROM_TEACHER),
+        STUDENT: [_with_none(linked[m.mention_id]) for m in test],
+    }
+    return {name: ranked for name, ranked in order.items() if ranked is not None}
+
+
+def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
+    """A retriever's ranking; "none" goes before the first candidate that is less similar than the threshold."""
+    ranked: Ranking = list(row["candidate_ids"])
+    below = next((n for n, score in enumerate(row["scores"]) if score < threshold), None)
+    if below is not None:
+        ranked.insert(below, None)
+    return ranked
+
+
+def _with_none(row: dict[str, Any]) -> Ranking:
+    """The student's ranking, with "none" at the place of its probability, which is what the candidates leave of 1."""
+    ranked: Ranking = list(row["ranked_ids"])
+    if row["concept_id"] is None:
+        return [None, *ranked]
+    none = 1.0 - sum(row["ranked_scores"])
+    place = sum(score >= none for score in row["ranked_scores"])
+    ranked.insert(max(1, place), None)
+    return ranked
+
+
+def _nil_threshold(run: Run, found: dict[str, dict[str, Any]]) -> float:
+    """The similarity under which the retriever alone should say NIL: the best on dev."""
+    dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
+    if not dev:
+        return -1.0
+    top = np.array([found[m.key]["scores"][0] for m in dev])
+    right = np.array([is_hit(found[m.key]["candidate_ids"], m.gold or [], 1) if m.gold else False for m in dev])
+    nil = np.array([m.gold == [] for m in dev])
+    thresholds = np.concatenate([[-1.0], np.sort(top)])
+    return float(max(thresholds, key=lambda t: int(right[top >= t].sum() + nil[top < t].sum())))
+
+
+def _evaluated(
+    run: Run, name: str, ranked: list[Ranking], golds: list[Gold], unseen: np.ndarray, price: float | None, rate: float | None, note: str
+) -> SystemResult:
+    settings = run.config
+    return evaluate(
+        name, ranked, golds, unseen, samples=settings.report.bootstrap_samples, seed=settings.seed, price_usd=price, mentions_per_s=rate, note=note
+    )
+
+
+def _comparisons(run: Run, rankings: dict[str, list[Ranking]], golds: list[Gold], unseen: np.ndarray) -> list[dict[str, Any]]:
+    """The student against each retriever, on all test mentions and on unseen ones."""
+    found = []
+    for other in (RETRIEVER, FROM_TEACHER):
+        if other not in rankings:
+            continue
+        a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
+        for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
+            if rows.any():
+                result = paired_test(a[rows], b[rows], run.config.report.bootstrap_samples, run.config.seed)
+                found.append({"a": TITLES[STUDENT], "b": TITLES[other], "metric": "acc_at_1", "on": on, **asdict(result)})
+    return found
+
+
+def _answers(run: Run, test: Sequence[Mention], golds: Sequence[Gold]) -> tuple[list[dict[str, Any]], np.ndarray]:
+    linked = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
+    answers = [linked[m.mention_id] for m in test]
+    return answers, np.array([is_hit([a["concept_id"]], gold, 1) for a, gold in zip(answers, golds, strict=True)])
+
+
+def _errors(
+    run: Run, test: Sequence[Mention], golds: Sequence[Gold], answers: list[dict[str, Any]], right: np.ndarray, concepts: Sequence[Concept]
+) -> list[dict[str, Any]]:
+    """The surest wrong answers, once a text: where a person should look first."""
+    names = {c.concept_id: c.name for c in concepts}
+    wrong = sorted((n for n in range(len(test)) if not right[n]), key=lambda n: -answers[n]["confidence"])
+    once = list({answers[n]["key"]: n for n in reversed(wrong)}.values())[::-1]
+    return [
+        {
+            "text": test[n].text,
+            "gold_names": [names.get(i, i) for alternative in golds[n] for i in alternative],
+            "answer_name": answers[n]["name"],
+            "confidence": answers[n]["confidence"],
+            "candidates": [names[i] for i in answers[n]["ranked_ids"][:5]],
+        }
+        for n in once[: run.config.report.examples]
+    ]
+
+
+def _teacher(
+    run: Run, mentions: Sequence[Mention], canonical: dict[str, ConceptId], taught: dict[str, Any]
+) -> tuple[SystemResult | None, float | None]:
+    """(the teacher on its own pool, with the retriever's order after its choice; its accuracy where the right answer was on offer)."""
+    pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
+    labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
+    if not labels:
+        return None, None
+    golds = [_canonical(pool[row["key"]].gold or [], canonical) for row in labels]
+    ranked: list[Ranking] = []
+    for row in labels:
+        chosen = None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
+        ranked.append([chosen, *(i for i in row["candidate_ids"] if i != chosen)])
+    reachable = recall_outcomes([row["candidate_ids"] for row in labels], [g or [[ConceptId("")]] for g in golds], run.config.retriever.top_k)
+    nil = np.array([not g for g in golds])
+    said_none = np.array([row["choice"] == NIL for row in labels])
+    hit = outcomes(ranked, golds, 1)
+    agreement = np.where(reachable | nil, hit, said_none)
+    simulated = " (sandbox: simulated, knows its pool's answers)" if taught.get("simulated") else ""
+    result = _evaluated(
+        run,
+        f"Teacher, on its pool{' (simulated)' if simulated else ''}",
+        ranked,
+        golds,
+        np.zeros(len(golds), dtype=bool),
+        taught.get("spent_usd"),
+        taught.get("mentions_per_s"),
+        f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
+    )
+    return result, float(agreement.mean())
+
+
+def _canonical(gold: Gold, canonical: dict[str, ConceptId]) -> Gold:
+    return [[canonical.get(i, i) for i in alternative] for alternative in gold]
+
+
+def machine() -> dict[str, Any]:
+    """Where this runs: CPU, cores, GPU, Python and the versions that matter."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), cpu)
+    except OSError:
+        pass
+    packages = ("rpdr", "ray", "torch", "transformers", "peft", "deepspeed", "sentence-transformers", "pyarrow")
+    return {
+        "cpu": cpu,
+        "cores": psutil.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }

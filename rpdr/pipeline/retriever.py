@@ -1,0 +1,63 @@
+"""Stage `retriever`: few labels and the knowledge base's synonyms -> a tuned encoder and the index over all names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rpdr.corpus import Mention, load_mentions
+from rpdr.files import sha256_tree
+from rpdr.kb import Concept, load_kb
+from rpdr.models import load_encoder
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.run import Run
+from rpdr.retriever import Pair, Retriever, train_encoder
+
+
+def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
+    """Tune, save in sentence-transformers form, index."""
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    pairs = gold_pairs(load_mentions(run.path("corpus", "mentions.parquet"), "labelled"), concepts)
+    tuned = tuned_encoder(run, concepts, pairs, progress)
+    tuned.save(str(run.path("retriever")))
+    progress.update(0, None, "indexing names")
+    built = Retriever.build(tuned, concepts, run.config.retriever.prefix, run.config.retriever.index)
+    built.index.save(run.path("index"))
+    return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
+
+
+def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress) -> Any:
+    """The base encoder, tuned on `pairs` and on synonyms."""
+    settings = run.config.retriever
+    encoder = load_encoder(settings.model, settings.max_tokens)
+    train_encoder(
+        encoder,
+        pairs,
+        synonym_pairs(concepts),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        max_synonyms=settings.max_synonym_pairs,
+        seed=run.config.seed,
+        prefix=settings.prefix,
+        on_step=lambda done, total: progress.update(done, total, "tuning the encoder"),
+    )
+    return encoder
+
+
+def gold_pairs(mentions: Sequence[Mention], concepts: Sequence[Concept]) -> list[Pair]:
+    """(mention, preferred name) for each distinct labelled mention and concept of its gold that the knowledge base has."""
+    names = {i: c for c in concepts for i in (*c.alternate_ids, c.concept_id)}
+    found = {
+        (m.text, names[i].concept_id): Pair(m.text, names[i].name, names[i].concept_id)
+        for m in mentions
+        for alternative in m.gold or []
+        for i in alternative
+        if i in names
+    }
+    return list(found.values())
+
+
+def synonym_pairs(concepts: Sequence[Concept]) -> list[Pair]:
+    """(name, preferred name) for every name; a concept's only name is paired with itself, which keeps concepts apart."""
+    return [Pair(name, c.name, c.concept_id) for c in concepts for name in (c.names[1:] or c.names)]

@@ -1,0 +1,143 @@
+"""A run directory: where each artefact is, which stages are finished, and what each was made from.
+
+A stage's record, `.stages/NAME.json`, holds the hash of its inputs (config sections, the stages before it, the code's version).
+Same hash: the stage is not run again. Another hash: it refuses to mix old with new, unless told to redo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import rpdr
+from rpdr.config import Config
+from rpdr.errors import RunError
+from rpdr.files import sha256, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's name, the stages that it reads, the config sections that shape it, and the folders that it owns."""
+
+    name: str
+    after: tuple[str, ...]
+    sections: tuple[str, ...]
+    owns: tuple[str, ...]
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus")),
+        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
+        Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
+        Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
+        Stage("baselines", ("teach",), ("retriever", "seed"), ("baselines",)),
+        Stage("distill", ("teach",), ("student", "seed"), ("student",)),
+        Stage("link", ("distill",), ("student", "link"), ("linked",)),
+        Stage("report", ("link", "baselines"), ("report",), ("report",)),
+    )
+}
+# what a user may change between two starts of a stage without making its results another experiment
+TUNABLE = {
+    "teacher": ("budget_usd", "timeout_s", "max_attempts", "actors", "concurrency", "api_key_env", "max_mentions"),
+    "link": ("retriever_actors", "student_actors", "batch_size"),
+    "student": ("checkpoint_every_steps",),
+}
+
+
+class Run:
+    """The state of one run, in `folder`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.folder = config, resolve_run_dir(config.run_dir)
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run directory."""
+        return self.folder.joinpath(*parts)
+
+    def inputs(self, stage: Stage) -> str:
+        """The hash of all that `stage` is made from."""
+        tree = self.config.model_dump(mode="json")
+        sections = {name: _without(tree[name], TUNABLE.get(name, ())) for name in stage.sections}
+        return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__)
+
+    def finished(self, stage: Stage) -> bool:
+        """Whether the stage is finished, from these inputs. Raises RunError if something before it is missing or it was made from others."""
+        for name in stage.after:
+            if "id" not in self._record(name):
+                raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
+        record = self._record(stage.name)
+        if record and record["inputs"] != self.inputs(stage):
+            raise RunError(
+                f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
+                f"name a new run_dir, or add --redo to throw the results of {stage.name} away"
+            )
+        return "id" in record
+
+    def begin(self, stage: Stage) -> None:
+        """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        record = self._record(stage.name)
+        if not record:
+            write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
+
+    def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
+        """Note that the stage is finished; `summary` is for the report."""
+        inputs = self.inputs(stage)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        identity = sha256(inputs, summary.get("content", ""))
+        write_json(
+            self._record_path(stage.name), {"id": identity, "inputs": inputs, "finished_at": at, "seconds": round(seconds, 2), "summary": summary}
+        )
+
+    def forget(self, stage: Stage) -> None:
+        """Throw away what the stage made (never the ledger: its answers were paid for)."""
+        self._record_path(stage.name).unlink(missing_ok=True)
+        for name in stage.owns:
+            shutil.rmtree(self.path(name), ignore_errors=True)
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """A finished stage's summary, with its `seconds`; empty if it is not finished."""
+        record = self._record(name)
+        return {**record["summary"], "seconds": record["seconds"]} if "id" in record else {}
+
+    def _record_path(self, name: str) -> Path:
+        return self.path(".stages", f"{name}.json")
+
+    def _record(self, name: str) -> dict[str, Any]:
+        path = self._record_path(name)
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+def resolve_run_dir(run_dir: str) -> Path:
+    """The folder of a run. A relative one is relative to here; in a Ray job, whose folder is a throw-away copy, to $RPDR_HOME (~/.rpdr)."""
+    path = Path(run_dir).expanduser()
+    if not path.is_absolute() and "_ray_pkg_" in str(Path.cwd()):
+        return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr") / path
+    return path.absolute()
+
+
+def _without(section: Any, names: tuple[str, ...]) -> Any:
+    return {key: value for key, value in section.items() if key not in names} if isinstance(section, dict) else section
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start

@@ -1,0 +1,86 @@
+"""Run stages of a run directory, in order: skip what is finished, go on with what was killed, time and record the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import psutil
+
+from rpdr.config import Config
+from rpdr.pipeline.progress import StageProgress, console, stage_progress
+from rpdr.pipeline.run import STAGES, Run, Stopwatch
+
+Work = Callable[[Run, StageProgress], dict[str, Any]]
+
+
+def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool = False) -> Run:
+    """Run the named stages. `redo` throws away what they had made (never the ledger). Raises RpdrError."""
+    run = Run(config)
+    if redo:
+        for name in names:
+            run.forget(STAGES[name])
+    for number, name in enumerate(names, start=1):
+        _run_one(run, name, f"[{number}/{len(names)}] {name}")
+    return run
+
+
+def _run_one(run: Run, name: str, label: str) -> None:
+    stage = STAGES[name]
+    if run.finished(stage):
+        console.print(f"[dim]{label:<18} finished before, unchanged[/dim]")
+        return
+    run.begin(stage)
+    watch = Stopwatch()
+    with stage_progress(label) as progress, PeakMemory() as memory:
+        # a stage's module is imported when it runs: `rpdr --help` need not load torch
+        work: Work = getattr(import_module(f"rpdr.pipeline.{name}"), name)
+        summary = work(run, progress)
+    run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
+    console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}")
+
+
+def _in_short(name: str, s: dict[str, Any]) -> str:
+    if name == "prepare":
+        unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base" if s["unknown_gold_ids"] else ""
+        return f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions; {s['rejects']:,} rows set aside{unknown}"
+    if name == "retriever":
+        return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
+    if name == "candidates":
+        return f"{s['distinct']:,} distinct mentions"
+    if name == "teach":
+        stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
+        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for ${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}{stopped}"
+    if name == "baselines":
+        return "measured" if s["measured"] else "not asked for"
+    if name == "distill":
+        return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}"
+    if name == "link":
+        return f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards, {s['nil']:,} not in the knowledge base"
+    return ""
+
+
+class PeakMemory:
+    """The most memory (MiB) that the machine used over what it used at first, sampled twice a second."""
+
+    def __init__(self) -> None:
+        self.peak_mib = 0.0
+        self._stop = threading.Event()
+        self._start = psutil.virtual_memory().used
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            self.peak_mib = max(self.peak_mib, (psutil.virtual_memory().used - self._start) / 2**20)
+            if self._stop.wait(0.5):
+                return

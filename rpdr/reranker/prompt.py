@@ -1,0 +1,122 @@
+"""What the student reads: one sequence a mention, with a branch for each candidate that is blind to the other branches.
+
+    Mention: can't keep food down        the stem, read by every branch
+    Concept: Vomiting⏎                   a branch; its end is where the head reads
+    Concept: Dysphagia⏎                  another, at the *same* positions, so that their order cannot matter
+    None of these⏎                       the last branch, which reads the stem and all candidates
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Query:
+    """A mention and its k candidates. `similarities` (k,) is the retriever's cosine in [-1, 1]."""
+
+    text: str
+    candidate_names: tuple[str, ...]
+    matched_names: tuple[str, ...]
+    similarities: tuple[float, ...]
+    context: str | None = None
+
+
+def queries(rows: Iterable[dict[str, Any]]) -> list[Query]:
+    """From rows of schema.CANDIDATES (or LABELS, which extends it)."""
+    return [Query(r["text"], tuple(r["candidate_names"]), tuple(r["matched_names"]), tuple(r["scores"]), r["context"]) for r in rows]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One query as tokens: the stem, the branches of the candidates, the branch of "none of these"."""
+
+    stem: list[int]
+    branches: list[list[int]]
+    none: list[int]
+    similarities: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.stem) + sum(map(len, self.branches)) + len(self.none)
+
+
+@dataclass
+class Prompt:
+    """Turns queries into tensors. Candidates are tokenised once each, not once a mention."""
+
+    tokenizer: Any
+    max_tokens_mention: int
+    max_tokens_candidate: int
+    use_context: bool = False
+    _cache: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    def tokens(self, query: Query) -> Tokens:
+        """Tokens of one query, each part cut to its limit."""
+        stem = f"Mention: {query.text}"
+        if self.use_context and query.context:
+            stem += f"\nContext: {query.context}"
+        branches = [
+            self._branch(f"\nConcept: {name}" if name == matched else f"\nConcept: {name} ({matched})")
+            for name, matched in zip(query.candidate_names, query.matched_names, strict=True)
+        ]
+        return Tokens(self._encode(stem)[: self.max_tokens_mention], branches, self._branch("\nNone of these"), query.similarities)
+
+    def _branch(self, text: str) -> list[int]:
+        if text not in self._cache:
+            # the newline at the end is the place that the head reads: cut the words, never the end
+            self._cache[text] = self._encode(text)[: self.max_tokens_candidate - 1] + self._encode("\n")
+        return self._cache[text]
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def collate(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
+        """Tensors for `Student.forward`, b mentions padded to length l and k candidates:
+
+        input_ids, position_ids (b, l); attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the last for "none";
+        present (b, k + 1) bool; similarities (b, k) float32.
+        """
+        b, length, k = len(batch), max(map(len, batch)), max(len(t.branches) for t in batch)
+        ids = torch.full((b, length), self.tokenizer.pad_token_id)
+        positions = torch.zeros((b, length), dtype=torch.long)
+        mask = torch.eye(length, dtype=torch.bool).repeat(b, 1, 1)  # padding looks at itself: an empty row would be NaN
+        ends = torch.zeros((b, k + 1), dtype=torch.long)
+        present = torch.zeros((b, k + 1), dtype=torch.bool)
+        similarities = torch.zeros((b, k))
+        for row, tokens in enumerate(batch):
+            stem = len(tokens.stem)
+            ids[row, :stem] = torch.tensor(tokens.stem)
+            positions[row, :stem] = torch.arange(stem)
+            mask[row, :stem, :stem] = _causal(stem)
+            start, deepest = stem, stem
+            for column, branch in enumerate(tokens.branches):
+                end = start + len(branch)
+                ids[row, start:end] = torch.tensor(branch)
+                positions[row, start:end] = torch.arange(stem, stem + len(branch))
+                mask[row, start:end, :stem] = True
+                mask[row, start:end, start:end] = _causal(len(branch))
+                ends[row, column], present[row, column] = end - 1, True
+                start, deepest = end, max(deepest, stem + len(branch))
+            end = start + len(tokens.none)
+            ids[row, start:end] = torch.tensor(tokens.none)
+            positions[row, start:end] = torch.arange(deepest, deepest + len(tokens.none))
+            mask[row, start:end, :start] = True
+            mask[row, start:end, start:end] = _causal(len(tokens.none))
+            ends[row, k], present[row, k] = end - 1, True
+            similarities[row, : len(tokens.branches)] = torch.tensor(tokens.similarities)
+        return {
+            "input_ids": ids,
+            "position_ids": positions,
+            "attention_mask": mask.unsqueeze(1),
+            "ends": ends,
+            "present": present,
+            "similarities": similarities,
+        }
+
+
+def _causal(n: int) -> torch.Tensor:
+    return torch.ones(n, n, dtype=torch.bool).tril()

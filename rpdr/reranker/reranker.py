@@ -1,0 +1,51 @@
+"""Score and rank with a trained student, without Ray: queries in, probabilities out. Usable in a notebook."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rpdr.config import StudentConfig
+from rpdr.reranker.calibration import Calibration
+from rpdr.reranker.prompt import Query
+from rpdr.reranker.student import Student
+
+CALIBRATION_FILE = "calibration.json"
+
+
+class Reranker:
+    """A student and its calibration on one device."""
+
+    def __init__(self, student: Student, calibration: Calibration, batch_size: int, device: str | None = None) -> None:
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.student, self.calibration, self.batch_size = student.to(self.device).eval(), calibration, batch_size
+
+    @classmethod
+    def load(cls, folder: Path, config: StudentConfig, batch_size: int = 32, device: str | None = None) -> Reranker:
+        """From a run's student folder. Raises ModelError if the base model cannot be loaded."""
+        path = folder / CALIBRATION_FILE
+        calibration = Calibration(**json.loads(path.read_text())) if path.exists() else Calibration()
+        return cls(Student.load(folder, config), calibration, batch_size, device)
+
+    @torch.inference_mode()
+    def scores(self, queries: Sequence[Query]) -> np.ndarray:
+        """(n, k + 1) float32 for n queries of at most k candidates: -inf where a query has fewer, "none of these" last."""
+        k = max((len(q.candidate_names) for q in queries), default=0)
+        out = np.full((len(queries), k + 1), -np.inf, dtype=np.float32)
+        tokens = [self.student.prompt.tokens(query) for query in queries]
+        by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # like lengths together: less padding
+        for start in range(0, len(by_length), self.batch_size):
+            rows = by_length[start : start + self.batch_size]
+            batch = self.student.prompt.collate([tokens[row] for row in rows])
+            scores = self.student(**{name: value.to(self.device) for name, value in batch.items()}).cpu().numpy()
+            out[rows, : scores.shape[1] - 1] = scores[:, :-1]
+            out[rows, k] = scores[:, -1]
+        return out
+
+    def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
+        """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""
+        return self.calibration.probabilities(self.scores(queries), allow_nil)

@@ -1,0 +1,124 @@
+"""The student model: an open causal LLM with LoRA (Hu et al. 2021, arXiv 2106.09685) and a linear head at each candidate's end.
+
+A candidate's score is the retriever's similarity times a learned scale, plus the head's reading of it. The head starts at zero:
+an untrained student ranks as the retriever does, and every label moves it from there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rpdr.config import StudentConfig
+from rpdr.errors import ModelError
+from rpdr.models import load_causal_lm
+from rpdr.reranker.prompt import Prompt
+
+HEAD_FILE = "head.safetensors"
+LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Head(nn.Module):
+    """Scores from hidden states. Zero at first, but for the similarity's scale and the bias of "none of these"."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.candidate = nn.Linear(hidden, 1, bias=False)
+        self.none = nn.Linear(hidden, 1)
+        self.log_scale = nn.Parameter(torch.tensor([3.0]))  # cosine times 20, as it was trained with; 1-d, as DeepSpeed wants
+        nn.init.zeros_(self.candidate.weight)
+        nn.init.zeros_(self.none.weight)
+        nn.init.zeros_(self.none.bias)
+
+    def forward(self, hidden: torch.Tensor, similarities: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """hidden (b, k + 1, d), similarities (b, k), present (b, k + 1) -> scores (b, k + 1) float32, -inf where absent."""
+        candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.log_scale.float().exp() * similarities.float()
+        none = self.none(hidden[:, -1]).float()
+        return torch.cat([candidates, none], dim=1).masked_fill(~present, float("-inf"))
+
+    @torch.no_grad()
+    def fit_to_retriever(self, similarities: torch.Tensor, present: torch.Tensor, choices: torch.Tensor) -> None:
+        """Set scale and "none" bias to the likeliest for `choices` (n,) (k = none) by the similarities alone, before any training."""
+        with torch.enable_grad():
+            parameters = torch.tensor([3.0, 0.0], requires_grad=True)
+            optimizer = torch.optim.LBFGS([parameters], max_iter=50, line_search_fn="strong_wolfe")
+
+            def closure() -> torch.Tensor:
+                optimizer.zero_grad()
+                none = (parameters[1] * 10).expand(len(choices), 1)
+                scores = torch.cat([parameters[0].exp() * similarities, none], dim=1).masked_fill(~present, float("-inf"))
+                loss = nn.functional.cross_entropy(scores, choices)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        self.log_scale.copy_(parameters[:1].detach())
+        self.none.bias.copy_(parameters[1:].detach() * 10)
+
+
+class Student(nn.Module):
+    """A LoRA-adapted LLM and its head. Build one with `create` (new) or `load` (trained)."""
+
+    def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head) -> None:
+        super().__init__()
+        self.lm, self.head = lm, head
+        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context)
+
+    @classmethod
+    def create(cls, config: StudentConfig, seed: int) -> Student:
+        """A new, untrained student over the base model. Raises ModelError."""
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        lm, tokenizer = load_causal_lm(config.model, config.precision)
+        layers = lm.config.num_hidden_layers
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=LORA_MODULES,
+            layers_to_transform=list(range(layers))[-config.lora_layers :] if config.lora_layers else None,
+            task_type="CAUSAL_LM",
+        )
+        try:
+            adapted = get_peft_model(lm, lora, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise ModelError(f"{config.model}: its layers are not named as LoRA expects ({', '.join(LORA_MODULES)}): {error}") from error
+        adapted.peft_config["default"].base_model_name_or_path = config.model
+        return cls(adapted, tokenizer, config, Head(lm.config.hidden_size))
+
+    @classmethod
+    def load(cls, folder: Path, config: StudentConfig) -> Student:
+        """A trained student from `folder`, ready to score. Raises ModelError if the base model cannot be loaded."""
+        from peft import PeftModel
+
+        lm, tokenizer = load_causal_lm(config.model, config.precision)
+        head = Head(lm.config.hidden_size)
+        head.load_state_dict(load_file(str(folder / HEAD_FILE)))
+        return cls(PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False), tokenizer, config, head).eval()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter (loadable by peft alone) and the head."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lm.save_pretrained(str(folder), save_embedding_layers=False)
+        save_file({name: value.float().contiguous() for name, value in self.head.state_dict().items()}, str(folder / HEAD_FILE))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        ends: torch.Tensor,
+        present: torch.Tensor,
+        similarities: torch.Tensor,
+    ) -> torch.Tensor:
+        """Tensors of `Prompt.collate` -> scores (b, k + 1) float32: candidates in their given order, then "none of these"."""
+        body = self.lm.get_base_model().model  # without the output matrix: no vocabulary logits are needed
+        output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=attention_mask, use_cache=False)
+        hidden = output.last_hidden_state
+        rows = torch.arange(hidden.shape[0], device=hidden.device).unsqueeze(1)
+        return self.head(hidden[rows, ends].to(self.head.candidate.weight.dtype), similarities, present)

@@ -1,0 +1,214 @@
+"""Each format of mentions: what is read, what gold means in it, and what becomes a reject."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rpdr.config import MentionsConfig
+from rpdr.corpus import Mention, read_mentions
+from rpdr.corpus.pubtator import with_prefix
+from rpdr.errors import ConfigError, DataError
+
+
+def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def read(path: Path | str, format: str, **settings: Any) -> tuple[list[Mention], list[dict[str, Any]]]:
+    return read_mentions([MentionsConfig.model_validate({"format": format, "path": str(path), **settings})], seed=13)
+
+
+def test_table_reads_gold_cells_as_all_of_either_nil_and_unknown(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.tsv", "text\tgold\na\tC1\nb\tC1+C2\nc\tC1|C2+C3\nd\tNIL\ne\t\nf\tC1|-1\ng\tC+1##C2\n")
+    mentions, rejects = read(path, "table")
+    assert [m.gold for m in mentions] == [[["C1"]], [["C1", "C2"]], [["C1"], ["C2", "C3"]], [], None, [["C1"]], [["C+1", "C2"]]]
+    assert rejects == []
+
+
+def test_table_without_header_takes_columns_by_number_and_rejects_rows_of_wrong_width(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.txt", 'only one cell\n1\tname\tSjögren "x\n2\tname\tcough\textra\n3\tname\tfever\r\n', "iso-8859-1")
+    mentions, rejects = read(path, "table", header=False, columns={"gold": "0", "text": "2"}, encoding="iso-8859-1")
+    assert [(m.text, m.gold) for m in mentions] == [('Sjögren "x', [["1"]]), ("fever", [["3"]])]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(1, "1 cells where 3 are expected"), (3, "4 cells where 3 are expected")]
+
+
+def test_table_reads_all_columns_and_a_separator_of_ones_own(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", 'nr;span;sentence;kind;post\n7;"leg; pain";my leg; Disease ;P1\n'.replace("my leg;", '"my leg";'))
+    columns = {"id": "nr", "text": "span", "context": "sentence", "type": "kind", "doc_id": "post"}
+    mention = read(path, "table", separator=";", columns=columns)[0][0]
+    assert (mention.mention_id, mention.text, mention.context) == ("0:7", "leg; pain", "my leg")
+    assert (mention.type, mention.doc_id, mention.gold, mention.split) == ("Disease", "P1", None, "corpus")
+
+
+def test_table_missing_column_names_the_nearest(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "phrase,code\na,C1\n")
+    with pytest.raises(DataError, match=r"m\.csv: no column 'phrases'; set mentions\.columns\.text .*'phrase'"):
+        read(path, "table", columns={"text": "phrases"})
+    with pytest.raises(DataError, match="no column 'text'"):
+        read(path, "table")
+    with pytest.raises(DataError, match="no column '2'"):
+        read(path, "table", header=False, columns={"text": "2"})
+
+
+def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b", None], "gold": [[["C1", "C2"], ["C3"]], None, []]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    mentions, rejects = read(tmp_path / "m.parquet", "table")
+    assert [m.gold for m in mentions] == [[["C1", "C2"], ["C3"]], None]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no text")]
+
+
+def test_jsonl_reads_every_shape_of_gold(tmp_path: Path) -> None:
+    golds: list[Any] = ["C1", ["C1", "C2"], [["C1", "C2"]], None, [], "-1", 17]
+    path = put(tmp_path / "m.jsonl", "".join(json.dumps({"text": f"t{n}", "gold": gold}) + "\n" for n, gold in enumerate(golds)))
+    mentions, _ = read(path, "jsonl")
+    assert [m.gold for m in mentions] == [[["C1"]], [["C1"], ["C2"]], [["C1", "C2"]], None, [], [], [["17"]]]
+
+
+def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
+    bad = [
+        '{"text": ',
+        '{"gold": "C1"}',
+        "[1]",
+        '{"text": 5}',
+        '{"text": "x", "gold": {"a": 1}}',
+        '{"text": "x", "gold": [[1]]}',
+        "[" * 100_000,
+    ]
+    path = put(tmp_path / "m.jsonl", "\n".join([*bad, "", '{"text": "good \\ud83d one"}']))
+    mentions, rejects = read(path, "jsonl")
+    assert [m.text for m in mentions] == ["good one"]
+    assert [r["line"] for r in rejects] == [1, 2, 3, 4, 5, 6, 7]
+    assert rejects[0]["reason"].startswith("not JSON")
+    assert rejects[1]["reason"] == "no text"
+
+
+def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"mention": "a", "code": "C1"}\n')
+    assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
+    with pytest.raises(DataError, match=r"no line has the key 'label'; .* code, mention"):
+        read(path, "jsonl", columns={"text": "mention", "gold": "label"})
+
+
+PUBTATOR = """1|t|Bad fever and cough.
+1|a|The fever (influenza|flu) went.
+1\t4\t9\tfever\tDisease\tD1
+1\t14\t19\tcough\tDisease\t D2+D3
+1\t25\t30\tfever\tDisease\tOMIM:7|D1
+1\t32\t45\tinfluenza|flu\tDisease\t-1
+1\tCID\tD1\tD2
+1\t0\t3\tfever\tDisease\tD1
+1\t4\tnine\tfever\tDisease\tD1
+2\t4\t9\tfever\tDisease\tD1
+1\tfever
+
+2|t|Pain
+2|a|Gone
+2\t0\t4\tPain\tSymptom
+"""
+
+
+def test_pubtator_reads_annotations_with_context_and_gold(tmp_path: Path) -> None:
+    mentions, _ = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator", gold_prefix={"": "MESH:", "OMIM:": "omim."})
+    assert [(m.text, m.gold) for m in mentions] == [
+        ("fever", [["MESH:D1"]]),
+        ("cough", [["MESH:D2", "MESH:D3"]]),
+        ("fever", [["omim.7"], ["MESH:D1"]]),
+        ("influenza|flu", []),
+        ("Pain", None),
+    ]
+    assert [m.mention_id for m in mentions][:2] == ["0:1:4-9", "0:1:14-19"]
+    assert mentions[0].context == "Bad fever and cough."
+    assert mentions[2].context == "The fever (influenza|flu) went."
+    assert (mentions[4].doc_id, mentions[4].type) == ("2", "Symptom")
+
+
+def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path) -> None:
+    _, rejects = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator")
+    assert [r["line"] for r in rejects] == [8, 9, 10, 11]
+    assert "'Bad'" in rejects[0]["reason"]
+    assert "not numbers" in rejects[1]["reason"]
+    assert "'2'" in rejects[2]["reason"]
+
+
+def test_gold_prefix_is_put_before_ids_without_a_colon_only() -> None:
+    assert with_prefix("D1", {"": "MESH:"}) == "MESH:D1"
+    assert with_prefix("OMIM:1", {"": "MESH:"}) == "OMIM:1"
+    assert with_prefix("OMIM:1", {"OMIM:": ""}) == "1"
+    assert with_prefix("D1", {}) == "D1"
+
+
+POST = "Tired and sad. Severe pain in neck, clumsy."
+ANN = """TT1\t267032009 | Tired | or 102498003 | Agony or pain | 0 5\tTired
+TT2\t76948002|Severe pain|+81680005 | Neck + pain |  15 26;30 34\tneck Severe pain
+TT3\tCONCEPT_LESS 36 42\tclumsy
+#1\tAnnotatorNotes TT3\tno concept
+TT4     22253000 | Pain | 22 26     pain
+TT5\t22253000 | Pain | 22 26\tcough
+TT6\t | 22 26\tpain
+TT7\t22253000 | Pain\tpain
+TT8\t44054006 | Type 2 sadness 10 13\tsad
+"""
+
+
+def check_standoff(mentions: list[Mention], rejects: list[dict[str, Any]]) -> None:
+    assert [(m.mention_id, m.gold) for m in mentions] == [
+        ("0:P.1:TT1", [["267032009"], ["102498003"]]),
+        ("0:P.1:TT2", [["76948002", "81680005"]]),
+        ("0:P.1:TT3", []),
+        ("0:P.1:TT8", [["44054006"]]),
+    ]
+    assert mentions[1].text == "neck Severe pain"
+    assert mentions[1].context == "Severe pain in neck, clumsy."
+    assert {m.doc_id for m in mentions} == {"P.1"}
+    assert [r["line"] for r in rejects] == [5, 6, 7, 8]
+    assert rejects[0]["file"].endswith("sct/P.1.ann")
+
+
+def test_standoff_folder_reads_rows_and_rejects_malformed_ones(tmp_path: Path) -> None:
+    put(tmp_path / "c/text/P.1.txt", POST)
+    put(tmp_path / "c/sct/P.1.ann", ANN)
+    put(tmp_path / "c/meddra/P.1.ann", "TT1\t10028411 0 5\tTired\n")
+    check_standoff(*read(tmp_path / "c", "standoff"))
+
+
+def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        for name, text in {"c/sct/P.1.ann": ANN, "c/text/P.1.txt": POST}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
+
+
+def test_standoff_file_that_is_not_utf8_is_read_as_cp1252(tmp_path: Path) -> None:
+    put(tmp_path / "sct/A.ann", "TT1\t83901003 | Sjögren's syndrome | 0 7\tSjögren\n", "cp1252")
+    put(tmp_path / "sct/B.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
+    put(tmp_path / "text/A.txt", "Sjögren here", "cp1252")
+    assert [(m.text, m.context) for m in read(tmp_path, "standoff")[0]] == [("Sjögren", "Sjögren here"), ("Pain", None)]
+
+
+def test_standoff_without_annotations_or_a_whole_archive_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.ann file"):
+        read(tmp_path, "standoff")
+    with pytest.raises(DataError, match="neither a folder nor a whole"):
+        read(put(tmp_path / "x.tar.gz", "not a tar"), "standoff")
+
+
+def test_concept_names_are_mentions_of_their_own_concepts(tmp_path: Path) -> None:
+    kb = {"format": "table", "path": str(put(tmp_path / "kb.csv", "concept_id,name,synonyms\nC1,a,b|c\nC2,d,\n"))}
+    mentions, _ = read("", "concept_names", kb=kb)
+    assert [(m.text, m.gold) for m in mentions] == [("a", [["C1"]]), ("b", [["C1"]]), ("c", [["C1"]]), ("d", [["C2"]])]
+    assert [m.gold for m in read("", "concept_names", kb=kb, gold="nil")[0]] == [[]] * 4
+    with pytest.raises(ConfigError, match=r"mentions\.kb: missing"):
+        read("", "concept_names")

@@ -1,0 +1,78 @@
+"""Tidying of text, keys of mentions and the passage around a span."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rpdr.corpus import mention_key, normalise
+from rpdr.corpus.context import given_context, window
+from rpdr.corpus.normalise import MAX_CHARS, clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "tidy"),
+    [
+        ("  Head\t\x00ache \n", "head ache"),
+        ("ＡＢＣ（ｘ）", "abc(x)"),
+        ("Straße", "strasse"),
+        ("ﬁbrosis", "fibrosis"),
+        ("a\u2028b\x85c\u3000d", "a b c d"),
+        ("half \ud83d pair", "half pair"),
+        ("", ""),
+    ],
+)
+def test_normalise_makes_texts_that_look_the_same_equal(raw: str, tidy: str) -> None:
+    assert normalise(raw) == tidy
+
+
+@pytest.mark.parametrize("raw", ["ͅΑ", "ΐ", "İstanbul", "ﷺ" * 300, "㍿ ™ Ⅳ", "e\u0301" * 999])
+def test_normalise_twice_is_normalise_once_and_within_the_cap(raw: str) -> None:
+    assert normalise(normalise(raw)) == normalise(raw)
+    assert len(clean(raw)) <= MAX_CHARS
+
+
+def test_clean_keeps_letter_case() -> None:
+    assert clean(" COX-2\u00a0Inhibitor ") == "COX-2 Inhibitor"
+
+
+def test_a_megabyte_of_text_is_cut_before_it_costs_anything() -> None:
+    started = time.perf_counter()
+    assert len(normalise("ﷺ \x00" * 400_000)) <= MAX_CHARS
+    assert time.perf_counter() - started < 0.1
+
+
+def test_key_is_the_same_for_the_same_question_only() -> None:
+    key = mention_key("Head  Ache", "Disease", "A head ache.")
+    assert key == mention_key("head ache", "Disease", " a HEAD ache. ")
+    assert len(key) == 32
+    assert int(key, 16) >= 0
+    others = [
+        mention_key("head ache"),
+        mention_key("head ache", "Disease"),
+        mention_key("head", "ache"),
+        mention_key("head ache", None, "Disease"),
+    ]
+    assert len({key, *others}) == 5
+
+
+def test_window_is_the_sentence_around_the_span_where_it_is_near() -> None:
+    text = "First one. I had bad leg pain for 2.5 weeks. Then it went."
+    start = text.index("leg pain")
+    assert window(text, start, start + 8) == "I had bad leg pain for 2.5 weeks."
+
+
+def test_window_is_cut_at_words_where_no_sentence_ends() -> None:
+    text = "word " * 100 + "pain " + "word " * 100
+    found = window(text, 500, 504)
+    assert set(found.split()) == {"word", "pain"}
+    assert 150 < len(found) <= 204
+
+
+def test_long_given_context_is_cut_around_the_mention() -> None:
+    context = given_context("x " * 5000 + "leg pain" + " y" * 5000, "leg pain")
+    assert context is not None
+    assert "leg pain" in context
+    assert len(context) <= MAX_CHARS
+    assert given_context("  ", "leg pain") is None

@@ -1,0 +1,136 @@
+"""What happens to mentions of every format: splits, filters, samples, ids, rejects, and the way to disk and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rpdr.config import MentionsConfig
+from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions
+from rpdr.errors import DataError
+from rpdr.schema import MENTIONS, REJECTS
+
+
+def source(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> MentionsConfig:
+    path = folder / f"{len(list(folder.iterdir()))}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return MentionsConfig.model_validate({"format": "jsonl", "path": str(path), **settings})
+
+
+def md5(text: str) -> int:
+    return int(hashlib.md5(text.lower().encode()).hexdigest(), 16)
+
+
+WORDS = [{"text": f"Word {n}"} for n in range(400)]
+
+
+def test_hash_split_follows_md5_of_the_lower_case_text_and_drops_other_remainders(tmp_path: Path) -> None:
+    rule = {"modulo": 10, "labelled": [0], "dev": [1, 2], "unlabelled": [3]}
+    mentions, _ = read_mentions([source(tmp_path, WORDS, split=rule)], 13)
+    split = {0: "labelled", 1: "dev", 2: "dev", 3: "unlabelled"}
+    assert {m.text: m.split for m in mentions} == {r["text"]: split[md5(r["text"]) % 10] for r in WORDS if md5(r["text"]) % 10 in split}
+
+
+def test_texts_that_differ_in_case_or_white_space_fall_on_the_same_side(tmp_path: Path) -> None:
+    rows = [{"text": text} for row in WORDS for text in (row["text"], f" {row['text'].upper()}\t")]
+    mentions, _ = read_mentions([source(tmp_path, rows, split={"modulo": 2, "labelled": [0], "test": [1]})], 13)
+    assert len({(m.text.lower(), m.split) for m in mentions}) == len(WORDS)
+
+
+def test_keep_every_is_a_sample_by_hash_that_does_not_empty_a_hash_split(tmp_path: Path) -> None:
+    kept, _ = read_mentions([source(tmp_path, WORDS, keep_every=5)], 13)
+    assert [m.text for m in kept] == [r["text"] for r in WORDS if md5(r["text"]) % 5 == 0]
+    rule = {"modulo": 5, "labelled": [0], "test": [1, 2, 3, 4]}
+    assert {m.split for m in read_mentions([source(tmp_path, WORDS, keep_every=5, split=rule)], 13)[0]} == {"labelled", "test"}
+
+
+def test_split_file_overrides_split_and_drops_unknown_documents(tmp_path: Path) -> None:
+    splits = tmp_path / "splits.json"
+    splits.write_text('{"A": "dev", "B": "test"}')
+    rows: list[dict[str, Any]] = [{"text": "a", "doc_id": "A"}, {"text": "b", "doc_id": "B"}, {"text": "c", "doc_id": "C"}, {"text": "d"}]
+    mentions, rejects = read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)
+    assert [(m.text, m.split) for m in mentions] == [("a", "dev"), ("b", "test")]
+    assert rejects == []
+    splits.write_text('{"A": "train"}')
+    with pytest.raises(DataError, match=r"splits\.json: 'A' has the split 'train'; the splits are labelled"):
+        read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)
+    splits.write_text("{")
+    with pytest.raises(DataError, match=r"splits\.json, line 1: not JSON"):
+        read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)
+
+
+def test_types_filter_and_gold_overrides(tmp_path: Path) -> None:
+    rows = [{"text": "a", "type": "Disease", "gold": "C1"}, {"text": "b", "type": "Chemical", "gold": "C2"}]
+    configs = [source(tmp_path, rows, types=["Disease"], gold=gold) for gold in ("given", "nil", "unknown")]
+    mentions, _ = read_mentions(configs, 13)
+    assert [(m.text, m.gold) for m in mentions] == [("a", [["C1"]]), ("a", []), ("a", None)]
+
+
+def test_ids_are_unique_across_sources_and_repeats(tmp_path: Path) -> None:
+    rows = [{"text": "a", "id": "x"}, {"text": "b", "id": "x"}, {"text": "c"}, {"text": "d", "id": "x#2"}]
+    mentions, _ = read_mentions([source(tmp_path, rows), source(tmp_path, rows), source(tmp_path, rows, repeat=50)], 13)
+    assert [m.mention_id for m in mentions[:4]] == ["0:x", "0:x#2", "0:3", "0:x#2#2"]
+    assert mentions[4].mention_id == "1:x"
+    assert len({m.mention_id for m in mentions}) == 58
+
+
+def test_repeat_draws_a_skewed_sample_that_the_seed_fixes(tmp_path: Path) -> None:
+    config = source(tmp_path, WORDS, repeat=5000)
+    first, again, other = (read_mentions([config], seed)[0] for seed in (13, 13, 14))
+    assert first == again
+    assert first != other
+    counts = [count for _, count in Counter(m.text for m in first).most_common()]
+    assert sum(counts) == 5000
+    assert counts[0] > 10 * counts[len(counts) // 2]  # Zipf: the head far above the median
+    assert len({m.key for m in first}) == len(counts)
+
+
+def test_empty_and_overlong_texts_are_rejects_that_fit_the_schema(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 1000}, {"text": "x" * 1001}, {"text": " \x00 "}, {"text": "  ok  "}, {"text": "y" * 1_000_000}]
+    mentions, rejects = read_mentions([source(tmp_path, rows)], 13)
+    assert [len(m.text) for m in mentions] == [1000, 2]
+    assert [(r["line"], r["reason"]) for r in rejects] == [
+        (2, "text of 1001 characters, more than 1000"),
+        (3, "empty text"),
+        (5, "text of 1000000 characters, more than 1000"),
+    ]
+    assert pa.Table.from_pylist(rejects, schema=REJECTS).num_rows == 3
+
+
+def test_text_is_cleaned_and_keyed(tmp_path: Path) -> None:
+    mentions, _ = read_mentions([source(tmp_path, [{"text": " Leg\tＰain ", "type": "T", "context": "my  leg\n"}])], 13)
+    assert (mentions[0].text, mentions[0].context) == ("Leg Pain", "my leg")
+    assert mentions[0].key == mention_key("leg pain", "T", "MY LEG")
+
+
+def test_source_that_yields_nothing_is_an_error_that_says_why(tmp_path: Path) -> None:
+    good = source(tmp_path, WORDS)
+    with pytest.raises(DataError, match=r"2\.jsonl: empty corpus: .* 1 rows were refused, the first on line 1: no text"):
+        read_mentions([good, source(tmp_path, WORDS), source(tmp_path, [{"a": 1}])], 13)
+    with pytest.raises(DataError, match=r"empty corpus: .*types, keep_every"):
+        read_mentions([source(tmp_path, WORDS, types=["Disease"])], 13)
+
+
+def test_saved_mentions_load_the_same_by_split_too_and_fit_the_schema(tmp_path: Path) -> None:
+    golds = [None, [], [["C1"]], [["C1", "C2"], ["C3"]]]
+    rows = [{"text": f"t{n}", "gold": gold, "type": "T" if n else None} for n, gold in enumerate(golds)]
+    mentions, _ = read_mentions([source(tmp_path, rows), source(tmp_path, rows, split="test")], 13)
+    path = tmp_path / "out" / "mentions.parquet"
+    save_mentions(path, mentions)
+    assert load_mentions(path) == mentions
+    assert load_mentions(path, "test") == mentions[4:]
+    assert [m.gold for m in load_mentions(path, "corpus")] == golds
+    assert pq.read_schema(path).equals(MENTIONS)
+    save_mentions(path, [])
+    assert load_mentions(path) == []
+    with pytest.raises(DataError, match="'train' is not a split"):
+        load_mentions(path, "train")
+    with pytest.raises(DataError, match="not a file of saved mentions"):
+        load_mentions(tmp_path / "nowhere.parquet")

@@ -1,0 +1,177 @@
+"""The report: honest words, escaped text, no outside assets, no section without data."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rpdr.evaluation import PairedResult, evaluate, reliability, render, write_report
+from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
+
+SECTIONS = {
+    "comparison": "Paired comparisons",
+    "systems": "Systems",
+    "teacher": "The teacher and its price",
+    "calibration": "Is the confidence honest?",
+    "corpus": "The corpus",
+    "stages": "Where the time went",
+    "errors": "Where it went wrong",
+}
+VOID = {"meta", "br", "link", "img"}
+
+
+def full() -> dict[str, Any]:
+    golds = [[["C1"]]] * 60
+    unseen = np.arange(60) % 2 == 0
+    weak, strong = [[["C1"] if n % 10 < share else ["C2"] for n in range(60)] for share in (5, 9)]
+    systems = [evaluate(name, ranked, golds, unseen, samples=200, seed=1) for name, ranked in (("retriever", weak), ("student", strong))]
+    bins, ece = reliability(np.linspace(0.3, 1, 60), np.arange(60) % 3 > 0)
+    return {
+        "title": "Ask A Patient",
+        "run_dir": "runs/x",
+        "created_at": "2026-08-21",
+        "protocol": "fold 0",
+        "simulated_teacher": True,
+        "systems": [asdict(system) for system in systems],
+        "comparison": [
+            {"a": "student", "b": "retriever", "metric": "acc_at_1", "on": "all", **asdict(PairedResult(0.4, 0.3, 0.5, 1e-7, 24, 0))}
+        ],
+        "corpus": {"mentions": 1_250_000, "rejects": 17, "mentions_per_s": None, "seconds": 75.0},
+        "teacher": {"model": "sandbox", "asked": 100, "labelled": 99, "spent_usd": 0.25, "budget_usd": 1.0, "stopped_by_budget": True},
+        "calibration": {"bins": bins, "ece": ece},
+        "stages": [
+            {"name": "student", "seconds": 2411.5, "peak_memory_mib": 3620},
+            {"name": "kb", "seconds": 0.4, "peak_memory_mib": None},
+        ],
+        "errors": [
+            {
+                "text": "<script>alert(1)</script>\x1b[31m\u202e",
+                "gold_names": ["<b>A"],
+                "answer_name": None,
+                "confidence": 0.5,
+                "candidates": ["<i>B"],
+            },
+            {"text": "x" * 5000, "gold_names": [], "answer_name": "B", "confidence": 0.4, "candidates": []},
+        ],
+        "kb": {"concepts": 1036, "names": 6412, "source": "a table"},
+        "machine": {"cpu": "a CPU", "cores": 2, "gpu": None, "python": "3.11", "versions": {"ray": "2.60.0"}},
+    }
+
+
+class Balance(HTMLParser):
+    """Fails where a tag is closed that is not the one open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_all_sections_are_there_and_the_html_is_balanced() -> None:
+    page = render(full())
+    for heading in SECTIONS.values():
+        assert f"<h2>{heading}" in page
+    parser = Balance()
+    parser.feed(page)
+    assert not parser.open
+    assert "1,250,000" in page
+    assert "stopped by the budget" in page
+    assert "25% of the budget" in page
+    assert "+40.0" in page
+
+
+@pytest.mark.parametrize("missing", SECTIONS)
+def test_a_missing_part_leaves_out_its_section_only(missing: str) -> None:
+    metrics = full()
+    del metrics[missing]
+    page = render(metrics)
+    for part, heading in SECTIONS.items():
+        assert (f"<h2>{heading}" in page) is (part != missing)
+
+
+def test_an_empty_run_still_renders() -> None:
+    page = render({})
+    assert "<h2>" not in page
+    assert "simulated" not in page.split("</style>")[1]
+
+
+def test_text_from_data_is_escaped_visible_and_cut() -> None:
+    page = render(full())
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<b>A" not in page
+    assert "<i>B" not in page
+    assert "\x1b" not in page
+    assert "\\x1b[31m" in page
+    assert "\u202e" not in page
+    assert "\\u202e" in page
+    assert "x" * 119 + "…" in page
+    assert "x" * 2000 not in page
+
+
+def test_page_is_self_contained() -> None:
+    page = render(full())
+    parser = Balance()
+    parser.feed(page)
+    assert not parser.seen & {"script", "link", "img", "iframe", "object"}
+    assert not re.search(r"https?://|url\(|@import|src=|href=", page)
+    assert "default-src 'none'" in page
+
+
+def test_a_simulated_teacher_is_named_and_a_real_one_is_not() -> None:
+    metrics = full()
+    body = render(metrics).split("</style>")[1]
+    assert "knows the answers of its unlabelled pool" in body.replace("\n", " ")
+    assert body.count("simulated teacher") >= 3
+    metrics["simulated_teacher"] = False
+    assert "simulated" not in render(metrics).split("</style>")[1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "difference", "p", "words"),
+    [(0.3, 0.5, 0.4, 1e-7, "is better than"), (-0.5, -0.3, -0.4, 1e-7, "is worse than"), (-0.1, 0.2, 0.05, 0.4, "No clear difference")],
+)
+def test_headline_says_only_what_the_test_allows(low: float, high: float, difference: float, p: float, words: str) -> None:
+    metrics = full()
+    metrics["comparison"][0] |= {"low": low, "high": high, "difference": difference, "p_value": p}
+    assert words in render(metrics)
+
+
+def test_files_are_written_as_plain_json(tmp_path: Path) -> None:
+    metrics = full() | {
+        "systems": [],
+        "title": "a\ud800",
+        "extra": {"n": np.int64(3), "share": np.float32(0.5), "bad": float("nan"), "ok": np.bool_(True)},
+    }
+    index = write_report(tmp_path / "report", metrics)
+    assert index == tmp_path / "report" / "index.html"
+    assert index.read_text(encoding="utf-8").startswith("<!doctype html>")
+    saved = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert saved["extra"] == {"n": 3, "share": 0.5, "bad": None, "ok": True}
+    assert saved["corpus"]["mentions"] == 1_250_000
+
+
+def test_values_are_written_for_people() -> None:
+    assert [usd(v) for v in (0, 0.00001, 0.0042, 0.214, 1234.5)] == ["$0", "< $0.0001", "$0.0042", "$0.214", "$1,234.50"]
+    assert [duration(v) for v in (0.42, 12.34, 59.97, 245, 7800)] == ["0.42 s", "12.3 s", "1 min 00 s", "4 min 05 s", "2 h 10 min"]
+    assert [signed_points(v) for v in (0.024, -0.008, 0.0, -0.0001)] == ["+2.4", "−0.8", "0.0", "0.0"]
+    assert [p_value(v) for v in (0.0004, 0.012, 1.0)] == ["p < 0.001", "p = 0.012", "p = 1.000"]
+    assert visible("a\tb\u200b\U000e0001", 0) == "a\\tb\\u200b\\U000e0001"

@@ -1,0 +1,65 @@
+"""A system's scores over annotated and unseen mentions, and the tables that show them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rpdr.errors import DataError
+from rpdr.evaluation import SystemResult, evaluate, markdown_table, results_table
+
+RANKED = [["C1"], ["C2", "C1"], [None, "C9"], ["C3"]]
+GOLDS = [[["C1"]], [["C1"]], [], None]
+
+
+def result(name: str = "student", **rest: float) -> SystemResult:
+    return evaluate(name, RANKED, GOLDS, np.array([False, True, False, True]), samples=100, seed=1, **rest)  # type: ignore[arg-type]
+
+
+def test_mentions_that_are_not_annotated_are_left_out() -> None:
+    got = result()
+    assert (got.mentions, got.unseen_mentions) == (3, 1)
+    assert got.acc_at_1.value == pytest.approx(2 / 3)
+    assert got.acc_at_5.value == 1
+    assert got.recall_at_10 is not None
+    assert got.recall_at_10.value == 1
+    assert got.unseen_acc_at_1 is not None
+    assert got.unseen_acc_at_1.value == 0
+    assert got.acc_at_1.low <= got.acc_at_1.value <= got.acc_at_1.high
+
+
+def test_a_score_without_mentions_is_none() -> None:
+    got = evaluate("x", [[None]], [[]], np.array([False]), samples=100, seed=1)
+    assert got.recall_at_10 is None
+    assert got.unseen_acc_at_1 is None
+    assert got.unseen_recall_at_10 is None
+
+
+def test_nothing_annotated_is_an_error_that_a_user_can_act_on() -> None:
+    with pytest.raises(DataError, match="none of 1 mentions is annotated"):
+        evaluate("x", [["C1"]], [None], np.array([False]), samples=100, seed=1)
+    with pytest.raises(ValueError, match="not equally many"):
+        evaluate("x", [["C1"]], [None, None], np.array([False]), samples=100, seed=1)
+
+
+def test_terminal_table_fits_80_columns_and_takes_names_literally() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(results_table([result("retriever [bold]"), result("student", price_usd=0.214, mentions_per_s=1234.5)]))
+    text = console.export_text()
+    assert "retriever [bold]" in text
+    assert "0.667" in text
+    assert "$0.214" in text
+    assert "1,234.5" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_markdown_table_has_three_decimals_intervals_and_only_columns_with_values() -> None:
+    lines = markdown_table([asdict(result("a|b", price_usd=12.0))]).splitlines()
+    assert lines[0] == "| System | Acc@1 | Acc@5 | Recall@10 | Acc@1, unseen | Price |"
+    assert lines[2].startswith("| a\\|b | 0.667 [")
+    assert "| 1.000 [1.000, 1.000] |" in lines[2]
+    assert lines[2].endswith("| $12.00 |")

@@ -1,0 +1,226 @@
+"""Each format of a knowledge base: what is read, what is refused, and what the error says when nothing can be read."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rpdr.config import KbConfig
+from rpdr.errors import DataError
+from rpdr.kb import Concept, load_kb, read_kb, save_kb
+from rpdr.schema import CONCEPTS, REJECTS
+
+OBO = """format-version: 1.4
+synonymtypedef: layperson "layperson term"
+
+[Term]
+id: HP:1 ! a comment
+name: Cephalalgia {source="x"}
+alt_id: HP:9
+def: "Pain \\"in\\" the head\\: bad." [ref:1]
+synonym: "Headache" EXACT layperson [] {who="me", x="y"}
+synonym: "head   ache" RELATED [ref:1, ref:2]
+synonym: "HEADACHE" EXACT []
+synonym: "Cephalgia" []
+
+[Term]
+id: HP:2
+name: Old
+is_obsolete: true
+
+[Term]
+id: HP:3
+name: Fever
+synonym: no quotes EXACT []
+
+[Term]
+id: HP:4
+
+[Typedef]
+id: part_of
+name: part of
+
+[Term]
+id: GO:1
+name: other ontology
+"""
+
+
+def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    data = text.encode(encoding)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def read(path: Path, format: str = "table", **settings: Any) -> tuple[list[Concept], list[dict[str, Any]]]:
+    return read_kb(KbConfig.model_validate({"format": format, "path": str(path), **settings}))
+
+
+def test_obo_reads_terms_with_escapes_synonyms_and_alternate_ids(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "x.obo", OBO), "obo", id_prefix="HP:")
+    assert [c.concept_id for c in concepts] == ["HP:1", "HP:3"]
+    assert concepts[0].name == "Cephalalgia"
+    assert concepts[0].names == ("Cephalalgia", "Headache", "head ache", "Cephalgia")
+    assert concepts[0].definition == 'Pain "in" the head: bad.'
+    assert concepts[0].alternate_ids == ("HP:9",)
+
+
+def test_obo_malformed_synonym_and_nameless_term_are_rejects_with_their_lines(tmp_path: Path) -> None:
+    _, rejects = read(put(tmp_path / "x.obo", OBO), "obo")
+    lines = OBO.split("\n")
+    assert [(r["line"], r["reason"].split()[0]) for r in rejects] == [
+        (lines.index("synonym: no quotes EXACT []") + 1, "synonym"),
+        (lines.index("id: HP:4"), "no"),
+    ]
+    assert pa.Table.from_pylist(rejects, schema=REJECTS).num_rows == 2
+
+
+def test_obo_only_synonym_types_keeps_the_preferred_name_out_of_names(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "x.obo", OBO), "obo", only_synonym_types=["layperson"])
+    assert [(c.name, c.names) for c in concepts] == [("Cephalalgia", ("Headache",))]
+
+
+def test_obo_drop_synonym_types_leaves_other_synonyms(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "x.obo", OBO), "obo", drop_synonym_types=["layperson"], id_prefix="HP:1")
+    assert concepts[0].names == ("Cephalalgia", "head ache", "HEADACHE", "Cephalgia")
+
+
+def test_obo_misspelt_synonym_type_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.obo: no synonym has the type 'laypersn'; it has 'layperson'"):
+        read(put(tmp_path / "x.obo", OBO), "obo", drop_synonym_types=["laypersn"])
+
+
+def test_obo_with_windows_line_ends_reads_the_same(tmp_path: Path) -> None:
+    unix, windows = put(tmp_path / "u.obo", OBO), put(tmp_path / "w.obo", OBO.replace("\n", "\r\n"))
+    assert read(unix, "obo")[0] == read(windows, "obo")[0]
+
+
+@pytest.mark.parametrize("name", ["kb.csv", "kb.csv.gz"])
+def test_csv_reads_quotes_commas_and_synonyms(tmp_path: Path, name: str) -> None:
+    path = put(tmp_path / name, '\ufeffconcept_id,name,synonyms\nC1,"Pain, chest","Chest ""pain""|pain, chest| |thoracalgia"\nC2,Cough,\n')
+    concepts, rejects = read(path)
+    assert concepts[0].names == ("Pain, chest", 'Chest "pain"', "thoracalgia")
+    assert concepts[1] == Concept(concepts[1].concept_id, "Cough", ("Cough",), None)
+    assert rejects == []
+
+
+def test_csv_rows_of_wrong_width_or_without_id_or_name_are_rejects_and_cost_no_neighbour(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", 'concept_id,name,synonyms\nC1,a,\nC2,b\n,c,\nC4,,\n\nC5,"never closed,\nC6,f,\n')
+    concepts, rejects = read(path)
+    assert [c.concept_id for c in concepts] == ["C1", "C5", "C6"]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(3, "2 cells where 3 are expected"), (4, "no concept id"), (5, "no name")]
+
+
+def test_a_quoted_cell_may_run_over_lines_and_later_line_numbers_stay_right(tmp_path: Path) -> None:
+    concepts, rejects = read(put(tmp_path / "kb.csv", 'concept_id,name,definition\nC1,a,"one\ntwo"\nC2,b\n'))
+    assert concepts[0].definition == "one two"
+    assert [r["line"] for r in rejects] == [4]
+
+
+def test_tsv_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "kb.tsv", 'concept_id\tname\nC1\t"Dropped head\nC2\tCough\n'))
+    assert [c.name for c in concepts] == ['"Dropped head', "Cough"]
+
+
+def test_columns_given_as_numbers_read_a_table_without_header(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "codes.txt.gz", "00\t操作\n00.0\t超声\n"), columns={"id": "0", "name": "1"})
+    assert [(c.concept_id, c.name) for c in concepts] == [("00", "操作"), ("00.0", "超声")]
+
+
+def test_parquet_reads_list_columns_as_synonyms(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"code": [1, 2], "name": ["a", None], "synonyms": [["b", "c"], None]}), tmp_path / "kb.parquet")
+    concepts, rejects = read(tmp_path / "kb.parquet", columns={"id": "code", "name": "name", "synonyms": "synonyms"})
+    assert [(c.concept_id, c.names) for c in concepts] == [("1", ("a", "b", "c"))]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(2, "no name")]
+
+
+def test_missing_column_is_one_line_that_names_file_column_and_nearest(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", "concept_idx,name,other_names\nC1,a,b\n")
+    with pytest.raises(DataError, match=r"kb\.csv: no column 'concept_id'; .*kb\.columns\.id.*'concept_idx'") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match="no column 'synonyms'"):
+        read(path, columns={"id": "concept_idx", "name": "name", "synonyms": "synonyms"})
+
+
+def test_wrong_encoding_unknown_encoding_and_broken_gzip_are_data_errors(tmp_path: Path) -> None:
+    latin = put(tmp_path / "kb.csv", "concept_id,name\nC1,Sjögren\n", "iso-8859-1")
+    with pytest.raises(DataError, match="not utf-8 at byte"):
+        read(latin)
+    assert read(latin, encoding="iso-8859-1")[0][0].name == "Sjögren"
+    with pytest.raises(DataError, match="is not an encoding"):
+        read(latin, encoding="latin-42")
+    whole = put(tmp_path / "kb.csv.gz", "concept_id,name\n" + "C1,a\n" * 100)
+    whole.write_bytes(whole.read_bytes()[:-12])
+    with pytest.raises(DataError, match="cannot be read"):
+        read(whole)
+    with pytest.raises(DataError, match="not a Parquet file"):
+        read(put(tmp_path / "kb.parquet", "text"))
+
+
+def test_medic_first_id_is_the_concept_and_the_others_are_alternates(tmp_path: Path) -> None:
+    path = put(tmp_path / "medic.txt", "C567755|613097||Tooth Agenesis, 6|STHAG6\nD1||Fever|fever\nbad line\n||x\nD2||\n")
+    concepts, rejects = read(path, "medic")
+    assert [(c.concept_id, c.names, c.alternate_ids) for c in concepts] == [
+        ("C567755", ("Tooth Agenesis, 6", "STHAG6"), ("613097",)),
+        ("D1", ("Fever",), ()),
+    ]
+    assert [r["line"] for r in rejects] == [3, 4, 5]
+
+
+def test_icd10cm_reads_nested_diagnoses_and_inclusion_terms(tmp_path: Path) -> None:
+    xml = """<?xml version="1.0" encoding="utf-8"?><ICD10CM.tabular><chapter><name>1</name><desc>Chapter</desc><section>
+    <diag><name>A00</name><desc>Cholera</desc><diag><name>A00.1</name><desc>Cholera, eltor</desc>
+    <inclusionTerm><note>Cholera eltor</note></inclusionTerm></diag><diag><name>A00.2</name></diag></diag>
+    </section></chapter></ICD10CM.tabular>"""
+    concepts, rejects = read(put(tmp_path / "icd.xml", xml), "icd10cm")
+    assert [(c.concept_id, c.names) for c in concepts] == [("A00", ("Cholera",)), ("A00.1", ("Cholera, eltor", "Cholera eltor"))]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no <desc>")]
+    with pytest.raises(DataError, match="not well-formed XML"):
+        read(put(tmp_path / "broken.xml", xml[:-9]), "icd10cm")
+
+
+def test_id_that_stands_twice_with_different_names_is_an_error_naming_both_lines(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"kb\.csv: the concept id 'C1' stands twice, on lines 2 and 4"):
+        read(put(tmp_path / "kb.csv", "concept_id,name\nC1,a\nC2,b\nC1,c\n"))
+
+
+def test_row_that_repeats_another_word_for_word_is_a_reject(tmp_path: Path) -> None:
+    concepts, rejects = read(put(tmp_path / "kb.csv", "concept_id,name\nC1,a\nC1,a\n"))
+    assert len(concepts) == 1
+    assert [(r["line"], r["reason"]) for r in rejects] == [(3, "says the same as line 2")]
+
+
+@pytest.mark.parametrize("text", ["concept_id,name\n", "concept_id,name\nC1,\n"])
+def test_knowledge_base_without_names_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"kb\.csv: has no names"):
+        read(put(tmp_path / "kb.csv", text))
+
+
+def test_empty_and_missing_files_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"kb\.csv: empty"):
+        read(put(tmp_path / "kb.csv", ""))
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "nowhere.csv")
+    with pytest.raises(DataError, match="id_prefix: 'XX:'"):
+        read(put(tmp_path / "x.obo", "[Term]\nid: HP:1\nname: Fever\n"), "obo", id_prefix="XX:")
+
+
+def test_rejected_rows_are_cut_and_their_control_characters_escaped(tmp_path: Path) -> None:
+    _, rejects = read(put(tmp_path / "kb.csv", "concept_id,name\nC1,a\n\x1b[31m" + "x" * 9999 + "\n"))
+    assert rejects[0]["row"].startswith("\\x1b[31mxx")
+    assert len(rejects[0]["row"]) == 500 + len("\\x1b") - 1
+
+
+def test_saved_knowledge_base_loads_the_same_and_fits_the_schema(tmp_path: Path) -> None:
+    concepts, _ = read(put(tmp_path / "x.obo", OBO), "obo")
+    save_kb(tmp_path / "kb.parquet", concepts)
+    assert load_kb(tmp_path / "kb.parquet") == concepts
+    assert pq.read_schema(tmp_path / "kb.parquet").equals(CONCEPTS)
+    with pytest.raises(DataError, match="not a saved knowledge base"):
+        load_kb(tmp_path / "x.obo")
