@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ STAGE_HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 something that the user can mend, 130 interrupted."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _quieten()
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -44,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
     """What jobs/NAME.py runs: the stage alone."""
     return main([name, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _quieten() -> None:
+    """What libraries print of their own accord hides what rpdr says. Read at their import, so set before."""
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    if shutil.which("nvidia-smi") is None:
+        quiet["DS_ACCELERATOR"] = "cpu"
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -96,4 +96,5 @@ def _score(values: np.ndarray, samples: int, seed: int) -> Score | None:
 
 def from_json(system: dict[str, Any]) -> SystemResult:
     """The SystemResult that stands in metrics.json as a plain dict."""
-    return SystemResult(**{name: Score(**value) if isinstance(value, dict) else value for name, value in system.items()})
+    fields: dict[str, Any] = {name: Score(**value) if isinstance(value, dict) else value for name, value in system.items()}
+    return SystemResult(**fields)

@@ -57,7 +57,7 @@ def retrieve_dataset(run: Run, dataset: Any) -> Any:
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
-        num_cpus=min(1.0, cpus() / 2),
+        num_cpus=min(1.0, cpus() / 8),  # Ray Data needs a share of the CPUs for its own tasks
     )
 
 

@@ -108,7 +108,7 @@ def _link_rows(
             batch_size=settings.batch_size * 4,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=settings.student_actors),
-            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / 2)}),
+            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / 4)}),
         )
         for batch in ranked.iter_batches(batch_size=None, batch_format="pyarrow"):
             answered = batch.to_pylist()

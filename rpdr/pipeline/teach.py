@@ -106,7 +106,7 @@ class GovernorActor:
     """The one governor of a cluster: `rpdr.teacher.Governor` in an actor."""
 
     def __init__(self, budget_usd: float, price: Price, folder: Path) -> None:
-        self.governor = Governor(budget_usd, price, folder, Ledger(folder).spent_usd())
+        self.governor = Governor(budget_usd, price, folder)
 
     async def reserve(self, prompt_tokens: int, max_output_tokens: int) -> str | None:
         """See Governor.reserve."""

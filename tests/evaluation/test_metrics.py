@@ -41,7 +41,7 @@ def test_none_takes_a_position_for_accuracy_but_not_for_recall() -> None:
 def test_lengths_and_k_are_checked() -> None:
     with pytest.raises(ValueError, match="k: 0"):
         is_hit(["C1"], [["C1"]], 0)
-    with pytest.raises(ValueError, match="longer|shorter"):
+    with pytest.raises(ValueError, match=r"longer|shorter"):
         outcomes(RANKED, GOLDS[:2], 1)
     with pytest.raises(ValueError, match="no mentions"):
         recall_at_k([[None]], [[]], 10)
