@@ -49,7 +49,7 @@ def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _quieten() -> None:
     """What libraries print of their own accord hides what rpdr says. Read at their import, so set before."""
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     if shutil.which("nvidia-smi") is None:
         quiet["DS_ACCELERATOR"] = "cpu"
     for name, value in quiet.items():

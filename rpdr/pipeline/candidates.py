@@ -14,7 +14,7 @@ from rpdr.corpus import load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import load_kb
 from rpdr.models import load_encoder
-from rpdr.pipeline.cluster import connect, cpus
+from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
@@ -65,6 +65,7 @@ class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        share_threads(1)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         encoder = load_encoder(str(folder / "retriever"), settings["max_tokens"])
         self.retriever = Retriever.load(encoder, folder / "index", concepts, settings["prefix"])

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 
 import ray
+import torch
 from ray.data import DataContext
+
+from rpdr import errors
+from rpdr.errors import RpdrError
 
 
 def connect() -> None:
@@ -39,3 +44,23 @@ def cpus() -> int:
 def has_gpu() -> bool:
     """Whether the cluster has a GPU."""
     return ray.cluster_resources().get("GPU", 0) > 0
+
+
+def share_threads(actors: int) -> None:
+    """Inside an actor: its fair share of the machine's CPU threads. Ray would give an actor that asks for half a CPU one thread."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // actors))
+
+
+def raised_by_worker(error: BaseException) -> RpdrError | None:
+    """The RpdrError that a worker raised, out of Ray's wrapping; None if it was another kind of error."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RpdrError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    # Ray keeps some errors only as text
+    for line in reversed(str(error).splitlines()):
+        found = re.match(r"(?:rpdr\.errors\.)?(\w+Error): (.+)", line.strip())
+        if found and issubclass(kind := getattr(errors, found.group(1), type(None)), RpdrError):
+            return kind(found.group(2))
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
@@ -16,13 +15,12 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rpdr.config import StudentConfig
 from rpdr.corpus import load_mentions
-from rpdr.errors import ModelError, RpdrError, RunError
+from rpdr.errors import RunError
 from rpdr.files import sha256_tree
 from rpdr.pipeline import teach
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.cluster import connect, cpus, has_gpu
+from rpdr.pipeline.cluster import connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.reranker import Calibration, Query, Reranker, fit_calibration, queries
@@ -99,7 +97,7 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
         trainer.fit()
         losses = ray.get(monitor.losses.remote())
     except Exception as error:
-        raise _cause(error) from error
+        raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
         done.set()
         watcher.join()
@@ -165,16 +163,6 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
         progress.update(at, total or None, "training the student" if total else "loading the student")
 
 
-def _cause(error: BaseException) -> RpdrError:
-    """What a worker raised, without Ray's wrapping."""
-    text = str(error)
-    for line in reversed(text.splitlines()):
-        for kind in (ModelError, RunError):
-            if (mark := f"{kind.__name__}: ") in line:
-                return kind(line.split(mark, 1)[1])
-    return RunError(f"distill: training failed: {' '.join(text.split())[-400:]}")
-
-
 def _calibrate(run: Run) -> Calibration:
     """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
     found = load_candidates(run)
@@ -194,9 +182,5 @@ def _calibrate(run: Run) -> Calibration:
 
 
 def _reranker(run: Run) -> Reranker:
-    settings: StudentConfig = run.config.student
-    if not os.environ.get("OMP_NUM_THREADS"):
-        import torch
-
-        torch.set_num_threads(cpus())
-    return Reranker.load(run.path("student"), settings, run.config.link.batch_size)
+    share_threads(1)
+    return Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size)

@@ -23,14 +23,14 @@ from rpdr.files import write_json, write_rows
 from rpdr.kb import load_kb
 from rpdr.linker import answers, exact_names
 from rpdr.pipeline.candidates import retrieve_dataset
-from rpdr.pipeline.cluster import connect, cpus, has_gpu
+from rpdr.pipeline.cluster import connect, cpus, has_gpu, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.reranker import Reranker
 from rpdr.retriever import distinct_rows
 from rpdr.schema import LINKED
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # readers of Parquet folders pass over names with an underscore
 
 
 def link(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def link(run: Run, progress: StageProgress) -> dict[str, Any]:
     todo = [{**row, "shard": number} for number, shard in shards.items() if number not in finished for row in shard]
     watch = Stopwatch()
     rates = _link_rows(run, todo, shards, mentions, finished, progress) if todo else {}
-    linked = pq.read_table(run.path("linked"), columns=["concept_id", "source", "key"], filters=None)
+    linked = pq.read_table(run.path("linked"), columns=["concept_id", "source", "key"])
     sources = Counter(linked["source"].to_pylist())
     return {
         "mentions": linked.num_rows,
@@ -142,6 +142,7 @@ class RerankActor:
     """Holds a student; a batch of candidates in, answers out."""
 
     def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig) -> None:
+        share_threads(settings.student_actors)
         self.allow_nil = settings.allow_nil
         self.reranker = Reranker.load(folder / "student", student, settings.batch_size)
 

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
+from rpdr.errors import RpdrError
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 
@@ -37,9 +38,21 @@ def _run_one(run: Run, name: str, label: str) -> None:
     with stage_progress(label) as progress, PeakMemory() as memory:
         # a stage's module is imported when it runs: `rpdr --help` need not load torch
         work: Work = getattr(import_module(f"rpdr.pipeline.{name}"), name)
-        summary = work(run, progress)
+        try:
+            summary = work(run, progress)
+        except Exception as error:
+            raise _plain(error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}")
+
+
+def _plain(error: Exception) -> Exception:
+    """The error that a user can act on, if one is at the bottom of it."""
+    if isinstance(error, RpdrError) or not type(error).__module__.startswith("ray"):
+        return error
+    from rpdr.pipeline.cluster import raised_by_worker
+
+    return raised_by_worker(error) or error
 
 
 def _in_short(name: str, s: dict[str, Any]) -> str:

@@ -91,7 +91,9 @@ class TeacherClient:
     async def _ask(self, question: Question, examples: Sequence[Example], seed: int, rows: list[dict[str, Any]]) -> Answer:
         messages, order = build_messages(question, examples, seed)
         request_id = sha256(self.config.model, self.config.temperature, messages)
-        if known := self._answered.get(request_id):
+        known = self._answered.get(request_id)
+        # names can be the same and ids not, where another knowledge base was read since
+        if known and (known["choice_id"] is None or known["choice_id"] in question.candidate_ids):
             choice = question.candidate_ids.index(known["choice_id"]) if known["choice_id"] is not None else NIL
             return Answer(question.key, request_id, True, choice, 0.0, 0, "ledger")
         spent, attempts = 0.0, 0
@@ -116,10 +118,11 @@ class TeacherClient:
             raise TeacherError(f"{self.endpoint.base_url}: refused the key in {self.endpoint.api_key_env} (HTTP {error.status_code})") from None
         except openai.NotFoundError:
             raise TeacherError(f"{self.endpoint.base_url}: knows no model {self.config.model!r} (HTTP 404); check teacher.model") from None
-        except openai.BadRequestError as error:
-            raise TeacherError(f"{self.endpoint.base_url}: refused the request (HTTP 400: {str(error.message)[:200]})") from None
         except RETRIED:
             return Answer(question.key, request_id, False, NIL, spent, attempts, "failed")
+        except openai.APIStatusError as error:
+            words = str(error.message).replace(self.endpoint.api_key, "***")[:200]
+            raise TeacherError(f"{self.endpoint.base_url}: refused the request (HTTP {error.status_code}: {words})") from None
         choice = question.candidate_ids.index(row["choice_id"]) if row["choice_id"] is not None else NIL
         return Answer(question.key, request_id, True, choice, spent, attempts, "asked")
 
@@ -129,11 +132,11 @@ class TeacherClient:
         """One request, inside the budget: a row of schema.LEDGER."""
         assert self._openai is not None
         assert self._slots is not None
-        reservation = await self.governor.reserve(worst_case_tokens(messages), self.config.max_output_tokens)
-        if reservation is None:
-            raise _Refused
         arguments: dict[str, Any] = {"model": self.config.model, "messages": messages, "max_tokens": self.config.max_output_tokens}
-        async with self._slots:
+        async with self._slots:  # the reservation too: what only waits for a slot must not hold money
+            reservation = await self.governor.reserve(worst_case_tokens(messages), self.config.max_output_tokens)
+            if reservation is None:
+                raise _Refused
             try:
                 reply = await self._openai.chat.completions.create(temperature=self.config.temperature, **arguments)
             except (openai.APIStatusError, openai.APIConnectionError) as error:

@@ -56,7 +56,7 @@ def build_messages(question: Question, examples: Sequence[Example], seed: int) -
 
 def parse_answer(text: str, order: Sequence[int]) -> tuple[bool, int]:
     """(valid, candidate index or NIL). Valid is one number in range, with at most a few words around it; else (False, NIL)."""
-    numbers = {int(n) for n in re.findall(r"(?<![\w.])\d{1,3}(?!\w)", text.strip().splitlines()[0] if text.strip() else "")}
+    numbers = {int(n) for n in re.findall(r"(?<![\w.-])\d{1,3}(?!\w|\.\d)", text.strip().splitlines()[0] if text.strip() else "")}
     if len(numbers) != 1 or (number := numbers.pop()) > len(order):
         return False, NIL
     return True, NIL if number == 0 else order[number - 1]

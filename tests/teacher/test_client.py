@@ -1,0 +1,201 @@
+"""The client against real servers: what it pays, what it keeps, what it retries, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from doors import NAMES, PERFECT, PRICE, Door, answers_to, ask, question
+
+from rpdr.config import SandboxConfig, TeacherConfig
+from rpdr.errors import TeacherError
+from rpdr.schema import NIL
+from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, TeacherClient
+
+
+@contextmanager
+def serve_status(status: int, message: str) -> Iterator[str]:
+    """A server that answers every request with one status and message."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"error": {"message": message}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_answers_come_in_the_order_of_the_questions(tmp_path: Path):
+    questions = [question(n) for n in range(20)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
+        answers, _ = ask(url, tmp_path, questions)
+    assert [a.key for a in answers] == [q.key for q in questions]
+    assert [a.choice for a in answers] == [NIL if n % 5 == 4 else NAMES.index("Nausea") for n in range(20)]
+    assert {(a.source, a.valid, a.attempts) for a in answers} == {("asked", True, 1)}
+
+
+def test_every_answer_is_in_the_ledger_with_its_price(tmp_path: Path):
+    questions = [question(n) for n in range(20)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
+        answers, governor = ask(url, tmp_path, questions)
+    rows = Ledger(tmp_path).rows().to_pylist()
+    assert {row["request_id"] for row in rows} == {a.request_id for a in answers}
+    assert {row["endpoint"] for row in rows} == {url}
+    assert sum(row["price_usd"] for row in rows) == pytest.approx(governor.status()["spent_usd"])
+    assert governor.status()["spent_usd"] > 0
+    assert governor.status()["reserved_usd"] == 0
+
+
+def test_the_same_question_is_not_paid_for_twice(tmp_path: Path):
+    questions = [question(n) for n in range(10)]
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1)
+    with teacher.serve() as url:
+        first, paid = ask(url, tmp_path, questions)
+        again, paid_again = ask(url, tmp_path, [*questions, question(10)])
+    assert teacher.requests == 11
+    assert [a.source for a in again] == ["ledger"] * 10 + ["asked"]
+    assert [a.choice for a in again[:10]] == [a.choice for a in first]
+    assert all(a.price_usd == 0 for a in again[:10])
+    assert paid_again.status()["spent_usd"] == pytest.approx(paid.status()["spent_usd"] + again[-1].price_usd)
+
+
+def test_one_client_does_not_pay_twice_either(tmp_path: Path):
+    questions = [question(n) for n in range(3)]
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1)
+
+    async def twice(url: str) -> list[str]:
+        governor = Door(Governor(5.0, PRICE, tmp_path))
+        client = TeacherClient(TeacherConfig(model="m", price=PRICE), Endpoint(url, "secret", "K", PRICE), governor, Ledger(tmp_path))
+        await client.ask_many(questions, [], 1)
+        return [a.source for a in await client.ask_many(questions, [], 1)]
+
+    with teacher.serve() as url:
+        assert asyncio.run(twice(url)) == ["ledger"] * 3
+    assert teacher.requests == 3
+
+
+def test_a_paid_answer_that_is_no_candidate_any_more_is_asked_again(tmp_path: Path):
+    before = question(0)
+    after = Question(before.key, before.text, None, None, ("D0", "D1", "D2", "D3"), NAMES, (None,) * 4)  # same names, other ids
+    teacher = SandboxTeacher({before.text: {"Nausea"}}, PERFECT, seed=1)
+    with teacher.serve() as url:
+        ask(url, tmp_path, [before])
+        answers, _ = ask(url, tmp_path, [after])
+    assert [(a.source, a.choice) for a in answers] == [("asked", 1)]
+
+
+def test_spending_stops_under_the_budget_with_many_requests_at_once(tmp_path: Path):
+    questions = [question(n) for n in range(80)]
+    with SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.0, latency_s=0.005), seed=1).serve() as url:
+        _, free = ask(url, tmp_path / "free", questions)
+        budget = free.status()["spent_usd"] / 2
+        answers, governor = ask(url, tmp_path / "capped", questions, budget_usd=budget, concurrency=16)
+    status = governor.status()
+    assert 0 < status["spent_usd"] + status["reserved_usd"] <= budget
+    assert {a.source for a in answers} == {"asked", "refused_by_budget"}
+    assert all(not a.valid for a in answers if a.source == "refused_by_budget")
+    assert Ledger(tmp_path / "capped").spent_usd() == pytest.approx(status["spent_usd"])
+
+
+def test_only_requests_in_flight_are_counted_at_their_worst_case(tmp_path: Path):
+    questions = [question(n) for n in range(40)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
+        _, free = ask(url, tmp_path / "free", questions)
+        answers, _ = ask(url, tmp_path / "capped", questions, budget_usd=free.status()["spent_usd"] * 1.2, concurrency=2)
+    assert {a.source for a in answers} == {"asked"}
+
+
+def test_an_exhausted_budget_stays_exhausted_when_started_again(tmp_path: Path):
+    questions = [question(n) for n in range(40)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
+        first, governor = ask(url, tmp_path, questions, budget_usd=0.01, concurrency=4)
+        again, reopened = ask(url, tmp_path, questions, budget_usd=0.01, concurrency=4)
+    assert {a.source for a in first} == {"asked", "refused_by_budget"}
+    assert reopened.status()["spent_usd"] >= governor.status()["spent_usd"]
+    assert reopened.status()["spent_usd"] <= 0.01
+    assert sum(a.source == "ledger" for a in again) == sum(a.source == "asked" for a in first)
+
+
+@pytest.mark.parametrize("fault", ["rate_limit_first", "fail_first"])
+def test_a_busy_endpoint_is_asked_again(tmp_path: Path, fault: str):
+    questions = [question(n) for n in range(3)]
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1, **{fault: 2})
+    with teacher.serve() as url:
+        answers, governor = ask(url, tmp_path, questions)
+    assert all(a.valid for a in answers)
+    assert sum(a.attempts for a in answers) == teacher.requests == 5
+    assert governor.status()["reserved_usd"] == 0
+    assert len(Ledger(tmp_path).rows()) == 3
+
+
+def test_an_answer_that_cannot_be_read_is_paid_for_and_asked_again(tmp_path: Path):
+    questions = [question(n) for n in range(5)]
+    teacher = SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.999, latency_s=0), seed=1)
+    with teacher.serve() as url:
+        answers, governor = ask(url, tmp_path, questions)
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 2)] * 5
+    rows = Ledger(tmp_path).rows().to_pylist()
+    assert sorted(row["valid"] for row in rows) == [False] * 5 + [True] * 5
+    assert sum(a.price_usd for a in answers) == pytest.approx(governor.status()["spent_usd"])
+
+
+def test_an_answer_that_can_never_be_read_says_nothing(tmp_path: Path):
+    questions = [question(n) for n in range(2)]
+    teacher = SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.999, latency_s=0), seed=1)
+    with teacher.serve() as url:
+        answers, _ = ask(url, tmp_path, questions, max_attempts=1)
+    assert [(a.valid, a.choice, a.source) for a in answers] == [(False, NIL, "asked")] * 2
+    assert Ledger(tmp_path).answered() == {}
+
+
+def test_a_refused_key_is_named_by_its_variable_and_never_shown(tmp_path: Path):
+    with SandboxTeacher({}, PERFECT, seed=1).serve() as url, pytest.raises(TeacherError) as caught:
+        ask(url, tmp_path, [question(0)], key="wrong")
+    assert "MY_KEY" in str(caught.value)
+    assert "wrong" not in str(caught.value)
+    assert "wrong" not in repr(Endpoint(url, "wrong", "MY_KEY", PRICE))
+
+
+@pytest.mark.parametrize(("status", "says"), [(404, "teacher.model"), (400, "bad field"), (422, "bad field"), (413, "bad field")])
+def test_a_refused_request_is_one_error_that_names_the_endpoint(tmp_path: Path, status: int, says: str):
+    with serve_status(status, "bad field") as url, pytest.raises(TeacherError, match=says) as caught:
+        ask(url, tmp_path, [question(0)])
+    assert url in str(caught.value)
+
+
+def test_an_endpoint_that_only_fails_is_an_error_and_costs_nothing(tmp_path: Path):
+    with serve_status(500, "down") as url, pytest.raises(TeacherError, match="does not answer"):
+        ask(url, tmp_path, [question(n) for n in range(8)], max_attempts=1)
+    assert Governor(5.0, PRICE, tmp_path).status()["spent_usd"] == 0
+    assert Governor(5.0, PRICE, tmp_path).status()["reserved_usd"] == 0
+
+
+def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):
+    questions = [question(n) for n in range(5)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1, rate_limit_first=1).serve() as url:
+        ask(url, tmp_path, questions, key="sk-very-secret-0123")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    assert not any(b"sk-very-secret-0123" in path.read_bytes() for path in files)

