@@ -110,7 +110,10 @@ def _override(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set {text}: expected KEY=VALUE, e.g. --set student.epochs=1")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {text}: {value!r} is not a YAML value; expected KEY=VALUE, e.g. --set student.epochs=1") from error
 
 
 def _leave_ray() -> None:

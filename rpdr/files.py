@@ -27,7 +27,10 @@ def locate(where: str) -> Path:
     """
     if where.startswith("package:"):
         package, _, rest = where.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):  # a part of a package that is not installed; no name at all
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise DataError(f"{where}: the Python package {package} is not installed (`make setup` installs what the examples use)")
         path = Path(spec.submodule_search_locations[0]) / rest

@@ -32,7 +32,7 @@ class SystemResult:
     acc_at_1: Score
     acc_at_5: Score
     recall_at_10: Score | None  # over mentions whose gold is not NIL
-    unseen_acc_at_1: Score | None  # unseen: mentions whose text is not in the training data
+    unseen_acc_at_1: Score | None  # unseen: mentions whose text is not among the labelled ones
     unseen_acc_at_5: Score | None
     unseen_recall_at_10: Score | None
     price_usd: float | None

@@ -118,7 +118,7 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     groups = []
     for prefix, heading, count_key in (
         ("", "All test mentions", "mentions"),
-        ("unseen_", "Unseen: text not in the training data", "unseen_mentions"),
+        ("unseen_", "Unseen: text not among the labelled mentions", "unseen_mentions"),
     ):
         members = [s for s in systems if s.get(prefix + "acc_at_1")]
         if not members:

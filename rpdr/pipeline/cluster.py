@@ -27,7 +27,7 @@ def connect() -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a short training is over before the default 2 s
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     joins = bool(os.environ.get("RAY_ADDRESS"))
-    local = {} if joins else {"include_dashboard": False, "object_store_memory": 400 * 2**20}
+    local = {} if joins else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
     ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
     context = DataContext.get_current()
     context.enable_progress_bars = False

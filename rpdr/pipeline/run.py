@@ -41,7 +41,7 @@ STAGES = {
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage("baselines", ("teach",), ("retriever", "seed"), ("baselines",)),
-        Stage("distill", ("teach",), ("student", "seed"), ("student",)),
+        Stage("distill", ("teach",), ("student", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         Stage("report", ("link", "baselines"), ("report",), ("report",)),
     )

@@ -45,9 +45,10 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
 
 def check_endpoint(endpoint: Endpoint, timeout_s: float = 5.0) -> None:
     """Raise TeacherError unless something listens there."""
-    parts = urlsplit(endpoint.base_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
+        parts = urlsplit(endpoint.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
-    except OSError as error:
-        raise TeacherError(f"{endpoint.base_url}: does not answer ({error.strerror or error}); check teacher.base_url and the network") from error
+    except (OSError, ValueError) as error:  # ValueError: no URL
+        why = getattr(error, "strerror", None) or error
+        raise TeacherError(f"{endpoint.base_url}: does not answer ({why}); check teacher.base_url and the network") from error

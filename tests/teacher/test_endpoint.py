@@ -85,7 +85,7 @@ def test_where_nothing_listens_is_an_error_that_names_the_url():
 
 
 def test_a_url_whose_port_is_no_number_is_an_error_too():
-    with pytest.raises(TeacherError, match="http://127.0.0.1:port/v1"):
+    with pytest.raises(TeacherError, match=r"http://127\.0\.0\.1:port/v1"):
         check_endpoint(Endpoint("http://127.0.0.1:port/v1", "k", "MY_KEY", PRICE))
 
 

@@ -1,0 +1,159 @@
+"""What a student's scores depend on, and what they must not depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rpdr.config import StudentConfig
+from rpdr.reranker import Calibration, Query, Reranker, Student, queries
+
+QUERY = Query(
+    text="throwing up all day",
+    candidate_names=("Vomiting", "Nausea", "Dysphagia", "Fever of unknown origin"),
+    matched_names=("Vomiting", "feeling sick", "Dysphagia", "Fever of unknown origin"),
+    similarities=(0.71, 0.64, 0.40, 0.12),
+    context="I was throwing up all day and could not go to work.",
+)
+SHORT = Query("fever", ("Fever", "Nausea"), ("Fever", "Nausea"), (0.9, 0.2))
+LONG = Query("a pain " * 30, tuple("abcdefgh"), tuple("abcdefgh"), (0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1))
+
+
+def scores(student: Student, *asked: Query, batch_size: int = 8) -> np.ndarray:
+    return Reranker(student, Calibration(), batch_size, device="cpu").scores(asked)
+
+
+def reordered(query: Query, order: list[int]) -> Query:
+    def pick(values: tuple) -> tuple:
+        return tuple(values[i] for i in order)
+
+    return dataclasses.replace(
+        query,
+        candidate_names=pick(query.candidate_names),
+        matched_names=pick(query.matched_names),
+        similarities=pick(query.similarities),
+    )
+
+
+def with_name(query: Query, place: int, name: str) -> Query:
+    names = (*query.candidate_names[:place], name, *query.candidate_names[place + 1 :])
+    return dataclasses.replace(query, candidate_names=names, matched_names=names)
+
+
+def test_an_untrained_student_ranks_as_the_retriever(untrained: Student):
+    shuffled = reordered(QUERY, [2, 0, 3, 1])
+    found = scores(untrained, shuffled, SHORT)
+    assert np.argsort(-found[0, :4]).tolist() == np.argsort([-s for s in shuffled.similarities]).tolist()
+    scale = found[0, :4] / np.array(shuffled.similarities)
+    assert np.allclose(scale, scale[0], rtol=1e-4)
+    assert scale[0] > 0
+
+
+def test_a_trained_student_does_not_rank_by_the_retriever_alone(trained: Student):
+    scale = scores(trained, QUERY)[0, :4] / np.array(QUERY.similarities)
+    assert not np.allclose(scale, scale[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1, 0], [1, 0, 2, 3], [2, 3, 0, 1]])
+def test_the_order_of_the_candidates_changes_no_score(trained: Student, order: list[int]):
+    before, after = scores(trained, QUERY)[0], scores(trained, reordered(QUERY, order))[0]
+    assert np.allclose(after, before[[*order, 4]], atol=1e-4)
+
+
+def test_a_querys_scores_do_not_depend_on_its_batch(trained: Student):
+    asked = [QUERY, SHORT, LONG, with_name(QUERY, 1, "Emesis")]
+    together = scores(trained, *asked)
+    for row, query in enumerate(asked):
+        alone, k = scores(trained, query)[0], len(query.candidate_names)
+        assert np.allclose(together[row, :k], alone[:k], atol=1e-4)
+        assert np.allclose(together[row, -1], alone[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_the_size_of_batches_changes_no_score(trained: Student, batch_size: int):
+    asked = [LONG, SHORT, QUERY]
+    assert np.allclose(scores(trained, *asked, batch_size=batch_size), scores(trained, *asked), atol=1e-4)
+
+
+def test_a_branch_is_blind_to_the_other_branches_and_none_is_not(trained: Student):
+    before, after = scores(trained, QUERY)[0], scores(trained, with_name(QUERY, 1, "Something else and much longer"))[0]
+    assert np.allclose(after[[0, 2, 3]], before[[0, 2, 3]], atol=1e-4)
+    assert abs(after[1] - before[1]) > 1e-3
+    assert abs(after[4] - before[4]) > 1e-3
+
+
+def test_every_branch_reads_the_mention(trained: Student):
+    before, after = scores(trained, QUERY)[0], scores(trained, dataclasses.replace(QUERY, text="high temperature"))[0]
+    assert (np.abs(after - before) > 1e-3).all()
+
+
+def test_the_context_is_read_only_where_the_config_says_so(trained: Student, config: StudentConfig):
+    without = dataclasses.replace(QUERY, context=None)
+    assert np.allclose(scores(trained, QUERY), scores(trained, without), atol=1e-5)
+    trained.prompt = type(trained.prompt)(trained.prompt.tokenizer, 200, config.max_tokens_candidate, use_context=True)
+    assert not np.allclose(scores(trained, QUERY), scores(trained, without), atol=1e-3)
+
+
+def test_absent_candidates_score_minus_infinity_and_have_no_probability(trained: Student):
+    reranker = Reranker(trained, Calibration(), 8, device="cpu")
+    found, probabilities = reranker.scores([SHORT, QUERY]), reranker.probabilities([SHORT, QUERY])
+    assert np.isneginf(found[0]).tolist() == [False, False, True, True, False]
+    assert np.isfinite(found[1]).all()
+    assert (probabilities[0, 2:4] == 0).all()
+    assert np.allclose(probabilities.sum(axis=1), 1)
+
+
+def test_nothing_asked_is_an_empty_table(trained: Student):
+    assert scores(trained).shape == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["", " ", "Ω≈ç√", "x" * 5000])
+def test_any_text_has_finite_scores(trained: Student, text: str):
+    assert np.isfinite(scores(trained, dataclasses.replace(QUERY, text=text))).all()
+
+
+def test_long_names_are_cut_but_keep_the_end_that_is_read(trained: Student, config: StudentConfig):
+    tokens = trained.prompt.tokens(with_name(QUERY, 0, "very long " * 50))
+    newline = trained.prompt.tokens(QUERY).branches[2][-1]
+    assert len(tokens.branches[0]) == config.max_tokens_candidate
+    assert {branch[-1] for branch in [*tokens.branches, tokens.none]} == {newline}
+
+
+def test_a_saved_student_scores_as_before(trained: Student, config: StudentConfig, tmp_path: Path):
+    before = scores(trained, QUERY, SHORT, LONG)
+    trained.save(tmp_path)
+    Calibration(2.0, 0.5, "dev").save(tmp_path / "calibration.json")
+    loaded = Reranker.load(tmp_path, config, device="cpu")
+    assert np.allclose(loaded.scores([QUERY, SHORT, LONG]), before, atol=1e-5, equal_nan=True)
+    assert loaded.calibration == Calibration(2.0, 0.5, "dev")
+
+
+def test_a_student_without_a_calibration_is_taken_as_it_is(untrained: Student, config: StudentConfig, tmp_path: Path):
+    untrained.save(tmp_path)
+    assert Reranker.load(tmp_path, config, device="cpu").calibration == Calibration()
+
+
+def test_only_adapters_and_head_learn(untrained: Student):
+    learning = [name for name, weight in untrained.named_parameters() if weight.requires_grad]
+    assert all("lora_" in name or name.startswith("head.") for name in learning)
+    assert any("lora_" in name for name in learning)
+
+
+def test_adapters_can_be_kept_to_the_last_layers(config: StudentConfig):
+    student = Student.create(config.model_copy(update={"lora_layers": 1}), seed=1)
+    adapted = {name.split(".layers.")[1][0] for name, _ in student.named_parameters() if "lora_" in name}
+    assert adapted == {"1"}
+
+
+def test_the_same_seed_makes_the_same_student(config: StudentConfig):
+    first, again, other = (dict(Student.create(config, seed).named_parameters()) for seed in (1, 1, 2))
+    assert all((first[name] == again[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_queries_are_read_from_rows_of_candidates():
+    row = {"text": "t", "context": None, "candidate_names": ["A"], "matched_names": ["a"], "scores": [0.5]}
+    assert queries([row]) == [Query("t", ("A",), ("a",), (0.5,), None)]

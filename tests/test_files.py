@@ -1,0 +1,134 @@
+"""Where files are, and that they are written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rpdr.errors import DataError
+from rpdr.files import locate, read_text, sha256, sha256_tree, write_atomically, write_json, write_rows, write_text
+
+SCHEMA = pa.schema([pa.field("a", pa.int32()), pa.field("b", pa.string())])
+
+
+def test_a_path_may_hold_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "kb.csv").write_text("x")
+    monkeypatch.setenv("RPDR_TEST_DATA", str(tmp_path))
+    assert locate("${RPDR_TEST_DATA}/kb.csv") == tmp_path / "kb.csv"
+    assert locate(str(tmp_path)) == tmp_path
+
+
+def test_a_path_may_be_inside_a_package():
+    assert locate("package:rpdr/config.py").name == "config.py"
+    assert locate("package:rpdr.kb/obo.py").name == "obo.py"
+    assert locate("package:rpdr").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("no/such/file.csv", "no such file"),
+        ("${RPDR_TEST_UNSET}/kb.csv", "RPDR_TEST_UNSET"),
+        ("package:no_such_package/x", "no_such_package is not installed"),
+        ("package:no_such_package.part/x", "no_such_package.part is not installed"),
+        ("package:json.decoder/x", "not installed"),
+        ("package:rpdr/no_such_file", "no such file"),
+        ("package:/x", "not installed"),
+        ("package:", "not installed"),
+    ],
+)
+def test_what_is_not_there_is_named_as_the_config_has_it(where: str, says: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RPDR_TEST_UNSET", raising=False)
+    with pytest.raises(DataError) as caught:
+        locate(where)
+    assert str(caught.value).startswith(where)
+    assert says in str(caught.value)
+
+
+def test_text_is_read_plain_and_compressed(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes("é".encode("iso-8859-1"))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("é".encode()))
+    assert read_text(tmp_path / "a.txt", "iso-8859-1") == "é"
+    assert read_text(tmp_path / "a.txt.gz") == "é"
+    with pytest.raises(DataError, match="not utf-8 at byte 0"):
+        read_text(tmp_path / "a.txt")
+
+
+def test_a_writer_that_fails_leaves_neither_a_part_nor_a_temporary_file(tmp_path: Path):
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        write_atomically(tmp_path / "new", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path):
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", fail)
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_while_a_file_is_written_the_old_one_is_read(tmp_path: Path):
+    path = tmp_path / "a"
+    write_text(path, "old")
+    seen: list[str] = []
+
+    def write(file: IO[bytes]) -> None:
+        file.write(b"new")
+        file.flush()
+        seen.append(path.read_text())
+
+    write_atomically(path, write)
+    assert seen == ["old"]
+    assert path.read_text() == "new"
+
+
+def test_missing_folders_are_made_and_the_file_is_readable(tmp_path: Path):
+    write_json(tmp_path / "a" / "b" / "c.json", {"é": 1})
+    assert (tmp_path / "a" / "b" / "c.json").read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    assert (tmp_path / "a" / "b" / "c.json").stat().st_mode & 0o444 == 0o444
+
+
+def test_rows_are_written_in_the_schema_or_not_at_all(tmp_path: Path):
+    write_rows(tmp_path / "rows.parquet", [{"b": "x", "a": 1}, {"a": 2}], SCHEMA)
+    table = pq.read_table(tmp_path / "rows.parquet")
+    assert table.schema == SCHEMA
+    assert table.to_pylist() == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    with pytest.raises(pa.ArrowException):
+        write_rows(tmp_path / "bad.parquet", [{"a": "no number", "b": "x"}], SCHEMA)
+    assert not (tmp_path / "bad.parquet").exists()
+
+
+def test_a_hash_knows_values_their_borders_and_not_the_order_of_keys():
+    assert sha256({"a": 1, "b": 2}) == sha256({"b": 2, "a": 1})
+    assert sha256("ab", "c") != sha256("a", "bc")
+    assert sha256("a") != sha256("b")
+    assert sha256(1) != sha256("1")
+    assert len(sha256()) == 64
+
+
+def test_a_folders_hash_changes_with_contents_names_and_files_and_with_nothing_else(tmp_path: Path):
+    def tree(name: str, files: dict[str, str]) -> str:
+        for file, text in files.items():
+            write_text(tmp_path / name / file, text)
+        return sha256_tree(tmp_path / name)
+
+    base = tree("base", {"a": "1", "sub/b": "2"})
+    assert tree("same", {"sub/b": "2", "a": "1"}) == base
+    assert tree("content", {"a": "1", "sub/b": "3"}) != base
+    assert tree("name", {"a": "1", "sub/c": "2"}) != base
+    assert tree("more", {"a": "1", "sub/b": "2", "c": ""}) != base
+    assert sha256_tree(tmp_path / "base" / "a") != sha256_tree(tmp_path / "base" / "sub" / "b")
