@@ -1,9 +1,9 @@
 """What the student reads: one sequence a mention, with a branch for each candidate that is blind to the other branches.
 
     Mention: can't keep food down        the stem, read by every branch
-    Concept: Vomiting⏎                   a branch; its end is where the head reads
-    Concept: Dysphagia⏎                  another, at the *same* positions, so that their order cannot matter
-    None of these⏎                       the last branch, which reads the stem and all candidates
+    - Vomiting⏎                          a branch; its end is where the head reads
+    - Dysphagia⏎                         another, at the *same* positions, so that their order cannot matter
+    - none of these⏎                     the last branch, which reads the stem and all candidates
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Prompt:
         if self.use_context and query.context:
             stem += f"\nContext: {query.context}"
         branches = [
-            self._branch(f"\nConcept: {name}" if name == matched else f"\nConcept: {name} ({matched})")
+            self._branch(f"\n- {name}" if name == matched else f"\n- {name} ({matched})")
             for name, matched in zip(query.candidate_names, query.matched_names, strict=True)
         ]
-        return Tokens(self._encode(stem)[: self.max_tokens_mention], branches, self._branch("\nNone of these"), query.similarities)
+        return Tokens(self._encode(stem)[: self.max_tokens_mention], branches, self._branch("\n- none of these"), query.similarities)
 
     def _branch(self, text: str) -> list[int]:
         if text not in self._cache:
