@@ -63,10 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in {"run_all": "all stages, in order", **STAGE_HELP}.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1"
+        )
         command.add_argument("--redo", action="store_true", help="throw the stage's results away and make them again (never the ledger)")
         command.set_defaults(run=_run, stages=None if name == "run_all" else [name])
-    command = commands.add_parser("ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run")
+    command = commands.add_parser(
+        "ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run"
+    )
     command.add_argument("run_dir", help="e.g. runs/quickstart")
     command.add_argument("text", nargs="+")
     command.set_defaults(run=_ask)

@@ -27,7 +27,9 @@ class Section(pydantic.BaseModel):
 class KbConfig(Section):
     """A knowledge base: where it is and how to read it."""
 
-    format: Literal["obo", "table", "medic", "icd10cm"] = Field(description="obo: OBO 1.4; table: CSV/TSV/Parquet; medic: id1|id2||name1|name2; icd10cm: the CDC's tabular XML")
+    format: Literal["obo", "table", "medic", "icd10cm"] = Field(
+        description="obo: OBO 1.4; table: CSV/TSV/Parquet; medic: id1|id2||name1|name2; icd10cm: the CDC's tabular XML"
+    )
     path: str = Field(description="a path, ${VARIABLE}/path, or package:NAME/path inside an installed Python package")
     encoding: str = "utf-8"
     columns: dict[Literal["id", "name", "synonyms", "definition"], str] = Field(
@@ -52,7 +54,7 @@ class HashSplit(Section):
 
     @pydantic.model_validator(mode="after")
     def _each_remainder_once(self) -> HashSplit:
-        used = [r for r in (*self.labelled, *self.dev, *self.test, *self.unlabelled, *self.corpus)]
+        used = [*self.labelled, *self.dev, *self.test, *self.unlabelled, *self.corpus]
         if len(used) != len(set(used)) or any(not 0 <= r < self.modulo for r in used):
             raise ValueError(f"remainders must be different and within 0..{self.modulo - 1}")
         return self
@@ -66,20 +68,26 @@ class MentionsConfig(Section):
     )
     path: str = Field("", description="as kb.path; concept_names takes its path from `kb`")
     encoding: str = "utf-8"
-    split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field("corpus", description="a split's name, or a rule by hash of the text")
+    split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
+        "corpus", description="a split's name, or a rule by hash of the text"
+    )
     split_file: str = Field("", description="standoff, pubtator: JSON of document id -> split; overrides `split`")
     columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], str] | None = Field(
         None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
     )
     header: bool = Field(True, description="table: whether the first line names the columns")
     separator: str = Field("", description="table: between cells; empty: comma for .csv, tab for .tsv and .txt")
-    gold: Literal["given", "nil", "unknown"] = Field("given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated")
+    gold: Literal["given", "nil", "unknown"] = Field(
+        "given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated"
+    )
     nil_values: tuple[str, ...] = Field(("-1", "NIL", "CUI-less", "CONCEPT_LESS"), description="gold ids that mean NIL")
     gold_prefix: dict[str, str] = Field(default={}, description="pubtator: prefix put before ids, e.g. {'': 'MESH:'}")
     types: tuple[str, ...] = Field((), description="keep only mentions of these types; empty: all")
     kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
     keep_every: int = Field(1, ge=1, description="keep the mentions whose hash modulo this is 0: a sample that never changes")
-    repeat: int = Field(0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is")
+    repeat: int = Field(
+        0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is"
+    )
 
 
 class RetrieverConfig(Section):
@@ -93,7 +101,9 @@ class RetrieverConfig(Section):
     learning_rate: float = Field(5e-5, gt=0)
     max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
     max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
-    baselines: bool = Field(False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat")
+    baselines: bool = Field(
+        False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat"
+    )
     index: Literal["flat", "hnsw"] = Field("flat", description="flat: exact; hnsw: for millions of names")
 
 
@@ -107,7 +117,9 @@ class Price(Section):
 class SandboxConfig(Section):
     """A simulated teacher that knows the unlabelled pool's answers and errs at a set rate. For demonstrations and tests only."""
 
-    accuracy: float = Field(0.9, gt=0, le=1, description="how often it answers rightly when the answer is among the candidates (or rightly says none)")
+    accuracy: float = Field(
+        0.9, gt=0, le=1, description="how often it answers rightly when the answer is among the candidates (or rightly says none)"
+    )
     invalid_rate: float = Field(0.01, ge=0, lt=1, description="how often its answer cannot be read")
     latency_s: float = Field(0.02, ge=0)
 
@@ -164,8 +176,12 @@ class LinkConfig(Section):
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     retriever_actors: int = Field(1, ge=1)
     student_actors: int = Field(1, ge=1)
-    allow_nil: bool = Field(True, description="whether \"none of these\" may be the answer; false where every mention is known to have a concept")
-    exact_match: bool = Field(True, description="a mention that is verbatim the name of exactly one concept is answered without the student")
+    allow_nil: bool = Field(
+        True, description='whether "none of these" may be the answer; false where every mention is known to have a concept'
+    )
+    exact_match: bool = Field(
+        True, description="a mention that is verbatim the name of exactly one concept is answered without the student"
+    )
 
 
 class ReportConfig(Section):
@@ -180,7 +196,9 @@ class Config(Section):
 
     run_dir: str = Field(description="where the run's state lives, e.g. runs/quickstart")
     seed: int = 13
-    data_policy: Literal["public", "deidentified", "restricted"] = Field("restricted", description="restricted: mention text never goes to an endpoint that is not on this machine")
+    data_policy: Literal["public", "deidentified", "restricted"] = Field(
+        "restricted", description="restricted: mention text never goes to an endpoint that is not on this machine"
+    )
     kb: KbConfig
     mentions: tuple[MentionsConfig, ...] = Field(min_length=1)
     retriever: RetrieverConfig = RetrieverConfig()

@@ -1,12 +1,12 @@
 """Every error that rpdr raises on purpose, in one tree; each message says what is wrong, where, and what to do.
 
-    RpdrError                a user can act on it: one line, exit code 2, no traceback
-    ├── ConfigError          the config file, or a value in it
-    ├── DataError            a knowledge base or corpus that cannot be read at all (single bad rows become rejects)
-    ├── ModelError           a model that cannot be found or loaded
-    ├── TeacherError         the endpoint does not answer, or refuses
-    │   └── BudgetError      no money to ask with
-    └── RunError             the run directory does not fit what is asked of it
+RpdrError                a user can act on it: one line, exit code 2, no traceback
+├── ConfigError          the config file, or a value in it
+├── DataError            a knowledge base or corpus that cannot be read at all (single bad rows become rejects)
+├── ModelError           a model that cannot be found or loaded
+├── TeacherError         the endpoint does not answer, or refuses
+│   └── BudgetError      no money to ask with
+└── RunError             the run directory does not fit what is asked of it
 """
 
 

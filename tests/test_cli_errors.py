@@ -92,3 +92,16 @@ def test_a_bad_override_is_one_line_too(tmp_path: Path, value: str):
 def test_results_of_another_config_are_not_mixed_in(tmp_path: Path):
     assert rpdr(tmp_path, "prepare").returncode == 0
     assert "--redo" in error_of(rpdr(tmp_path, "prepare", "--set", "seed=14"))
+
+
+def test_a_run_dir_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    message = error_of(rpdr(tmp_path, "prepare", "--set", "run_dir=taken/run"))
+    assert "taken/run" in message
+    assert "run_dir" in message
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path):
+    labelled = CONFIG + "  - {format: table, path: mentions.csv, split: labelled}\nretriever: {model: ./no-such-model}\n"
+    assert rpdr(tmp_path, "prepare", config=labelled).returncode == 0
+    assert "no-such-model" in error_of(rpdr(tmp_path, "retriever", config=labelled))

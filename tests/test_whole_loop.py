@@ -130,11 +130,12 @@ def test_linker_answers_in_order_with_confidences(finished):
     run, _ = finished
     from rpdr import Linker
 
-    links = Linker.load(run).link(["polycystic kidneys", "", "Polycystic kidney dysplasia", "polycystic kidneys"])
-    assert [link.text for link in links] == ["polycystic kidneys", "", "Polycystic kidney dysplasia", "polycystic kidneys"]
+    links = Linker.load(run).link(["kidneys full of holes", "", "Polycystic kidney dysplasia", "kidneys full of holes"])
+    assert [link.text for link in links] == ["kidneys full of holes", "", "Polycystic kidney dysplasia", "kidneys full of holes"]
     assert links[0] == links[3]
     assert links[1].concept_id is None
     assert links[2].concept_id == "HP:0000113"
+    assert links[0].source == "student"
     assert links[2].source == "exact"
     assert all(0 <= link.confidence <= 1 for link in links)
     assert len(links[0].ranked) == 10

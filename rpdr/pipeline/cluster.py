@@ -61,6 +61,7 @@ def raised_by_worker(error: BaseException) -> RpdrError | None:
     # Ray keeps some errors only as text
     for line in reversed(str(error).splitlines()):
         found = re.match(r"(?:rpdr\.errors\.)?(\w+Error): (.+)", line.strip())
-        if found and issubclass(kind := getattr(errors, found.group(1), type(None)), RpdrError):
+        kind = getattr(errors, found.group(1), None) if found else None
+        if found and kind and issubclass(kind, RpdrError):
             return kind(found.group(2))
     return None

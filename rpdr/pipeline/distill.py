@@ -37,7 +37,9 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     if settings.max_labels:
         labels = labels[: settings.max_labels]  # sorted by key, a hash: a fixed random sample
     if not labels:
-        raise RunError(f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), so there is nothing to learn")
+        raise RunError(
+            f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), so there is nothing to learn"
+        )
     connect()
     watch = Stopwatch()
     losses = _fit(run, queries(labels), [row["choice"] for row in labels], progress)
@@ -87,7 +89,9 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
             storage_path=str(run.path("student.training")),
             failure_config=FailureConfig(max_failures=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={"env_vars": {"DS_ACCELERATOR": "cuda" if gpu else "cpu", "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}},
+            worker_runtime_env={
+                "env_vars": {"DS_ACCELERATOR": "cuda" if gpu else "cpu", "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}
+            },
         ),
     )
     done = threading.Event()

@@ -129,7 +129,12 @@ def _link_rows(
 
 
 def _joined(answer: dict[str, Any], mention: Mention) -> dict[str, Any]:
-    return {**{n: answer[n] for n in LINKED.names if n in answer}, "mention_id": mention.mention_id, "text": mention.text, "split": mention.split}
+    return {
+        **{n: answer[n] for n in LINKED.names if n in answer},
+        "mention_id": mention.mention_id,
+        "text": mention.text,
+        "split": mention.split,
+    }
 
 
 def _finished(run: Run) -> dict[int, str]:
@@ -150,7 +155,9 @@ class RerankActor:
         rows = batch.to_pylist()
         found = answers(self.reranker, rows, self.allow_nil)
         keep = ("key", "text", "shard")
-        return pa.Table.from_pylist([{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)], SCHEMA)
+        return pa.Table.from_pylist(
+            [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)], SCHEMA
+        )
 
 
 SCHEMA = pa.schema([*(f for f in LINKED if f.name not in ("mention_id", "split")), pa.field("shard", pa.int64())])

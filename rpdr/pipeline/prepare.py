@@ -20,7 +20,9 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(1, 3, "reading mentions")
     mentions, more = read_mentions(run.config.mentions, run.config.seed)
     progress.update(2, 3, "writing")
-    canonical = {alternate: c.concept_id for c in concepts for alternate in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
+    canonical = {alternate: c.concept_id for c in concepts for alternate in c.alternate_ids} | {
+        c.concept_id: c.concept_id for c in concepts
+    }
     unknown = Counter(i for m in mentions for alternative in m.gold or [] for i in alternative if i not in canonical)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     save_mentions(run.path("corpus", "mentions.parquet"), mentions)

@@ -22,9 +22,9 @@ class StageProgress:
     def update(self, done: int, total: int | None, doing: str) -> None:
         """`done` of `total` steps of what is being done, in a few words."""
         self._progress.update(self._task, completed=done, total=total, doing=doing)
-        if not console.is_terminal and total and (tenth := done * 4 // total) != self._last_line:
-            self._last_line = tenth
-            console.print(f"{self._label}: {doing} {done:,} of {total:,}")
+        if not console.is_terminal and total and (quarter := done * 4 // total) != self._last_line:
+            self._last_line = quarter
+            console.print(f"{self._label}: {doing} {done:,} of {total:,}", soft_wrap=True)
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
             "unknown_gold_ids": prepared["unknown_gold_ids"],
             "seconds": linked.get("link_s"),
         },
-        "stages": [{"name": n, "seconds": s["seconds"], "peak_memory_mib": s.get("peak_memory_mib")} for n in STAGES if (s := run.summary(n))],
+        "stages": [
+            {"name": n, "seconds": s["seconds"], "peak_memory_mib": s.get("peak_memory_mib")} for n in STAGES if (s := run.summary(n))
+        ],
         "kb": {"concepts": prepared["concepts"], "names": prepared["names"], "source": run.config.kb.path},
         "machine": machine(),
     }
@@ -78,7 +80,10 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
     metrics["teacher"] = {
-        **{n: taught.get(n) for n in ("model", "labelled", "invalid", "none", "missing", "budget_usd", "prompt_tokens", "completion_tokens")},
+        **{
+            n: taught.get(n)
+            for n in ("model", "labelled", "invalid", "none", "missing", "budget_usd", "prompt_tokens", "completion_tokens")
+        },
         "asked": taught.get("requests"),
         "retries": max(0, taught.get("requests", 0) - taught.get("pool", 0) + taught.get("missing", 0)),
         "spent_usd": taught.get("spent_usd"),
@@ -172,7 +177,15 @@ def _evaluated(
 ) -> SystemResult:
     settings = run.config
     return evaluate(
-        name, ranked, golds, unseen, samples=settings.report.bootstrap_samples, seed=settings.seed, price_usd=price, mentions_per_s=rate, note=note
+        name,
+        ranked,
+        golds,
+        unseen,
+        samples=settings.report.bootstrap_samples,
+        seed=settings.seed,
+        price_usd=price,
+        mentions_per_s=rate,
+        note=note,
     )
 
 
@@ -228,7 +241,9 @@ def _teacher(
     for row in labels:
         chosen = None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
         ranked.append([chosen, *(i for i in row["candidate_ids"] if i != chosen)])
-    reachable = recall_outcomes([row["candidate_ids"] for row in labels], [g or [[ConceptId("")]] for g in golds], run.config.retriever.top_k)
+    reachable = recall_outcomes(
+        [row["candidate_ids"] for row in labels], [g or [[ConceptId("")]] for g in golds], run.config.retriever.top_k
+    )
     nil = np.array([not g for g in golds])
     said_none = np.array([row["choice"] == NIL for row in labels])
     hit = outcomes(ranked, golds, 1)

@@ -85,8 +85,11 @@ class Run:
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        except OSError as error:
+            raise RunError(f"run_dir {self.folder}: cannot be written ({error.strerror}); name another run_dir") from error
         record = self._record(stage.name)
         if not record:
             write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
@@ -97,7 +100,8 @@ class Run:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         identity = sha256(inputs, summary.get("content", ""))
         write_json(
-            self._record_path(stage.name), {"id": identity, "inputs": inputs, "finished_at": at, "seconds": round(seconds, 2), "summary": summary}
+            self._record_path(stage.name),
+            {"id": identity, "inputs": inputs, "finished_at": at, "seconds": round(seconds, 2), "summary": summary},
         )
 
     def forget(self, stage: Stage) -> None:

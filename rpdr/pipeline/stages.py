@@ -43,7 +43,7 @@ def _run_one(run: Run, name: str, label: str) -> None:
         except Exception as error:
             raise _plain(error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
-    console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}")
+    console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
 
 
 def _plain(error: Exception) -> Exception:
@@ -67,7 +67,7 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
         return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for ${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}{stopped}"
     if name == "baselines":
-        return "measured" if s["measured"] else "not asked for"
+        return "measured" if s["measured"] else "skipped: retriever.baselines is not set"
     if name == "distill":
         return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}"
     if name == "link":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.schema import LABELS, NIL
+from rpdr.schema import LABELS, NIL, ConceptId
 from rpdr.teacher import Endpoint, Example, Governor, Ledger, Question, SandboxTeacher, TeacherClient, check_endpoint, resolve_endpoint
 
 FILE = "labels.parquet"
@@ -79,7 +79,9 @@ def _ask_all(
     """(answers, the governor's status, seconds)."""
     settings = run.config.teacher
     ledger = Ledger(run.path("ledger"))
-    governor = ray.remote(GovernorActor).options(num_cpus=0, max_concurrency=1000).remote(settings.budget_usd, endpoint.price, ledger.folder)
+    governor = (
+        ray.remote(GovernorActor).options(num_cpus=0, max_concurrency=1000).remote(settings.budget_usd, endpoint.price, ledger.folder)
+    )
     rows = [{"question": i} for i in range(len(questions))]
     shared = ray.put(questions)
     dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH)) if rows else None
@@ -168,17 +170,20 @@ class AskActor:
         yield {name: [getattr(a, name) for a in answers] for name in columns}
 
 
-def _question(row: dict[str, Any], definitions: dict[str, str | None]) -> Question:
+def _question(row: dict[str, Any], definitions: Mapping[ConceptId, str | None]) -> Question:
     ids = tuple(row["candidate_ids"])
-    return Question(row["key"], row["text"], row["context"], row["type"], ids, tuple(row["candidate_names"]), tuple(definitions.get(i) for i in ids))
+    return Question(
+        row["key"], row["text"], row["context"], row["type"], ids, tuple(row["candidate_names"]), tuple(definitions.get(i) for i in ids)
+    )
 
 
-def _examples(run: Run, mentions: list[Mention], found: dict[str, dict[str, Any]], definitions: dict[str, str | None]) -> list[Example]:
+def _examples(run: Run, mentions: list[Mention], found: dict[str, dict[str, Any]], definitions: Mapping[ConceptId, str | None]) -> list[Example]:
     """Few-shot examples from the labelled mentions: the right one among the candidates, and at most one in four with none."""
     labelled = [m for m in mentions if m.split == "labelled" and m.gold is not None]
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
-    right, none = [], []
+    right: list[Example] = []
+    none: list[Example] = []
     for mention in labelled:
         question = _question(found[mention.key], definitions)
         gold = {i for alternative in mention.gold or [] for i in alternative}

@@ -1,9 +1,9 @@
 """What the student reads: one sequence a mention, with a branch for each candidate that is blind to the other branches.
 
-    Mention: can't keep food down        the stem, read by every branch
-    - Vomiting⏎                          a branch; its end is where the head reads
-    - Dysphagia⏎                         another, at the *same* positions, so that their order cannot matter
-    - none of these⏎                     the last branch, which reads the stem and all candidates
+Mention: can't keep food down        the stem, read by every branch
+- Vomiting⏎                          a branch; its end is where the head reads
+- Dysphagia⏎                         another, at the *same* positions, so that their order cannot matter
+- none of these⏎                     the last branch, which reads the stem and all candidates
 """
 
 from __future__ import annotations

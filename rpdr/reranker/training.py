@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def _split(items: list[int], parts: int) -> list[list[int]]:
     """`parts` lists of nearly equal length, in order; short input repeats its last item, as every step has the same number of parts."""
     items = items + [items[-1]] * max(0, parts - len(items))
     bounds = [round(i * len(items) / parts) for i in range(parts + 1)]
-    return [items[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [items[a:b] for a, b in pairwise(bounds)]
 
 
 def accumulation(config: StudentConfig, world: int) -> int:

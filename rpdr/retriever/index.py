@@ -34,7 +34,7 @@ class Index:
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
         data = faiss.serialize_index(self.faiss_index)
-        write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()) and None)
+        write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()))
         write_table(folder / "names.parquet", pa.table({"concept": self.concept_rows, "name": self.names}), NAMES)
 
     @classmethod

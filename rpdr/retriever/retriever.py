@@ -83,7 +83,11 @@ def encode(encoder: Any, texts: Sequence[str], prefix: str = "", batch_size: int
     """Unit vectors (n, d) float32; each distinct text is encoded once."""
     distinct = list(dict.fromkeys(texts))
     vectors = encoder.encode(
-        [prefix + text for text in distinct], batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        [prefix + text for text in distinct],
+        batch_size=batch_size,
+        normalize_embeddings=True,
+        show_progress_bar=False,
+        convert_to_numpy=True,
     ).astype(np.float32)
     place = {text: row for row, text in enumerate(distinct)}
     return vectors[[place[text] for text in texts]]

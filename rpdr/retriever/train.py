@@ -52,7 +52,8 @@ def train_encoder(
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01)
     warmup = max(1, total // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
-    done, losses = 0, []
+    done = 0
+    losses: list[float] = []
     for batches in plan:
         losses = []
         for batch in batches:

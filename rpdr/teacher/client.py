@@ -85,7 +85,9 @@ class TeacherClient:
         self._answered.update({row["request_id"]: row for row in rows if row["valid"]})
         failed = [a for a in answers if a.source == "failed"]
         if len(failed) >= 8 and len(failed) == len(answers) and not rows:
-            raise TeacherError(f"{self.endpoint.base_url}: does not answer ({len(failed)} questions, {self.config.max_attempts} attempts each)")
+            raise TeacherError(
+                f"{self.endpoint.base_url}: does not answer ({len(failed)} questions, {self.config.max_attempts} attempts each)"
+            )
         return answers
 
     async def _ask(self, question: Question, examples: Sequence[Example], seed: int, rows: list[dict[str, Any]]) -> Answer:
@@ -115,7 +117,9 @@ class TeacherClient:
             return Answer(question.key, request_id, False, NIL, spent, attempts, "asked")
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             # the endpoint's own words may repeat the key: they are not shown
-            raise TeacherError(f"{self.endpoint.base_url}: refused the key in {self.endpoint.api_key_env} (HTTP {error.status_code})") from None
+            raise TeacherError(
+                f"{self.endpoint.base_url}: refused the key in {self.endpoint.api_key_env} (HTTP {error.status_code})"
+            ) from None
         except openai.NotFoundError:
             raise TeacherError(f"{self.endpoint.base_url}: knows no model {self.config.model!r} (HTTP 404); check teacher.model") from None
         except RETRIED:
@@ -145,7 +149,9 @@ class TeacherClient:
                     await self.governor.release(reservation)
                 raise
         used = reply.usage
-        prompt, completion = (used.prompt_tokens, used.completion_tokens) if used else (worst_case_tokens(messages), self.config.max_output_tokens)
+        prompt, completion = (
+            (used.prompt_tokens, used.completion_tokens) if used else (worst_case_tokens(messages), self.config.max_output_tokens)
+        )
         price = await self.governor.settle(reservation, prompt, completion)
         text = (reply.choices[0].message.content or "") if reply.choices else ""
         valid, choice = parse_answer(text, order)

@@ -30,14 +30,22 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
     if config.budget_usd == 0:
         raise BudgetError("teacher.budget_usd: 0 buys no answers; set the dollars that may be spent, e.g. budget_usd: 5.0")
     if config.model == "sandbox":
-        return Endpoint(sandbox_url or config.base_url, "sandbox", config.api_key_env, config.price or SANDBOX_PRICE)
+        if config.base_url:
+            raise ConfigError("teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model")
+        return Endpoint(sandbox_url or "", "sandbox", config.api_key_env, config.price or SANDBOX_PRICE)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
+        raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
     local = (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
     if data_policy == "restricted" and not local:
-        raise ConfigError(f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, or set data_policy: deidentified")
+        raise ConfigError(
+            f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, or set data_policy: deidentified"
+        )
     key = os.environ.get(config.api_key_env, "")
     if not key and not local:
-        raise TeacherError(f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox")
+        raise TeacherError(
+            f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox"
+        )
     if config.price is None:
         raise ConfigError(f"teacher.price: not set for {config.model}; a budget needs input_usd_per_million and output_usd_per_million")
     return Endpoint(url, key or "none", config.api_key_env, config.price)
