@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 import torch
@@ -28,12 +30,30 @@ def connect() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     joins = bool(os.environ.get("RAY_ADDRESS"))
     local = {} if joins else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    with _quiet_backend():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _quiet_backend() -> Iterator[None]:
+    """Keep what Ray's C++ side says to the terminal, past any logger, out of the progress display. RAY_BACKEND_LOG_LEVEL=info undoes it."""
+    if "RAY_BACKEND_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # it announces even that its level was set
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def cpus() -> int:

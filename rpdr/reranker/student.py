@@ -118,7 +118,9 @@ class Student(nn.Module):
     ) -> torch.Tensor:
         """Tensors of `Prompt.collate` -> scores (b, k + 1) float32: candidates in their given order, then "none of these"."""
         body = self.lm.get_base_model().model  # without the output matrix: no vocabulary logits are needed
-        output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=attention_mask, use_cache=False)
+        lowest = torch.finfo(body.dtype).min
+        additive = torch.zeros_like(attention_mask, dtype=body.dtype).masked_fill_(~attention_mask, lowest)
+        output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, use_cache=False)
         hidden = output.last_hidden_state
         rows = torch.arange(hidden.shape[0], device=hidden.device).unsqueeze(1)
         return self.head(hidden[rows, ends].to(self.head.candidate.weight.dtype), similarities, present)

@@ -145,6 +145,8 @@ def _engine(student: Student, config: StudentConfig, device: str, world: int) ->
     os.environ["DS_ACCELERATOR"] = "cuda" if device.startswith("cuda") else "cpu"
     import deepspeed
 
+    # or it compiles an op here that only its own inference uses: half a minute, and a failure where there is no C++ compiler
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     adapters = [p for name, p in student.named_parameters() if p.requires_grad and not name.startswith("head.")]
     groups = [
         {"params": adapters, "lr": config.learning_rate, "base_lr": config.learning_rate},
