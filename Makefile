@@ -32,5 +32,5 @@ bench: setup
 	$(BIN)/python benchmarks/collect.py runs/askapatient askapatient --command "python jobs/run_all.py --config jobs/configs/askapatient.yaml" --data "Ask A Patient, fold 0"
 	$(BIN)/python benchmarks/readme_tables.py
 
-clean:
-	rm -rf .venv runs
+clean: # not runs/: its ledgers were paid for
+	rm -rf .venv build *.egg-info

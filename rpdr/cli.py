@@ -1,4 +1,4 @@
-"""`rpdr …`: the stages of a run from a terminal, the whole loop, and `link` for a few phrases. Errors become one line and exit code 2."""
+"""`rpdr …`: the stages of a run from a terminal, the whole loop, and `ask` for a few phrases. Errors become one line and exit code 2."""
 
 from __future__ import annotations
 

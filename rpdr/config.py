@@ -15,7 +15,6 @@ import yaml
 from pydantic import Field
 
 from rpdr.errors import ConfigError
-from rpdr.files import sha256
 
 
 class Section(pydantic.BaseModel):
@@ -206,10 +205,6 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     link: LinkConfig = LinkConfig()
     report: ReportConfig = ReportConfig()
-
-    def digest(self, *sections: str) -> str:
-        """Content hash of some sections, for deciding whether a stage must run again."""
-        return sha256({name: self.model_dump(mode="json")[name] for name in sections})
 
 
 def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:

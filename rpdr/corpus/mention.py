@@ -58,5 +58,5 @@ def load_mentions(path: Path, split: str | None = None) -> list[Mention]:
     try:
         table = pq.read_table(path, filters=[("split", "=", split)] if split else None).cast(MENTIONS)
     except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run its stage again") from error
+        raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [Mention(**row) for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE) for row in batch.to_pylist()]

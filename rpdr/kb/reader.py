@@ -75,7 +75,7 @@ def load_kb(path: Path) -> list[Concept]:
     try:
         rows = pq.read_table(path).cast(CONCEPTS).to_pylist()
     except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise DataError(f"{path}: not a saved knowledge base ({str(error).splitlines()[0]}); run the kb stage again") from error
+        raise DataError(f"{path}: not a saved knowledge base ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [
         Concept(ConceptId(row["concept_id"]), row["name"], tuple(row["names"]), row["definition"], tuple(row["alternate_ids"] or ()))
         for row in rows

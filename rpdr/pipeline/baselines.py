@@ -22,13 +22,13 @@ ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 
 
 def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
-    """Rankings of the test mentions by each baseline, as baselines/NAME.parquet; nothing unless `retriever.baselines` is set."""
+    """Rankings of the test and dev mentions by each baseline, as baselines/NAME.parquet; nothing unless `retriever.baselines` is set."""
     settings = run.config.retriever
     if not settings.baselines:
         return {"measured": False}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
-    test = distinct_rows([m for m in mentions if m.split == "test"])
+    asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
     names = {c.concept_id: c.name for c in concepts}
     labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     taught = [(row["text"], row["candidate_ids"][row["choice"]]) for row in labels if row["choice"] != NIL]
@@ -36,6 +36,6 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     for name in (ZERO_SHOT, FROM_TEACHER):
         encoder = load_encoder(settings.model, settings.max_tokens) if name == ZERO_SHOT else tuned_encoder(run, concepts, pairs, progress)
         retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index)
-        ranked = add_candidates(retriever, pa.Table.from_pylist(test), settings.top_k)
+        ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
     return {"measured": True, "teacher_pairs": len(taught)}

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
+from rpdr.config import RetrieverConfig
 from rpdr.corpus import load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import load_kb
@@ -53,7 +54,7 @@ def retrieve_dataset(run: Run, dataset: Any) -> Any:
     """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors."""
     return dataset.map_batches(
         RetrieveActor,
-        fn_constructor_args=(run.folder, run.config.retriever.model_dump()),
+        fn_constructor_args=(run.folder, run.config.retriever, run.config.link.retriever_actors),
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
@@ -64,12 +65,12 @@ def retrieve_dataset(run: Run, dataset: Any) -> Any:
 class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        share_threads(1)
+    def __init__(self, folder: Path, settings: RetrieverConfig, actors: int) -> None:
+        share_threads(actors)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str(folder / "retriever"), settings["max_tokens"])
-        self.retriever = Retriever.load(encoder, folder / "index", concepts, settings["prefix"])
-        self.top_k = settings["top_k"]
+        encoder = load_encoder(str(folder / "retriever"), settings.max_tokens)
+        self.retriever = Retriever.load(encoder, folder / "index", concepts, settings.prefix)
+        self.top_k = settings.top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return add_candidates(self.retriever, batch, self.top_k)

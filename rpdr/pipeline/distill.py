@@ -42,7 +42,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         )
     connect()
     watch = Stopwatch()
-    losses = _fit(run, queries(labels), [row["choice"] for row in labels], progress)
+    losses, steps = _fit(run, queries(labels), [row["choice"] for row in labels], progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
     calibration = _calibrate(run)
@@ -50,7 +50,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     summary = {
         "labels": len(labels),
         "none_labels": sum(row["choice"] == NIL for row in labels),
-        "steps": len(losses),
+        "steps": steps,
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
@@ -59,7 +59,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     return {"content": sha256_tree(run.path("student")), **summary}
 
 
-def _fit(run: Run, examples: list[Query], choices: list[int], progress: StageProgress) -> list[float]:
+def _fit(run: Run, examples: list[Query], choices: list[int], progress: StageProgress) -> tuple[list[float], int]:
+    """(loss of each step of this start in nats, steps in all)."""
     settings = run.config.student
     gpu = has_gpu() if settings.use_gpu is None else settings.use_gpu
     threads = settings.threads_per_worker or max(1, cpus() // settings.workers)
@@ -83,9 +84,9 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
         },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=scaling,
-        # a fixed name: a start after a kill finds the last one's checkpoints
+        # a fixed name: a start after a kill finds the last one's checkpoints, which the stage's record keeps apart from another config's
         run_config=RunConfig(
-            name=f"distill-{run.config.digest('student', 'seed')[:8]}",
+            name="distill",
             storage_path=str(run.path("student.training")),
             failure_config=FailureConfig(max_failures=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
@@ -99,14 +100,14 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
     watcher.start()
     try:
         trainer.fit()
-        losses = ray.get(monitor.losses.remote())
+        losses, (_, steps) = ray.get([monitor.losses.remote(), monitor.at.remote()])
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
         done.set()
         watcher.join()
     shutil.rmtree(run.path("student.training"), ignore_errors=True)
-    return losses
+    return losses, steps
 
 
 def _worker(job: dict[str, Any]) -> None:

@@ -46,13 +46,13 @@ def link(run: Run, progress: StageProgress) -> dict[str, Any]:
     watch = Stopwatch()
     rates = _link_rows(run, todo, shards, mentions, finished, progress) if todo else {}
     linked = pq.read_table(run.path("linked"), columns=["concept_id", "source", "key"])
-    sources = Counter(linked["source"].to_pylist())
+    sources = Counter(dict(zip(linked["key"].to_pylist(), linked["source"].to_pylist(), strict=True)).values())
     return {
         "mentions": linked.num_rows,
         "distinct": len(rows),
         "nil": linked["concept_id"].null_count,
         "exact": sources["exact"],
-        "student_scored": len(rows) - len(set(linked.filter(pa.compute.equal(linked["source"], "exact"))["key"].to_pylist())),
+        "student_scored": sources["student"],
         "shards": len(shards),
         "shards_resumed": len(finished),
         "link_s": watch.seconds,

@@ -17,7 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import torch
 
-from rpdr.corpus import Mention, load_mentions
+from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import SystemResult, evaluate, is_hit, outcomes, paired_test, recall_outcomes, reliability, write_report
 from rpdr.kb import Concept, load_kb
 from rpdr.pipeline import teach
@@ -36,7 +36,6 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "measuring")
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
-    canonical = {i: c.concept_id for c in concepts for i in (*c.alternate_ids, c.concept_id)}
     test = [m for m in mentions if m.split == "test" and m.gold is not None]
     taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
     prepared = run.summary("prepare")
@@ -61,9 +60,9 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
     systems, comparison = [], []
     if test:
-        seen = {m.key for m in mentions if m.split == "labelled"}
-        golds = [_canonical(m.gold or [], canonical) for m in test]
-        unseen = np.array([m.key not in seen for m in test])
+        seen = {normalise(m.text) for m in mentions if m.split == "labelled"}
+        golds = [m.gold or [] for m in test]
+        unseen = np.array([normalise(m.text) not in seen for m in test])
         rankings = _rankings(run, test)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
@@ -74,7 +73,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         bins, ece = reliability(np.array([a["confidence"] for a in answers]), right)
         metrics["calibration"] = {"bins": bins, "ece": ece}
         metrics["errors"] = _errors(run, test, golds, answers, right, concepts)
-    teacher, agreement = _teacher(run, mentions, canonical, taught)
+    teacher, agreement = _teacher(run, mentions, taught)
     if teacher is not None:
         systems.insert(max(0, len(systems) - 1), teacher)
     metrics["systems"] = [asdict(s) for s in systems]
@@ -102,7 +101,7 @@ TITLES = {
 }
 NOTES = {
     ZERO_SHOT: "the encoder as it comes",
-    RETRIEVER: "tuned on the labelled mentions and synonyms; where NIL is allowed, a similarity threshold fitted on dev",
+    RETRIEVER: "tuned on the labelled mentions and synonyms",
     FROM_TEACHER: "tuned on the labelled mentions, synonyms and the teacher's labels",
     STUDENT: "re-ranks the few-label retriever's candidates",
 }
@@ -112,32 +111,30 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     """One paragraph: what was measured, on what, and how."""
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
+    nil = "A retriever says NIL below a similarity fitted on dev. " if run.config.link.allow_nil else ""
     return (
         f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        "comparison: exact McNemar test. The teacher's row is measured on the pool that it labelled, not on test."
+        f"comparison: exact McNemar test. {nil}The teacher's row is measured on the pool that it labelled, not on test."
     )
 
 
 def _rankings(run: Run, test: Sequence[Mention]) -> dict[str, list[Ranking]]:
     """Each system's answers for the test mentions, best first, in the order of the results table."""
-    found = load_candidates(run)
-    threshold = _nil_threshold(run, found) if run.config.link.allow_nil else -1.0
-    rankings: dict[str, list[Ranking]] = {}
+    retrieved = {RETRIEVER: load_candidates(run)}
     for name in (ZERO_SHOT, FROM_TEACHER):
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
-            rows = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-            rankings[name] = [_by_threshold(rows[m.key], -1.0) for m in test]
+            retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
+    rankings: dict[str, list[Ranking]] = {}
+    for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER):
+        if name in retrieved:
+            threshold = _nil_threshold(run, retrieved[name]) if run.config.link.allow_nil else -1.0
+            rankings[name] = [_by_threshold(retrieved[name][m.key], threshold) for m in test]
     linked = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
-    order = {
-        ZERO_SHOT: rankings.get(ZERO_SHOT),
-        RETRIEVER: [_by_threshold(found[m.key], threshold) for m in test],
-        FROM_TEACHER: rankings.get(FROM_TEACHER),
-        STUDENT: [_with_none(linked[m.mention_id]) for m in test],
-    }
-    return {name: ranked for name, ranked in order.items() if ranked is not None}
+    rankings[STUDENT] = [_with_none(linked[m.mention_id]) for m in test]
+    return rankings
 
 
 def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
@@ -228,15 +225,13 @@ def _errors(
     ]
 
 
-def _teacher(
-    run: Run, mentions: Sequence[Mention], canonical: dict[str, ConceptId], taught: dict[str, Any]
-) -> tuple[SystemResult | None, float | None]:
+def _teacher(run: Run, mentions: Sequence[Mention], taught: dict[str, Any]) -> tuple[SystemResult | None, float | None]:
     """(the teacher on its own pool, with the retriever's order after its choice; its accuracy where the right answer was on offer)."""
     pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
     labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
     if not labels:
         return None, None
-    golds = [_canonical(pool[row["key"]].gold or [], canonical) for row in labels]
+    golds = [pool[row["key"]].gold or [] for row in labels]
     ranked: list[Ranking] = []
     for row in labels:
         chosen = None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
@@ -260,10 +255,6 @@ def _teacher(
         f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
     )
     return result, float(agreement.mean())
-
-
-def _canonical(gold: Gold, canonical: dict[str, ConceptId]) -> Gold:
-    return [[canonical.get(i, i) for i in alternative] for alternative in gold]
 
 
 def machine() -> dict[str, Any]:

@@ -47,13 +47,9 @@ def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], 
 
 def gold_pairs(mentions: Sequence[Mention], concepts: Sequence[Concept]) -> list[Pair]:
     """(mention, preferred name) for each distinct labelled mention and concept of its gold that the knowledge base has."""
-    names = {i: c for c in concepts for i in (*c.alternate_ids, c.concept_id)}
+    names = {c.concept_id: c for c in concepts}
     found = {
-        (m.text, names[i].concept_id): Pair(m.text, names[i].name, names[i].concept_id)
-        for m in mentions
-        for alternative in m.gold or []
-        for i in alternative
-        if i in names
+        (m.text, i): Pair(m.text, names[i].name, i) for m in mentions for alternative in m.gold or [] for i in alternative if i in names
     }
     return list(found.values())
 

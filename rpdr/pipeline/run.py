@@ -25,7 +25,7 @@ from rpdr.files import sha256, write_json, write_text
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the stages that it reads, the config sections that shape it, and the folders that it owns."""
+    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns."""
 
     name: str
     after: tuple[str, ...]
@@ -40,14 +40,15 @@ STAGES = {
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
-        Stage("baselines", ("teach",), ("retriever", "seed"), ("baselines",)),
-        Stage("distill", ("teach",), ("student", "seed"), ("student", "student.training")),
+        Stage("baselines", ("teach",), ("retriever", "retriever.baselines", "seed"), ("baselines",)),
+        Stage("distill", ("teach",), ("student", "link.allow_nil", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         Stage("report", ("link", "baselines"), ("report",), ("report",)),
     )
 }
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
+    "retriever": ("baselines",),  # only the stage of that name reads it
     "teacher": ("budget_usd", "timeout_s", "max_attempts", "actors", "concurrency", "api_key_env", "max_mentions"),
     "link": ("retriever_actors", "student_actors", "batch_size"),
     "student": ("checkpoint_every_steps",),
@@ -67,13 +68,13 @@ class Run:
     def inputs(self, stage: Stage) -> str:
         """The hash of all that `stage` is made from."""
         tree = self.config.model_dump(mode="json")
-        sections = {name: _without(tree[name], TUNABLE.get(name, ())) for name in stage.sections}
+        sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__)
 
     def finished(self, stage: Stage) -> bool:
-        """Whether the stage is finished, from these inputs. Raises RunError if something before it is missing or it was made from others."""
+        """Whether the stage is finished, from these inputs. Raises RunError if it, or a stage before it, was made from others or is missing."""
         for name in stage.after:
-            if "id" not in self._record(name):
+            if not self.finished(STAGES[name]):
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
         record = self._record(stage.name)
         if record and record["inputs"] != self.inputs(stage):
@@ -125,10 +126,17 @@ class Run:
 
 def resolve_run_dir(run_dir: str) -> Path:
     """The folder of a run. A relative one is relative to here; in a Ray job, whose folder is a throw-away copy, to $RPDR_HOME (~/.rpdr)."""
+    if "://" in run_dir:
+        raise RunError(f"run_dir {run_dir}: a run lives in a folder that all machines see; a URL is none")
     path = Path(run_dir).expanduser()
     if not path.is_absolute() and "_ray_pkg_" in str(Path.cwd()):
         return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr") / path
     return path.absolute()
+
+
+def _at(tree: dict[str, Any], dotted: str) -> Any:
+    section, _, key = dotted.partition(".")
+    return tree[section][key] if key else tree[section]
 
 
 def _without(section: Any, names: tuple[str, ...]) -> Any:

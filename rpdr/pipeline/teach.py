@@ -177,7 +177,9 @@ def _question(row: dict[str, Any], definitions: Mapping[ConceptId, str | None]) 
     )
 
 
-def _examples(run: Run, mentions: list[Mention], found: dict[str, dict[str, Any]], definitions: Mapping[ConceptId, str | None]) -> list[Example]:
+def _examples(
+    run: Run, mentions: list[Mention], found: dict[str, dict[str, Any]], definitions: Mapping[ConceptId, str | None]
+) -> list[Example]:
     """Few-shot examples from the labelled mentions: the right one among the candidates, and at most one in four with none."""
     labelled = [m for m in mentions if m.split == "labelled" and m.gold is not None]
     random.Random(run.config.seed).shuffle(labelled)
@@ -200,7 +202,7 @@ def _sandbox(run: Run, concepts: list[Concept], mentions: list[Mention]) -> Iter
     if settings.model != "sandbox":
         yield None
         return
-    names = {i: c.name for c in concepts for i in (*c.alternate_ids, c.concept_id)}
+    names = {c.concept_id: c.name for c in concepts}
     answers: dict[str, set[str]] = {}
     for m in mentions:
         if m.split == "unlabelled" and m.gold is not None:

@@ -78,10 +78,10 @@ class TeacherClient:
             )
             self._slots = asyncio.Semaphore(self.config.concurrency)
         rows: list[dict[str, Any]] = []
-        try:
-            answers = await asyncio.gather(*(self._ask(question, examples, seed, rows) for question in questions))
-        finally:
-            await asyncio.to_thread(self.ledger.append, rows)
+        # all of them, also where one fails: what the others were paid for must reach the ledger
+        results = await asyncio.gather(*(self._ask(question, examples, seed, rows) for question in questions), return_exceptions=True)
+        await asyncio.to_thread(self.ledger.append, rows)
+        answers = [_raised(result) for result in results]
         self._answered.update({row["request_id"]: row for row in rows if row["valid"]})
         failed = [a for a in answers if a.source == "failed"]
         if len(failed) >= 8 and len(failed) == len(answers) and not rows:
@@ -170,6 +170,12 @@ class TeacherClient:
             "attempt": attempt,
             "asked_at": datetime.now(UTC),
         }
+
+
+def _raised(result: Answer | BaseException) -> Answer:
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def worst_case_tokens(messages: Sequence[dict[str, str]]) -> int:

@@ -31,7 +31,9 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
         raise BudgetError("teacher.budget_usd: 0 buys no answers; set the dollars that may be spent, e.g. budget_usd: 5.0")
     if config.model == "sandbox":
         if config.base_url:
-            raise ConfigError("teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model")
+            raise ConfigError(
+                "teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model"
+            )
         return Endpoint(sandbox_url or "", "sandbox", config.api_key_env, config.price or SANDBOX_PRICE)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report

@@ -25,12 +25,12 @@ class Ledger:
             write_rows(self.folder / f"{uuid.uuid4().hex}.parquet", rows, LEDGER)
 
     def rows(self) -> pa.Table:
-        """All rows, without repeats of one request and attempt; half-written files have another name and are not seen."""
+        """All rows, without repeats of one answer; half-written files have another name and are not seen."""
         files = sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
         once = {}
         for path in files:
             for row in pq.read_table(path).to_pylist():
-                once[row["request_id"], row["attempt"]] = row
+                once[row["request_id"], row["attempt"], row["asked_at"]] = row  # attempts count anew at each start
         return pa.Table.from_pylist(list(once.values()), schema=LEDGER)
 
     def answered(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""What the records of a run directory let a stage skip, and what they refuse to mix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rpdr.config import Config
+from rpdr.errors import RunError
+from rpdr.pipeline.run import STAGES, Run, resolve_run_dir
+
+
+def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
+    return Run(
+        Config.model_validate({"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}], **sections})
+    )
+
+
+def finish(run: Run, *names: str) -> None:
+    for name in names:
+        run.begin(STAGES[name])
+        run.finish(STAGES[name], 1.0, {"content": name})
+
+
+def test_a_finished_stage_is_finished_for_the_same_config_alone(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever")
+    assert run_in(tmp_path).finished(STAGES["retriever"])
+    with pytest.raises(RunError, match="--redo"):
+        run_in(tmp_path, retriever={"epochs": 9}).finished(STAGES["retriever"])
+
+
+def test_a_stage_refuses_a_config_that_an_earlier_stage_was_not_made_from(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "distill")
+    with pytest.raises(RunError, match=r"retriever: .*another config"):
+        run_in(tmp_path, retriever={"top_k": 5}).finished(STAGES["link"])
+
+
+def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
+    with pytest.raises(RunError, match="rpdr prepare"):
+        run_in(tmp_path).finished(STAGES["link"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"teacher": {"budget_usd": 50.0, "actors": 4}}, {"retriever": {"baselines": True}}, {"link": {"batch_size": 8}}],
+    ids=["budget and actors", "baselines asked for later", "batch size"],
+)
+def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
+    done = ("prepare", "retriever", "candidates", "teach", "distill", "link")
+    finish(run_in(tmp_path), *done)
+    assert all(run_in(tmp_path, **change).finished(STAGES[name]) for name in done)
+
+
+def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "baselines")
+    with pytest.raises(RunError, match="baselines"):
+        run_in(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
+
+
+def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "distill")
+    with pytest.raises(RunError, match="distill"):
+        run_in(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
+
+
+def test_a_killed_stage_is_not_finished_and_is_gone_on_with(tmp_path: Path):
+    run = run_in(tmp_path)
+    run.begin(STAGES["prepare"])
+    assert not run_in(tmp_path).finished(STAGES["prepare"])
+
+
+def test_a_url_is_no_run_dir():
+    with pytest.raises(RunError, match="s3://bucket/run"):
+        resolve_run_dir("s3://bucket/run")
