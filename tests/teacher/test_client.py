@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, T
 
 
 @contextmanager
-def serve_status(status: int, message: str) -> Iterator[str]:
-    """A server that answers every request with one status and message."""
+def serve(reply: Callable[[str], tuple[int, dict]]) -> Iterator[str]:
+    """A server that answers each request body with a status and a JSON body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps({"error": {"message": message}}).encode()
+            status, answer = reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -45,6 +46,11 @@ def serve_status(status: int, message: str) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def serve_status(status: int, message: str) -> AbstractContextManager[str]:
+    """A server that answers every request with one status and message."""
+    return serve(lambda _: (status, {"error": {"message": message}}))
 
 
 def test_answers_come_in_the_order_of_the_questions(tmp_path: Path):
@@ -199,3 +205,24 @@ def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) >= 2
     assert not any(b"sk-very-secret-0123" in path.read_bytes() for path in files)
+
+
+def test_answers_that_were_paid_for_are_kept_when_another_question_ends_the_stage(tmp_path: Path):
+    completion = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "1"}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
+    }
+
+    def reply(request: str) -> tuple[int, dict]:
+        if "phrase 3" in request:
+            return 401, {"error": {"message": "no"}}
+        time.sleep(0.3)  # the refusal comes first
+        return 200, completion
+
+    with serve(reply) as url, pytest.raises(TeacherError, match="refused the key"):
+        ask(url, tmp_path, [question(n) for n in range(4)])
+    assert sorted(row["key"] for row in Ledger(tmp_path).rows().to_pylist()) == ["key0", "key1", "key2"]
