@@ -32,7 +32,7 @@ class Retriever:
         self.encoder, self.index, self.concepts, self.prefix = encoder, index, concepts, prefix
 
     @classmethod
-    def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "flat", batch_size: int = 256) -> Retriever:
+    def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "flat", batch_size: int = 128) -> Retriever:
         """Encode every name of every concept, once for names that several concepts share, and index them."""
         rows = [row for row, concept in enumerate(concepts) for _ in concept.names]
         names = [name for concept in concepts for name in concept.names]
@@ -79,7 +79,7 @@ class Retriever:
         return best
 
 
-def encode(encoder: Any, texts: Sequence[str], prefix: str = "", batch_size: int = 256) -> np.ndarray:
+def encode(encoder: Any, texts: Sequence[str], prefix: str = "", batch_size: int = 128) -> np.ndarray:
     """Unit vectors (n, d) float32; each distinct text is encoded once."""
     distinct = list(dict.fromkeys(texts))
     vectors = encoder.encode(

@@ -179,9 +179,8 @@ def _raised(result: Answer | BaseException) -> Answer:
 
 
 def worst_case_tokens(messages: Sequence[dict[str, str]]) -> int:
-    """More tokens than any common tokenizer makes of `messages`: one for every byte of UTF-8 would be the bound, half of them is safe
-    for prose, and 8 a message for its frame."""
-    return sum(len(m["content"].encode()) // 2 + 8 for m in messages)
+    """More tokens than a tokenizer makes of `messages`: one for every byte of UTF-8, and 8 a message for its frame."""
+    return sum(len(m["content"].encode()) + 8 for m in messages)
 
 
 def _wait(state: RetryCallState) -> float:
