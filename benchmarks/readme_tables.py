@@ -1,0 +1,89 @@
+"""Write the README's tables from benchmarks/results: what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
+
+With --check, change nothing, and exit with 1 if the README does not say what the results say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from rpdr.errors import DataError
+from rpdr.evaluation.table import markdown_table
+from rpdr.files import write_text
+
+ROOT = Path(__file__).parents[1]
+SECTION = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
+MARKER = re.compile(r"<!-- /?results:")
+
+
+def rendered(readme: str, results: Path) -> str:
+    """The README with all its tables made anew. Raises DataError for a marker without its partner or its results file, and for
+    results that no marker shows."""
+    shown = [match.group(2) for match in SECTION.finditer(readme)]
+    if len(MARKER.findall(readme)) != 2 * len(shown):
+        raise DataError("README.md: a results marker without its partner; write <!-- results:NAME --> and <!-- /results:NAME -->")
+    for path in sorted(results.glob("*.json")):
+        if path.stem not in shown and "systems" in json.loads(path.read_text(encoding="utf-8")):
+            raise DataError(f"README.md: no marker shows {path.name}; add <!-- results:{path.stem} --> and <!-- /results:{path.stem} -->")
+
+    def section(match: re.Match[str]) -> str:
+        path = results / f"{match.group(2)}.json"
+        if not path.exists():
+            raise DataError(
+                f"README.md: results:{match.group(2)} has no {path.name} in benchmarks/results; make it with benchmarks/collect.py"
+            )
+        return match.group(1) + text_of(json.loads(path.read_text(encoding="utf-8"))) + match.group(4)
+
+    return SECTION.sub(section, readme)
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """Table, comparisons and circumstances of one results file, as Markdown."""
+    machine, teacher = result["machine"], result.get("teacher", {})
+    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
+    lines = [_compared(row) for row in result.get("comparison", [])]
+    if result.get("simulated_teacher"):
+        lines.append(
+            f"The teacher is **simulated**: it knows the answers of the {teacher['labelled']:,} mentions that it labelled and errs at a set rate; "
+            "its row is measured on them, not on the test mentions. Its price is what a small priced LLM would have taken."
+        )
+    lines.append(f"{result['data']}. {result['protocol']}")
+    lines.append(f"`{result['command']}` on {where}.")
+    return markdown_table(result["systems"]) + "\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def _compared(row: dict[str, Any]) -> str:
+    where = {"all": "all mentions", "unseen": "unseen mentions"}[row["on"]]
+    return (
+        f"{row['a']} against *{row['b']}*, Acc@1, {where}: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
+        f"McNemar p = {row['p_value']:.2g}"
+    )
+
+
+def main() -> int:
+    """0: the README is up to date, or was written. 1: --check found another text. 2: markers and results do not fit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    path = ROOT / "README.md"
+    before = path.read_text(encoding="utf-8")
+    try:
+        after = rendered(before, ROOT / "benchmarks" / "results")
+    except DataError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if check and after != before:
+        sys.stderr.write("error: README.md does not say what benchmarks/results say; run python benchmarks/readme_tables.py\n")
+        return 1
+    if not check:
+        write_text(path, after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

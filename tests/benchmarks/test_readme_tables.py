@@ -1,0 +1,78 @@
+"""What stands in the README is what was measured, and mention texts stay in the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.collect import figures
+from benchmarks.readme_tables import rendered
+from rpdr.errors import DataError
+
+README = "# x\n\n<!-- results:demo -->\n<!-- /results:demo -->\n\nend\n"
+
+
+def metrics(acc: float) -> dict:
+    score = {"value": acc, "low": acc - 0.02, "high": acc + 0.02}
+    return {
+        "created_at": "2026-01-01",
+        "run_dir": "/home/me/runs/demo",
+        "protocol": "100 test mentions.",
+        "simulated_teacher": True,
+        "machine": {"cpu": "Some CPU", "cores": 2, "gpu": None},
+        "kb": {"concepts": 3, "source": "/home/me/kb.csv"},
+        "systems": [{"name": "Student", "acc_at_1": score, "acc_at_5": score, "price_usd": 0.5}],
+        "comparison": [{"a": "Student", "b": "Retriever", "on": "all", "difference": 0.04, "low": 0.01, "high": 0.07, "p_value": 0.004}],
+        "teacher": {"labelled": 1234},
+        "errors": [{"text": "a patient's words"}],
+    }
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    (tmp_path / "demo.json").write_text(json.dumps(figures(metrics(0.712), "make demo", "Demo data")))
+    return tmp_path
+
+
+def test_a_results_file_holds_neither_mention_texts_nor_paths():
+    text = json.dumps(figures(metrics(0.7), "make demo", "Demo data"))
+    assert "patient's words" not in text
+    assert "/home/me" not in text
+
+
+def test_the_table_says_what_the_results_say_and_that_the_teacher_is_simulated(results: Path):
+    text = rendered(README, results)
+    for words in (
+        "0.712 [0.692, 0.732]",
+        "$0.50",
+        "+0.040 [+0.010, +0.070]",
+        "p = 0.004",
+        "**simulated**",
+        "1,234",
+        "`make demo` on Some CPU, 2 cores",
+    ):
+        assert words in text
+    assert text.startswith("# x\n")
+    assert text.endswith("\nend\n")
+
+
+def test_made_again_it_is_the_same_and_another_number_is_noticed(results: Path):
+    once = rendered(README, results)
+    assert rendered(once, results) == once
+    assert rendered(once.replace("0.712", "0.912"), results) == once
+
+
+@pytest.mark.parametrize(
+    ("readme", "says"),
+    [
+        ("<!-- results:demo -->\n", "partner"),
+        ("<!-- results:demo -->\n<!-- /results:other -->\n", "partner"),
+        ("nothing\n", "no marker shows demo.json"),
+        (README + README.replace("demo", "lost"), "lost.json"),
+    ],
+)
+def test_markers_and_results_must_fit(results: Path, readme: str, says: str):
+    with pytest.raises(DataError, match=says):
+        rendered(readme, results)
