@@ -66,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1"
         )
-        command.add_argument("--redo", action="store_true", help="throw the stage's results away and make them again (never the ledger)")
+        command.add_argument(
+            "--redo",
+            action="store_true",
+            help="throw a stage's results away and make them again (run_all: those made from other inputs); never the ledger",
+        )
         command.set_defaults(run=_run, stages=None if name == "run_all" else [name])
     command = commands.add_parser(
         "ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run"

@@ -76,13 +76,23 @@ class Run:
         for name in stage.after:
             if not self.finished(STAGES[name]):
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
-        record = self._record(stage.name)
-        if record and record["inputs"] != self.inputs(stage):
+        if self.stale(stage):
             raise RunError(
                 f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
                 f"name a new run_dir, or add --redo to throw the results of {stage.name} away"
             )
-        return "id" in record
+        record = self._record(stage.name)
+        return "id" in record and not self._would_get_further(record)
+
+    def stale(self, stage: Stage) -> bool:
+        """Whether the stage was begun or finished from other inputs than today's."""
+        record = self._record(stage.name)
+        return bool(record) and record["inputs"] != self.inputs(stage)
+
+    def _would_get_further(self, record: dict[str, Any]) -> bool:
+        """Whether a limit of the config ended the stage (its summary's `ended_by`: key -> limit then) and is higher now."""
+        tree = self.config.model_dump(mode="json")
+        return any(_at(tree, key) > limit for key, limit in record["summary"].get("ended_by", {}).items())
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""

@@ -18,12 +18,12 @@ Work = Callable[[Run, StageProgress], dict[str, Any]]
 
 
 def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool = False) -> Run:
-    """Run the named stages. `redo` throws away what they had made (never the ledger). Raises RpdrError."""
+    """Run the named stages. `redo` throws away what one stage had made, or, of several, what was made from other inputs (never the
+    ledger). Raises RpdrError."""
     run = Run(config)
-    if redo:
-        for name in names:
-            run.forget(STAGES[name])
     for number, name in enumerate(names, start=1):
+        if redo and (len(names) == 1 or run.stale(STAGES[name])):
+            run.forget(STAGES[name])
         _run_one(run, name, f"[{number}/{len(names)}] {name}")
     return run
 

@@ -53,8 +53,13 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     write_rows(run.path("labels", FILE), labels, LABELS)
     table = Ledger(run.path("ledger")).rows()
     asked = sum(a["source"] == "asked" for a in answers)
+    stopped = any(a["source"] == "refused_by_budget" for a in answers)
     return {
         "content": sha256_tree(run.path("labels")),
+        "ended_by": {
+            **({"teacher.budget_usd": settings.budget_usd} if stopped else {}),
+            **({"teacher.max_mentions": settings.max_mentions} if len(keys) < len(pool) else {}),
+        },
         "model": settings.model,
         "simulated": settings.model == "sandbox",
         "pool": len(keys),
@@ -63,7 +68,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         "invalid": sum(a["source"] == "asked" and not a["valid"] for a in answers),
         "failed": sum(a["source"] == "failed" for a in answers),
         "missing": len(keys) - len(labels),
-        "stopped_by_budget": any(a["source"] == "refused_by_budget" for a in answers),
+        "stopped_by_budget": stopped,
         "requests": table.num_rows,
         "spent_usd": status["spent_usd"] + status["reserved_usd"],
         "budget_usd": settings.budget_usd,

@@ -74,3 +74,13 @@ def test_a_killed_stage_is_not_finished_and_is_gone_on_with(tmp_path: Path):
 def test_a_url_is_no_run_dir():
     with pytest.raises(RunError, match="s3://bucket/run"):
         resolve_run_dir("s3://bucket/run")
+
+
+def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates")
+    run = run_in(tmp_path, teacher={"budget_usd": 1.0})
+    run.begin(STAGES["teach"])
+    run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
+    assert run.finished(STAGES["teach"])
+    assert run_in(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
+    assert not run_in(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
