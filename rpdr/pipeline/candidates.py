@@ -23,6 +23,7 @@ from rpdr.schema import CANDIDATES
 
 BATCH = 256
 FILE = "candidates.parquet"
+SECONDS = "seconds"
 
 
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -30,19 +31,16 @@ def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     connect()
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
     rows = distinct_rows(mentions)
-    found = []
+    found: list[dict[str, Any]] = []
+    seconds = 0.0
     dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
-    watch: Stopwatch | None = None
-    first = 0
     for batch in retrieve_dataset(run, dataset).iter_batches(batch_size=None, batch_format="pyarrow"):
         found.extend(batch.select(CANDIDATES.names).to_pylist())
-        if watch is None:  # the rate is counted from the first batch: models are loaded by then
-            watch, first = Stopwatch(), len(found)
+        seconds += sum(batch[SECONDS].to_pylist())
         progress.update(len(found), len(rows), "retrieving candidates")
     found.sort(key=lambda row: row["key"])
     write_rows(run.path("candidates", FILE), found, CANDIDATES)
-    rate = (len(found) - first) / watch.seconds if watch and len(found) > first else None
-    return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": rate}
+    return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
 def load_candidates(run: Run) -> dict[str, dict[str, Any]]:
@@ -73,4 +71,10 @@ class RetrieveActor:
         self.top_k = settings.top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return add_candidates(self.retriever, batch, self.top_k)
+        watch = Stopwatch()
+        return with_seconds(add_candidates(self.retriever, batch, self.top_k), watch)
+
+
+def with_seconds(batch: pa.Table, watch: Stopwatch) -> pa.Table:
+    """`batch` with each row's share of the time that its actor worked on it: what rates are counted from, not when batches arrive."""
+    return batch.append_column(SECONDS, pa.array([watch.seconds / max(1, batch.num_rows)] * batch.num_rows, pa.float64()))

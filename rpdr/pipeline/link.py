@@ -22,7 +22,7 @@ from rpdr.errors import DataError
 from rpdr.files import write_json, write_rows
 from rpdr.kb import load_kb
 from rpdr.linker import answers, exact_names
-from rpdr.pipeline.candidates import retrieve_dataset
+from rpdr.pipeline.candidates import SECONDS, retrieve_dataset, with_seconds
 from rpdr.pipeline.cluster import connect, cpus, has_gpu, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
@@ -97,8 +97,7 @@ def _link_rows(
         else:
             exact = {"concept_id": concept.concept_id, "name": concept.name, "confidence": 1.0, "source": "exact"}
             accept([{**row, **exact, "ranked_ids": [concept.concept_id], "ranked_scores": [1.0]}], row["shard"])
-    first: Stopwatch | None = None
-    counted = 0
+    seconds = 0.0
     if hard:
         settings = run.config.link
         dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(max(1, len(hard) // 256)))
@@ -112,10 +111,7 @@ def _link_rows(
         )
         for batch in ranked.iter_batches(batch_size=None, batch_format="pyarrow"):
             answered = batch.to_pylist()
-            if first is None:
-                first = Stopwatch()  # from the first batch: models are loaded by then
-            else:
-                counted += len(answered)
+            seconds += sum(answer[SECONDS] for answer in answered)
             by_shard: dict[int, list[dict[str, Any]]] = defaultdict(list)
             for answer in answered:
                 by_shard[answer["shard"]].append(answer)
@@ -123,8 +119,8 @@ def _link_rows(
                 accept(some, shard)
             progress.update(done, len(todo), "linking distinct mentions")
     rates = {"mentions_per_s": written / whole.seconds}
-    if first is not None and counted:
-        rates["student_mentions_per_s"] = counted / first.seconds
+    if hard:
+        rates["student_mentions_per_s"] = len(hard) / seconds
     return rates
 
 
@@ -152,12 +148,12 @@ class RerankActor:
         self.reranker = Reranker.load(folder / "student", student, settings.batch_size)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        watch = Stopwatch()
         rows = batch.to_pylist()
         found = answers(self.reranker, rows, self.allow_nil)
         keep = ("key", "text", "shard")
-        return pa.Table.from_pylist(
-            [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)], SCHEMA
-        )
+        kept = [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)]
+        return with_seconds(pa.Table.from_pylist(kept, SCHEMA), watch)
 
 
 SCHEMA = pa.schema([*(f for f in LINKED if f.name not in ("mention_id", "split")), pa.field("shard", pa.int64())])

@@ -116,7 +116,7 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
         f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        f"comparison: exact McNemar test. {nil}The teacher's row is measured on the pool that it labelled, not on test."
+        f"comparison: exact McNemar test. {nil}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
     )
 
 
