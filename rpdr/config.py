@@ -146,6 +146,7 @@ class StudentConfig(Section):
     """The open LLM that re-ranks: base model, LoRA, training, scoring."""
 
     model: str = Field("Qwen/Qwen3-0.6B", description="hub name, folder, or package:NAME/file.gguf")
+    layers: int = Field(0, ge=0, description="use the first N layers of the base model alone; 0: all. Half the layers take half the time")
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)

@@ -48,6 +48,11 @@ def _variable(name: str, where: str) -> str:
     return value
 
 
+def home() -> Path:
+    """Where rpdr keeps what belongs to no run directory: $RPDR_HOME, or ~/.rpdr."""
+    return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr")
+
+
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

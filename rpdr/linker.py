@@ -102,7 +102,7 @@ def answers(reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool)
         n = len(row["candidate_ids"])
         order = np.argsort(-p[:n], kind="stable")
         best, none = int(order[0]), float(p[-1])
-        nil = none > p[best]
+        nil = none > reranker.calibration.nil_above
         found.append(
             {
                 "concept_id": None if nil else row["candidate_ids"][best],

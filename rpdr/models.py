@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rpdr.errors import DataError, ModelError
-from rpdr.files import locate
+from rpdr.files import home, locate, sha256_tree
 
 # with a mask of one's own, PyTorch's fused attention trains 2 to 3 times slower on a CPU than plain matrix products
 ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
@@ -34,10 +36,10 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     return encoder
 
 
-def load_causal_lm(model: str, precision: str = "bf16") -> tuple[Any, Any]:
-    """(model, tokenizer) of an open causal LLM in eval mode on the CPU, padding on the right. Raises ModelError with a remedy.
+def load_causal_lm(model: str, precision: str = "bf16", layers: int = 0) -> tuple[Any, Any]:
+    """(model, tokenizer) of an open causal LLM in eval mode on the CPU, padding on the right; of its first `layers` layers, if not 0.
 
-    A GGUF file is de-quantised once; the result is an ordinary model that can be trained and saved.
+    Raises ModelError with a remedy. A GGUF file is de-quantised once, into an ordinary model below `files.home()`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf_logging
@@ -47,24 +49,42 @@ def load_causal_lm(model: str, precision: str = "bf16") -> tuple[Any, Any]:
     where = _resolve(model)
     try:
         if isinstance(where, Path) and where.suffix == ".gguf":
-            logging.getLogger("gguf").setLevel(logging.ERROR)
-            tokenizer = AutoTokenizer.from_pretrained(where.parent, gguf_file=where.name)
-            read = AutoModelForCausalLM.from_pretrained(where.parent, gguf_file=where.name, dtype=torch.float32)
-            # transformers marks the config as quantised although the weights no longer are; a fresh model forgets that
-            if hasattr(read.config, "quantization_config"):
-                del read.config.quantization_config
-            lm = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32, attn_implementation=ATTENTION)
-            lm.load_state_dict(read.state_dict())
-            lm.tie_weights()
-            lm.to(DTYPES[precision])
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], attn_implementation=ATTENTION)
+            where = _converted(where)
+        tokenizer = AutoTokenizer.from_pretrained(where)
+        lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], attn_implementation=ATTENTION)
     except Exception as error:
         raise _cannot_load(model, "causal LLM", error) from error
+    if layers:
+        lm.model.layers = lm.model.layers[:layers]
+        lm.config.num_hidden_layers = len(lm.model.layers)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def _converted(gguf: Path) -> Path:
+    """The folder of the ordinary float32 model that a GGUF file holds; made on the first call, which takes a quarter of a minute."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = home() / "models" / f"{gguf.stem}-{sha256_tree(gguf)[:16]}"
+    if folder.exists():
+        return folder
+    logging.getLogger("gguf").setLevel(logging.ERROR)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as half:
+        read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        # transformers marks the config as quantised although the weights no longer are; a fresh model forgets that
+        if hasattr(read.config, "quantization_config"):
+            del read.config.quantization_config
+        lm = AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
+        lm.load_state_dict(read.state_dict())
+        lm.tie_weights()
+        whole = Path(half) / "model"
+        lm.save_pretrained(whole)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(whole)
+        with suppress(OSError):  # another process was faster: its folder is the same
+            whole.rename(folder)
+    return folder
 
 
 def _resolve(model: str) -> str | Path:

@@ -183,7 +183,8 @@ def _calibrate(run: Run) -> Calibration:
     scores = _reranker(run).scores(queries(rows))
     none = scores.shape[1] - 1
     targets = np.array([none if choice == NIL else choice for choice in choices])
-    return fit_calibration(scores, targets, f"{len(rows)} dev mentions", run.config.link.allow_nil)
+    nil = np.array([mention.gold == [] for mention in dev])
+    return fit_calibration(scores, targets, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil)
 
 
 def _reranker(run: Run) -> Reranker:

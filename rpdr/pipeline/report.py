@@ -25,6 +25,7 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
+from rpdr.reranker import nil_threshold
 from rpdr.schema import NIL, ConceptId, Gold
 
 Ranking = list[ConceptId | None]
@@ -111,7 +112,7 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     """One paragraph: what was measured, on what, and how."""
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
-    nil = "A retriever says NIL below a similarity fitted on dev. " if run.config.link.allow_nil else ""
+    nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
     return (
         f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
@@ -158,15 +159,13 @@ def _with_none(row: dict[str, Any]) -> Ranking:
 
 
 def _nil_threshold(run: Run, found: dict[str, dict[str, Any]]) -> float:
-    """The similarity under which the retriever alone should say NIL: the best on dev."""
+    """The similarity under which the retriever alone should say NIL: the best on dev; never where dev has no NIL."""
     dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
-    if not dev:
+    nil = np.array([m.gold == [] for m in dev], dtype=bool)
+    if not nil.any():
         return -1.0
-    top = np.array([found[m.key]["scores"][0] for m in dev])
     right = np.array([is_hit(found[m.key]["candidate_ids"], m.gold or [], 1) if m.gold else False for m in dev])
-    nil = np.array([m.gold == [] for m in dev])
-    thresholds = np.concatenate([[-1.0], np.sort(top)])
-    return float(max(thresholds, key=lambda t: int(right[top >= t].sum() + nil[top < t].sum())))
+    return nil_threshold(np.array([found[m.key]["scores"][0] for m in dev]), right, nil)
 
 
 def _evaluated(

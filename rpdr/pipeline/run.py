@@ -7,7 +7,6 @@ Same hash: the stage is not run again. Another hash: it refuses to mix old with 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import yaml
 import rpdr
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.files import sha256, write_json, write_text
+from rpdr.files import home, sha256, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def resolve_run_dir(run_dir: str) -> Path:
         raise RunError(f"run_dir {run_dir}: a run lives in a folder that all machines see; a URL is none")
     path = Path(run_dir).expanduser()
     if not path.is_absolute() and "_ray_pkg_" in str(Path.cwd()):
-        return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr") / path
+        return home() / path
     return path.absolute()
 
 

@@ -74,7 +74,7 @@ class Student(nn.Module):
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
-        lm, tokenizer = load_causal_lm(config.model, config.precision)
+        lm, tokenizer = load_causal_lm(config.model, config.precision, config.layers)
         layers = lm.config.num_hidden_layers
         lora = LoraConfig(
             r=config.lora_rank,
@@ -96,7 +96,7 @@ class Student(nn.Module):
         """A trained student from `folder`, ready to score. Raises ModelError if the base model cannot be loaded."""
         from peft import PeftModel
 
-        lm, tokenizer = load_causal_lm(config.model, config.precision)
+        lm, tokenizer = load_causal_lm(config.model, config.precision, config.layers)
         head = Head(lm.config.hidden_size)
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
         return cls(PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False), tokenizer, config, head).eval()

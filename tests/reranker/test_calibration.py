@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from rpdr.reranker import Calibration, fit_calibration
+from rpdr.reranker import Calibration, fit_calibration, nil_threshold
 
 
 def drawn(n: int, temperature: float, none_shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -97,3 +97,35 @@ def test_the_scores_given_are_left_as_they_were():
 def test_a_saved_calibration_is_json_that_makes_the_same(tmp_path: Path):
     Calibration(1.5, -0.25, "dev, 40 mentions").save(tmp_path / "c.json")
     assert Calibration(**json.loads((tmp_path / "c.json").read_text())) == Calibration(1.5, -0.25, "dev, 40 mentions")
+
+
+def test_nil_is_answered_only_where_it_is_right_more_often_than_the_first_candidate():
+    certainty = np.array([0.1, 0.2, 0.3, 0.4, 0.9])
+    nil = np.array([True, True, False, True, False])
+    right = np.array([False, False, True, False, True])
+    assert 0.2 < nil_threshold(certainty, right, nil) < 0.3 or 0.4 < nil_threshold(certainty, right, nil) < 0.9
+
+
+def test_nil_is_never_or_always_the_answer_where_that_is_best():
+    certainty = np.array([0.1, 0.2])
+    assert nil_threshold(certainty, np.array([True, True]), np.array([False, False])) == -np.inf
+    assert nil_threshold(certainty, np.array([False, False]), np.array([True, True])) == np.inf
+
+
+def test_equal_certainties_are_answered_alike():
+    threshold = nil_threshold(np.array([0.5, 0.5, 0.5]), np.array([False, True, True]), np.array([True, False, False]))
+    assert threshold == -np.inf
+
+
+def test_a_miss_of_the_retriever_is_not_taken_for_nil():
+    # "none" is likely for all of 40 mentions, but NIL only where it is nearly certain
+    scores = np.zeros((40, 3), dtype=np.float32)
+    scores[:, 0] = 1.0
+    scores[:20, 2], scores[20:, 2] = 8.0, 2.0
+    nil = np.arange(40) < 20
+    choices = np.where(nil | (np.arange(40) % 4 != 0), 2, 0)  # of the rest, a quarter is found
+    fitted = fit_calibration(scores, choices, "made up", nil=nil)
+    none = fitted.probabilities(scores)[:, -1]
+    assert (none[20:] > 0.5).all()
+    assert ((none > fitted.nil_above) == nil).all()
+    assert fit_calibration(scores, choices, "made up").nil_above == 0.5
