@@ -67,7 +67,7 @@ def test_an_unknown_key_names_the_nearest_valid_one_and_the_line(tmp_path: Path,
 
 def test_an_unknown_key_that_is_near_none_lists_the_valid_ones(tmp_path: Path):
     message = refusal(tmp_path, SMALL.replace("  epochs: 3", "  zzz: 3"))
-    assert "valid here: model, lora_rank" in message
+    assert "valid here: model, layers" in message
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
