@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+WHOLE = 32  # few lengths: libraries keep compiled kernels and memory for each one that they meet
+
 
 @dataclass(frozen=True)
 class Query:
@@ -75,12 +77,12 @@ class Prompt:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def collate(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-        """Tensors for `Student.forward`, b mentions padded to length l and k candidates:
+        """Tensors for `Student.forward`, b mentions padded to length l, a multiple of WHOLE, and k candidates:
 
         input_ids, position_ids (b, l); attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the last for "none";
         present (b, k + 1) bool; similarities (b, k) float32.
         """
-        b, length, k = len(batch), max(map(len, batch)), max(len(t.branches) for t in batch)
+        b, length, k = len(batch), -(-max(map(len, batch)) // WHOLE) * WHOLE, max(len(t.branches) for t in batch)
         ids = torch.full((b, length), self.tokenizer.pad_token_id)
         positions = torch.zeros((b, length), dtype=torch.long)
         mask = torch.eye(length, dtype=torch.bool).repeat(b, 1, 1)  # padding looks at itself: an empty row would be NaN
