@@ -6,6 +6,8 @@ an untrained student ranks as the retriever does, and every label moves it from 
 
 from __future__ import annotations
 
+import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,8 @@ class Student(nn.Module):
             task_type="CAUSAL_LM",
         )
         try:
-            adapted = get_peft_model(lm, lora, autocast_adapter_dtype=False)
+            with _without_warnings_of_the_future():
+                adapted = get_peft_model(lm, lora, autocast_adapter_dtype=False)
         except ValueError as error:
             raise ModelError(f"{config.model}: its layers are not named as LoRA expects ({', '.join(LORA_MODULES)}): {error}") from error
         adapted.peft_config["default"].base_model_name_or_path = config.model
@@ -99,7 +102,9 @@ class Student(nn.Module):
         lm, tokenizer = load_causal_lm(config.model, config.precision, config.layers)
         head = Head(lm.config.hidden_size)
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
-        return cls(PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False), tokenizer, config, head).eval()
+        with _without_warnings_of_the_future():
+            adapted = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
+        return cls(adapted, tokenizer, config, head).eval()
 
     def save(self, folder: Path) -> None:
         """Write the adapter (loadable by peft alone) and the head."""
@@ -124,3 +129,8 @@ class Student(nn.Module):
         hidden = output.last_hidden_state
         rows = torch.arange(hidden.shape[0], device=hidden.device).unsqueeze(1)
         return self.head(hidden[rows, ends].to(self.head.candidate.weight.dtype), similarities, present)
+
+
+def _without_warnings_of_the_future() -> AbstractContextManager[None]:
+    """peft calls what transformers will drop: nothing that a user of rpdr can change."""
+    return warnings.catch_warnings(action="ignore", category=FutureWarning)
