@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rpdr.config import StudentConfig
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
@@ -125,10 +126,10 @@ def test_long_names_are_cut_but_keep_the_end_that_is_read(trained: Student, conf
 def test_a_saved_student_scores_as_before(trained: Student, config: StudentConfig, tmp_path: Path):
     before = scores(trained, QUERY, SHORT, LONG)
     trained.save(tmp_path)
-    Calibration(2.0, 0.5, "dev").save(tmp_path / "calibration.json")
+    Calibration(2.0, 0.5, 0.8, "dev").save(tmp_path / "calibration.json")
     loaded = Reranker.load(tmp_path, config, device="cpu")
     assert np.allclose(loaded.scores([QUERY, SHORT, LONG]), before, atol=1e-5, equal_nan=True)
-    assert loaded.calibration == Calibration(2.0, 0.5, "dev")
+    assert loaded.calibration == Calibration(2.0, 0.5, 0.8, "dev")
 
 
 def test_a_student_without_a_calibration_is_taken_as_it_is(untrained: Student, config: StudentConfig, tmp_path: Path):
@@ -157,3 +158,14 @@ def test_the_same_seed_makes_the_same_student(config: StudentConfig):
 def test_queries_are_read_from_rows_of_candidates():
     row = {"text": "t", "context": None, "candidate_names": ["A"], "matched_names": ["a"], "scores": [0.5]}
     assert queries([row]) == [Query("t", ("A",), ("a",), (0.5,), None)]
+
+
+def test_a_student_of_the_first_layers_alone_is_smaller_and_comes_back_as_it_was(config: StudentConfig, tmp_path: Path):
+    first = config.model_copy(update={"layers": 1})
+    student = Student.create(first, seed=1)
+    with torch.no_grad():
+        student.head.candidate.weight.normal_()
+    student.save(tmp_path)
+    again = Student.load(tmp_path, first)
+    assert len(again.lm.get_base_model().model.layers) == 1
+    assert np.allclose(scores(student.eval(), QUERY), scores(again, QUERY), atol=1e-5)
