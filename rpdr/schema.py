@@ -85,7 +85,7 @@ LABELS = pa.schema(
     [
         *CANDIDATES,
         pa.field("choice", pa.int32(), nullable=False),  # index into candidate_ids, or NIL
-        pa.field("source", pa.string(), nullable=False),  # "gold" (a labelled mention) or "teacher"
+        pa.field("source", pa.string(), nullable=False),  # "teacher"
         pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),  # request_ids that this label came from
     ]
 )

@@ -21,6 +21,7 @@ candidate concepts of a biomedical mention in one forward pass, with "none of th
 `rpdr.Linker.load(run_dir)`.
 
 - Labels: {labels:,} choices of the teacher `{teacher}`{simulated}, {none_labels:,} of them "none of these".
+- Base: {layers}.
 - Training: {steps:,} steps of {batch_size} mentions, LoRA rank {lora_rank}, {precision}, final loss {final_loss}.
 - Calibration: fitted on {calibrated_on}.
 
@@ -35,7 +36,12 @@ def write_card(folder: Path, config: StudentConfig, trained: dict[str, Any], tau
     write_text(
         folder / "README.md",
         CARD.format(
-            **{**config.model_dump(), **trained, "final_loss": "unknown" if loss is None else f"{loss:.3f}"},
+            **{
+                **config.model_dump(),
+                **trained,
+                "layers": f"its first {config.layers} layers" if config.layers else "all of its layers",
+                "final_loss": "unknown" if loss is None else f"{loss:.3f}",
+            },
             teacher=taught.get("model", "unknown"),
             simulated=simulated,
         ),

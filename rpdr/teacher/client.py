@@ -69,12 +69,19 @@ class TeacherClient:
         self._openai: openai.AsyncOpenAI | None = None
         self._slots: asyncio.Semaphore | None = None
         self._answered = ledger.answered()
+        # what, with the messages, makes two questions the same
+        self._asked_of = [config.model, config.temperature, *([config.sandbox.model_dump()] if config.model == "sandbox" else [])]
 
     async def ask_many(self, questions: Sequence[Question], examples: Sequence[Example], seed: int) -> list[Answer]:
         """Answers in the order of `questions`, all of them in the ledger. Raises TeacherError if the endpoint cannot be used at all."""
         if self._openai is None:  # made in the event loop that uses it
             self._openai = openai.AsyncOpenAI(
-                base_url=self.endpoint.base_url, api_key=self.endpoint.api_key, max_retries=0, timeout=self.config.timeout_s
+                base_url=self.endpoint.base_url,
+                api_key=self.endpoint.api_key,
+                max_retries=0,
+                timeout=self.config.timeout_s,
+                # what is meant for this machine must not leave it through HTTP_PROXY
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=not self.endpoint.local),
             )
             self._slots = asyncio.Semaphore(self.config.concurrency)
         rows: list[dict[str, Any]] = []
@@ -92,7 +99,7 @@ class TeacherClient:
 
     async def _ask(self, question: Question, examples: Sequence[Example], seed: int, rows: list[dict[str, Any]]) -> Answer:
         messages, order = build_messages(question, examples, seed)
-        request_id = sha256(self.config.model, self.config.temperature, messages)
+        request_id = sha256(*self._asked_of, messages)
         known = self._answered.get(request_id)
         # names can be the same and ids not, where another knowledge base was read since
         if known and (known["choice_id"] is None or known["choice_id"] in question.candidate_ids):

@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
@@ -24,6 +25,16 @@ class Endpoint:
     api_key_env: str
     price: Price
 
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine."""
+        return is_local(self.base_url)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names this machine."""
+    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
+
 
 def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str | None = None) -> Endpoint:
     """The endpoint of a config. Raises BudgetError, TeacherError (no key) or ConfigError (no price; data that must not leave)."""
@@ -38,7 +49,7 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
         raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
-    local = (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
+    local = is_local(url)
     if data_policy == "restricted" and not local:
         raise ConfigError(
             f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, or set data_policy: deidentified"
@@ -54,9 +65,11 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
 
 
 def check_endpoint(endpoint: Endpoint, timeout_s: float = 5.0) -> None:
-    """Raise TeacherError unless something listens there."""
+    """Raise TeacherError unless something listens there. What is behind a proxy is left to the first request."""
     try:
         parts = urlsplit(endpoint.base_url)
+        if not endpoint.local and parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+            return
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
     except (OSError, ValueError) as error:  # ValueError: no URL

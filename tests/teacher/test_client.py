@@ -226,3 +226,25 @@ def test_answers_that_were_paid_for_are_kept_when_another_question_ends_the_stag
     with serve(reply) as url, pytest.raises(TeacherError, match="refused the key"):
         ask(url, tmp_path, [question(n) for n in range(4)])
     assert sorted(row["key"] for row in Ledger(tmp_path).rows().to_pylist()) == ["key0", "key1", "key2"]
+
+
+def test_questions_to_this_machine_do_not_go_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    questions = [question(n) for n in range(3)]
+    with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
+        answers, _ = ask(url, tmp_path, questions)
+    assert all(a.valid for a in answers)
+
+
+def test_a_sandbox_with_another_rate_of_errors_is_asked_anew(tmp_path: Path):
+    questions = [question(n) for n in range(3)]
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1)
+    with teacher.serve() as url:
+        ask(url, tmp_path, questions, model="sandbox", sandbox={"accuracy": 0.9})
+        again, _ = ask(url, tmp_path, questions, model="sandbox", sandbox={"accuracy": 0.9})
+        other, _ = ask(url, tmp_path, questions, model="sandbox", sandbox={"accuracy": 0.7})
+    assert {a.source for a in again} == {"ledger"}
+    assert {a.source for a in other} == {"asked"}
