@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
-from rpdr.errors import RpdrError
+from rpdr.errors import RpdrError, RunError
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 
@@ -41,18 +41,23 @@ def _run_one(run: Run, name: str, label: str) -> None:
         try:
             summary = work(run, progress)
         except Exception as error:
-            raise _plain(error) from error
+            raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
 
 
-def _plain(error: Exception) -> Exception:
-    """The error that a user can act on, if one is at the bottom of it."""
+def _plain(name: str, error: Exception) -> Exception:
+    """The error that a user can act on: what a worker raised, or that Ray itself could not go on."""
     if isinstance(error, RpdrError) or not type(error).__module__.startswith("ray"):
         return error
+    from ray.exceptions import RayTaskError
+
     from rpdr.pipeline.cluster import raised_by_worker
 
-    return raised_by_worker(error) or error
+    known = raised_by_worker(error)
+    if known is not None or isinstance(error, RayTaskError):  # a fault of ours keeps its traceback
+        return known or error
+    return RunError(f"{name}: Ray could not go on ({str(error).strip().splitlines()[0][:300]}); start it again to go on from here")
 
 
 def _in_short(name: str, s: dict[str, Any]) -> str:
