@@ -10,7 +10,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,13 +63,15 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         raise DataError(f"{path}: not {encoding} at byte {error.start}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)") from error
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file in the same folder, fsync, rename: readers see the old file or the whole new one."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to while in the block: temporary, in the same folder, then fsync and rename. Readers see the old one or the whole
+    new one; where the block raises, the old one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -81,6 +84,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write through `atomic_file`."""
+    with atomic_file(path) as file:
+        write(file)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -102,6 +111,26 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
 def write_rows(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write rows as Parquet, atomically, checked against `schema`."""
     write_table(path, pa.Table.from_pylist(rows, schema=schema), schema)
+
+
+@contextmanager
+def writing_rows(path: Path, schema: pa.Schema, rows_at_once: int = 2_000) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that adds a row to a Parquet file, in the memory of a few; the file is there when the block has ended well."""
+    waiting: list[dict[str, Any]] = []
+    with atomic_file(path) as file, pq.ParquetWriter(file, schema) as writer:
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+                waiting.clear()
+
+        def add(row: dict[str, Any]) -> None:
+            waiting.append(row)
+            if len(waiting) >= rows_at_once:
+                flush()
+
+        yield add
+        flush()
 
 
 def sha256(*parts: Any) -> str:

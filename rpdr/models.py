@@ -1,6 +1,6 @@
 """One loader for models: a hub name, a folder, or `package:NAME/path` (a file or folder inside an installed Python package).
 
-Knows encoders (sentence-transformers) and causal LLMs (transformers, also from one GGUF file). Fetches nothing at import.
+Knows encoders (sentence-transformers), causal LLMs (transformers, also from one GGUF file) and token classifiers. Fetches nothing at import.
 """
 
 from __future__ import annotations
@@ -36,7 +36,17 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     return encoder
 
 
-def load_causal_lm(model: str, precision: str = "bf16", layers: int = 0) -> tuple[Any, Any]:
+def chosen_precision(precision: str, device: str) -> str:
+    """bf16 or fp32: as set, or, of auto, bf16 where `device` computes in it. A CPU that does not takes 7 times as long with it."""
+    if precision != "auto":
+        return precision
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"
+
+
+def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tuple[Any, Any]:
     """(model, tokenizer) of an open causal LLM in eval mode on the CPU, padding on the right; of its first `layers` layers, if not 0.
 
     Raises ModelError with a remedy. A GGUF file is de-quantised once, into an ordinary model below `files.home()`.
@@ -60,6 +70,23 @@ def load_causal_lm(model: str, precision: str = "bf16", layers: int = 0) -> tupl
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def load_token_classifier(model: str) -> Any:
+    """A token-classification pipeline; a text longer than the model's window is read in overlapping pieces. Raises ModelError."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    try:
+        where = _resolve(model)
+        tokenizer = AutoTokenizer.from_pretrained(where)
+        network = AutoModelForTokenClassification.from_pretrained(where)
+        window = min(tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", 514) - 2)
+        tokenizer.model_max_length = window
+        return pipeline("token-classification", network, tokenizer=tokenizer, aggregation_strategy="first", stride=window // 8)
+    except Exception as error:
+        raise _cannot_load(model, "token-classification model", error) from error
 
 
 def _converted(gguf: Path) -> Path:

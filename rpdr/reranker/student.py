@@ -17,7 +17,7 @@ from torch import nn
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
-from rpdr.models import load_causal_lm
+from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.reranker.prompt import Prompt
 
 HEAD_FILE = "head.safetensors"
@@ -71,12 +71,12 @@ class Student(nn.Module):
         self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context)
 
     @classmethod
-    def create(cls, config: StudentConfig, seed: int) -> Student:
-        """A new, untrained student over the base model. Raises ModelError."""
+    def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
+        """A new, untrained student over the base model, in the precision that suits `device`. Raises ModelError."""
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
-        lm, tokenizer = load_causal_lm(config.model, config.precision, config.layers)
+        lm, tokenizer = load_causal_lm(config.model, chosen_precision(config.precision, device), config.layers)
         layers = lm.config.num_hidden_layers
         lora = LoraConfig(
             r=config.lora_rank,
@@ -95,11 +95,11 @@ class Student(nn.Module):
         return cls(adapted, tokenizer, config, Head(lm.config.hidden_size))
 
     @classmethod
-    def load(cls, folder: Path, config: StudentConfig) -> Student:
-        """A trained student from `folder`, ready to score. Raises ModelError if the base model cannot be loaded."""
+    def load(cls, folder: Path, config: StudentConfig, device: str = "cpu") -> Student:
+        """A trained student from `folder`, in the precision that suits `device`. Raises ModelError if the base model cannot be loaded."""
         from peft import PeftModel
 
-        lm, tokenizer = load_causal_lm(config.model, config.precision, config.layers)
+        lm, tokenizer = load_causal_lm(config.model, chosen_precision(config.precision, device), config.layers)
         head = Head(lm.config.hidden_size)
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
         with _without_warnings_of_the_future():

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
+from rpdr.models import chosen_precision
 from rpdr.reranker.prompt import Query, Tokens
 from rpdr.reranker.student import Student
 
@@ -54,7 +55,7 @@ def train(
     `choices[i]` is the index of the chosen candidate of `queries[i]`, or -1 (none). Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    student = Student.create(config, seed)
+    student = Student.create(config, seed, device)
     tokens = [student.prompt.tokens(query) for query in queries]
     _fit_head(student, tokens, choices)
     engine, schedule = _engine(student, config, device, world)
@@ -161,7 +162,7 @@ def _engine(student: Student, config: StudentConfig, device: str, world: int) ->
         config={
             "train_micro_batch_size_per_gpu": config.micro_batch_size,
             "gradient_accumulation_steps": accumulation(config, world),
-            "bf16": {"enabled": config.precision == "bf16"},
+            "bf16": {"enabled": chosen_precision(config.precision, device) == "bf16"},
             "zero_optimization": {"stage": config.zero_stage},
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
