@@ -111,6 +111,7 @@ class Price(Section):
 
     input_usd_per_million: float = Field(ge=0)
     output_usd_per_million: float = Field(ge=0)
+    batch_discount: float = Field(0.5, ge=0, lt=1, description="off both by the provider's Batch API; 0: it gives none")
 
 
 class SandboxConfig(Section):
@@ -120,7 +121,18 @@ class SandboxConfig(Section):
         0.9, gt=0, le=1, description="how often it answers rightly when the answer is among the candidates (or rightly says none)"
     )
     invalid_rate: float = Field(0.01, ge=0, lt=1, description="how often its answer cannot be read")
+    stable_errors: float = Field(
+        0.6, ge=0, le=1, description="share of its errors that are the same in any order of the options; an assumption, not measured"
+    )
     latency_s: float = Field(0.02, ge=0)
+
+
+class BatchConfig(Section):
+    """How the provider's Batch API is used."""
+
+    requests: int = Field(10_000, ge=1, le=50_000, description="requests a batch")
+    at_once: int = Field(4, ge=1, description="batches at the provider's at a time")
+    poll_s: float = Field(30.0, gt=0, description="between two looks at a batch")
 
 
 class TeacherConfig(Section):
@@ -128,18 +140,51 @@ class TeacherConfig(Section):
 
     model: str = Field("sandbox", description="a model name of the endpoint; 'sandbox' starts the sandbox teacher on this machine")
     base_url: str = Field("", description="chat-completions endpoint; empty: the SDK's default (or OPENAI_BASE_URL)")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts, e.g. [llm.hospital.example], that restricted data may go to beside this machine: exact names, no wildcards"
+    )
+    names_model: str = Field(
+        "", description="deidentified: a token-classification model that finds names, as a hub name, folder or package:NAME/path"
+    )
+    phone_regions: tuple[str, ...] = Field(
+        ("US", "CA", "GB", "IE", "AU", "NZ", "IN", "CN", "JP", "DE", "AT", "CH", "FR", "BE", "NL", "ES", "PT", "BR", "IT", "SE", "PL"),
+        description="deidentified: countries (ISO 3166) whose phone numbers are known without a +",
+    )
     api_key_env: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key; keys never stand in a config")
     budget_usd: float = Field(5.0, ge=0, description="hard cap on this run's spending")
-    price: Price | None = Field(None, description="required for every model but the sandbox")
+    price: Price | None = Field(None, description="wins over rpdr/teacher/prices.yaml; required where that does not know the model")
     max_mentions: int = Field(100_000, ge=0, description="mentions to label at most; 0: none")
+    mode: Literal["sync", "batch"] = Field("sync", description="batch: the provider's Batch API, within a day at a lower price")
+    batch: BatchConfig = BatchConfig()
+    choose: Literal["random", "worth"] = Field(
+        "random", description="whom to ask about first: worth = unsure to the retriever, frequent, of concepts not yet asked about"
+    )
     examples: int = Field(4, ge=0, le=20, description="few-shot examples, drawn from the labelled mentions")
+    votes: int = Field(
+        1, ge=1, le=9, description="answers a mention at most, each to another order of the options, until two agree; 1: no vote"
+    )
     max_output_tokens: int = Field(16, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2)
+    temperature: float | None = Field(0.0, ge=0, le=2, description="null: the endpoint's own, for models that take none")
+    structured: bool = Field(True, description="ask for JSON with the options as an enum; endpoints that refuse it are asked for a number")
+    logprobs: bool = Field(False, description="ask for token log-probabilities, which become a label's confidence")
+    parameters: dict[str, Any] = Field(default={}, description="sent with each request as they are, e.g. {reasoning_effort: low}")
+    api_version: str = Field("", description="Azure OpenAI's dated API alone, e.g. 2024-10-21; its /openai/v1 needs none")
+    requests_per_minute: int = Field(0, ge=0, description="of all jobs on the run directory together; 0: no limit")
+    tokens_per_minute: int = Field(0, ge=0, description="prompt and answer, of all jobs on the run directory together; 0: no limit")
     timeout_s: float = Field(30.0, gt=0)
-    max_attempts: int = Field(4, ge=1, description="tries of one question: connection errors, 429, 5xx, unreadable answers")
+    patience_s: float = Field(600.0, gt=0, description="how long one question may meet nothing but HTTP 429 before the stage gives up")
+    max_attempts: int = Field(4, ge=1, description="tries of one question: connection errors, time-outs, 5xx; a 429 uses none")
     actors: int = Field(1, ge=1)
     concurrency: int = Field(32, ge=1, description="requests in flight an actor")
     sandbox: SandboxConfig = SandboxConfig()
+
+    @pydantic.field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_alone(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", host):
+                raise ValueError(f"{host!r} is not the name of a host; give it without scheme, port, path or wildcard")
+        return hosts
 
 
 class StudentConfig(Section):
@@ -157,7 +202,8 @@ class StudentConfig(Section):
     learning_rate: float = Field(2e-4, gt=0, description="of the adapters")
     head_learning_rate: float = Field(2e-3, gt=0, description="of the scoring head: new weights learn faster than adapted ones")
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
-    max_labels: int = Field(0, ge=0, description="train on at most this many labels (by hash); 0: all")
+    max_labels: int = Field(0, ge=0, description="train on at most this many labels, in the order of teacher.choose; 0: all")
+    min_trust: float = Field(0.0, ge=0, lt=1, description="leave labels out that are trusted less: see the column `trust` of the labels")
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
     use_context: bool = False
@@ -165,7 +211,9 @@ class StudentConfig(Section):
     threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by workers")
     use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
     zero_stage: Literal[0, 1, 2, 3] = 1
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 where the device computes in it, else fp32; name one for equal scores on unequal machines"
+    )
     checkpoint_every_steps: int = Field(50, ge=1)
 
 
@@ -189,6 +237,9 @@ class ReportConfig(Section):
 
     bootstrap_samples: int = Field(1000, ge=100)
     examples: int = Field(20, ge=0, description="errors shown; 0 keeps mention texts out of the report")
+    machine_usd_per_hour: float | None = Field(
+        None, ge=0, description="of the machine that links, to set the student's cost beside the teacher's"
+    )
 
 
 class Config(Section):
@@ -197,7 +248,9 @@ class Config(Section):
     run_dir: str = Field(description="where the run's state lives, e.g. runs/quickstart")
     seed: int = 13
     data_policy: Literal["public", "deidentified", "restricted"] = Field(
-        "restricted", description="restricted: mention text never goes to an endpoint that is not on this machine"
+        "restricted",
+        description="restricted: text goes to this machine and teacher.allowed_hosts alone; deidentified: what identifies a person is "
+        "masked before text goes to the teacher, as well as patterns can; public: text goes as it is",
     )
     kb: KbConfig
     mentions: tuple[MentionsConfig, ...] = Field(min_length=1)

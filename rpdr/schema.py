@@ -63,21 +63,33 @@ CANDIDATES = pa.schema(
     ]
 )
 
-LEDGER = pa.schema(
+QUESTIONS = pa.schema(  # what the teacher is asked about; see pipeline.questions
+    [*CANDIDATES, pa.field("definitions", pa.list_(pa.string()), nullable=False)]  # of each candidate, null where it has none
+)
+
+LEDGER = pa.schema(  # one row a request; kept in SQLite, see teacher.ledger
     [
-        pa.field("request_id", pa.string(), nullable=False),  # hash of model and messages: the same question, the same id
+        pa.field("request_id", pa.string(), nullable=False),  # hash of messages, model and parameters: the same question, the same id
         pa.field("key", pa.string(), nullable=False),
         pa.field("model", pa.string(), nullable=False),
         pa.field("endpoint", pa.string(), nullable=False),  # where the data went (no credentials)
+        pa.field("mode", pa.string(), nullable=False),  # "sync" or "batch"
+        pa.field("parameters", pa.string(), nullable=False),  # JSON: what else was asked of the model
         pa.field("messages", pa.string(), nullable=False),  # JSON, exactly what left
-        pa.field("answer", pa.string(), nullable=False),  # verbatim
-        pa.field("choice_id", pa.string()),  # the concept chosen; null with valid = NIL
-        pa.field("valid", pa.bool_(), nullable=False),  # false: the answer could not be read
-        pa.field("prompt_tokens", pa.int64(), nullable=False),
-        pa.field("completion_tokens", pa.int64(), nullable=False),
-        pa.field("price_usd", pa.float64(), nullable=False),
+        pa.field("options", pa.string(), nullable=False),  # JSON: the concept ids of options 1, 2, … as shown
+        pa.field("masked", pa.string(), nullable=False),  # JSON: kind of identifier -> how many were masked before it left
         pa.field("attempt", pa.int32(), nullable=False),  # 1 = first
         pa.field("asked_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("state", pa.string(), nullable=False),  # "valid", "invalid" (unreadable), "free" (not served), "lost" or "open"
+        pa.field("reason", pa.string(), nullable=False),  # why it is not valid
+        pa.field("answer", pa.string(), nullable=False),  # verbatim
+        pa.field("valid", pa.bool_(), nullable=False),
+        pa.field("choice_id", pa.string()),  # the concept chosen; null with valid = NIL
+        pa.field("confidence", pa.float64()),  # the endpoint's own probability of its answer; null where it gives none
+        pa.field("prompt_tokens", pa.int64(), nullable=False),
+        pa.field("completion_tokens", pa.int64(), nullable=False),
+        pa.field("price_usd", pa.float64(), nullable=False),  # of "lost" and "open" ones the worst case
+        pa.field("ended_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
 
@@ -87,6 +99,20 @@ LABELS = pa.schema(
         pa.field("choice", pa.int32(), nullable=False),  # index into candidate_ids, or NIL
         pa.field("source", pa.string(), nullable=False),  # "teacher"
         pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),  # request_ids that this label came from
+        pa.field("agreed", pa.int32(), nullable=False),  # answers that name the choice
+        pa.field("asked", pa.int32(), nullable=False),  # of so many that could be read
+        pa.field("confidence", pa.float64()),  # the endpoint's own probability of its answer; null where it gives none
+        pa.field("trust", pa.float64(), nullable=False),  # in (0, 1), from all of these and the retriever: see teacher.vote.trust
+    ]
+)
+
+SET_ASIDE = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # "set_aside", "refused_by_budget" or "failed", see teacher.Answer
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),
     ]
 )
 

@@ -1,23 +1,37 @@
 """The closed LLM: what it is asked, what it may cost, and the ledger of what it answered."""
 
+from rpdr.teacher.batch import BatchClient
+from rpdr.teacher.choose import at_random, by_worth
 from rpdr.teacher.client import Answer, TeacherClient
 from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import Ledger
-from rpdr.teacher.prompt import Example, Question, build_messages, parse_answer
+from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
+from rpdr.teacher.prompt import Example, Question, build_messages, parse_answer, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
+from rpdr.teacher.vote import Vote, trust, vote
 
 __all__ = [
+    "PATTERNS_ALONE",
     "Answer",
+    "BatchClient",
     "Endpoint",
     "Example",
     "Governor",
     "Ledger",
+    "Masker",
     "Question",
     "SandboxTeacher",
     "TeacherClient",
+    "Vote",
+    "at_random",
     "build_messages",
+    "by_worth",
     "check_endpoint",
+    "mask_question",
     "parse_answer",
+    "read_answer",
     "resolve_endpoint",
+    "trust",
+    "vote",
 ]

@@ -1,44 +1,64 @@
-"""Ask the teacher: through the openai SDK, with retries, inside the budget, every answer in the ledger before it is returned."""
+"""Ask the teacher: through the openai SDK, past the governor, every answer in the ledger before it is returned."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import openai
+from openai.types.chat import ChatCompletion
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from rpdr.config import TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.files import sha256
 from rpdr.schema import NIL
+from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
-from rpdr.teacher.ledger import Ledger
-from rpdr.teacher.prompt import Example, Question, build_messages, parse_answer
+from rpdr.teacher.governor import Grant
+from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
+from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
+
+ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
+NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
+MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
+NO_MONEY_THERE = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}  # a 429 that no waiting mends
 
 
-class MoneyDoor(Protocol):
-    """A governor, wherever it lives."""
+class Door(Protocol):
+    """A governor, wherever it lives: see Governor for each."""
 
-    async def reserve(self, prompt_tokens: int, max_output_tokens: int) -> str | None:
-        """See Governor.reserve."""
+    async def known(self, questions: Sequence[str]) -> dict[str, Known]:
+        """Which need not be asked."""
 
-    async def settle(self, reservation: str, prompt_tokens: int, completion_tokens: int) -> float:
-        """See Governor.settle."""
+    async def reserve(self, sent: Sent) -> Grant:
+        """Returns when the request may leave, or must not."""
 
-    async def release(self, reservation: str) -> None:
-        """See Governor.release."""
+    async def settle(self, sent: Sent, ended: Ended) -> float:
+        """Keep an answer; dollars."""
+
+    async def release(self, reservation: str, reason: str) -> None:
+        """It was not served."""
+
+    async def write_off(self, reservation: str, reason: str) -> None:
+        """It may have been served."""
+
+    async def cool(self, seconds: float) -> None:
+        """Let nothing leave for so long."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """`choice` is an index into the question's candidates or NIL; only a `valid` answer says anything.
 
-    `source`: "asked", "ledger" (paid for earlier), "refused_by_budget", or "failed" (after all attempts).
+    `source`: "asked", "ledger" (paid for earlier), "set_aside" (no answer could be read, now or earlier), "refused_by_budget", or
+    "failed" (no answer after all attempts); `reason` says why it is not valid. `confidence`: the endpoint's own, where it gives one.
     """
 
     key: str
@@ -48,135 +68,246 @@ class Answer:
     price_usd: float
     attempts: int
     source: str
+    reason: str = ""
+    confidence: float | None = None
 
 
-class _Unreadable(Exception):
-    """The answer could not be read: worth another attempt."""
+class _Again(Exception):
+    """What can succeed later: worth another attempt. `after_s`: what the endpoint asks to wait for."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
 
 
-class _Refused(Exception):
-    """The governor had no money left."""
-
-
-RETRIED = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, _Unreadable)
+class _NoMoney(Exception):
+    """The governor could not cover it."""
 
 
 class TeacherClient:
     """Asks one endpoint. Safe to share within one event loop."""
 
-    def __init__(self, config: TeacherConfig, endpoint: Endpoint, governor: MoneyDoor, ledger: Ledger) -> None:
-        self.config, self.endpoint, self.governor, self.ledger = config, endpoint, governor, ledger
+    def __init__(self, config: TeacherConfig, endpoint: Endpoint, governor: Door) -> None:
+        self.config, self.endpoint, self.governor = config, endpoint, governor
+        self.dialect = Dialect(config)
         self._openai: openai.AsyncOpenAI | None = None
-        self._slots: asyncio.Semaphore | None = None
-        self._answered = ledger.answered()
-        # what, with the messages, makes two questions the same
-        self._asked_of = [config.model, config.temperature, *([config.sandbox.model_dump()] if config.model == "sandbox" else [])]
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._stopped: TeacherError | None = None
 
-    async def ask_many(self, questions: Sequence[Question], examples: Sequence[Example], seed: int) -> list[Answer]:
-        """Answers in the order of `questions`, all of them in the ledger. Raises TeacherError if the endpoint cannot be used at all."""
-        if self._openai is None:  # made in the event loop that uses it
-            self._openai = openai.AsyncOpenAI(
-                base_url=self.endpoint.base_url,
-                api_key=self.endpoint.api_key,
-                max_retries=0,
-                timeout=self.config.timeout_s,
-                # what is meant for this machine must not leave it through HTTP_PROXY
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=not self.endpoint.local),
-            )
-            self._slots = asyncio.Semaphore(self.config.concurrency)
-        rows: list[dict[str, Any]] = []
-        # all of them, also where one fails: what the others were paid for must reach the ledger
-        results = await asyncio.gather(*(self._ask(question, examples, seed, rows) for question in questions), return_exceptions=True)
-        await asyncio.to_thread(self.ledger.append, rows)
+    async def ask_many(
+        self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
+    ) -> list[Answer]:
+        """Answers in the order of `questions`, all of them in the ledger. `masked`: what was masked in each before, by kind.
+
+        Raises TeacherError if the endpoint cannot be used at all; what others were paid for meanwhile is kept.
+        """
+        prepared = [self.prepare(question, examples, seed) for question in questions]
+        known = await self.governor.known([request_id for request_id, _, _ in prepared])
+        tasks = []
+        for n, (question, (request_id, messages, options)) in enumerate(zip(questions, prepared, strict=True)):
+            if request_id in known:
+                tasks.append(_now(answer_of(question, request_id, known[request_id])))
+            else:
+                tasks.append(self._ask(question, request_id, messages, options, masked[n] if masked else {}))
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         answers = [_raised(result) for result in results]
-        self._answered.update({row["request_id"]: row for row in rows if row["valid"]})
         failed = [a for a in answers if a.source == "failed"]
-        if len(failed) >= 8 and len(failed) == len(answers) and not rows:
+        if len(failed) >= 8 and len(failed) == len(answers):
             raise TeacherError(
-                f"{self.endpoint.base_url}: does not answer ({len(failed)} questions, {self.config.max_attempts} attempts each)"
+                f"{self.endpoint.base_url}: does not answer ({len(failed)} questions, {self.config.max_attempts} attempts each; "
+                f"the last: {failed[-1].reason})"
             )
         return answers
 
-    async def _ask(self, question: Question, examples: Sequence[Example], seed: int, rows: list[dict[str, Any]]) -> Answer:
+    def prepare(self, question: Question, examples: Sequence[Example], seed: int) -> tuple[str, list[dict[str, str]], list[str]]:
+        """(the question's id in the ledger, the messages, the concept of each option)."""
         messages, order = build_messages(question, examples, seed)
-        request_id = sha256(*self._asked_of, messages)
-        known = self._answered.get(request_id)
-        # names can be the same and ids not, where another knowledge base was read since
-        if known and (known["choice_id"] is None or known["choice_id"] in question.candidate_ids):
-            choice = question.candidate_ids.index(known["choice_id"]) if known["choice_id"] is not None else NIL
-            return Answer(question.key, request_id, True, choice, 0.0, 0, "ledger")
-        spent, attempts = 0.0, 0
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.config.max_attempts), wait=_wait, retry=retry_if_exception_type(RETRIED), reraise=True
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    attempts += 1
-                    row = await self._request(messages, request_id, question, order, attempts)
-                    rows.append(row)
-                    spent += row["price_usd"]
-                    if not row["valid"]:
-                        raise _Unreadable
-        except _Refused:
-            return Answer(question.key, request_id, False, NIL, spent, attempts - 1, "refused_by_budget")
-        except _Unreadable:
-            return Answer(question.key, request_id, False, NIL, spent, attempts, "asked")
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            # the endpoint's own words may repeat the key: they are not shown
-            raise TeacherError(
-                f"{self.endpoint.base_url}: refused the key in {self.endpoint.api_key_env} (HTTP {error.status_code})"
-            ) from None
-        except openai.NotFoundError:
-            raise TeacherError(f"{self.endpoint.base_url}: knows no model {self.config.model!r} (HTTP 404); check teacher.model") from None
-        except RETRIED:
-            return Answer(question.key, request_id, False, NIL, spent, attempts, "failed")
-        except openai.APIStatusError as error:
-            words = str(error.message).replace(self.endpoint.api_key, "***")[:200]
-            raise TeacherError(f"{self.endpoint.base_url}: refused the request (HTTP {error.status_code}: {words})") from None
-        choice = question.candidate_ids.index(row["choice_id"]) if row["choice_id"] is not None else NIL
-        return Answer(question.key, request_id, True, choice, spent, attempts, "asked")
+        # the ids too: names can be the same and ids not, where another knowledge base was read since
+        return sha256(self.dialect.identity, messages, question.candidate_ids), messages, [question.candidate_ids[n] for n in order]
+
+    async def _ask(
+        self, question: Question, request_id: str, messages: list[dict[str, str]], options: list[str], masked: dict[str, int]
+    ) -> Answer:
+        spent, attempts, reason = 0.0, 0, ""
+        for _ in range(ANSWERS_READ):
+            retrying = AsyncRetrying(
+                stop=stop_after_attempt(self.config.max_attempts), wait=_wait, retry=retry_if_exception_type(_Again), reraise=True
+            )
+            try:
+                async for attempt in retrying:
+                    with attempt:
+                        attempts += 1
+                        async with self._slots:
+                            got = await self._request(question.key, request_id, messages, options, attempts, masked)
+            except _NoMoney:
+                return Answer(question.key, request_id, False, NIL, spent, attempts - 1, "refused_by_budget", "the budget was spent")
+            except _Again as error:
+                return Answer(question.key, request_id, False, NIL, spent, attempts, "failed", str(error))
+            if isinstance(got, Known):  # another job asked meanwhile
+                return answer_of(question, request_id, got)
+            ended, price = got
+            spent += price
+            if ended.state == VALID:
+                found = Known(True, ended.choice_id, ended.confidence, "")
+                return replace(answer_of(question, request_id, found), price_usd=spent, attempts=attempts, source="asked")
+            reason = ended.reason
+        return Answer(question.key, request_id, False, NIL, spent, attempts, "set_aside", reason)
 
     async def _request(
-        self, messages: list[dict[str, str]], request_id: str, question: Question, order: list[int], attempt: int
-    ) -> dict[str, Any]:
-        """One request, inside the budget: a row of schema.LEDGER."""
-        assert self._openai is not None
-        assert self._slots is not None
-        arguments: dict[str, Any] = {"model": self.config.model, "messages": messages, "max_tokens": self.config.max_output_tokens}
-        async with self._slots:  # the reservation too: what only waits for a slot must not hold money
-            reservation = await self.governor.reserve(worst_case_tokens(messages), self.config.max_output_tokens)
-            if reservation is None:
-                raise _Refused
+        self,
+        key: str,
+        request_id: str,
+        messages: list[dict[str, str]],
+        options: list[str],
+        attempt: int,
+        masked: dict[str, int],
+    ) -> tuple[Ended, float] | Known:
+        """One request, past the governor: (how it ended, dollars). A 429 and a refused parameter use up no attempt."""
+        since = time.monotonic()
+        while True:
+            if self._stopped:  # one found that the endpoint cannot be used: the others need not ask
+                raise self._stopped
+            arguments = self.dialect.arguments(len(options))
+            sent = self.sent(key, request_id, messages, options, attempt, masked, arguments)
+            grant = await self.governor.reserve(sent)
+            if grant.known:
+                return grant.known
+            if grant.verdict != "go":
+                raise _NoMoney
             try:
-                reply = await self._openai.chat.completions.create(temperature=self.config.temperature, **arguments)
+                # what chat.completions.create does, but for a walk through the types of all messages: two fifths of a request's CPU
+                body = {"model": self.config.model, "messages": messages, **arguments}
+                reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
+            except openai.RateLimitError as error:
+                await self._cooled(sent, error, since)
+                continue
+            except openai.BadRequestError as error:
+                if not self.dialect.learn(str(error.message), arguments):
+                    await self._stop(sent, error)
+                await self.governor.release(sent.id, f"HTTP 400: {self._without_key(error)}")
+                continue
             except (openai.APIStatusError, openai.APIConnectionError) as error:
-                # a time-out may have been served and billed: its worst case stays counted
-                if not isinstance(error, openai.APITimeoutError):
-                    await self.governor.release(reservation)
-                raise
-        used = reply.usage
-        prompt, completion = (
-            (used.prompt_tokens, used.completion_tokens) if used else (worst_case_tokens(messages), self.config.max_output_tokens)
+                await self._went_wrong(sent, error)
+            except (ValueError, openai.APIResponseValidationError):  # a body that is no JSON was worked for all the same
+                reply = None
+            ended = read_reply(sent, reply)
+            return ended, await self.governor.settle(sent, ended)
+
+    def sent(
+        self,
+        key: str,
+        request_id: str,
+        messages: list[dict[str, str]],
+        options: list[str],
+        attempt: int,
+        masked: dict[str, int],
+        arguments: dict[str, Any],
+        mode: str = "sync",
+    ) -> Sent:
+        """A request of a prepared question, with an id of its own."""
+        return Sent(
+            id=uuid.uuid4().hex,
+            question=request_id,
+            key=key,
+            attempt=attempt,
+            model=self.config.model,
+            endpoint=self.endpoint.base_url,
+            parameters=json.dumps(arguments, sort_keys=True),
+            prefix=json.dumps(messages[:-1], ensure_ascii=False),
+            message=json.dumps(messages[-1], ensure_ascii=False),
+            options=json.dumps(options),
+            worst_tokens=worst_case_tokens(messages, arguments),
+            max_output_tokens=self.config.max_output_tokens,
+            masked=json.dumps(masked, sort_keys=True),
+            mode=mode,
         )
-        price = await self.governor.settle(reservation, prompt, completion)
-        text = (reply.choices[0].message.content or "") if reply.choices else ""
-        valid, choice = parse_answer(text, order)
-        return {
-            "request_id": request_id,
-            "key": question.key,
-            "model": self.config.model,
-            "endpoint": self.endpoint.base_url,
-            "messages": json.dumps(messages, ensure_ascii=False),
-            "answer": text,
-            "choice_id": question.candidate_ids[choice] if valid and choice != NIL else None,
-            "valid": valid,
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "price_usd": price,
-            "attempt": attempt,
-            "asked_at": datetime.now(UTC),
-        }
+
+    async def _cooled(self, sent: Sent, error: openai.RateLimitError, since: float) -> None:
+        """After a 429: the whole pool waits, for as long as the endpoint asks."""
+        await self.governor.release(sent.id, "HTTP 429")
+        if error.code in NO_MONEY_THERE or error.type in NO_MONEY_THERE:
+            self._stopped = TeacherError(f"{self.endpoint.base_url}: the account has no money left ({error.code}); top it up")
+            raise self._stopped
+        if time.monotonic() - since > self.config.patience_s:
+            self._stopped = TeacherError(
+                f"{self.endpoint.base_url}: too many requests (HTTP 429) for {self.config.patience_s:.0f} s; set teacher.requests_per_minute"
+                " and tokens_per_minute to the limits of your account"
+            )
+            raise self._stopped
+        asked = _retry_after(error)
+        await self.governor.cool(1.0 if asked is None else asked)
+
+    async def _went_wrong(self, sent: Sent, error: openai.APIStatusError | openai.APIConnectionError) -> None:
+        """Raise _Again for what can succeed later, TeacherError for what cannot; money goes back only where surely nothing was served."""
+        if isinstance(error, openai.APIConnectionError):
+            cause = type(error.__cause__).__name__
+            if cause in NEVER_LEFT:
+                await self.governor.release(sent.id, cause)
+            else:
+                await self.governor.write_off(sent.id, "timed out" if isinstance(error, openai.APITimeoutError) else "connection cut")
+            raise _Again("timed out" if isinstance(error, openai.APITimeoutError) else "connection failed") from None
+        if error.status_code in MAY_BE_SERVED:
+            await self.governor.write_off(sent.id, f"HTTP {error.status_code}")
+            raise _Again(f"HTTP {error.status_code}") from None
+        if error.status_code >= 500 or error.status_code == 409:
+            await self.governor.release(sent.id, f"HTTP {error.status_code}")
+            raise _Again(f"HTTP {error.status_code}", _retry_after(error)) from None
+        await self._stop(sent, error)
+
+    async def _stop(self, sent: Sent, error: openai.APIStatusError) -> None:
+        """The endpoint cannot be used like this, now or later: raise TeacherError, for all questions."""
+        await self.governor.release(sent.id, f"HTTP {error.status_code}")
+        where, status = self.endpoint.base_url, error.status_code
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            # the endpoint's own words may repeat the key: they are not shown
+            self._stopped = TeacherError(f"{where}: refused the key in {self.endpoint.api_key_env} (HTTP {status})")
+        elif isinstance(error, openai.NotFoundError):
+            self._stopped = TeacherError(f"{where}: knows no model {self.config.model!r} (HTTP {status}); check teacher.model")
+        elif 300 <= status < 400:
+            self._stopped = TeacherError(
+                f"{where}: redirects (HTTP {status}), which is not followed; write its final address in teacher.base_url"
+            )
+        else:
+            self._stopped = TeacherError(f"{where}: refused the request (HTTP {status}: {self._without_key(error)})")
+        raise self._stopped from None
+
+    def _without_key(self, error: openai.APIStatusError) -> str:
+        return str(error.message).replace(self.endpoint.api_key, "***")[:200]
+
+    def openai(self) -> openai.AsyncOpenAI:
+        """The SDK's client."""
+        if self._openai is None:  # made in the event loop that uses it
+            self._openai = self.endpoint.client(self.config.timeout_s)
+        return self._openai
+
+
+def answer_of(question: Question, request_id: str, known: Known) -> Answer:
+    """What the ledger knows of a question, as an answer that cost nothing."""
+    if not known.valid:
+        return Answer(question.key, request_id, False, NIL, 0.0, 0, "set_aside", known.reason)
+    choice = NIL if known.choice_id is None else question.candidate_ids.index(known.choice_id)
+    return Answer(question.key, request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence)
+
+
+def read_reply(sent: Sent, reply: Any) -> Ended:
+    """How a served request ended. Where the endpoint does not say what was used, the worst case was."""
+    used = getattr(reply, "usage", None)
+    prompt, completion = (used.prompt_tokens, used.completion_tokens) if used else (sent.worst_tokens, sent.max_output_tokens)
+    choices = getattr(reply, "choices", None)
+    if not choices:
+        return Ended(sent.id, INVALID, prompt, completion, reason="the reply was not a chat completion")
+    message = choices[0].message
+    text = message.content or getattr(message, "refusal", None) or ""
+    options: list[str] = json.loads(sent.options)
+    valid, option = read_answer(text, range(len(options)))
+    if not valid:
+        return Ended(sent.id, INVALID, prompt, completion, text, reason="the answer was not one of the options")
+    choice_id = None if option == NIL else options[option]
+    return Ended(sent.id, VALID, prompt, completion, text, choice_id, _confidence(choices[0]))
+
+
+async def _now(answer: Answer) -> Answer:
+    return answer
 
 
 def _raised(result: Answer | BaseException) -> Answer:
@@ -185,17 +316,31 @@ def _raised(result: Answer | BaseException) -> Answer:
     return result
 
 
-def worst_case_tokens(messages: Sequence[dict[str, str]]) -> int:
-    """More tokens than a tokenizer makes of `messages`: one for every byte of UTF-8, and 8 a message for its frame."""
-    return sum(len(m["content"].encode()) + 8 for m in messages)
+def worst_case_tokens(messages: Sequence[dict[str, str]], arguments: dict[str, Any] | None = None) -> int:
+    """More tokens than a tokenizer makes of a request: one for every byte of UTF-8, and 8 a message for its frame."""
+    schema = (arguments or {}).get("response_format")  # some providers count it as a prompt
+    return sum(len(m["content"].encode()) + 8 for m in messages) + (len(json.dumps(schema)) if schema else 0)
+
+
+def _confidence(choice: Any) -> float | None:
+    """The probability of the answer's tokens together, where the endpoint gives token log-probabilities."""
+    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
+    return math.exp(min(0.0, sum(token.logprob for token in tokens))) if tokens else None
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    """Seconds that the endpoint asks to wait for, at most a minute; None if it does not say."""
+    headers = error.response.headers
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            return min(60.0, max(0.0, float(headers[name]) / unit))
+        except (KeyError, ValueError):
+            continue
+    return None
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds to wait: what the endpoint asks for (Retry-After), or exponential with jitter."""
+    """Seconds to wait: what the endpoint asks for, or exponential with jitter."""
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, openai.APIStatusError):
-        try:
-            return min(60.0, float(error.response.headers.get("retry-after", "")))
-        except ValueError:
-            pass
-    return 0.0 if isinstance(error, _Unreadable) else wait_exponential_jitter(initial=0.5, max=20)(state)
+    asked = error.after_s if isinstance(error, _Again) else None
+    return wait_exponential_jitter(initial=0.5, max=20)(state) if asked is None else asked

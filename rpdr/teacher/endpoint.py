@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import openai
+
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
+from rpdr.teacher.prices import quote
 
 DEFAULT_URL = "https://api.openai.com/v1"
-# nobody is paid: what a small priced LLM would take, so that budgets and reports show something real
-SANDBOX_PRICE = Price(input_usd_per_million=0.15, output_usd_per_million=0.60)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,27 @@ class Endpoint:
     api_key: str = field(repr=False)
     api_key_env: str
     price: Price
+    api_version: str = ""  # of Azure OpenAI's dated API
+    direct: bool = False  # never through a proxy of the environment, which would be one more host that sees the data
+
+    def client(self, timeout_s: float) -> openai.AsyncOpenAI:
+        """The SDK's client of it, for the event loop at work. It retries nothing: every request passes the governor."""
+        direct = self.direct or self.local
+        http = openai.DefaultAsyncHttpxClient(
+            trust_env=not direct,
+            verify=ssl.create_default_context() if direct else True,  # which reads SSL_CERT_FILE by itself
+            follow_redirects=False,  # the data goes where the config says, and nowhere else
+        )
+        if self.api_version:
+            return openai.AsyncAzureOpenAI(
+                azure_endpoint=self.base_url,
+                api_version=self.api_version,
+                api_key=self.api_key,
+                max_retries=0,
+                timeout=timeout_s,
+                http_client=http,
+            )
+        return openai.AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=timeout_s, http_client=http)
 
     @property
     def local(self) -> bool:
@@ -36,39 +60,48 @@ def is_local(url: str) -> bool:
     return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
-def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str | None = None) -> Endpoint:
-    """The endpoint of a config. Raises BudgetError, TeacherError (no key) or ConfigError (no price; data that must not leave)."""
-    if config.budget_usd == 0:
+def is_allowed(url: str, hosts: Sequence[str]) -> bool:
+    """Whether a URL's host is one of these, to the letter. There are no wildcards: who owns a domain can name hosts in it at will."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return urlsplit(url).scheme in {"http", "https"} and host in {name.casefold().rstrip(".") for name in hosts}
+
+
+def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str | None = None, to_ask: bool = True) -> Endpoint:
+    """The endpoint of a config. Raises BudgetError, TeacherError (no key) or ConfigError (no price; data that must not leave).
+
+    `to_ask` false: only to see what it would cost, which takes neither a budget nor a key.
+    """
+    if to_ask and config.budget_usd == 0:
         raise BudgetError("teacher.budget_usd: 0 buys no answers; set the dollars that may be spent, e.g. budget_usd: 5.0")
     if config.model == "sandbox":
         if config.base_url:
             raise ConfigError(
                 "teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model"
             )
-        return Endpoint(sandbox_url or "", "sandbox", config.api_key_env, config.price or SANDBOX_PRICE)
+        return Endpoint(sandbox_url or "", "sandbox", config.api_key_env, quote(config, "", True).price)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
         raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
     local = is_local(url)
-    if data_policy == "restricted" and not local:
+    restricted = data_policy == "restricted"
+    if restricted and not (local or is_allowed(url, config.allowed_hosts)):
         raise ConfigError(
-            f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, or set data_policy: deidentified"
+            f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, set data_policy: deidentified, or, "
+            f"if the host is yours, teacher.allowed_hosts: [{urlsplit(url).hostname or 'HOST'}]"
         )
     key = os.environ.get(config.api_key_env, "")
-    if not key and not local:
+    if to_ask and not key and not local:
         raise TeacherError(
             f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox"
         )
-    if config.price is None:
-        raise ConfigError(f"teacher.price: not set for {config.model}; a budget needs input_usd_per_million and output_usd_per_million")
-    return Endpoint(url, key or "none", config.api_key_env, config.price)
+    return Endpoint(url, key or "none", config.api_key_env, quote(config, url, local).price, config.api_version, direct=restricted)
 
 
 def check_endpoint(endpoint: Endpoint, timeout_s: float = 5.0) -> None:
     """Raise TeacherError unless something listens there. What is behind a proxy is left to the first request."""
     try:
         parts = urlsplit(endpoint.base_url)
-        if not endpoint.local and parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+        if not (endpoint.local or endpoint.direct) and parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
             return
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()

@@ -5,6 +5,7 @@ Mention text is untrusted: it is flattened, cut and fenced, and the fence cannot
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Sequence
@@ -52,6 +53,16 @@ def build_messages(question: Question, examples: Sequence[Example], seed: int) -
         messages += [{"role": "user", "content": _ask(example.question, order)}, {"role": "assistant", "content": str(answer)}]
     order = _order(question, seed)
     return [*messages, {"role": "user", "content": _ask(question, order)}], order
+
+
+def read_answer(text: str, order: Sequence[int]) -> tuple[bool, int]:
+    """(valid, candidate index or NIL) of an answer as the JSON that was asked for, or, from an endpoint that has no schemas, as words."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return parse_answer(text, order)
+    choice = value.get("choice") if isinstance(value, dict) and len(value) == 1 else value
+    return parse_answer(str(choice), order) if isinstance(choice, int | str) and not isinstance(choice, bool) else (False, NIL)
 
 
 def parse_answer(text: str, order: Sequence[int]) -> tuple[bool, int]:

@@ -1,29 +1,72 @@
-"""The sandbox teacher: a real HTTP server that speaks chat-completions, knows a pool's answers, and errs at a set rate.
+"""The sandbox teacher: a simulated LLM that knows a pool's answers and errs at a set rate, for demonstrations, tests and benchmarks.
 
-A simulation for demonstrations and tests: towards near candidates and early positions, now and then unreadable, as LLMs err.
-It reads the question only from the request, as a real endpoint would.
+How it answers and errs: towards near candidates and early positions, at times by a belief that no other order of the options mends,
+now and then unreadably. It reads the question only from the request. How it is served over HTTP is sandbox_server's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-import random
 import re
-import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import SequenceMatcher
-
-from aiohttp import web
+from dataclasses import dataclass
+from functools import lru_cache
 
 from rpdr.config import SandboxConfig
 from rpdr.corpus.normalise import normalise
 from rpdr.files import sha256
+from rpdr.teacher.sandbox_meter import Meter
 
 OPTION = re.compile(r"^(\d+)\. (.*?)(?: — .*)?$", re.MULTILINE)
 MENTION = re.compile(r"<mention>(.*?)</mention>", re.DOTALL)
+UNREADABLE = ("I am not sure which of these concepts is meant.", "99", "It could be 1 or 2.")
+UNREADABLE_JSON = ("I'm sorry, but I can't help with that.", '{"choice": "99"}', '{"choice":')  # a refusal; out of range; cut short
+NEARNESS, POSITION = 6.0, 0.15  # what draws errors: likeness of a name to the right one, and a place near the top
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How often what goes wrong, as shares of the requests (or batches). *: the model worked, so it is billed."""
+
+    rate_limited: float = 0.0  # 429 with Retry-After
+    server_error: float = 0.0  # 500 or 503
+    hang: float = 0.0  # * accepted, never answered
+    cut: float = 0.0  # * the connection is closed in the middle of the answer
+    malformed: float = 0.0  # * HTTP 200 whose body is no JSON
+    out_of_range: float = 0.0  # * an option that there is not
+    batch_expire: float = 0.0  # a batch ends with only part of it answered
+    batch_line_fail: float = 0.0  # a line of a batch ends with 500 or 503
+    batch_fail: float = 0.0  # a whole batch fails when it is checked
+
+
+@dataclass(frozen=True)
+class Terms:
+    """At what price and within what limits it serves; 0 and empty: no limit."""
+
+    input_usd_per_million: float = 0.15
+    output_usd_per_million: float = 0.60
+    batch_discount: float = 0.5
+    requests_per_minute: int = 0  # measured by the second, as providers do
+    retry_after_s: float = 0.2  # said with the 429s of Faults
+    enqueued_token_limit: int = 0  # prompt tokens in batches that have not ended
+    batch_seconds: float = 0.0  # how long a batch takes
+    models: frozenset[str] = frozenset()  # all others are 404
+    refuses: frozenset[str] = frozenset()  # of response_format, logprobs, temperature, max_tokens: HTTP 400
+    count_questions: bool = False  # keep what was paid for by question, for the meter
+
+
+NO_FAULTS, PLAIN_TERMS = Faults(), Terms()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What it says; `tokens` with their log-probabilities. `readable`: whether it names an option."""
+
+    text: str
+    readable: bool
+    tokens: Sequence[tuple[str, float]]
 
 
 class SandboxTeacher:
@@ -37,93 +80,90 @@ class SandboxTeacher:
     ) -> None:
         self.answers, self.config, self.seed = answers, config, seed
         self.fail_first, self.rate_limit_first = fail_first, rate_limit_first
-        self.requests = 0
-        self._attempts: dict[str, int] = {}
+        self.meter = Meter()
+        self._unread: set[int] = set()  # hashes of the messages that were once answered unreadably: few, so memory stays flat
 
-    def answer(self, user_message: str) -> str:
-        """What it answers to the last message of a chat."""
-        found = MENTION.search(user_message)
-        text = normalise(found.group(1)) if found else ""
-        options = {int(n): name for n, name in OPTION.findall(user_message) if n != "0"}
-        attempt = self._attempts[text] = self._attempts.get(text, 0) + 1
-        rng = random.Random(sha256(self.seed, text))
-        errs, unreadable = rng.random() >= self.config.accuracy, rng.random() < self.config.invalid_rate
-        if unreadable and attempt == 1:
-            return rng.choice(["I am not sure which of these concepts is meant.", "99", "It could be 1 or 2."])
-        truth = self.answers.get(text)
-        if truth is None:  # not of the pool: guess by the words
-            return str(max(options, key=lambda n: _similarity(options[n], text), default=0))
-        right = next((n for n, name in sorted(options.items()) if name in truth), 0)
-        if not errs:
-            return str(right)
-        wrong = [n for n in [*options, 0] if n != right]
-        near = list(truth) or [text]
-        weights = [math.exp(6 * max(_similarity(options.get(n, ""), t) for t in near) - 0.15 * n) if n else 0.5 for n in wrong]
-        return str(rng.choices(wrong, weights)[0]) if wrong else str(right)
+    @property
+    def requests(self) -> int:
+        """Chat requests received."""
+        return self.meter.requests
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """Serve on a free port of this machine while in the block; yields the base URL."""
-        loop = asyncio.new_event_loop()
-        ready: list[str] = []
-        started = threading.Event()
+    def serve(self, faults: Faults = NO_FAULTS, terms: Terms = PLAIN_TERMS, port: int = 0) -> Iterator[str]:
+        """Serve on a port of this machine (0: a free one) while in the block; yields the base URL."""
+        from rpdr.teacher.sandbox_server import serving  # who only asks needs no HTTP server
 
-        async def start() -> web.AppRunner:
-            app = web.Application()
-            app.router.add_post("/v1/chat/completions", self._handle)
-            runner = web.AppRunner(app, access_log=None)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            ready.append(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-            started.set()
-            return runner
+        with serving(self, faults, terms, port) as url:
+            yield url
 
-        def run() -> None:
-            asyncio.set_event_loop(loop)
-            runner = loop.run_until_complete(start())
-            loop.run_forever()
-            loop.run_until_complete(runner.cleanup())
+    def answer(self, user_message: str) -> str:
+        """What it says to the last message of a chat."""
+        return self.reply(user_message).text
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        started.wait(10)
-        try:
-            yield ready[0]
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(5)
+    def reply(self, user_message: str, structured: bool = False, out_of_range: bool = False) -> Reply:
+        """The same to the same message whenever it is asked; but what cannot be read is said the first time alone."""
+        found = MENTION.search(user_message)
+        text = normalise(found.group(1)) if found else ""
+        names = {int(n): name for n, name in OPTION.findall(user_message) if n != "0"}
+        draws = _draws(self.seed, "order", text, *names.values())
+        if out_of_range:
+            return _reply("99", structured, draws[3], readable=False)
+        if _draws(self.seed, "unreadable", user_message)[0] < self.config.invalid_rate:
+            message = int(sha256(user_message.encode())[:16], 16)
+            if message not in self._unread:
+                self._unread.add(message)
+                words = (UNREADABLE_JSON if structured else UNREADABLE)[int(draws[2] * 3)]
+                return Reply(words, False, [(words, math.log(0.5))])
+        truth = self.answers.get(text)
+        if truth is None:  # not of the pool: guess by the words
+            return _reply(str(max(names, key=lambda n: _likeness(names[n], text), default=0)), structured, 1 - 0.8 * draws[3])
+        right = next((n for n, name in sorted(names.items()) if name in truth), 0)
+        choice = self._choose(text, names, right, list(truth) or [text], draws)
+        # right answers are surer on the average, and some wrong ones as sure as any
+        return _reply(str(choice), structured, 1 - 0.6 * draws[3] ** 3 if choice == right else 1 - 0.8 * draws[3])
 
-    async def _handle(self, request: web.Request) -> web.Response:
-        self.requests += 1
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if key in ("", "wrong"):
-            return _error(401, f"Incorrect API key provided: {key}")  # endpoints do repeat keys in their errors
-        if self.rate_limit_first > 0:
-            self.rate_limit_first -= 1
-            return _error(429, "rate limited", {"Retry-After": "0"})
-        if self.fail_first > 0:
-            self.fail_first -= 1
-            return _error(503, "overloaded")
-        body = await request.json()
-        await asyncio.sleep(self.config.latency_s)
-        text = self.answer(body["messages"][-1]["content"])
-        prompt, completion = sum(len(m["content"]) // 4 + 4 for m in body["messages"]), max(1, len(text) // 4)
-        return web.json_response(
-            {
-                "id": f"chatcmpl-{self.requests}",
-                "object": "chat.completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
-            }
-        )
+    def _choose(self, text: str, names: Mapping[int, str], right: int, near: Sequence[str], draws: Sequence[float]) -> int:
+        """The right option or a wrong one: by a wrong belief about the mention, or led astray by this order of the options."""
+        wrong = [n for n in (*names, 0) if n != right]
+        errors, stable = 1 - self.config.accuracy, self.config.stable_errors
+        believes_wrongly = _draws(self.seed, "belief", text)[0] < errors * stable
+        # of the mentions without such a belief, as many as make up the rate
+        led_astray = draws[0] < errors * (1 - stable) / (1 - errors * stable)
+        if not wrong or not (believes_wrongly or led_astray):
+            return right
+        pull = {n: NEARNESS * max(_likeness(names[n], name) for name in near) if n else math.log(0.5) for n in wrong}
+        if believes_wrongly:  # the Gumbel-max trick: drawn with the weights exp(pull), and in any order the same
+            return max(wrong, key=lambda n: (pull[n] - math.log(-math.log(_draws(self.seed, "wrong", text, names.get(n, ""))[0])), -n))
+        weights = [math.exp(pull[n] - POSITION * n) for n in wrong]
+        left = draws[1] * sum(weights)
+        for n, weight in zip(wrong, weights, strict=True):
+            left -= weight
+            if left < 0:
+                return n
+        return wrong[-1]
 
 
-def _similarity(a: str, b: str) -> float:
-    return SequenceMatcher(None, a.casefold(), b.casefold()).ratio()
+def _reply(number: str, structured: bool, sure: float, readable: bool = True) -> Reply:
+    told = (number, math.log(max(sure, 1e-6)))
+    if not structured:
+        return Reply(number, readable, [told])
+    frame = [(token, -1e-6) for token in ('{"', "choice", '":', ' "', '"}')]  # the schema leaves nothing else to say
+    return Reply(json.dumps({"choice": number}), readable, [*frame[:4], told, frame[4]])
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=json.dumps({"error": {"message": message}}), headers=headers, content_type="application/json")
+def _draws(*parts: object) -> list[float]:
+    """Four numbers in (0, 1), the same for the same parts."""
+    digest = sha256("\0".join(map(str, parts)).encode())
+    return [(int(digest[n : n + 12], 16) + 0.5) / 16**12 for n in (0, 12, 24, 36)]
+
+
+def _likeness(a: str, b: str) -> float:
+    """The share of letter pairs that two names have in common, in [0, 1]."""
+    one, other = _pairs(a), _pairs(b)
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
+
+
+@lru_cache(10_000)
+def _pairs(name: str) -> frozenset[str]:
+    padded = f" {name.casefold()} "
+    return frozenset(padded[n : n + 2] for n in range(len(padded) - 1))

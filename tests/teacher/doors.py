@@ -1,4 +1,4 @@
-"""What the tests of the client share: a governor as the client wants it, and questions."""
+"""What the tests of the client share: questions, and a client with its governor that asks them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.config import Price, SandboxConfig, TeacherConfig
-from rpdr.teacher import Answer, Endpoint, Governor, Ledger, Question, TeacherClient
+from rpdr.teacher import Answer, Endpoint, Governor, Question, TeacherClient
 
 PRICE = Price(input_usd_per_million=10.0, output_usd_per_million=30.0)
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
 PERFECT = SandboxConfig(accuracy=1.0, invalid_rate=0.0, latency_s=0.0)
-
-
-class Door:
-    """A Governor of this process, awaited."""
-
-    def __init__(self, governor: Governor) -> None:
-        self.governor = governor
-
-    async def reserve(self, prompt_tokens: int, max_output_tokens: int) -> str | None:
-        return self.governor.reserve(prompt_tokens, max_output_tokens)
-
-    async def settle(self, reservation: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self.governor.settle(reservation, prompt_tokens, completion_tokens)
-
-    async def release(self, reservation: str) -> None:
-        self.governor.release(reservation)
 
 
 def question(n: int) -> Question:
@@ -41,9 +25,16 @@ def answers_to(questions: list[Question]) -> dict[str, set[str]]:
 
 def ask(
     url: str, folder: Path, questions: list[Question], *, key: str = "secret", budget_usd: float = 5.0, **settings: Any
-) -> tuple[list[Answer], Governor]:
-    """A new client on `folder`'s ledger asks `questions`, under a new governor on the same folder."""
+) -> tuple[list[Answer], dict[str, Any]]:
+    """(answers, the governor's status): a new client asks `questions` under a new governor on `folder`'s ledger."""
     config = TeacherConfig(**{"model": "m", "budget_usd": budget_usd, "price": PRICE, "timeout_s": 10, **settings})
-    governor = Governor(budget_usd, PRICE, folder)
-    client = TeacherClient(config, Endpoint(url, key, "MY_KEY", PRICE), Door(governor), Ledger(folder))
-    return asyncio.run(client.ask_many(questions, [], seed=1)), governor
+
+    async def ask_all() -> tuple[list[Answer], dict[str, Any]]:
+        governor = Governor(budget_usd, PRICE, folder, config.requests_per_minute, config.tokens_per_minute)
+        try:
+            answers = await TeacherClient(config, Endpoint(url, key, "MY_KEY", PRICE), governor).ask_many(questions, [], seed=1)
+            return answers, await governor.status()
+        finally:
+            await governor.close()
+
+    return asyncio.run(ask_all())

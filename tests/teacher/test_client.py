@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from doors import NAMES, PERFECT, PRICE, Door, answers_to, ask, question
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, question
 
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
@@ -21,16 +21,20 @@ from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, T
 
 
 @contextmanager
-def serve(reply: Callable[[str], tuple[int, dict]]) -> Iterator[str]:
-    """A server that answers each request body with a status and a JSON body."""
+def serve(reply: Callable[[str], tuple | None]) -> Iterator[str]:
+    """A server that answers each request body with a status, a body (JSON, or text as it stands) and headers; None cuts the connection."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, answer = reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            body = json.dumps(answer).encode()
+            found = reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            if found is None:
+                self.connection.close()
+                return
+            status, answer, headers = (*found, {})[:3]
+            body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -46,6 +50,18 @@ def serve(reply: Callable[[str], tuple[int, dict]]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def completion(text: str) -> dict:
+    """A chat completion that answers `text`."""
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
+    }
 
 
 def serve_status(status: int, message: str) -> AbstractContextManager[str]:
@@ -65,13 +81,13 @@ def test_answers_come_in_the_order_of_the_questions(tmp_path: Path):
 def test_every_answer_is_in_the_ledger_with_its_price(tmp_path: Path):
     questions = [question(n) for n in range(20)]
     with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
-        answers, governor = ask(url, tmp_path, questions)
+        answers, status = ask(url, tmp_path, questions)
     rows = Ledger(tmp_path).rows().to_pylist()
     assert {row["request_id"] for row in rows} == {a.request_id for a in answers}
     assert {row["endpoint"] for row in rows} == {url}
-    assert sum(row["price_usd"] for row in rows) == pytest.approx(governor.status()["spent_usd"])
-    assert governor.status()["spent_usd"] > 0
-    assert governor.status()["reserved_usd"] == 0
+    assert sum(row["price_usd"] for row in rows) == pytest.approx(status["spent_usd"])
+    assert status["spent_usd"] > 0
+    assert status["reserved_usd"] == 0
 
 
 def test_the_same_question_is_not_paid_for_twice(tmp_path: Path):
@@ -84,7 +100,7 @@ def test_the_same_question_is_not_paid_for_twice(tmp_path: Path):
     assert [a.source for a in again] == ["ledger"] * 10 + ["asked"]
     assert [a.choice for a in again[:10]] == [a.choice for a in first]
     assert all(a.price_usd == 0 for a in again[:10])
-    assert paid_again.status()["spent_usd"] == pytest.approx(paid.status()["spent_usd"] + again[-1].price_usd)
+    assert paid_again["spent_usd"] == pytest.approx(paid["spent_usd"] + again[-1].price_usd)
 
 
 def test_one_client_does_not_pay_twice_either(tmp_path: Path):
@@ -92,8 +108,7 @@ def test_one_client_does_not_pay_twice_either(tmp_path: Path):
     teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1)
 
     async def twice(url: str) -> list[str]:
-        governor = Door(Governor(5.0, PRICE, tmp_path))
-        client = TeacherClient(TeacherConfig(model="m", price=PRICE), Endpoint(url, "secret", "K", PRICE), governor, Ledger(tmp_path))
+        client = TeacherClient(TeacherConfig(model="m"), Endpoint(url, "secret", "K", PRICE), Governor(5.0, PRICE, tmp_path))
         await client.ask_many(questions, [], 1)
         return [a.source for a in await client.ask_many(questions, [], 1)]
 
@@ -116,9 +131,8 @@ def test_spending_stops_under_the_budget_with_many_requests_at_once(tmp_path: Pa
     questions = [question(n) for n in range(80)]
     with SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.0, latency_s=0.005), seed=1).serve() as url:
         _, free = ask(url, tmp_path / "free", questions)
-        budget = free.status()["spent_usd"] / 2
-        answers, governor = ask(url, tmp_path / "capped", questions, budget_usd=budget, concurrency=16)
-    status = governor.status()
+        budget = free["spent_usd"] / 2
+        answers, status = ask(url, tmp_path / "capped", questions, budget_usd=budget, concurrency=16)
     assert 0 < status["spent_usd"] + status["reserved_usd"] <= budget
     assert {a.source for a in answers} == {"asked", "refused_by_budget"}
     assert all(not a.valid for a in answers if a.source == "refused_by_budget")
@@ -129,51 +143,168 @@ def test_only_requests_in_flight_are_counted_at_their_worst_case(tmp_path: Path)
     questions = [question(n) for n in range(40)]
     with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
         _, free = ask(url, tmp_path / "free", questions)
-        answers, _ = ask(url, tmp_path / "capped", questions, budget_usd=free.status()["spent_usd"] * 1.2, concurrency=2)
+        answers, _ = ask(url, tmp_path / "capped", questions, budget_usd=free["spent_usd"] * 1.2, concurrency=2)
     assert {a.source for a in answers} == {"asked"}
 
 
 def test_an_exhausted_budget_stays_exhausted_when_started_again(tmp_path: Path):
     questions = [question(n) for n in range(40)]
     with SandboxTeacher(answers_to(questions), PERFECT, seed=1).serve() as url:
-        first, governor = ask(url, tmp_path, questions, budget_usd=0.01, concurrency=4)
+        first, status = ask(url, tmp_path, questions, budget_usd=0.01, concurrency=4)
         again, reopened = ask(url, tmp_path, questions, budget_usd=0.01, concurrency=4)
     assert {a.source for a in first} == {"asked", "refused_by_budget"}
-    assert reopened.status()["spent_usd"] >= governor.status()["spent_usd"]
-    assert reopened.status()["spent_usd"] <= 0.01
+    assert reopened["spent_usd"] >= status["spent_usd"]
+    assert reopened["spent_usd"] <= 0.01
     assert sum(a.source == "ledger" for a in again) == sum(a.source == "asked" for a in first)
 
 
-@pytest.mark.parametrize("fault", ["rate_limit_first", "fail_first"])
-def test_a_busy_endpoint_is_asked_again(tmp_path: Path, fault: str):
+def test_a_failing_endpoint_is_asked_again(tmp_path: Path):
     questions = [question(n) for n in range(3)]
-    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1, **{fault: 2})
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1, fail_first=2)
     with teacher.serve() as url:
-        answers, governor = ask(url, tmp_path, questions)
+        answers, status = ask(url, tmp_path, questions)
     assert all(a.valid for a in answers)
     assert sum(a.attempts for a in answers) == teacher.requests == 5
-    assert governor.status()["reserved_usd"] == 0
-    assert len(Ledger(tmp_path).rows()) == 3
+    assert status["reserved_usd"] == 0
+    assert sorted(row["state"] for row in Ledger(tmp_path).rows().to_pylist()) == ["free"] * 2 + ["valid"] * 3
+
+
+def test_a_busy_endpoint_is_waited_for_and_no_attempt_is_used_up(tmp_path: Path):
+    questions = [question(n) for n in range(3)]
+    teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1, rate_limit_first=5)
+    with teacher.serve() as url:
+        answers, status = ask(url, tmp_path, questions, max_attempts=1)
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 1)] * 3
+    assert teacher.requests == 8
+    assert status["reserved_usd"] == 0
+
+
+def test_retry_after_cools_all_questions(tmp_path: Path):
+    times: list[float] = []
+
+    def reply(_: str) -> tuple[int, dict, dict]:
+        times.append(time.monotonic())
+        return (429, {"error": {"message": "slow down"}}, {"Retry-After": "0.6"}) if len(times) == 1 else (200, completion("1"), {})
+
+    with serve(reply) as url:
+        ask(url, tmp_path, [question(n) for n in range(4)], concurrency=1)
+    assert times[1] - times[0] >= 0.6
+    assert times[-1] - times[1] < 0.6
+
+
+def test_an_endpoint_that_only_says_429_is_given_up_in_the_end(tmp_path: Path):
+    with (
+        serve(lambda _: (429, {"error": {"message": "no"}}, {"Retry-After": "0.05"})) as url,
+        pytest.raises(TeacherError, match="requests_per_minute"),
+    ):
+        ask(url, tmp_path, [question(0)], patience_s=0.3)
+    assert Ledger(tmp_path).spent_usd() == 0
+
+
+def test_an_account_without_money_stops_the_stage_at_once(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        asked.append(request)
+        return 429, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota", "type": "insufficient_quota"}}
+
+    with serve(reply) as url, pytest.raises(TeacherError, match="no money left"):
+        ask(url, tmp_path, [question(n) for n in range(20)], concurrency=2)
+    assert len(asked) <= 2
 
 
 def test_an_answer_that_cannot_be_read_is_paid_for_and_asked_again(tmp_path: Path):
     questions = [question(n) for n in range(5)]
     teacher = SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.999, latency_s=0), seed=1)
     with teacher.serve() as url:
-        answers, governor = ask(url, tmp_path, questions)
+        answers, status = ask(url, tmp_path, questions)
     assert [(a.valid, a.attempts) for a in answers] == [(True, 2)] * 5
     rows = Ledger(tmp_path).rows().to_pylist()
     assert sorted(row["valid"] for row in rows) == [False] * 5 + [True] * 5
-    assert sum(a.price_usd for a in answers) == pytest.approx(governor.status()["spent_usd"])
+    assert sum(a.price_usd for a in answers) == pytest.approx(status["spent_usd"])
 
 
-def test_an_answer_that_can_never_be_read_says_nothing(tmp_path: Path):
-    questions = [question(n) for n in range(2)]
-    teacher = SandboxTeacher(answers_to(questions), SandboxConfig(accuracy=1.0, invalid_rate=0.999, latency_s=0), seed=1)
-    with teacher.serve() as url:
-        answers, _ = ask(url, tmp_path, questions, max_attempts=1)
-    assert [(a.valid, a.choice, a.source) for a in answers] == [(False, NIL, "asked")] * 2
-    assert Ledger(tmp_path).answered() == {}
+def test_an_answer_that_can_never_be_read_is_asked_once_more_then_set_aside_for_good(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        asked.append(request)
+        return 200, completion("99")
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(0), question(1)])
+        again, _ = ask(url, tmp_path, [question(0), question(1)])
+    for found in (answers, again):
+        assert [(a.valid, a.choice, a.source) for a in found] == [(False, NIL, "set_aside")] * 2
+        assert all("not one of the options" in a.reason for a in found)
+    assert len(asked) == 4
+    assert sum(row["price_usd"] > 0 for row in Ledger(tmp_path).rows().to_pylist()) == 4
+
+
+def test_a_reply_that_is_no_json_is_counted_at_its_worst_case_and_asked_once_more(tmp_path: Path):
+    replies = iter([(200, '{"choices": [{"mess'), (200, completion("1"))])
+    with serve(lambda _: next(replies)) as url:
+        answers, status = ask(url, tmp_path, [question(0)])
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 2)]
+    first, second = Ledger(tmp_path).rows().to_pylist()
+    assert (first["state"], second["state"]) == ("invalid", "valid")
+    assert first["price_usd"] > second["price_usd"] > 0
+    assert status["spent_usd"] == pytest.approx(first["price_usd"] + second["price_usd"])
+
+
+def test_a_cut_connection_may_have_been_billed_and_stays_counted(tmp_path: Path):
+    replies = iter([None, (200, completion("1"))])
+    with serve(lambda _: next(replies)) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert [a.valid for a in answers] == [True]
+    lost, valid = Ledger(tmp_path).rows().to_pylist()
+    assert (lost["state"], valid["state"]) == ("lost", "valid")
+    assert lost["price_usd"] > valid["price_usd"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "gone", "came"),
+    [
+        ("Unsupported parameter: 'max_tokens' is not supported; use 'max_completion_tokens'", "max_tokens", "max_completion_tokens"),
+        ("Unsupported value: 'temperature' does not support 0.0 with this model", "temperature", None),
+        ("response_format is not supported by this server", "response_format", None),
+    ],
+)
+def test_what_an_endpoint_does_not_understand_is_left_out(tmp_path: Path, refusal: str, gone: str, came: str | None):
+    bodies: list[dict] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        bodies.append(json.loads(request))
+        return (400, {"error": {"message": refusal}}) if gone in bodies[-1] else (200, completion("1"))
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(3)], concurrency=1)
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 1)] * 3
+    assert len(bodies) == 4
+    assert came is None or came in bodies[-1]
+
+
+def test_the_options_are_the_schema_of_the_answer(tmp_path: Path):
+    bodies: list[dict] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        bodies.append(json.loads(request))
+        return 200, completion('{"choice": "2"}')
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    schema = bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["choice"]["enum"] == ["0", "1", "2", "3", "4"]
+    assert answers[0].valid
+
+
+def test_token_log_probabilities_become_the_confidence(tmp_path: Path):
+    with_logprobs = completion("1")
+    with_logprobs["choices"][0]["logprobs"] = {"content": [{"token": "1", "logprob": -0.5, "top_logprobs": []}]}
+    with serve(lambda _: (200, with_logprobs)) as url:
+        answers, _ = ask(url, tmp_path, [question(0)], logprobs=True)
+        again, _ = ask(url, tmp_path, [question(0)], logprobs=True)
+    assert answers[0].confidence == again[0].confidence == pytest.approx(0.6065, abs=1e-3)
 
 
 def test_a_refused_key_is_named_by_its_variable_and_never_shown(tmp_path: Path):
@@ -194,8 +325,7 @@ def test_a_refused_request_is_one_error_that_names_the_endpoint(tmp_path: Path, 
 def test_an_endpoint_that_only_fails_is_an_error_and_costs_nothing(tmp_path: Path):
     with serve_status(500, "down") as url, pytest.raises(TeacherError, match="does not answer"):
         ask(url, tmp_path, [question(n) for n in range(8)], max_attempts=1)
-    assert Governor(5.0, PRICE, tmp_path).status()["spent_usd"] == 0
-    assert Governor(5.0, PRICE, tmp_path).status()["reserved_usd"] == 0
+    assert Ledger(tmp_path).spent_usd() == 0
 
 
 def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):
@@ -208,24 +338,15 @@ def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):
 
 
 def test_answers_that_were_paid_for_are_kept_when_another_question_ends_the_stage(tmp_path: Path):
-    completion = {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "1"}}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
-    }
-
     def reply(request: str) -> tuple[int, dict]:
         if "phrase 3" in request:
             return 401, {"error": {"message": "no"}}
         time.sleep(0.3)  # the refusal comes first
-        return 200, completion
+        return 200, completion("1")
 
     with serve(reply) as url, pytest.raises(TeacherError, match="refused the key"):
         ask(url, tmp_path, [question(n) for n in range(4)])
-    assert sorted(row["key"] for row in Ledger(tmp_path).rows().to_pylist()) == ["key0", "key1", "key2"]
+    assert sorted(row["key"] for row in Ledger(tmp_path).rows().to_pylist() if row["valid"]) == ["key0", "key1", "key2"]
 
 
 def test_questions_to_this_machine_do_not_go_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import openai
+import pydantic
 import pytest
 
 from rpdr.config import Price, SandboxConfig, TeacherConfig
@@ -51,6 +58,16 @@ def test_a_model_without_a_price_is_refused():
         resolve_endpoint(config(price=None), "public")
 
 
+def test_an_endpoint_on_this_machine_is_free_where_the_config_does_not_price_it():
+    assert resolve_endpoint(config(base_url=NEAR, price=None), "restricted").price.output_usd_per_million == 0
+
+
+def test_what_it_would_cost_can_be_seen_without_a_key_and_a_budget():
+    assert resolve_endpoint(config(api_key_env="NO_KEY", budget_usd=0), "public", to_ask=False).price == PRICE
+    with pytest.raises(ConfigError, match="restricted"):
+        resolve_endpoint(config(api_key_env="NO_KEY"), "restricted", to_ask=False)
+
+
 @pytest.mark.parametrize("url", [FAR, "", "http://localhost.example.org/v1", "localhost:8000/v1"])
 def test_restricted_data_stays_on_this_machine(url: str):
     with pytest.raises(ConfigError, match="restricted"):
@@ -61,6 +78,110 @@ def test_restricted_data_does_not_follow_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("OPENAI_BASE_URL", FAR)
     with pytest.raises(ConfigError, match=FAR):
         resolve_endpoint(config(base_url=""), "restricted")
+
+
+def test_a_refusal_names_the_key_and_the_host_that_would_allow_it():
+    with pytest.raises(ConfigError, match=r"teacher\.allowed_hosts: \[llm\.example\.org\]"):
+        resolve_endpoint(config(), "restricted")
+
+
+@pytest.mark.parametrize("url", [FAR, "http://LLM.example.org:8000/v1", "https://llm.example.org./v1"])
+def test_restricted_data_may_go_to_an_allowed_host(url: str):
+    endpoint = resolve_endpoint(config(base_url=url, allowed_hosts=["llm.Example.org"]), "restricted")
+    assert endpoint.base_url == url
+    assert endpoint.direct
+    assert not endpoint.local
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/v1",
+        "https://x.llm.example.org/v1",
+        "https://llm.example.org.evil.example/v1",
+        "ftp://llm.example.org",
+        "llm.example.org/v1",
+    ],
+)
+def test_a_host_like_an_allowed_one_is_refused(url: str):
+    with pytest.raises(ConfigError, match="restricted"):
+        resolve_endpoint(config(base_url=url, allowed_hosts=["llm.example.org"]), "restricted")
+
+
+@pytest.mark.parametrize("host", ["*.example.org", "https://llm.example.org", "llm.example.org:8000", "llm.example.org/v1", "", "a b"])
+def test_what_is_no_host_cannot_be_allowed(host: str):
+    with pytest.raises(pydantic.ValidationError, match="without scheme"):
+        config(allowed_hosts=[host])
+
+
+def test_addresses_can_be_allowed():
+    assert resolve_endpoint(config(base_url="http://10.0.0.7:8000/v1", allowed_hosts=["10.0.0.7", "fd00::7"]), "restricted").direct
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """Keeps what it was asked, and answers with a redirect where its server has one, or else with 404."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.seen.append((self.path, body))  # type: ignore[attr-defined]
+        to = self.server.redirect  # type: ignore[attr-defined]
+        self.send_response(307 if to else 404)
+        if to:
+            self.send_header("Location", to)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def recording(host: str, redirect: str = "") -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(the URL of a server, what it has been asked so far)."""
+    server = ThreadingHTTPServer((host, 0), Recorder)
+    server.seen, server.redirect = [], redirect  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://{host}:{server.server_port}/v1", server.seen  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def ask_once(endpoint: Endpoint) -> int:
+    """The status of one request."""
+
+    async def ask() -> int:
+        try:
+            await endpoint.client(5.0).chat.completions.create(model="m", messages=[{"role": "user", "content": "secret mention"}])
+        except openai.APIStatusError as error:
+            return error.status_code
+        return 200
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("policy", ["restricted", "deidentified", "public"])
+def test_a_redirect_is_not_followed(policy: str):
+    with recording("127.0.0.2") as (elsewhere, seen), recording("127.0.0.1", redirect=f"{elsewhere}/chat/completions") as (near, asked):
+        assert ask_once(resolve_endpoint(config(base_url=near), policy)) == 307
+    assert len(asked) == 1
+    assert not seen
+
+
+def test_what_goes_to_an_allowed_host_passes_no_proxy(monkeypatch: pytest.MonkeyPatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with recording("127.0.0.1") as (proxy, passed), recording("127.0.0.2") as (allowed, asked):
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, proxy.removesuffix("/v1"))
+        settings = config(base_url=allowed, allowed_hosts=["127.0.0.2"])
+        endpoint = resolve_endpoint(settings, "restricted")
+        check_endpoint(endpoint)
+        assert ask_once(endpoint) == 404
+        assert (len(asked), len(passed)) == (1, 0)
+        assert ask_once(resolve_endpoint(settings, "public")) == 404
+        assert (len(asked), len(passed)) == (1, 1)
 
 
 @pytest.mark.parametrize("url", [NEAR, "http://localhost:1/v1", "http://[::1]:8000/v1"])

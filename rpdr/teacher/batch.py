@@ -1,0 +1,397 @@
+"""Ask the teacher by its Batch API, at the provider's lower price: reserve, upload, wait, merge into the same ledger under the same cap.
+
+What was submitted is known by a mark that the provider keeps with it, so that a start after a crash finds it and submits nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+from openai.types import Batch
+from openai.types.chat import ChatCompletion
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from rpdr.errors import TeacherError
+from rpdr.schema import NIL
+from rpdr.teacher.client import MAY_BE_SERVED, NO_MONEY_THERE, Answer, TeacherClient, answer_of, read_reply, worst_case_tokens
+from rpdr.teacher.governor import Governor
+from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
+from rpdr.teacher.prompt import Example, Question
+
+MARK = "rpdr"  # the metadata key of a submission
+ENDED = {"completed", "failed", "expired", "cancelled"}
+NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
+TIMED_OUT = "request_timeout"  # of a line: the model may have worked
+TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
+MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
+FILE_TIMEOUT_S = 600.0
+AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question on its way."""
+
+    question: Question
+    request_id: str
+    messages: list[dict[str, str]]
+    options: list[str]
+    masked: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Why a question must be asked again. `counts`: whether that has used up one of its attempts."""
+
+    why: str
+    counts: bool = True
+
+
+class BatchClient:
+    """Asks as TeacherClient does, in batches. One a run directory at a time."""
+
+    def __init__(self, client: TeacherClient, governor: Governor, tell: Callable[[int, int, str], None] = lambda *_: None) -> None:
+        """`tell(done, total, doing)` hears of progress, in requests of the batches at the provider's."""
+        self.client, self.config, self.governor, self.tell = client, client.config, governor, tell
+        self._counts: dict[str, tuple[int, int]] = {}  # batch -> requests answered, requests
+        self._at_provider: set[str] = set()
+        self._crowded_since = 0.0  # when the provider began to take nothing at all; 0: it does
+        self._patiently = retry(
+            stop=stop_after_delay(self.config.patience_s),
+            wait=wait_exponential_jitter(initial=min(0.5, self.config.batch.poll_s), max=30, jitter=min(1.0, self.config.batch.poll_s)),
+            retry=retry_if_exception(_passes),
+            reraise=True,
+        )
+
+    async def ask_many(
+        self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
+    ) -> list[Answer]:
+        """Answers in the order of `questions`, all of them in the ledger. Raises TeacherError if the endpoint takes no batches."""
+        asked = [
+            _Asked(question, *self.client.prepare(question, examples, seed), masked[n] if masked else {})
+            for n, question in enumerate(questions)
+        ]
+        await self.resume()
+        async with self._cancelling():
+            known_before = await self.governor.known([a.request_id for a in asked])
+            refused, failed = await self._ask_all([a for a in asked if a.request_id not in known_before])
+        known = await self.governor.known([a.request_id for a in asked])
+        answers = [self._answer(a, known, known_before, refused, failed) for a in asked]
+        if len(failed) >= 8 and len(failed) == len(answers):
+            raise TeacherError(
+                f"{self.client.endpoint.base_url}: answers no batch ({len(failed)} questions, {self.config.max_attempts} attempts each; "
+                f"the last: {answers[-1].reason})"
+            )
+        return answers
+
+    async def resume(self) -> None:
+        """Merge what a start that was killed left at the provider's. Raises as ask_many."""
+        async with self._cancelling():  # all at once, so that all are cancelled if this one is stopped
+            await _all(self._resume(submission) for submission in await self.governor.open_batches())
+
+    @asynccontextmanager
+    async def _cancelling(self) -> AsyncIterator[None]:
+        """Cancel what is at the provider's where the block is stopped."""
+        try:
+            yield
+        except BaseException as error:
+            await asyncio.shield(self._cancel())
+            if isinstance(error, openai.APIError | json.JSONDecodeError):
+                raise self._stopped(error) from None
+            raise
+
+    def _answer(self, asked: _Asked, known: Any, before: Any, refused: Iterable[str], failed: dict[str, str]) -> Answer:
+        question, request_id = asked.question, asked.request_id
+        if request_id in known:
+            answer = answer_of(question, request_id, known[request_id])
+            source = answer.source if request_id in before or not answer.valid else "asked"
+            return Answer(question.key, request_id, answer.valid, answer.choice, 0.0, 1, source, answer.reason, answer.confidence)
+        if request_id in refused:
+            return Answer(question.key, request_id, False, NIL, 0.0, 0, "refused_by_budget", "the budget was spent")
+        return Answer(question.key, request_id, False, NIL, 0.0, self.config.max_attempts, "failed", failed.get(request_id, "no answer"))
+
+    async def _ask_all(self, asked: Iterable[_Asked]) -> tuple[dict[str, None], dict[str, str]]:
+        """(questions that the budget could not cover, questions without an answer after all attempts -> why)."""
+        by_id = {a.request_id: a for a in asked}
+        queue, refused, failed = deque(by_id), dict[str, None](), dict[str, str]()
+        attempts: Counter[str] = Counter()
+        at_work: set[asyncio.Task[dict[str, _Again]]] = set()
+        size, at_once = self.config.batch.requests, self.config.batch.at_once
+        try:
+            while queue or at_work:
+                while queue and len(at_work) < at_once:
+                    chunk = self._chunk(queue, by_id, size)
+                    owner = uuid.uuid4().hex
+                    granted, without_money = await self._reserve(chunk, attempts, owner)
+                    refused.update(dict.fromkeys(without_money))
+                    if granted:
+                        at_work.add(asyncio.create_task(self._submit(owner, granted)))
+                if not at_work:
+                    break
+                done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+                results = [task.result() for task in done]
+                at_work -= done
+                for request_id, again in (pair for result in results for pair in result.items()):
+                    attempts[request_id] += again.counts
+                    if attempts[request_id] >= self.config.max_attempts:
+                        failed[request_id] = again.why
+                    else:
+                        queue.append(request_id)
+                too_much = [result for result in results if any(again.why == TOO_MUCH for again in result.values())]
+                if at_work or len(too_much) < len(results):
+                    self._crowded_since = 0.0
+                    at_once -= min(at_once - 1, len(too_much))
+                elif too_much:
+                    size = await self._make_room(min(size, max(map(len, too_much))))
+                queue.extend(refused)  # what has been settled may have left money
+                refused.clear()
+        finally:
+            for task in at_work:
+                task.cancel()
+            await asyncio.gather(*at_work, return_exceptions=True)
+        return refused, failed
+
+    async def _make_room(self, size: int) -> int:
+        """The provider's queue is full, and not with ours: wait a little, and make batches smaller, lest one alone is too large for it."""
+        now = time.monotonic()
+        self._crowded_since = self._crowded_since or now
+        if size == 1 and now - self._crowded_since > self.config.patience_s:
+            raise TeacherError(
+                f"{self.client.endpoint.base_url}: the account's limit of enqueued tokens leaves no room for a batch of one request; "
+                "wait for its other batches, or see teacher.mode: sync"
+            )
+        await asyncio.sleep(self.config.batch.poll_s)
+        return max(1, size // 2)
+
+    def _chunk(self, queue: deque[str], by_id: dict[str, _Asked], requests: int) -> list[_Asked]:
+        """The next questions that go into one file."""
+        chunk: list[_Asked] = []
+        size = 0
+        while queue and len(chunk) < requests and size < MAX_BYTES:
+            chunk.append(by_id[queue.popleft()])
+            size += worst_case_tokens(chunk[-1].messages)
+        return chunk
+
+    async def _reserve(
+        self, chunk: Sequence[_Asked], attempts: Counter[str], owner: str
+    ) -> tuple[list[tuple[Sent, list[dict[str, str]]]], list[str]]:
+        """(requests that may leave with their messages, questions that the budget cannot cover); of what is known, neither."""
+        granted: list[tuple[Sent, list[dict[str, str]]]] = []
+        without_money: list[str] = []
+        for start in range(0, len(chunk), AT_A_TIME):
+            part = chunk[start : start + AT_A_TIME]
+            if without_money:  # what comes after would hardly find any
+                without_money += [a.request_id for a in part]
+                continue
+            requests = []
+            for a in part:
+                arguments = self.client.dialect.arguments(len(a.options))
+                attempt = attempts[a.request_id] + 1
+                requests.append(
+                    self.client.sent(a.question.key, a.request_id, a.messages, a.options, attempt, a.masked, arguments, "batch")
+                )
+            grants = await asyncio.gather(*(self.governor.reserve(sent, owner) for sent in requests))
+            for sent, grant, a in zip(requests, grants, part, strict=True):
+                if grant.verdict == "go":
+                    granted.append((sent, a.messages))
+                elif grant.verdict == "no_money":
+                    without_money.append(a.request_id)
+        return granted, without_money
+
+    async def _submit(self, owner: str, requests: list[tuple[Sent, list[dict[str, str]]]]) -> dict[str, _Again]:
+        """Send reserved requests as one batch and merge what comes back: question -> why it must be asked again."""
+        lines = []
+        for sent, messages in requests:
+            body = {"model": sent.model, "messages": messages, **json.loads(sent.parameters)}
+            lines.append(
+                json.dumps({"custom_id": sent.id, "method": "POST", "url": "/v1/chat/completions", "body": body}, ensure_ascii=False)
+            )
+        submission = Submission(owner, None, [sent for sent, _ in requests])
+        upload, file = (f"{owner}.jsonl", "\n".join(lines).encode()), None
+        try:
+            files = self.client.openai().files
+            file = await self._patiently(files.create)(file=upload, purpose="batch", timeout=FILE_TIMEOUT_S)
+            batch = await self._patiently(self._create)(owner, file.id)
+        except (openai.APIError, ValueError) as error:
+            if file is None or not _may_have_arrived(error):  # otherwise the next start looks for it
+                await self._release(submission.requests, "the batch was not taken")
+            raise self._stopped(error) from None
+        self._at_provider.add(batch.id)
+        await self.governor.note_batch(owner, batch.id, SUBMITTED)
+        return await self._finish(submission, batch.id)
+
+    async def _create(self, owner: str, file: str) -> Batch:
+        try:
+            return await self.client.openai().batches.create(
+                input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: owner}
+            )
+        except (openai.APIError, ValueError) as error:
+            if not _may_have_arrived(error):
+                raise
+            await asyncio.sleep(min(5.0, self.config.batch.poll_s))  # what has just arrived may not be listed yet
+            found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
+            if found is None:
+                raise
+            return found
+
+    async def _resume(self, submission: Submission) -> None:
+        """Merge what a start before this one submitted; give its money back where it never arrived."""
+        endpoint, asked_at = self.client.endpoint.base_url, submission.requests[0].endpoint
+        if asked_at != endpoint and self.config.model != "sandbox":  # the sandbox's place is another one every time
+            raise TeacherError(f"{endpoint}: batches of this run are still at {asked_at}; name that one in teacher.base_url until they end")
+        batch = submission.batch
+        if batch is None:
+            found = await self._patiently(self._find)(submission.owner)
+            if found is None:
+                await self._release(submission.requests, "never arrived")
+                return
+            batch = found.id
+            self._at_provider.add(batch)
+            await self.governor.note_batch(submission.owner, batch, SUBMITTED)
+        try:
+            await self._finish(submission, batch)
+        except openai.NotFoundError:
+            self._at_provider.discard(batch)
+            await asyncio.gather(*(self.governor.write_off(sent.id, "the provider knows no such batch") for sent in submission.requests))
+            await self.governor.note_batch(submission.owner, batch, MERGED)
+
+    async def _finish(self, submission: Submission, batch_id: str) -> dict[str, _Again]:
+        """Wait for a batch and merge it: question -> why it must be asked again."""
+        self._at_provider.add(batch_id)
+        batch = await self._wait(batch_id, len(submission.requests))
+        by_id = {sent.id: sent for sent in submission.requests}
+        ends: dict[str, _Again | None] = {}
+        for file in (batch.output_file_id, batch.error_file_id):
+            found = [(by_id.pop(line.get("custom_id", ""), None), line) for line in await self._lines(file)]
+            for start in range(0, len(found), AT_A_TIME):
+                merging = {sent.question: self._merge(sent, line) for sent, line in found[start : start + AT_A_TIME] if sent is not None}
+                ends.update(zip(merging, await asyncio.gather(*merging.values()), strict=True))
+        why = f"the batch {batch.status}"
+        codes = [(error.code or "", error.message or "") for error in (batch.errors.data or [] if batch.errors else [])]
+        if batch.status == "failed" and codes:
+            why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({codes[0][0]}: {codes[0][1][:200]})"
+        await self._release(by_id.values(), why)
+        await self.governor.note_batch(submission.owner, batch_id, MERGED)
+        self._at_provider.discard(batch_id)
+        for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+            if file:
+                with suppress(openai.APIError, ValueError):  # providers keep files until they are told; some cannot be told
+                    await self.client.openai().files.delete(file)
+        if any(code in NO_MONEY_THERE for code, _ in codes):
+            raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({codes[0][0]}); top it up")
+        # a batch that got on has only had too little time: what it did not come to has used up nothing
+        got_on = any(end is None or end.why not in NOT_RUN for end in ends.values())
+        ends.update({sent.question: _Again(why, why != TOO_MUCH) for sent in by_id.values()})
+        ended = {question: end for question, end in ends.items() if end is not None}
+        return {q: _Again(end.why, False) if got_on and end.why in {*NOT_RUN, why} else end for q, end in ended.items()}
+
+    async def _merge(self, sent: Sent, line: dict[str, Any]) -> _Again | None:
+        """Keep one line of a batch's result; why the question must be asked again, if it must."""
+        response = line.get("response") or {}
+        status, body = response.get("status_code"), response.get("body") or {}
+        if status == 200:
+            ended = read_reply(sent, _completion(body))
+            await self.governor.settle(sent, ended)
+            return _Again(ended.reason) if ended.state == INVALID else None
+        error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
+        why = str(error.get("code") or error.get("message") or f"HTTP {status}")[:200]
+        if status in MAY_BE_SERVED or why == TIMED_OUT:
+            await self.governor.write_off(sent.id, why)
+            return _Again(why)
+        await self.governor.release(sent.id, why)
+        learned = status == 400 and self.client.dialect.learn(str(error.get("message") or ""), json.loads(sent.parameters))
+        return _Again(why, not learned)
+
+    async def _wait(self, batch_id: str, requests: int) -> Batch:
+        wait = min(1.0, self.config.batch.poll_s)
+        while True:
+            batch = await self._patiently(self.client.openai().batches.retrieve)(batch_id)
+            counts = batch.request_counts
+            self._counts[batch_id] = (counts.completed + counts.failed if counts else 0, requests)
+            done, total = (sum(count[n] for count in self._counts.values()) for n in (0, 1))
+            self.tell(done, total, f"waiting for batches ({batch.status})")
+            if batch.status in ENDED:
+                return batch
+            await asyncio.sleep(wait)
+            wait = min(self.config.batch.poll_s, wait * 1.5)
+
+    async def _lines(self, file: str | None) -> list[dict[str, Any]]:
+        if not file:
+            return []
+        content = await self._patiently(self.client.openai().files.content)(file, timeout=FILE_TIMEOUT_S)
+        found = []
+        for text in content.content.split(b"\n"):  # an answer may hold what else ends a line in Unicode
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # its request has no end then, and is asked again
+            if isinstance(line, dict):
+                found.append(line)
+        return found
+
+    async def _find(self, owner: str) -> Batch | None:
+        """The provider's batch of a submission, if it arrived."""
+        async for batch in self.client.openai().batches.list(limit=100):
+            if (batch.metadata or {}).get(MARK) == owner:
+                return batch
+        return None
+
+    async def _release(self, requests: Iterable[Sent], why: str) -> None:
+        await asyncio.gather(*(self.governor.release(sent.id, why) for sent in requests))
+
+    async def _cancel(self) -> None:
+        """Stop what is at the provider's: what it answered until then is merged by the next start."""
+        results = (self.client.openai().batches.cancel(batch) for batch in self._at_provider)
+        await asyncio.gather(*results, return_exceptions=True)
+
+    def _stopped(self, error: Exception) -> TeacherError:
+        where = self.client.endpoint.base_url
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return TeacherError(f"{where}: refused the key in {self.client.endpoint.api_key_env} (HTTP {error.status_code})")
+        if getattr(error, "code", None) in NO_MONEY_THERE:
+            return TeacherError(f"{where}: the account has no money left; top it up")
+        words = f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else type(error).__name__
+        if _passes(error):
+            return TeacherError(f"{where}: does not answer ({words}); start again later: what has been submitted is found then, and kept")
+        return TeacherError(f"{where}: takes no batch ({words}); see teacher.mode: sync")
+
+
+def _completion(body: Any) -> ChatCompletion | None:
+    """As the SDK reads a reply: what it does not know (another finish_reason) is no error."""
+    try:
+        found = ChatCompletion.construct(**body)
+        return found if found.choices[0].message else None
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether what went wrong can go right later."""
+    if isinstance(error, openai.RateLimitError):
+        return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
+    # ValueError: a body that is no JSON
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    return _passes(error) and not isinstance(error, openai.RateLimitError)
+
+
+async def _all(work: Iterable[Any]) -> None:
+    """Run side by side; if one fails, the others end before that is heard of."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

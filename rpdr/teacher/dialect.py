@@ -1,0 +1,58 @@
+"""What of the chat-completions protocol an endpoint understands: asked for in full, and learned from its refusals.
+
+Endpoints call the output limit by two names, some have no temperature, and many local ones no JSON schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rpdr.config import TeacherConfig
+
+
+class Dialect:
+    """The arguments of a request beside model and messages."""
+
+    def __init__(self, config: TeacherConfig) -> None:
+        self._config = config
+        self._refused: set[str] = set()
+
+    @property
+    def identity(self) -> list[Any]:
+        """What, with the messages, makes two questions the same: the model and all that shapes its answer, as configured."""
+        config = self._config
+        shaping = [config.model, config.temperature, config.max_output_tokens, config.structured, config.logprobs, config.parameters]
+        return [*shaping, *([config.sandbox.model_dump()] if config.model == "sandbox" else [])]
+
+    def arguments(self, options: int) -> dict[str, Any]:
+        """Of a question with so many options beside "none of these"."""
+        config = self._config
+        limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
+        arguments: dict[str, Any] = {limit: config.max_output_tokens, "temperature": config.temperature}
+        if config.structured:
+            arguments["response_format"] = _schema(options)
+        if config.logprobs:
+            arguments["logprobs"] = True
+        arguments.update(config.parameters)
+        return {name: value for name, value in arguments.items() if name not in self._refused and value is not None}
+
+    def learn(self, refusal: str, arguments: dict[str, Any]) -> bool:
+        """Whether what an HTTP 400 says names an argument that can be left out or called otherwise: then ask again."""
+        words = refusal.casefold()
+        named = {
+            "max_tokens": "max_completion_tokens" in words,
+            "response_format": any(word in words for word in ("response_format", "json_schema", "structured output")),
+            "logprobs": "logprobs" in words,
+            "temperature": "temperature" in words,
+        }
+        found = next((name for name, is_named in named.items() if is_named and name in arguments), None)
+        if found is None or found in self._config.parameters:
+            return False
+        self._refused.add(found)
+        return True
+
+
+def _schema(options: int) -> dict[str, Any]:
+    choice = {"type": "string", "enum": [str(n) for n in range(options + 1)]}
+    schema = {"type": "object", "properties": {"choice": choice}, "required": ["choice"], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}

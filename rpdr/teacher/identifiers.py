@@ -1,0 +1,241 @@
+"""What identifies a person, as patterns: text in, spans out. What becomes of a span is `mask`'s.
+
+Kinds follow HIPAA's Safe Harbor, for notes in English, Chinese and the larger languages of Europe. Phone numbers are judged by Google's
+library, given names and surnames by the lists of the US census. An identifier with a mistyped digit is one too: check digits are not asked
+for. Every quantifier is bounded or possessive, so that time grows with the text's length alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import phonenumbers
+
+from rpdr.teacher.people import PEOPLE, PLACES, Check, Span, found
+
+HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
+
+
+def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
+    """Every span that a recogniser finds, overlapping ones too. `regions`: whose phone numbers are known without a +."""
+    yield from found(text, _PATTERNS)
+    if any(character.isdigit() for character in text):
+        yield from found(text, _WITH_DIGITS)
+        yield from _phones(text, tuple(regions))
+        yield from found(text, _SHAPES)
+        yield from found(text, PLACES)
+    yield from found(text, PEOPLE)
+
+
+# --- e-mail addresses, URLs, IP addresses ---
+
+_LATIN = "A-Za-z0-9À-ɏ"
+_EMAIL = re.compile(rf"(?<![{_LATIN}._%+'-])[{_LATIN}._%+'-]++@[{_LATIN}-]++(?:\.[{_LATIN}-]++)++")
+_URL = re.compile(
+    r"""(?:\b(?:https?|s?ftp)://|\bwww\.)[^\s<>"'，。；、）】一-龥]*(?<![.,;:!?)\]])"""
+    r"|(?<![A-Za-z0-9_@.-])(?:[a-z0-9-]{1,63}+\.){1,5}(?:com|net|org|edu|gov|mil|info|biz|cn|fr|nl|ru|(?:co|org|ac|nhs|gov)\.uk|(?:com|edu|gov|org)\.cn)(?![A-Za-z0-9_]|[.-][A-Za-z0-9])"
+    r"""(?:/[^\s<>"'，。；、）】一-龥]*+)?""",
+    re.IGNORECASE,
+)
+# an enzyme's number, EC 1.1.1.27, looks like an IP address
+_IP = re.compile(
+    r"(?<![A-Za-z0-9_.:])(?<!\bEC )(?<!\bEC: )(?<!\bE\.C\. )(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]{6,39})(?![A-Za-z0-9_:]|\.\d)"
+)
+
+
+def _is_ip(match: re.Match[str]) -> bool:
+    try:
+        ipaddress.ip_address(match[0])
+    except ValueError:
+        return False
+    # 1.1.1.27 and 3.4.21.4: most enzymes have a first number below 8
+    return ":" in match[0] or int(match[0].split(".")[0]) > 7
+
+
+# --- dates: all that is finer than a year; a plain year, a time of day and a duration stay ---
+
+_MONTHS = (  # by language; those that are words otherwise, or short, are below
+    "january|february|april|june|july|august|september|october|november|december"
+    "|januar|jänner|februar|märz|maerz|juni|juli|oktober|dezember"
+    "|janvier|février|fevrier|avril|juin|juillet|août|aout|septembre|octobre|novembre|décembre"
+    "|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre"
+    "|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
+    "|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
+    "|januari|februari|maart|augustus"
+    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|ene|abr|ago|dic"
+)
+_MONTH = rf"(?:(?i:{_MONTHS})|Mar(?:ch|s)?|MAR(?:CH|S)?|march|mars|Ma[iy]|MA[IY]|mai|mei)(?![A-Za-z0-9_])"
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+_YEAR = r"(?:1[89]\d\d|20\d\d)"
+_DATE_WORDS = re.compile(
+    # 3 March 2021, 3rd of March, 3. März 2021, 3 de marzo de 2021, 12-Mar-21, 12Mar2021
+    rf"(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th|er|º|ª)?(?:(?:\.? |-|\.|/)(?:of |de )?)?(?:{_MONTH}|may(?= {_YEAR}))"
+    rf"(?:(?:,? (?:de |del )?|[-./]\ ?){_YEAR}|[-/]\d\d\b|,? '\d\d\b)?(?!\d)"
+    rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:{_YEAR}|\d\d)(?![A-Za-z0-9_])"
+    # March 3, 2021; March 3rd; Mar-03-2021
+    rf"|(?<![A-Za-z0-9_]){_MONTH}[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|[.,]\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
+    rf"(?:(?:,? |-){_YEAR}\b)?"
+    # March 2021, Mar-21, marzo de 2021
+    rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may(?= {_YEAR}))(?:[. ,'-]{{1,2}}(?:of |de |del )?{_YEAR}|[-']\d\d)(?![A-Za-z0-9_])",
+)
+_DATE_DIGITS = re.compile(
+    rf"(?<![A-Za-z0-9_/.-])(?:({_YEAR})([-/.])(\d\d?)\2(\d\d?)(?!\d|[/.-]\d)|(\d\d?)([-/.])(\d\d?)\6(\d{{4}}|'?\d\d)(?![A-Za-z0-9_]|[/.-]\d))"
+)
+_DATE_SHORT = re.compile(
+    rf"(?<![A-Za-z0-9_/.-])(?:0?[1-9]|1[0-2])/{_YEAR}(?![A-Za-z0-9_/]|[.-]\d)"  # 3/2021
+    rf"|(?<![A-Za-z0-9_/.-])(?:0[1-9]|1[0-2])[.-]{_YEAR}(?![A-Za-z0-9_/]|[.-]\d)"  # 03.2021
+    r"|(?<![A-Za-z0-9_.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T?\d{4,6})?(?![A-Za-z0-9_])"  # 20210312
+    # 3/12, where a word says that it is a date, and it is no fraction or score
+    rf"|(?i:\b(?:on|since|dated?|until|am|le|el|il):? )(?P<short>(?:0?[1-9]|1[0-2])/(?:0[1-9]|[6-9]|1[1-9]|2\d|3[01]))(?![A-Za-z0-9_/%]|[.-]\d)"
+    r"|(?i:\b(?:dob|d\.o\.b\.?|date of birth|born(?: on)?|geb\.?|出生日期|生日)\s?[:：]? ?)(?P<born>\d{2}(?:\d\d){2,3})(?!\d)"
+    # 2021年3月12日, 二〇二一年三月; 3年2月 is a duration
+    rf"|{_YEAR}\s?[年년]\s?\d\d?\s?[月월](?:\s?\d\d?\s?[日号號일])?|\d{{1,4}}\s?年\s?\d\d?\s?月\s?\d\d?\s?[日号號]"
+    r"|(?<!\d)\d\d?\s?[月월]\s?\d\d?\s?[日号號일]|[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?"
+)
+_HAN_DATE = re.compile(r"[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?")
+
+
+def _is_date(match: re.Match[str]) -> bool:
+    if match[1]:
+        return 1 <= int(match[3]) <= 12 and 1 <= int(match[4]) <= 31
+    a, b, year = int(match[5]), int(match[7]), int(match[8].lstrip("'"))
+    return 1 <= min(a, b) <= 12 and max(a, b) <= 31 and (year < 100 or 1800 < year < 2100)
+
+
+# --- record numbers and their like ---
+
+_LABELS = (
+    r"mrn|m\.r\.n\.?|ssn|nhs|chi|npi|dea|nric|ipp|nir|nhc|nuhsa|bsn|cpf|cns|dni|nie|hicn|mbi"
+    r"|(?:medical )?record|hospital|patient|chart|case|accession|account|acct|policy|member(?:ship)?|subscriber|insurance|medicare|medicaid"
+    r"|social security|passport|licen[cs]e|driver'?s licen[cs]e|encounter|visit|admission|episode|specimen|study|subject|serial|order|claim"
+    r"|group|certificate|health card|unit|device|vehicle|plate|versicherten|versicherungs|patienten|fall|akten|dossier|"
+    r"historia cl[ií]nica|historia|acc|expediente|tarjeta sanitaria|cartella(?: clinica)?|tessera sanitaria|prontu[aá]rio|sécurité sociale"
+)
+_NUMBER_WORD = r"(?:numbers?|num\.?|no\.?|nr\.?|nummer|n[º°.]|id(?:entifier)?|#|号码?)"
+_VALUE = r"(?P<value>(?=(?:[A-Z/.-]{0,4}[0-9]){3})[A-Z0-9](?:[A-Z0-9]|[/.-](?=[A-Z0-9])| / (?=\d)){2,39})(?![A-Z0-9])"
+_RECORD_LABELLED = re.compile(rf"\b(?:{_LABELS})[ -]?(?:{_NUMBER_WORD}[ ]?)?[:=#]?[ ]?(?:is )?{_VALUE}", re.IGNORECASE)
+_SURE_LABEL = re.compile(
+    r"(?:mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b", re.IGNORECASE
+)
+_SAYS_NUMBER = re.compile(rf"[:=#]|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
+_RECORD_ID = re.compile(rf"(?<![A-Za-z0-9_-])(?:ID|Id|UID|PID)(?: ?(?:no\.?|number|#))?\s?[:=#]\s?(?i:{_VALUE})")
+_RECORD_HAN = re.compile(
+    r"(?:住院|病历|病案|门诊|急诊|就诊|身份证|医保|社保|检查|标本|样本|病理|影像|登记|卡|护照|流水|条码|住院流水|ID|证件|保险|体检|床位?)\s?"
+    r"(?:卡|证)?(?:编?号码?|ID)?\s?(?:[:：]|为|是)?\s?(?P<value>[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,29})"
+)
+_RECORD_SHAPES = re.compile(
+    r"(?<![A-Za-z0-9_-])\d{3}-\d\d-\d{4}(?![A-Za-z0-9_-])"  # US social security
+    r"|(?<![A-Za-z0-9_.-])\d{3}[ -]\d{3}[ -]\d{4}(?![A-Za-z0-9_-]|\.\d)"  # NHS
+    r"|(?<![A-Za-z0-9_.-])(?!(?:19|20)\d\d )\d{4}(?:[ -]\d{4}){2,3}(?![A-Za-z0-9_-]|\.\d)"  # Aadhaar, cards
+    r"|(?<![A-Za-z0-9_.-])[A-CEGHJ-PR-TW-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D](?![A-Za-z0-9_])"  # UK national insurance
+    r"|(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\d)"  # CPF
+    r"|(?<![A-Za-z0-9_.-])[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d\d ?\d{3} ?\d{3}(?: ?\d\d)?(?![A-Za-z0-9_])"  # NIR
+    r"|\b[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z]\b|\b[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d\b"  # codice fiscale, CURP
+    r"|\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"  # IBAN
+    r"|(?<![A-Za-z0-9_-])[A-Z]\d{6,9}(?:[A-Z]|\(\d\))?(?![A-Za-z0-9_/-])"  # passports, NRIC, HKID
+    r"|(?<![A-Za-z0-9_-])(?!NCT|PMID|PMC|ISRCTN)[A-Z]{2,3}\d{8,14}(?![A-Za-z0-9_])"
+    r"|(?<![A-Za-z0-9_-])[A-Z]{1,3}\d\d-\d{3,7}(?![A-Za-z0-9_-])"  # S21-12345
+    r"|(?<![A-Za-z0-9_-])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![A-Za-z0-9_])|(?<![A-Za-z0-9_:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![A-Za-z0-9_:-])"
+    r"|(?<![A-Za-z0-9.,_-])\d{7,}+(?!0)(?:-?[A-Z])?(?![A-Za-z0-9_]|[.,]\d)"  # any long number
+)
+
+
+def _is_record(match: re.Match[str]) -> bool:
+    label = match[0][: match.start("value") - match.start()]
+    if re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"]):  # a year, or a few
+        return False
+    return bool(_SURE_LABEL.match(label) or _SAYS_NUMBER.search(label))
+
+
+_VOCABULARY = re.compile(
+    r"(?:HP|MONDO|MESH|OMIM|SNOMED(?: ?CT)?|SCTID|DOID|ORPHA|GO|CHEBI|UBERON|RXNORM|PMID|NCT)[: ]{1,2}$", re.IGNORECASE
+)
+
+
+def _is_no_number_of_medicine(match: re.Match[str]) -> bool:
+    if match[0].isdigit() and match[0].endswith("0000"):
+        return False
+    return not _VOCABULARY.search(match.string, max(0, match.start() - 12), match.start())
+
+
+# --- ages over 89 ---
+
+_AGE = re.compile(
+    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|year)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b| ans\b(?! de)"
+    r"| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
+    r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[01]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
+)
+
+# --- phone numbers ---
+
+_NO_UNIT = r"(?! ?(?:mg|mcg|µg|g|ml|mL|l|kg|mm|cm|mmol|IU|units?|tablets?|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
+_PHONE_CALLED = re.compile(
+    r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell(?: phone)?|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
+    r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
+    rf"(?P<called>\+?[\d(][\d() ./-]{{4,22}}\d(?!\d){_NO_UNIT}(?:(?: ?x| ext\.?) ?\d{{1,6}})?)"
+    r"|(?i:\b(?:ext|extension|bleep|pager)\.? ?#?:? ?)(?P<extension>\d{3,6})(?![A-Za-z0-9_-]|\.\d)"
+)
+_PHONE_US = re.compile(
+    r"(?<![A-Za-z0-9_.-])(?:(?:\+|00)?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[ .-]\d{4}(?:(?: ?x| ext\.? ?) ?\d{1,6})?(?![A-Za-z0-9_-]|\.\d)"
+    r"|(?<![A-Za-z0-9_.,/():;-])[2-9]\d\d-(?!\d00|\d\d[05]0)\d{4}(?![A-Za-z0-9_/-]|[.,]\d)(?! ?(?:mg|mcg|ml|g|kg|bp|kb|iu|units?|patients|%|cells|nm|ng|µ))"
+)
+_PHONE_SHAPE = re.compile(r"(?<![A-Za-z0-9_.,/:;-])(?:\+|\()?\d(?:\d|[ ()./-]{1,2}(?=[\d(])){6,22}(?![A-Za-z0-9_]|[.,/-]\d)" + _NO_UNIT)
+
+
+def _phones(text: str, regions: tuple[str, ...]) -> Iterator[Span]:
+    for match in _PHONE_SHAPE.finditer(text):
+        shape = re.sub(r" \d$", "", match[0])  # no number ends so; the next word's does
+        if _is_phone(shape, regions):
+            yield Span(match.start(), match.start() + len(shape), "PHONE")
+
+
+@lru_cache(maxsize=4096)
+def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
+    groups = re.findall(r"\d+", shape)
+    if re.fullmatch(r"\(?(?:19|20)\d\d ?- ?(?:19|20)\d\d\)?", shape) or shape.count("(") != shape.count(")"):  # years
+        return False
+    if len(groups) > 7 or not 8 <= sum(map(len, groups)) <= 15:
+        return False
+    if shape.startswith("+"):
+        return _parsed(shape, None, phonenumbers.is_possible_number)
+    if shape.isdigit() and shape.endswith("0000"):
+        return False
+    if "." in shape and not groups[0].startswith("0"):  # 38.5903.01 is a procedure
+        return False
+    if len(groups) > 1 and not (
+        groups[0].startswith("0") or shape.startswith("(") or len(set(re.findall(r"[^\d()]+", shape))) == 1 or len(groups) == 3
+    ):
+        return False
+    return any(_parsed(shape, region, phonenumbers.is_valid_number) for region in regions)
+
+
+def _parsed(shape: str, region: str | None, check: Callable[[phonenumbers.PhoneNumber], bool]) -> bool:
+    try:
+        return check(phonenumbers.parse(shape, region))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+_PATTERNS: tuple[tuple[str, re.Pattern[str], Check], ...] = (  # where two find the same, the first says what it is
+    ("EMAIL", _EMAIL, None),
+    ("URL", _URL, None),
+    ("DATE", _HAN_DATE, None),
+)
+_WITH_DIGITS: tuple[tuple[str, re.Pattern[str], Check], ...] = (
+    ("IP", _IP, _is_ip),
+    ("DATE", _DATE_WORDS, None),
+    ("DATE", _DATE_DIGITS, _is_date),
+    ("DATE", _DATE_SHORT, None),
+    ("PHONE", _PHONE_CALLED, None),
+    ("RECORD", _RECORD_LABELLED, _is_record),
+    ("RECORD", _RECORD_ID, None),
+    ("RECORD", _RECORD_HAN, None),
+    ("PHONE", _PHONE_US, None),
+)
+_SHAPES: tuple[tuple[str, re.Pattern[str], Check], ...] = (
+    ("RECORD", _RECORD_SHAPES, _is_no_number_of_medicine),
+    ("AGE", _AGE, None),
+)

@@ -1,0 +1,207 @@
+"""Names and addresses of persons, as patterns: text in, spans out; a part of `identifiers`.
+
+A name is known by a title, a label, a degree behind it, or a given name of the US census before a capital letter. Eponyms stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """text[start:end] identifies, by what it is."""
+
+    start: int
+    end: int
+    kind: str
+
+
+Check = Callable[[re.Match[str]], bool] | None
+
+
+def found(text: str, patterns: Sequence[tuple[str, re.Pattern[str], Check]]) -> Iterator[Span]:
+    """What patterns find: of a match with a named group that group alone."""
+    for kind, pattern, check in patterns:
+        for match in pattern.finditer(text):
+            if check is None or check(match):
+                yield Span(*match.span(match.lastgroup or 0), kind)
+
+
+# --- addresses ---
+
+_UP = "A-ZÀ-ÖØ-ÞĆČĎĐĘĚĞİŁŃŇŐŒŘŚŞŠŤŮŰŹŻŽ"
+_CAPITAL = rf"[{_UP}][\w.'’-]*+"
+_STREET = (
+    "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Close|Crescent|Gardens|Grove|Parkway|Circle|Row|Mews"
+    "|Walk|Trail|Turnpike|St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir"
+)
+_STATES = (
+    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT"
+    "|VA|WA|WV|WI|WY|DC|PR|AA|AE|AP"
+)
+_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
+_POSTCODE = r"(?:GIR 0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
+_DE_LA = r"(?:de |del |de la |della |da |do |dos |du |des |d['’]|de l['’])?"
+_ADDRESS = re.compile(
+    rf"(?<![A-Za-z0-9_.,/-])\d{{1,5}}[A-Za-z]?,? (?:[NSEW]{{1,2}}\.? )?(?:(?:{_CAPITAL}|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:{_STREET})\b\.?"
+    r"(?:,? (?:Apt|Apartment|Unit|Suite|Ste|Flat|Room|#)\.? ?#?\w{1,6})?"
+    r"|(?<![A-Za-z0-9_.,/-])\d{1,5} (?:[a-z]{3,15} ){1,2}(?:street|avenue|boulevard)\b"
+    r"|\b(?:Flat|Apartment|Apt\.?|Unit|Suite) \d{1,4}[A-Za-z]?(?=,)"
+    r"|(?i:\bP\.? ?O\.? ?Box) \d{1,6}"
+    rf"|{_TOWN}(?<![A-Za-z0-9_-])(?:{_STATES}),? \d{{5}}(?:-\d{{4}})?(?![A-Za-z0-9_-]|[.,]\d)|(?<![A-Za-z0-9_.-])\d{{5}}-\d{{4}}(?![A-Za-z0-9_-])|(?i:\b(?:zip|postal|post) ?code:? )[A-Z0-9 -]{{4,8}}\b"
+    rf"|{_TOWN}(?<![A-Za-z0-9_-]){_POSTCODE.replace(' ?', ' ')}(?![A-Za-z0-9_-])"
+    r"|(?<![A-Za-z0-9_-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![A-Za-z0-9_-])"
+    # Hauptstraße 12, 50667 Köln
+    rf"|\b(?:[{_UP}][\w-]{{1,30}}(?:straße|strasse|str\.|platz|allee|gasse|damm)|[{_UP}][\w-]{{1,30}}[ -](?:Straße|Strasse|Str\.|Weg|Platz|Allee|Ring))"
+    rf" \d{{1,4}}[a-z]?\b(?:,? (?:[A-Z]{{1,2}}-)?\d{{4,5}} {_CAPITAL})?"
+    # 12 rue de la Paix, 75002 Paris
+    rf"|(?<![A-Za-z0-9_.,/-])\d{{1,4}}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Rr]oute|[Qq]uai)"
+    rf" (?:de la |de l['’]|de |du |des |d['’])?{_CAPITAL}(?: {_CAPITAL}){{0,3}}(?:,? \d{{5}} {_CAPITAL})?"
+    # Calle Mayor 5, Via Roma 12, Rua Augusta, 100
+    rf"|\b(?:[Cc]alle|C/|Avda\.?|Avenida|Plaza|Paseo|[Vv]ia|Viale|Piazza|Corso|Rua|Travessa) (?:(?:de |del |de la |della |da |do |dos ){{0,2}}{_CAPITAL} ?){{1,4}}"
+    r",? ?(?:n[º°.]? ?)?\d{1,4}\b(?:,? \d{5} [A-ZÀ-Þ]\w+)?"
+    # any road 12, 12345 Town; Town, 12345; 1234 AB, Town
+    rf"|\b(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
+    rf"(?:(?: {_CAPITAL})+?,)? (?:[A-Z]{{1,2}}-)?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}} ?[A-Z]{{2}}\b),? {_CAPITAL}"
+    rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
+    rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
+    # 浙江省杭州市西湖区文三路100号5栋301室
+    r"|(?:家住|现住|住在|住于|住)?(?P<place>(?>(?:[一-龥]{2,7}?(?:省|自治区|市|区|县|镇|乡|街道|村)){0,5})[一-龥]{1,8}?(?:路|街|大道|巷|弄|胡同)[\dA-Za-z]{1,5}(?:号|弄|座|栋)(?:[\dA-Za-z一-龥-]{0,14}(?:室|单元|楼|栋|号|座))?)"
+)
+_ADDRESS_WORDS = re.compile(
+    r"(?:家住|现住|住在|住于|住)?(?P<region>[一-龥]{2,7}?(?:省|自治区)[一-龥]{2,8}?(?:市|区|县|州)(?:[一-龥]{2,6}?(?:区|县|镇|乡|村))?)"
+    r"|(?:住址|地址|籍贯|户籍|出生地|工作单位|户口所在地)\s?[:：]\s?(?P<han>[^\s,，。;；]{2,40})"
+    r"|(?i:\b(?:home |postal |mailing |street )?(?:address|adresse|dirección|indirizzo|endereço)\s?[:=]\s?"
+    r"|\b(?:lives|living|residing|resides) at |\bdomicili(?:o|é|ée|ato|ada)? (?:en |à |in )?|\bresidente? (?:in|en|em) |\breside em |\bdemeurant (?:au )?|\bwohnhaft (?:in )?|\bwoont (?:in |op )?)"
+    rf"(?P<address>(?=[^.;:\n]{{0,45}}\d)[^;:\n]{{3,80}}?(?:\b\d{{5}}(?:-\d{{3,4}})?\b|\b{_POSTCODE}\b|\b\d{{4}} ?[A-Z]{{2}}\b)|(?=[^.;:\n]{{0,30}}\d)(?:(?:{_CAPITAL}|[\d/-]++[a-z]?|{_DE_LA})[, ]{{0,2}}){{1,10}})"
+)
+
+# --- names ---
+
+_NAME_WORD = rf"[{_UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
+_PART = rf"(?:[{_UP}]\.|{_NAME_WORD})"
+_PARTICLE = r"(?:(?:van|von|der|die|den|de|del|della|da|di|dos|la|le|el|al|bin|ibn|ten|ter|zu|zum|das|het|'t) ){0,2}"
+_SEQUENCE = rf"{_PARTICLE}{_PART}(?:[ -]?{_PARTICLE}{_PART}){{0,3}}"
+_HAN = "一-龥"
+_SURNAME = (
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯"
+    "邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文萧瞿房路俞柳滕殷祝葛章凌洪包左柴翟蓝焦欧单庄温裴祁仇宗桂厉鲁艾纪娄岑曲甄鞠毕尚耿兰甘涂米齐梅庞颜倪牛童岳詹符蒲靳褚卞聂"
+)
+_TITLED = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:(?:Mr|Mrs|Ms|Miss|Mx|Drs?|Prof|Professor|Doctor|Rev|Sir|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra|Srta|Señora?|Dott(?:\.ssa)?|Dra|Sig(?:\.ra)?"
+    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|MR\.|MRS\.|MS\.|DR\.|M\.(?= [A-Z]{3}))\.?\s{1,2}){1,3}"
+    rf"(?P<name>{_SEQUENCE})"
+    r"|(?<![A-Za-z0-9_-])(?:mr|mrs)\.? (?P<small>[a-z]{2,20}(?:-[a-z]{2,20})?)(?! (?:imaging|scan))"
+)
+_WHAT_HAS_NAMES = re.compile(
+    r"(?i:\b(?P<of>drug|brand|trade|generic|product|test|gene|file|user|common|proper|chemical|study)?[ ]?)"
+    r"(?i:(?<![A-Za-z0-9_])(?:(?:patient(?:'s)?|pt|full|first|last|given|family|maiden|mother'?s|father'?s|middle|doctor'?s) ?names?|name|surname|forename|next of kin|nok"
+    r"|emergency contact|attending(?: physician)?|physician|referring (?:physician|doctor|provider)|consultant|provider|surgeon|radiologist|pathologist"
+    r"|(?:dictated|signed|transcribed|reported|verified|reviewed) by|nom(?: de famille)?|prénom|nombre|apellidos?|paciente|cognome|nome|naam|vorname|nachname|patientin))"
+    rf"\s?(?:[:=]|(?<=signed by)|(?<=dictated by))\s?(?P<name>{_SEQUENCE}(?:, ?{_SEQUENCE})?)"
+    rf"|(?<![A-Za-z0-9_])(?:[Pp]atient|PATIENT|[Pp]t|PT|[Pp]atiente)\s?[:=]\s?(?P<patient>{_PART}(?: {_PARTICLE}{_PART}){{1,3}}|{_NAME_WORD}, ?{_PART}(?: {_PART}){{0,2}})"
+    rf"|(?i:\bmy name is|\bname's) (?P<mine>[A-Za-z]{{2,20}}(?: [A-Z]\w{{1,20}}){{0,2}})"
+)
+_CREDENTIALS = re.compile(
+    rf"(?<![A-Za-z0-9_-])(?P<name>{_NAME_WORD}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
+)
+_HAN_NAMED = re.compile(
+    rf"(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀)\s?[:：]\s?(?P<labelled>[{_SURNAME}][{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
+    rf"|(?:患者|病人|病员|患儿)[,，:： ]?(?P<patient>[{_SURNAME}][{_HAN}]{{1,2}})(?=[,，、\s(（]{{1,2}}(?:男|女|先生|女士|\d{{1,3}}岁)|(?:先生|女士))"
+    rf"|(?:^|[,，。;；:：\s])(?P<who>[{_SURNAME}][{_HAN}]{{1,2}})(?=[,，、\s]{{1,2}}(?:男|女)性?[,，、\s\d])"
+    rf"|(?P<titled>[{_SURNAME}][{_HAN}]{{0,2}})(?=先生|女士|医生|医师|主任(?!委)|护士(?!长期)|教授)"
+)
+_SMALL = "and or the a an is was has had of in on for to with not no who what i he she it we they said told"
+_SMALL_WORDS = frozenset(_SMALL.split())
+_NONE = "practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
+_NO_NAMES = frozenset(_NONE.split())
+_EPONYM = re.compile(
+    r"['’]s?\b|[ -](?:[a-z-]+ ){0,2}(?:disease|syndrome|sign|test|scale|score|palsy|murmur|fracture|contracture|phenomenon|law|anomaly|malformation|lymphoma"
+    r"|sarcoma|tumou?r|body|bodies|cell|cells|reflex|classification|criteria|method|procedure|operation|position|hernia|duct|virus|fever|ulcer|deformity"
+    r"|reaction|stain|model|index|questionnaire|inventory|triad|tetrad|node|nodes|catheter|tube|line|ataxia|dystrophy|thyroiditis|esophagus|oesophagus|chorea"
+    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule)s?\b",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(
+    rf"(?<![A-Za-z0-9_’'-])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
+)
+_KIN = re.compile(
+    r"(?i:\b(?:wife|husband|son|daughter|mother|father|brother|sister|partner|spouse|aunt|uncle|niece|nephew|grandson|granddaughter|friend|girlfriend"
+    rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{_UP}][a-zà-ÿ’'-]{{2,20}})(?: [{_UP}][a-zà-ÿ’'-]+)?)\b"
+)
+
+
+def _is_titled(match: re.Match[str]) -> bool:
+    if match["small"]:
+        return match["small"] not in _SMALL_WORDS
+    first = match["name"].split()[0].casefold()
+    return first not in _NO_NAMES and first not in _SMALL_WORDS
+
+
+def _has_names(match: re.Match[str]) -> bool:
+    return not match["of"]
+
+
+def _is_listed(match: re.Match[str]) -> bool:
+    given, surname = match["given"], match["surname"]
+    if given.casefold() not in given_names() or given.isupper() != surname.isupper():
+        return False
+    if surname.casefold() in _WORDS if given.isupper() else (surname.casefold() not in surnames() and len(surname) < 4):
+        return False
+    if given.isupper() and surname.casefold() not in surnames():
+        return False
+    if given in {"WILL", "ART", "MAN", "MARK", "PAT"}:
+        return False
+    return not (_EPONYM.match(match.string, match.end("name")) or _EPONYM.fullmatch(" " + surname))
+
+
+def _is_kin(match: re.Match[str]) -> bool:
+    return match["given"].casefold() in given_names() and not _EPONYM.match(match.string, match.end())
+
+
+_NOT_GIVEN = (
+    "long brain easter forest major willow angle dalton vena cava joint chest neck head hand hands foot feet back knee hip toe toes leg arm body bone bones stem"
+    " lung lungs liver heart cancer iron gold lead class surface pain cell cells test tests day days week time well good bad still just much very more most less"
+    " doctor life old new young ten two gain loss risk city bark sun cold heat fever rash itch red white black blue brown green gray grey low high early late left"
+    " right upper lower before after since then than when where this that these those also only every each what who why how the and but for not with from been was"
+    " her his him our their they them she you your into over under about all any some such same other another said see can could should would must did does"
+    " done get got may able ever never need sure true type part page case fast slow hard soft light dark strong short small large great real big best better"
+    " normal clear clean acute close fine free full active mild water wine rice salt sugar bread coffee tea cocoa bean berry apple cherry"
+    " gene iris echo spring summer charlie von van del san santa nova alpha beta delta gamma family robin sequence joy hope faith grace may april june"
+    " august sunday monday friday said let use see go"
+)
+_WORDS = frozenset(_NOT_GIVEN.split())
+
+
+@cache
+def given_names() -> frozenset[str]:
+    """Given names of the US census, in small letters, less those that are words of a note more often."""
+    return (_census("dist.female.first") | _census("dist.male.first")) - _WORDS
+
+
+@cache
+def surnames() -> frozenset[str]:
+    """Surnames of the US census, in small letters."""
+    return _census("dist.all.last")
+
+
+def _census(file: str) -> frozenset[str]:
+    lines = (resources.files("names") / file).read_text(encoding="ascii").splitlines()
+    names = (line.split(maxsplit=1)[0].casefold() for line in lines)
+    return frozenset(name for name in names if len(name) > 2)
+
+
+PLACES: tuple[tuple[str, re.Pattern[str], Check], ...] = (("ADDRESS", _ADDRESS, None),)  # all with digits
+PEOPLE: tuple[tuple[str, re.Pattern[str], Check], ...] = (
+    ("ADDRESS", _ADDRESS_WORDS, None),
+    ("NAME", _TITLED, _is_titled),
+    ("NAME", _WHAT_HAS_NAMES, _has_names),
+    ("NAME", _CREDENTIALS, None),
+    ("NAME", _HAN_NAMED, None),
+    ("NAME", _LISTED, _is_listed),
+    ("NAME", _KIN, _is_kin),
+)

@@ -1,0 +1,324 @@
+"""Asking in batches, against the sandbox's Batch API: nothing paid twice, nothing above the cap, and what ends badly is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, question
+
+from rpdr.config import SandboxConfig, TeacherConfig
+from rpdr.errors import TeacherError
+from rpdr.schema import NIL
+from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, SandboxTeacher, TeacherClient
+from rpdr.teacher.batch import _completion
+from rpdr.teacher.sandbox import Faults, Terms
+
+COUNTED = {"input_usd_per_million": PRICE.input_usd_per_million, "output_usd_per_million": PRICE.output_usd_per_million}
+RIGHT = [NIL if n % 5 == 4 else NAMES.index("Nausea") for n in range(1000)]
+
+
+def client_of(
+    governor: Governor, url: str, key: str = "secret", tell: Callable[..., None] = lambda *_: None, **settings: Any
+) -> BatchClient:
+    batch = {"requests": 10, "at_once": 4, "poll_s": 0.02, **settings.pop("batch", {})}
+    config = TeacherConfig(**{"model": "m", "price": PRICE, "timeout_s": 10, "mode": "batch", "batch": batch, **settings})
+    return BatchClient(TeacherClient(config, Endpoint(url, key, "MY_KEY", PRICE), governor), governor, tell)
+
+
+def ask_in_batches(
+    url: str,
+    folder: Path,
+    questions: int,
+    *,
+    budget_usd: float = 5.0,
+    during: Callable[[asyncio.Task[Any]], object] | None = None,
+    **settings: Any,
+) -> list[Answer]:
+    """A new client asks under a new governor on `folder`'s ledger. `during` is called with its task half a second after the start."""
+
+    async def ask_all() -> list[Answer]:
+        governor = Governor(budget_usd, PRICE, folder)
+        try:
+            task = asyncio.current_task()
+            if during and task:
+                asyncio.get_running_loop().call_later(0.5, during, task)
+            return await client_of(governor, url, **settings).ask_many([question(n) for n in range(questions)], [], seed=1)
+        finally:
+            await governor.close()
+
+    return asyncio.run(ask_all())
+
+
+def teacher_of(questions: int, config: SandboxConfig = PERFECT) -> SandboxTeacher:
+    return SandboxTeacher(answers_to([question(n) for n in range(questions)]), config, seed=1)
+
+
+def meter(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/meter") as response:
+        return json.loads(response.read())
+
+
+def states(folder: Path) -> dict[str, int]:
+    rows = Ledger(folder).rows().to_pylist()
+    return {state: sum(row["state"] == state for row in rows) for state in sorted({row["state"] for row in rows})}
+
+
+def all_right(answers: list[Answer]) -> bool:
+    return [a.choice for a in answers] == RIGHT[: len(answers)] and all(a.valid for a in answers)
+
+
+def test_a_pool_is_answered_and_in_the_ledger_once_at_half_the_price(tmp_path: Path):
+    with teacher_of(35).serve(terms=Terms(**COUNTED)) as url:
+        answers = ask_in_batches(url, tmp_path / "batch", 35)
+        seen = meter(url)
+        ask(url, tmp_path / "sync", [question(n) for n in range(35)])
+    assert all_right(answers)
+    assert [a.key for a in answers] == [f"key{n}" for n in range(35)]
+    assert {(a.source, a.attempts) for a in answers} == {("asked", 1)}
+    assert (seen["batch"]["billed"], seen["sync"]["billed"], seen["batches"]) == (35, 0, {"created": 4, "completed": 4})
+    assert states(tmp_path / "batch") == {"valid": 35}
+    assert Ledger(tmp_path / "batch").spent_usd() == pytest.approx(seen["usd"])
+    assert Ledger(tmp_path / "batch").spent_usd() == pytest.approx(Ledger(tmp_path / "sync").spent_usd() / 2)
+
+
+def test_what_is_known_is_not_asked_again(tmp_path: Path):
+    with teacher_of(12).serve(terms=Terms(**COUNTED)) as url:
+        ask_in_batches(url, tmp_path, 10)
+        answers = ask_in_batches(url, tmp_path, 12)
+        assert meter(url)["batch"]["billed"] == 12
+    assert [a.source for a in answers] == ["ledger"] * 10 + ["asked"] * 2
+    assert all_right(answers)
+
+
+def test_what_cannot_be_read_is_asked_once_more_then_set_aside(tmp_path: Path):
+    with teacher_of(10, SandboxConfig(accuracy=1, invalid_rate=0.999, latency_s=0)).serve() as url:
+        assert all_right(ask_in_batches(url, tmp_path / "once", 10))
+    with teacher_of(10).serve(Faults(out_of_range=1.0)) as url:
+        answers = ask_in_batches(url, tmp_path / "never", 10)
+        assert meter(url)["batch"]["billed"] == 20
+    assert {(a.valid, a.source) for a in answers} == {(False, "set_aside")}
+
+
+@pytest.mark.parametrize(
+    ("faults", "ends"),
+    [
+        (Faults(batch_expire=0.7), "expired"),
+        (Faults(batch_expire=1.0), "expired"),  # each gets on a little
+        (Faults(batch_line_fail=0.3), "completed"),
+        (Faults(batch_fail=0.5), "failed"),
+        (Faults(batch_expire=0.3, batch_line_fail=0.1, batch_fail=0.2, out_of_range=0.05), "completed"),
+    ],
+)
+def test_what_ends_badly_is_asked_again_until_all_is_answered(tmp_path: Path, faults: Faults, ends: str):
+    with teacher_of(60).serve(faults, Terms(**COUNTED, count_questions=True)) as url:
+        answers = ask_in_batches(url, tmp_path, 60, max_attempts=9)
+        seen = meter(url)
+    assert all_right(answers)
+    assert seen["batches"][ends] > 0
+    assert seen["questions"]["paid_again_after_an_answer"] == 0
+    assert Ledger(tmp_path).spent_usd() == pytest.approx(seen["usd"])
+
+
+def test_a_provider_whose_batches_all_fail_is_an_error_and_costs_nothing(tmp_path: Path):
+    with teacher_of(20).serve(Faults(batch_fail=1.0)) as url, pytest.raises(TeacherError, match=r"answers no batch.*server_error"):
+        ask_in_batches(url, tmp_path, 20, max_attempts=2)
+    assert Ledger(tmp_path).spent_usd() == 0
+
+
+@pytest.mark.parametrize("limit", [1_500, 4_000])
+def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: Path, limit: int):
+    with teacher_of(60).serve(terms=Terms(enqueued_token_limit=limit, batch_seconds=0.1)) as url:
+        answers = ask_in_batches(url, tmp_path, 60, max_attempts=1)
+        seen = meter(url)
+    assert all_right(answers)
+    assert seen["batches"]["failed"] > 0
+    assert seen["batch"]["billed"] == 60
+
+
+def test_a_queue_with_no_room_at_all_is_an_error_in_the_end(tmp_path: Path):
+    with teacher_of(5).serve(terms=Terms(enqueued_token_limit=10)) as url, pytest.raises(TeacherError, match="enqueued tokens"):
+        ask_in_batches(url, tmp_path, 5, patience_s=0.2)
+    assert Ledger(tmp_path).spent_usd() == 0
+
+
+def test_parameters_that_are_refused_are_left_out_and_use_up_no_attempt(tmp_path: Path):
+    with teacher_of(5).serve(terms=Terms(refuses=frozenset({"response_format", "temperature", "max_tokens"}))) as url:
+        answers = ask_in_batches(url, tmp_path, 5, max_attempts=1)
+    assert all_right(answers)
+
+
+def test_the_cap_holds_by_the_servers_meter_with_many_batches_at_once(tmp_path: Path):
+    with teacher_of(200).serve(Faults(batch_line_fail=0.1, out_of_range=0.1), Terms(**COUNTED, batch_seconds=0.05)) as url:
+        answers = ask_in_batches(url, tmp_path, 200, budget_usd=0.1, batch={"requests": 7, "at_once": 10})
+        seen = meter(url)
+    assert {a.source for a in answers} >= {"asked", "refused_by_budget"}
+    assert 0.08 < seen["usd"] <= Ledger(tmp_path).spent_usd() + 1e-9
+    assert Ledger(tmp_path).spent_usd() <= 0.1
+    assert states(tmp_path).get("open", 0) == 0
+
+
+def test_money_that_a_batch_leaves_over_goes_into_the_next(tmp_path: Path):
+    with teacher_of(100).serve(terms=Terms(**COUNTED)) as url:
+        ask_in_batches(url, tmp_path / "free", 100)
+        price = Ledger(tmp_path / "free").spent_usd()
+        answers = ask_in_batches(url, tmp_path / "capped", 100, budget_usd=price * 1.1, batch={"requests": 100})
+    assert sum(a.valid for a in answers) == 100
+
+
+@pytest.mark.parametrize("died", ["before the batch was created", "before its id was noted", "before it was merged", "within the merge"])
+def test_a_start_after_a_kill_submits_nothing_twice(tmp_path: Path, died: str):
+    script = tmp_path / "ask.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_batch\ntest_batch.die({died!r})\n")
+    terms = Terms(**COUNTED, count_questions=True, batch_seconds=0.2)
+    with teacher_of(25).serve(terms=terms) as url:
+        environment = {**os.environ, "SANDBOX": url, "LEDGER": str(tmp_path / "ledger")}
+        killed = subprocess.run([sys.executable, str(script)], env=environment, timeout=60, cwd=Path(__file__).parents[2], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        before = meter(url)["batches"].get("created", 0)
+        answers = ask_in_batches(url, tmp_path / "ledger", 25)
+        seen = meter(url)
+    assert all_right(answers)
+    assert before == (0 if died.startswith("before the batch") else 1)
+    assert seen["batch"]["billed"] == 25
+    assert seen["questions"]["paid_again"] == 0
+    assert Ledger(tmp_path / "ledger").spent_usd() == pytest.approx(seen["usd"])
+
+
+def die(where: str) -> None:
+    """In a process of its own: ask, and be killed at a place."""
+
+    async def ask_all() -> None:
+        governor = Governor(5.0, PRICE, Path(os.environ["LEDGER"]))
+        client = client_of(governor, os.environ["SANDBOX"], batch={"requests": 25})
+        places: dict[str, tuple[Any, str, int]] = {
+            "before the batch was created": (client.client.openai().batches, "create", 0),
+            "before its id was noted": (governor, "note_batch", 0),
+            "before it was merged": (client, "_lines", 0),
+            "within the merge": (governor, "settle", 10),
+        }
+        owner, name, after = places[where]
+        real: Callable[..., Awaitable[Any]] = getattr(owner, name)
+        calls = 0
+
+        async def killed(*args: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > after:
+                await asyncio.sleep(0.3)  # what came before is on disk
+                os.kill(os.getpid(), signal.SIGKILL)
+            return await real(*args, **more)
+
+        setattr(owner, name, killed)
+        await client.ask_many([question(n) for n in range(25)], [], seed=1)
+
+    asyncio.run(ask_all())
+
+
+def press_ctrl_c(_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("stop", "raised"), [(press_ctrl_c, KeyboardInterrupt), (asyncio.Task.cancel, asyncio.CancelledError)])
+def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
+    tmp_path: Path, stop: Callable[[Any], object], raised: type[BaseException]
+):
+    terms = Terms(**COUNTED, count_questions=True, batch_seconds=20.0)
+    teacher = teacher_of(200)
+    with teacher.serve(terms=terms) as url:
+        with pytest.raises(raised):
+            ask_in_batches(url, tmp_path, 200, during=stop, batch={"requests": 100})
+        until = time.monotonic() + 5
+        while meter(url)["batches"].get("cancelled", 0) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        stopped = meter(url)
+        assert stopped["batches"] == {"created": 2, "cancelled": 2}
+        assert 0 < stopped["batch"]["billed"] < 50
+        assert set(states(tmp_path)) == {"open"}
+        assert ask_in_batches(url, tmp_path, 0) == []  # a start with nothing to ask merges what there is
+    assert states(tmp_path) == {"valid": stopped["batch"]["billed"], "free": 200 - stopped["batch"]["billed"]}
+    assert Ledger(tmp_path).spent_usd() == pytest.approx(stopped["usd"])
+
+
+def test_an_endpoint_without_batches_is_named_with_the_way_out(tmp_path: Path):
+    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\); see teacher\.mode: sync"):
+        ask_in_batches(url + "/nowhere", tmp_path, 3)
+    assert states(tmp_path) == {"free": 3}
+
+
+def test_a_refused_key_is_named_and_not_shown(tmp_path: Path):
+    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match="refused the key in MY_KEY") as caught:
+        ask_in_batches(url, tmp_path, 3, key="wrong")
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_provider_that_is_down_gives_the_money_back(tmp_path: Path):
+    with teacher_of(3).serve(Faults(server_error=1.0)) as url, pytest.raises(TeacherError, match="does not answer"):
+        ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+    assert states(tmp_path) == {"free": 3}  # the file did not arrive, so no batch did
+
+
+def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is_asked_again(tmp_path: Path):
+    async def leave_behind(url: str) -> None:
+        governor = Governor(5.0, PRICE, tmp_path)
+        asked = client_of(governor, url).client
+        for n in range(3):
+            request_id, messages, options = asked.prepare(question(n), [], 1)
+            sent = asked.sent(f"key{n}", request_id, messages, options, 1, {}, asked.dialect.arguments(len(options)), "batch")
+            await governor.reserve(sent, "owner")
+        await governor.note_batch("owner", "batch_of_old", "submitted")
+        await governor.close()
+
+    with teacher_of(3).serve(terms=Terms(**COUNTED)) as url:
+        asyncio.run(leave_behind(url))
+        worst = Ledger(tmp_path).spent_usd()
+        answers = ask_in_batches(url, tmp_path, 3)
+        billed = meter(url)["usd"]
+    assert all_right(answers)
+    assert states(tmp_path) == {"lost": 3, "valid": 3}
+    assert Ledger(tmp_path).spent_usd() == pytest.approx(worst + billed)
+
+
+def test_batches_that_are_open_elsewhere_are_not_lost_sight_of(tmp_path: Path):
+    with teacher_of(30).serve(terms=Terms(batch_seconds=20.0)) as url:
+        with pytest.raises(KeyboardInterrupt):
+            ask_in_batches(url, tmp_path, 30, during=press_ctrl_c)
+        with teacher_of(30).serve() as other, pytest.raises(TeacherError, match=re.escape(url)):
+            ask_in_batches(other, tmp_path, 30)
+
+
+def test_a_provider_that_fails_now_and_then_is_asked_again_and_takes_each_batch_once(tmp_path: Path):
+    with teacher_of(20).serve(Faults(rate_limited=0.15, server_error=0.15, cut=0.3), Terms(**COUNTED)) as url:
+        answers = ask_in_batches(url, tmp_path, 20, batch={"requests": 2})
+        seen = meter(url)
+    assert all_right(answers)
+    assert (seen["batches"]["created"], seen["batch"]["billed"]) == (10, 20)
+
+
+def test_progress_is_told_in_requests(tmp_path: Path):
+    told: list[tuple[int, int, str]] = []
+    with teacher_of(30).serve(terms=Terms(batch_seconds=0.3)) as url:
+        ask_in_batches(url, tmp_path, 30, tell=lambda *what: told.append(what))
+    assert told[-1][:2] == (30, 30)
+    assert any("in_progress" in doing for _, _, doing in told)
+
+
+def test_a_reply_with_words_that_the_sdk_does_not_know_is_read_all_the_same():
+    choice = {"index": 0, "finish_reason": "eos", "message": {"role": "assistant", "content": "1"}}
+    found = _completion(
+        {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, "service_tier": "x"}
+    )
+    assert found is not None
+    assert found.choices[0].message.content == "1"
+    assert [_completion(body) for body in ({}, {"choices": []}, {"choices": None}, [], {"choices": ["x"]}, None)] == [None] * 6

@@ -1,0 +1,257 @@
+"""The estimate: against the ledger of what was then paid, and by hand."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doors import PRICE, ask
+
+from rpdr.cli import main
+from rpdr.config import Config, SandboxConfig, TeacherConfig
+from rpdr.errors import ConfigError, RunError
+from rpdr.pipeline.estimate import ENOUGH, estimate_of, measured, spent_since
+from rpdr.pipeline.run import Run
+from rpdr.teacher import Question, SandboxTeacher, build_messages
+from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
+from rpdr.teacher.ledger import Known
+from rpdr.teacher.prices import Quote
+
+PHRASES = (
+    "abdominal acute aching ankle anxiety arm back bad bleeding blurred bowel breath brain burning can't chest chronic cramps day "
+    "depressed diarrhea difficulty dizzy dry extreme eyes fatigue feeling feet felt fever foggy food gain hair hand head heart high "
+    "insomnia irritable itching joint knee left leg legs loss memory mood muscle my nausea neck night no numbness of out pain painful "
+    "palpitations pressure rash right severe shortness shoulder skin sleep stiff stomach swollen taste terrible the throat tired "
+    "tremor upset very vision walking weak weight"
+)
+NAMES = (
+    "Abdominal pain|Abnormal gait|Alopecia|Amnesia|Anxiety|Arthralgia|Asthenia|Atrial fibrillation|Backache|Blurring of visual image|"
+    "Chest pain|Constipation|Cramp in lower limb|Depressive disorder|Diarrhea|Dizziness|Dyspnea|Edema of lower extremity|Excessive "
+    "weight gain|Fatigue|Gastroesophageal reflux disease|Headache|Hot flush|Hypertensive disorder|Insomnia|Irritability|Loss of "
+    "appetite|Memory impairment|Muscle weakness|Myalgia|Nausea|Palpitations|Paresthesia|Peripheral neuropathy|Pruritus|Rhabdomyolysis|"
+    "Sleep disorder|Swollen ankle|Tremor|Unable to concentrate|Urticaria|Vomiting"
+)
+WORDS, CONCEPTS = PHRASES.split(), NAMES.split("|")
+DEFINITION = "An unpleasant sensation that is characterized by physical discomfort and perceived to originate in the part named."
+BY_CONFIG = Quote("m", PRICE, "teacher.price in the config")
+
+
+def questions(number: int, definitions: bool = True) -> list[Question]:
+    """As patients write, each with ten concepts, every third of which is defined."""
+    rng = random.Random(5)
+    made = []
+    for n in range(number):
+        names = tuple(rng.sample(CONCEPTS, 10))
+        text = f"{' '.join(rng.sample(WORDS, rng.randint(2, 6)))} {n}"
+        about = tuple(DEFINITION if definitions and rng.random() < 0.33 else None for _ in names)
+        made.append(Question(f"key{n}", text, None, None, tuple(f"C{CONCEPTS.index(name)}" for name in names), names, about))
+    return made
+
+
+def sampled(some: list[Question], **more: Any) -> list[Sampled]:
+    return [Sampled(build_messages(q, [], 1)[0], len(q.candidate_ids), **more) for q in some]
+
+
+def made_of(sample: list[Sampled], mentions: int | None = None, endpoint: str = "", **settings: Any) -> Estimate:
+    more = {name: settings.pop(name) for name in ("made_at", "spent_usd", "measured") if name in settings}
+    config = TeacherConfig.model_validate({"model": "m", "price": PRICE, **settings})
+    return estimate(config, endpoint, BY_CONFIG, sample, mentions or len(sample), **{"made_at": time.time(), **more})
+
+
+@pytest.mark.parametrize("settings", [{"structured": True}, {"structured": False}, {"structured": True, "definitions": False}])
+def test_the_expected_dollars_are_within_a_tenth_of_the_ledgers(tmp_path: Path, settings: dict[str, bool]):
+    asked = questions(300, settings.pop("definitions", True))
+    teacher = {**settings, "model": "sandbox", "sandbox": {"invalid_rate": 0.02, "latency_s": 0.0}}
+    made = made_of(sampled(asked[:100]), len(asked), **teacher)
+    config = SandboxConfig(invalid_rate=0.02, latency_s=0.0)
+    with SandboxTeacher({q.text: {q.candidate_names[0]} for q in asked}, config, seed=1).serve() as url:
+        ask(url, tmp_path, asked, budget_usd=100, **teacher)
+    spent = spent_since(tmp_path, made.made_at)
+    found = deviation(made, spent)
+    assert (found.mentions, found.requests) == (300, spent.requests)
+    assert found.off == pytest.approx(0, abs=0.1)
+    assert made.usd.low <= spent.usd <= made.usd.high
+    assert made.requests.low <= spent.requests <= made.requests.high
+
+
+def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: Path):
+    asked = questions(200)
+    teacher: dict[str, Any] = {"model": "sandbox", "sandbox": {"invalid_rate": 0.0, "latency_s": 0.0}}
+    config = TeacherConfig.model_validate({**teacher, "price": PRICE})
+    assert measured(tmp_path, config) is None
+    with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
+        ask(url, tmp_path, asked[:ENOUGH], budget_usd=100, **teacher)
+        known = measured(tmp_path, config)
+        assert known
+        assert known.answers == ENOUGH
+        made = made_of(sampled(asked[ENOUGH:]), measured=known, **teacher)
+        ask(url, tmp_path, asked[ENOUGH:], budget_usd=100, **teacher)
+    found = deviation(made, spent_since(tmp_path, made.made_at))
+    assert found.mentions == 200 - ENOUGH  # what was asked before does not count
+    assert found.off == pytest.approx(0, abs=0.03)
+    assert "this ledger" in made.counted_by
+
+
+def test_a_stage_that_the_budget_ended_is_compared_over_what_it_asked(tmp_path: Path):
+    asked = questions(100)
+    teacher: dict[str, Any] = {"model": "sandbox", "sandbox": {"invalid_rate": 0.0, "latency_s": 0.0}}
+    made = made_of(sampled(asked), budget_usd=0.2, **teacher)
+    with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
+        ask(url, tmp_path, asked, budget_usd=0.2, concurrency=1, **teacher)
+    found = deviation(made, spent_since(tmp_path, made.made_at))
+    assert 0 < found.mentions < 100
+    assert found.mentions == pytest.approx(made.covered, rel=0.15)
+    assert found.off == pytest.approx(0, abs=0.1)
+
+
+def test_a_sample_stands_for_the_whole_pool():
+    whole, part = made_of(sampled(questions(400))), made_of(sampled(questions(100)), 400)
+    assert part.usd.expected == pytest.approx(whole.usd.expected, rel=0.03)
+    assert part.usd.high / part.usd.expected > whole.usd.high / whole.usd.expected
+
+
+def test_what_the_ledger_has_answered_is_not_paid_for_again():
+    answered = Known(True, "C1", None, "")
+    some = questions(10)
+    half = [*sampled(some[:5]), *sampled(some[5:], known=[answered])]
+    assert made_of(half).to_ask == 5
+    assert made_of(half).requests.low == 5
+    assert made_of(sampled(some, known=[answered])).usd.high == 0
+
+
+def test_votes_are_asked_until_two_agree():
+    one, other, none = Known(True, "C1", None, ""), Known(True, "C2", None, ""), Known(False, None, None, "unreadable")
+    assert vars(questions_left([], 1)) == {"low": 1, "expected": 1, "high": 1}
+    assert vars(questions_left([], 2)) == {"low": 2, "expected": 2, "high": 2}
+    left = questions_left([], 5)
+    assert (left.low, left.high) == (2, 5)
+    assert 2 < left.expected < 2.5
+    assert questions_left([one], 5).low == 1
+    assert questions_left([one, one], 5).high == 0
+    assert questions_left([one, other], 5).low == 1
+    assert questions_left([none], 5).low == 2
+    assert questions_left([one, other, none], 3).high == 0
+    assert questions_left([none], 1).high == 0
+
+
+def test_a_batch_is_estimated_at_its_own_price():
+    some = sampled(questions(5))
+    sync, batch = made_of(some), made_of(some, mode="batch")
+    assert sync.batch_usd
+    assert sync.usd == sync.sync_usd
+    assert batch.usd == sync.batch_usd
+    assert batch.usd.expected == pytest.approx(sync.usd.expected / 2)
+
+
+def test_the_time_is_that_of_the_tightest_limit():
+    some = sampled(questions(60))
+    assert made_of(some, requests_per_minute=60).hours.low == pytest.approx(1 / 60, rel=0.02)
+    tokens = made_of(some)
+    by_tokens = made_of(some, requests_per_minute=60, tokens_per_minute=1000).hours.expected
+    assert by_tokens == pytest.approx((tokens.prompt_tokens.expected + tokens.completion_tokens.expected) / 1000 / 60)
+    assert made_of(some, concurrency=1).hours.expected > made_of(some, concurrency=32).hours.expected
+
+
+def test_the_budget_covers_its_share():
+    some = sampled(questions(100))
+    all_of_it = made_of(some).usd.expected
+    assert made_of(some, budget_usd=2 * all_of_it).covered == 100
+    assert made_of(some, budget_usd=all_of_it / 4).covered == pytest.approx(25, abs=1)
+    assert made_of(some, budget_usd=all_of_it / 2, spent_usd=all_of_it / 4).covered == pytest.approx(25, abs=1)
+    assert made_of(some, budget_usd=0).covered == 0
+
+
+def test_a_model_that_thinks_may_take_all_its_output_tokens():
+    some = sampled(questions(5))
+    thinking = made_of(some, model="gpt-5-mini", max_output_tokens=2000)
+    assert thinking.completion_tokens.high / thinking.requests.high == 2000
+    assert any("max_output_tokens" in note for note in thinking.notes)
+    told_not_to = made_of(some, model="gpt-5-mini", max_output_tokens=2000, parameters={"reasoning_effort": "none"})
+    assert told_not_to.completion_tokens == made_of(some, max_output_tokens=2000).completion_tokens
+    assert made_of(some, max_output_tokens=3).completion_tokens.high / made_of(some).requests.high == 3
+
+
+def test_a_schema_is_counted_where_it_is_paid_for():
+    some = sampled(questions(5))
+    local, far = "http://127.0.0.1:8000/v1", "https://api.openai.com/v1"
+    plain = made_of(some, endpoint=far, structured=False).prompt_tokens.expected
+    assert made_of(some, endpoint=local).prompt_tokens.expected == plain
+    assert made_of(some, endpoint=far).prompt_tokens.expected > plain
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # of o200k_base
+    [
+        ("<mention>can't keep food down</mention>\n0. none of these\n1. Vomiting — Forceful ejection\n", 26),
+        ("<mention>左膝退变</mention>\n0. none of these\n1. 高血压病3级 — 以体循环动脉压，升高。\n", 38),
+        ('{"choice":"3"}', 5),
+        ("", 0),
+    ],
+)
+def test_tokens_are_counted_about_as_by_a_tokenizer(text: str, tokens: int):
+    assert count_tokens(text) == pytest.approx(tokens, rel=0.1, abs=1)
+
+
+def run_of(folder: Path, **teacher: Any) -> Run:
+    phrases = {"format": "table", "path": "m.csv", "split": "unlabelled"}
+    config = {"run_dir": str(folder / "run"), "kb": {"format": "table", "path": "kb.csv"}, "mentions": [phrases], "teacher": teacher}
+    return Run(Config.model_validate(config))
+
+
+KB = "concept_id,name,synonyms,definition\n" + "".join(f"C{n},{name},,{DEFINITION}\n" for n, name in enumerate(CONCEPTS))
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch, mentions: int) -> None:
+    monkeypatch.chdir(folder)
+    Path("kb.csv").write_text(KB)
+    Path("m.csv").write_text("text,gold\n" + "".join(f"{q.text},\n" for q in questions(mentions)))
+    Path("c.yaml").write_text(
+        "run_dir: run\nkb: {format: table, path: kb.csv}\nmentions: [{format: table, path: m.csv, split: unlabelled}]\n"
+    )
+    assert main(["prepare", "--config", "c.yaml"]) == 0
+
+
+def test_before_there_are_candidates_concepts_stand_in_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    prepared(tmp_path, monkeypatch, 40)
+    capsys.readouterr()
+    assert main(["estimate", "--config", "c.yaml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mentions"] == found["to_ask"] == 40
+    assert 0 < found["usd"]["low"] < found["usd"]["expected"] < found["usd"]["high"]
+    assert any("at random" in note for note in found["notes"])
+    assert main(["estimate", "--config", "c.yaml", "--set", "teacher.max_mentions=10", "--set", "teacher.budget_usd=0.0005"]) == 0
+    shown = capsys.readouterr().out
+    assert "covers about" in shown
+    assert "of 10 mentions" in shown
+    assert not (tmp_path / "run" / "ledger").exists()
+
+
+def test_an_estimate_needs_no_key_and_names_the_source_of_the_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    prepared(tmp_path, monkeypatch, 5)
+    capsys.readouterr()
+    arguments = ["estimate", "--config", "c.yaml", "--set", "teacher.model=gpt-4.1-mini", "--set", "data_policy=public"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "dollars, batch" in shown
+    assert "https://" in shown
+
+
+def test_where_nothing_is_prepared_the_stage_to_run_first_is_named(tmp_path: Path):
+    with pytest.raises(RunError, match="rpdr prepare"):
+        estimate_of(run_of(tmp_path))
+
+
+def test_what_teach_would_refuse_is_refused_before_anything_is_read(tmp_path: Path):
+    with pytest.raises(ConfigError, match="restricted"):
+        estimate_of(run_of(tmp_path, model="gpt-4.1-mini"))
+    with pytest.raises(ConfigError, match=r"teacher\.price"):
+        estimate_of(Run(run_of(tmp_path, model="gpt-x").config.model_copy(update={"data_policy": "public"})))

@@ -1,0 +1,82 @@
+"""What the ledger keeps, and that nothing in it can be changed afterwards."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from rpdr.schema import LEDGER
+from rpdr.teacher import Ledger
+from rpdr.teacher.ledger import FREE, INVALID, VALID, Ended, Sent, append_ended, append_sent, connect
+
+
+def keep(folder: Path, id: str, question: str, state: str | None = VALID, price: float = 0.5, attempt: int = 1) -> None:
+    sent = Sent(
+        *(id, question, f"key of {question}", attempt, "m", "http://x", "{}"),
+        *('[{"role": "system", "content": "s"}]', '{"role": "user", "content": "ü"}', '["C1"]', 100, 16),
+    )
+    db = connect(folder)
+    append_sent(db, sent, 1.0, "owner", time.time())
+    if state:
+        append_ended(db, Ended(id, state, 10, 1, "1", "C1" if state == VALID else None), price, time.time())
+    db.close()
+
+
+def test_the_ledger_of_an_empty_or_missing_folder_is_empty(tmp_path: Path):
+    ledger = Ledger(tmp_path / "none")
+    assert ledger.rows().num_rows == 0
+    assert ledger.known(["q"]) == {}
+    assert ledger.spent_usd() == 0
+    assert ledger.account() == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_it_says_what_was_sent_where_and_what_came_back_at_what_price(tmp_path: Path):
+    keep(tmp_path, "a", "q")
+    table = Ledger(tmp_path).rows()
+    assert table.schema == LEDGER
+    row = table.to_pylist()[0]
+    assert json.loads(row["messages"]) == [{"role": "system", "content": "s"}, {"role": "user", "content": "ü"}]
+    assert (row["request_id"], row["endpoint"], row["answer"], row["choice_id"], row["price_usd"]) == ("q", "http://x", "1", "C1", 0.5)
+    assert row["asked_at"] <= row["ended_at"]
+
+
+def test_an_open_request_costs_its_worst_case(tmp_path: Path):
+    keep(tmp_path, "a", "q", state=None)
+    assert Ledger(tmp_path).rows().to_pylist()[0]["state"] == "open"
+    assert Ledger(tmp_path).spent_usd() == 1.0
+
+
+def test_nothing_can_be_changed_or_taken_out(tmp_path: Path):
+    keep(tmp_path, "a", "q")
+    db = connect(tmp_path)
+    for change in ("UPDATE ended SET price_usd = 0", "DELETE FROM sent", "UPDATE sent SET worst_usd = 0", "DELETE FROM prefixes"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            db.execute(change)
+
+
+def test_a_valid_answer_wins_over_invalid_ones(tmp_path: Path):
+    keep(tmp_path, "a", "q", INVALID)
+    assert Ledger(tmp_path).known(["q"]) == {}
+    keep(tmp_path, "b", "q", VALID, attempt=2)
+    assert Ledger(tmp_path).known(["q"])["q"].valid
+
+
+def test_the_account_adds_up_by_state_and_attempt(tmp_path: Path):
+    keep(tmp_path, "a", "q", INVALID, 0.25)
+    keep(tmp_path, "b", "q", VALID, 0.5, attempt=2)
+    keep(tmp_path, "c", "r", FREE, 0.0)
+    keep(tmp_path, "d", "s", None)
+    account = {(row["state"], row["attempt"]): row for row in Ledger(tmp_path).account()}
+    assert {name: row["usd"] for name, row in account.items()} == {
+        ("free", 1): 0.0,
+        ("invalid", 1): 0.25,
+        ("open", 1): 1.0,
+        ("valid", 2): 0.5,
+    }
+    assert sum(row["usd"] for row in account.values()) == Ledger(tmp_path).spent_usd()
+    assert account["valid", 2]["prompt_tokens"] == 10

@@ -1,0 +1,295 @@
+"""What identifies a person does not leave, what is medicine does; and how long the masking of a hostile text takes."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faker import Faker
+
+from rpdr.config import TeacherConfig
+from rpdr.errors import ModelError
+from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
+from rpdr.teacher.prompt import Question
+
+MASKER = Masker()
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("seen on 12/03/21 and 2021-03-12, again 3 March 2021", "seen on [DATE] and [DATE], again [DATE]"),
+        ("the 3rd of March; March 3rd, 2021; Mar-2021; 12-Mar-21; 3.4.2021", "the [DATE]; [DATE]; [DATE]; [DATE]; [DATE]"),
+        ("DOB: 120356, since 3/12", "DOB: [DATE], since [DATE]"),
+        ("am 3. März 2021, le 3 mars 2021, el 3 de marzo de 2021", "am [DATE], le [DATE], el [DATE]"),
+        ("2021年3月12日入院，3月15日出院", "[DATE]入院，[DATE]出院"),
+        ("a 92-year-old man, aged 95, 93岁", "a [AGE]-year-old man, aged [AGE], [AGE]岁"),
+        ("call 555-123-4567, +44 20 7946 0958 or 06 12 34 56 78", "call [PHONE], [PHONE] or [PHONE]"),
+        ("Tel: 030/1234567; 电话13812345678", "Tel: [PHONE]; 电话[PHONE]"),
+        ("mail jane.doe@mail.example.org, see https://me.example/x?y=1.", "mail [EMAIL], see [URL]."),
+        ("from 192.168.10.4 and fe80::1ff:fe23:4567:890a", "from [IP] and [IP]"),
+        ("MRN: 00123456, SSN 123-45-6789, NHS no. 943 476 5919", "MRN: [RECORD], SSN [RECORD], NHS no. [RECORD]"),
+        ("Accession S21-12345 (case no. 2019/441)", "Accession [RECORD] (case no. [RECORD])"),
+        ("住院号：0012345，身份证11010519491231002X", "住院号：[RECORD]，身份证[RECORD]"),
+        ("lives at 12 Old Mill Road, Apt 4B, Boston, MA 02114 alone", "lives at [ADDRESS] alone"),
+        ("cc: 44 Elm Street, Springfield, MA 01103. Ext. 4471.", "cc: [ADDRESS], [ADDRESS]. Ext. [PHONE]."),
+        ("wohnt Hauptstraße 12, 50667 Köln", "wohnt [ADDRESS]"),
+        ("of 10 Downing Street, SW1A 2AA", "of [ADDRESS], [ADDRESS]"),
+        ("家住浙江省杭州市西湖区文三路100号5栋301室", "家住[ADDRESS]"),
+        ("Mr John Smith saw Dr. O'Neill and Frau Müller-Lüdenscheidt", "Mr [NAME] saw Dr. [NAME] and Frau [NAME]"),
+        ("patient: Jane Doe, name: DOE, JANE", "patient: [NAME], name: [NAME]"),
+        ("Mary Jones came with her husband Peter", "[NAME] came with her husband [NAME]"),
+        ("Signed by Anna Karlsson. Tom B. Berger, MD", "Signed by [NAME]. [NAME], MD"),
+        ("患者张伟，男，45岁，王医生诊治", "患者[NAME]，男，45岁，[NAME]医生诊治"),
+    ],
+)
+def test_what_identifies_is_masked(text: str, masked: str):
+    assert MASKER.mask(text)[0] == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Parkinson's disease, Crohn disease, Graves, Hodgkin lymphoma and Charcot-Marie-Tooth",
+        "Alexander disease, Lou Gehrig's disease, James Ramsay Hunt syndrome, Pierre Robin sequence, Mary Joseph's nodule",
+        "mother Alzheimer's, father MI, brother Down syndrome",
+        "lisinopril 5 mg, BP 120/80, K 3.5-5.0, pain 5/10, 1/2 tablet, 1-2-1",
+        "for 3 days, over 10-14 days, 3/7, since 1999, in 1999-2003, 45 years old, at 14:30",
+        "L4/5, T10-11, C5-C6, BRCA1, CTNNB1, c.35delG, rs12345678, p.Val600Glu, HLA-B27, CA 15-3, CD45RA",
+        "E11.9, M80.0, 38.5903.01, EC 1.1.1.27, HP:0000123, M853010/3",
+        "platelets 250000, 10000000 CFU, 1,500,000 IU, 500-1000 mg, 90% of 100 patients",
+        "MR angiography, MS relapse, DR4, Miss no dose, may take 10 mg",
+        "住院3天，3月余，3个月，血压120/80mmHg，10mg每日2次，腹股沟区疼痛",
+    ],
+)
+def test_what_is_medicine_stays(text: str):
+    assert MASKER.mask(text) == (text, {})
+
+
+def test_what_was_masked_is_counted_and_masking_again_changes_nothing():
+    masked, counts = MASKER.mask("Mr Smith, MRN 123456, seen 3/4/2021 and 5/4/2021")
+    assert counts == {"NAME": 1, "RECORD": 1, "DATE": 2}
+    assert MASKER.mask(masked) == (masked, {})
+    assert Masker().mask("") == ("", {})
+
+
+def question(text: str, context: str | None) -> Question:
+    return Question("k", text, context, None, ("C1",), ("Fever",), (None,))
+
+
+@pytest.mark.parametrize(
+    ("text", "context", "masked_text", "masked_context", "counts"),
+    [
+        ("fever", "Mr Smith has fever since 3/4/2021", "fever", "Mr [NAME] has fever since [DATE]", {"NAME": 1, "DATE": 1}),
+        ("fever", None, "fever", None, {}),
+        # asked about, so it stays, but what is around it does not
+        ("Graves", "seen by Dr Graves", "Graves", "seen by Dr Graves", {}),
+        ("Graves", "seen by Dr Anna Graves", "Graves", "seen by Dr [NAME] Graves", {"NAME": 1}),
+        ("Graves", "Dr Graves saw Graves disease", "Graves", "Dr [NAME] saw Graves disease", {"NAME": 1}),
+        # a short mention does not keep a part of a name
+        ("mi", "Mr Dimi Smith had an MI", "mi", "Mr [NAME] had an MI", {"NAME": 1}),
+        ("it", "Mr Smith", "it", "Mr [NAME]", {"NAME": 1}),
+        # only the context tells what this is
+        ("123456", "MRN 123456.", "[RECORD]", "MRN [RECORD].", {"RECORD": 2}),
+        # what no concept is called is masked in the mention too
+        ("rash 3/4/2021", "Had rash 3/4/2021.", "rash [DATE]", "Had rash [DATE].", {"DATE": 2}),
+        ("mail a@b.org", "to mail a@b.org", "mail [EMAIL]", "to mail [EMAIL]", {"EMAIL": 2}),
+    ],
+)
+def test_a_question_keeps_its_mention(text: str, context: str | None, masked_text: str, masked_context: str | None, counts: dict[str, int]):
+    masked, found = mask_question(MASKER, question(text, context))
+    assert (masked.text, masked.context) == (masked_text, masked_context)
+    assert found == counts
+    assert masked.key == "k"
+
+
+# --- recall, on notes that a library made up ---
+
+MONTHS = {
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+}
+NOTES = {
+    "en": {
+        "NAME": [
+            "Mr {last} reports",
+            "Dr. {first} {last} saw him",
+            "Patient: {first} {last}.",
+            "Name: {last}, {first}",
+            "signed by {first} {last}",
+        ],
+        "BARE": ["{first} {last} reports", "seen with {first} {last} today"],
+        "DATE": ["on {}", "since {}", "DOB {}"],
+        "PHONE": ["call {}", "reach her at {}"],
+        "RECORD": ["MRN {}", "hospital number {}", "ID: {}"],
+        "ADDRESS": ["lives at {}", "address: {}"],
+        "EMAIL": ["writes from {}"],
+        "URL": ["see {}"],
+    },
+    "de": {"NAME": ["Herr {last} klagt", "Frau Dr. {last}"], "DATE": ["am {}"], "PHONE": ["Tel. {}"], "RECORD": ["Fallnummer {}"]},
+    "fr": {"NAME": ["Mme {last}", "Dr {first} {last}"], "DATE": ["le {}"], "PHONE": ["joignable au {}"], "RECORD": ["IPP {}"]},
+    "es": {"NAME": ["Sra. {last}", "Paciente: {first} {last}."], "DATE": ["el {}"], "PHONE": ["teléfono {}"], "RECORD": ["NHC {}"]},
+    "zh": {"NAME": ["姓名：{last}{first}，", "患者{last}{first}，男，"], "DATE": ["于{}入院"], "PHONE": ["电话{}"], "RECORD": ["住院号{}"]},
+}
+LOCALES = {"en_US": "en", "en_GB": "en", "de_DE": "de", "fr_FR": "fr", "es_ES": "es", "zh_CN": "zh"}
+AROUND = {"en": ("54 yo with COPD,", "started 5 mg lisinopril."), "zh": ("因胸痛,", "血压120/80mmHg。")}
+
+
+def notes(seed: int, count: int) -> Iterator[tuple[str, str, list[str]]]:
+    """(kind, note, what must not be left in it)."""
+    rng = random.Random(seed)
+    fakers = {locale: Faker(locale) for locale in LOCALES}
+    for fake in fakers.values():
+        fake.seed_instance(seed)
+    for _ in range(count):
+        locale = rng.choice(list(LOCALES))
+        language, fake = LOCALES[locale], fakers[locale]
+        kind = rng.choice(list(NOTES[language]))
+        template = rng.choice(NOTES[language][kind])
+        if kind in ("NAME", "BARE"):
+            first, last = fake.first_name(), fake.last_name()
+            told = template.format(first=first, last=last)
+            secrets = [name for name, field in ((first, "{first}"), (last, "{last}")) if field in template]
+        else:
+            secrets = [_secret(kind, language, fake, rng)]
+            told = template.format(secrets[0])
+        lead, tail = AROUND.get(language, ("HTA,", "5 mg."))
+        yield kind, f"{lead} {told} {tail}", secrets
+
+
+def _secret(kind: str, language: str, fake: Faker, rng: random.Random) -> str:
+    if kind == "DATE":
+        day = fake.date_between("-90y", "today")
+        if language == "zh":
+            return rng.choice([f"{day.year}年{day.month}月{day.day}日", f"{day:%Y-%m-%d}", f"{day.month}月{day.day}日"])
+        if language == "en":
+            return rng.choice([f"{day:{form}}" for form in ("%d/%m/%Y", "%m/%d/%y", "%B %d, %Y", "%d %b %Y", "%d-%b-%y", "%B %Y", "%d %B")])
+        return rng.choice(
+            [
+                f"{day:%d.%m.%Y}",
+                f"{day:%d/%m/%y}",
+                f"{day.day}{'.' * (language == 'de')} {MONTHS[language].split()[day.month - 1]} {day.year}",
+            ]
+        )
+    if kind == "RECORD":
+        return fake.bothify(rng.choice(["########", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH")
+    made = {"PHONE": fake.phone_number, "ADDRESS": fake.address, "EMAIL": fake.email, "URL": fake.uri}[kind]()
+    return made.split("\n")[0] if kind == "ADDRESS" else made
+
+
+@pytest.fixture(scope="module")
+def recall() -> dict[str, float]:
+    asked, masked = Counter[str](), Counter[str]()
+    for kind, note, secrets in notes(seed=11, count=3000):
+        left, _ = MASKER.mask(note)
+        asked[kind] += 1
+        masked[kind] += not any(secret in left for secret in secrets)
+        assert re.search("5 mg|120/80", left), left
+    return {kind: masked[kind] / asked[kind] for kind in asked}
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("NAME", 0.95), ("BARE", 0.9), ("DATE", 0.98), ("PHONE", 0.95), ("RECORD", 0.98), ("ADDRESS", 0.9), ("EMAIL", 1.0), ("URL", 0.98)],
+)
+def test_most_of_what_identifies_in_made_up_notes_is_found(recall: dict[str, float], kind: str, least: float):
+    assert recall[kind] >= least
+
+
+# --- time ---
+
+HOSTILE = {
+    "digits": "1" * 1_000_000,
+    "groups of digits": "12 34-56." * 110_000,
+    "dates that are none": "1/1/" * 250_000,
+    "letters": "a" * 1_000_000,
+    "capitals": "Aa " * 333_000,
+    "titles": "Mr " * 333_000,
+    "addresses that have no end": "12 Aa Bb Cc " * 83_000,
+    "e-mails that are none": "a." * 400_000 + "@" + "b" * 200_000,
+    "ats": "@" * 1_000_000,
+    "URLs": "http://" * 140_000,
+    "colons": ":" * 1_000_000,
+    "Chinese": "省市区县路街号" * 140_000,
+    "labels": "name: address: mrn: " * 50_000,
+    "initials": "A. " * 333_000,
+    "spaces": " " * 1_000_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_megabyte_made_to_be_slow_is_not(text: str):
+    start = time.process_time()
+    MASKER.mask(text)
+    assert time.process_time() - start < 60
+
+
+def test_time_grows_with_length_alone():
+    for name, text in HOSTILE.items():
+        start = time.process_time()
+        MASKER.mask(text[:20_000])
+        assert time.process_time() - start < 2, name
+
+
+def test_a_context_takes_less_than_two_milliseconds():
+    contexts = [note for _, note, _ in notes(seed=3, count=500)]
+    start = time.process_time()
+    for context in contexts:
+        MASKER.mask(context)
+    assert (time.process_time() - start) / len(contexts) < 0.002
+
+
+# --- a model for names ---
+
+
+@pytest.fixture(scope="module")
+def names_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT without layers that calls `quixxle` and `zorb` names, by its embeddings."""
+    import torch
+    from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("names")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "quixxle", "zorb", "##in", "has", "fever", "."]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=4, num_hidden_layers=0, num_attention_heads=1, intermediate_size=4, max_position_embeddings=66
+    )
+    config.id2label, config.label2id = {0: "O", 1: "B-PER"}, {"O": 0, "B-PER": 1}
+    model = BertForTokenClassification(config)
+    with torch.no_grad():
+        for parameter in model.bert.embeddings.parameters():
+            parameter.zero_()
+        model.bert.embeddings.LayerNorm.weight.fill_(1)
+        model.bert.embeddings.word_embeddings.weight[:, 0] = 1
+        model.bert.embeddings.word_embeddings.weight[5:7] = torch.tensor([0.0, 1, 0, 0])
+        model.classifier.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]]))
+        model.classifier.bias.zero_()
+    model.save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_finds_names_that_patterns_do_not(names_model: Path):
+    text = "Quixxle has fever. zorbin has"
+    assert MASKER.mask(text) == (text, {})
+    masker = Masker.of(TeacherConfig(names_model=str(names_model)))
+    assert masker.mask(text) == ("[NAME] has fever. [NAME] has", {"NAME": 2})
+    far = "has fever . " * 60 + "Quixxle has"  # beyond the model's window
+    assert masker.mask(far) == (far.replace("Quixxle", "[NAME]"), {"NAME": 1})
+
+
+def test_a_model_that_is_none_is_an_error_at_the_first_text_and_names_it(tmp_path: Path):
+    masker = Masker(names_model=str(tmp_path))
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
+        masker.mask("fever")
+
+
+def test_without_a_model_there_is_something_to_say():
+    assert "teacher.names_model" in PATTERNS_ALONE
