@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
             help="throw a stage's results away and make them again (run_all: those made from other inputs); never the ledger",
         )
         command.set_defaults(run=_run, stages=None if name == "run_all" else [name])
+    text = "what teach will cost: requests, tokens, dollars and hours, by the prompts that it would send; asks nothing"
+    command = commands.add_parser("estimate", help=text, description=text)
+    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_estimate)
     command = commands.add_parser(
         "ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run"
     )
@@ -97,6 +103,24 @@ def _run(options: argparse.Namespace) -> int:
         if metrics["simulated_teacher"]:
             console.print("[dim]The teacher is simulated: it knows the answers of its pool and errs at a set rate.[/dim]")
         console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True)
+    return 0
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rpdr.config import load
+    from rpdr.pipeline.estimate import estimate_of, estimate_table, in_words
+    from rpdr.pipeline.run import Run
+
+    made = estimate_of(Run(load(options.config, dict(_override(text) for text in options.set))))
+    if options.json:
+        sys.stdout.write(json.dumps(made.as_dict(), indent=2, ensure_ascii=False) + "\n")
+        return 0
+    console = Console()
+    console.print(estimate_table(made))
+    for line in in_words(made):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     return 0
 
 

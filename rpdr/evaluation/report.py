@@ -66,6 +66,15 @@ class Teacher(TypedDict, total=False):
     prompt_tokens: int
     completion_tokens: int
     stopped_by_budget: bool
+    account: list[dict[str, Any]]  # rows of teacher.Ledger.account
+    from_ledger: int  # questions whose answer had been paid for earlier
+    saved_by_early_stop: int  # questions that a vote need not ask, as two agreed
+    saved_usd: float  # what both would have cost
+    masked: dict[str, int]  # identifiers by kind that did not leave
+    estimate: dict[str, Any] | None  # teacher.estimate.Deviation: what was expected before, and how far off it was
+    usd_per_million_mentions: float | None  # by asking the teacher each time
+    student_hours_per_million_mentions: float | None  # of one actor on this machine
+    student_usd_per_million_mentions: float | None  # where report.machine_usd_per_hour is set
 
 
 class Calibration(TypedDict):

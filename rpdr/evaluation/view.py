@@ -30,9 +30,20 @@ _TEACHER = (
     ("invalid", "unreadable answers"),
     ("missing", "never answered"),
     ("retries", "retries"),
+    ("from_ledger", "paid for earlier, not asked again"),
+    ("saved_by_early_stop", "questions saved, as two answers agreed"),
     ("prompt_tokens", "prompt tokens"),
     ("completion_tokens", "completion tokens"),
 )
+
+
+_ENDS = {  # how a request ended: what to call it, and what its price was
+    "valid": ("answered", "paid"),
+    "invalid": ("answered, unreadable", "paid, wasted"),
+    "lost": ("lost: timed out or cut", "counted at its worst case"),
+    "open": ("lost in a crash", "counted at its worst case"),
+    "free": ("refused or failed", "free"),
+}
 
 
 def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +61,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "comparison": _comparison(comparison),
         "corpus": _corpus(metrics.get("corpus")),
         "teacher": _teacher(metrics.get("teacher")),
+        "bill": _bill(metrics.get("teacher")),
         "calibration": _calibration(metrics.get("calibration")),
         "stages": _stages(metrics.get("stages")),
         "errors": [_error(e) for e in metrics.get("errors") or []],
@@ -188,6 +200,38 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "stopped": bool(teacher.get("stopped_by_budget")),
         "agreement": _or_none("{:.1%}".format, teacher.get("agreement_with_gold")),
         "figures": [{"label": label, "value": number(teacher[key])} for key, label in _TEACHER if teacher.get(key) is not None],
+    }
+
+
+def _bill(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Where the money went, by how requests ended and by attempt; and what a million mentions cost with and without a student."""
+    if not teacher or not teacher.get("account"):
+        return None
+    rows = sorted(teacher["account"], key=lambda row: (row["mode"], list(_ENDS).index(row["state"]), row["attempt"]))
+    wasted = sum(row["usd"] for row in rows if row["state"] != "valid")
+    guess = teacher.get("estimate") or {}
+    masked = teacher.get("masked") or {}
+    return {
+        "rows": [
+            {
+                "end": _ENDS[row["state"]][0] + (" (batch)" if row["mode"] == "batch" else ""),
+                "attempt": number(row["attempt"]),
+                "requests": number(row["requests"]),
+                "tokens": number(row["prompt_tokens"] + row["completion_tokens"]),
+                "usd": usd(row["usd"]),
+                "note": _ENDS[row["state"]][1],
+            }
+            for row in rows
+        ],
+        "total": usd(sum(row["usd"] for row in rows)),
+        "wasted": usd(wasted),
+        "saved": usd(teacher["saved_usd"]) if teacher.get("saved_usd") else None,
+        "million": _or_none(usd, teacher.get("usd_per_million_mentions")),
+        "hours": _or_none("{:,.1f}".format, teacher.get("student_hours_per_million_mentions")),
+        "student_million": _or_none(usd, teacher.get("student_usd_per_million_mentions")),
+        "expected": usd(guess["expected_usd"]) if guess.get("off") is not None else None,
+        "off": f"{guess['off']:+.1%}" if guess.get("off") is not None else None,
+        "masked": [{"kind": visible(kind), "count": number(count)} for kind, count in sorted(masked.items())],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.train
@@ -18,6 +19,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.corpus import load_mentions
 from rpdr.errors import RunError
 from rpdr.files import sha256_tree
+from rpdr.models import chosen_precision
 from rpdr.pipeline import teach
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.cluster import connect, cpus, has_gpu, raised_by_worker, share_threads
@@ -33,12 +35,13 @@ from rpdr.schema import NIL
 def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
     settings = run.config.student
-    labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
+    labels = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") >= settings.min_trust).to_pylist()
     if settings.max_labels:
-        labels = labels[: settings.max_labels]  # sorted by key, a hash: a fixed random sample
+        labels = labels[: settings.max_labels]  # in the order in which they were asked for
     if not labels:
         raise RunError(
-            f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), so there is nothing to learn"
+            f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "
+            f"student.min_trust ({settings.min_trust})"
         )
     connect()
     watch = Stopwatch()
@@ -51,6 +54,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "labels": len(labels),
         "none_labels": sum(row["choice"] == NIL for row in labels),
         "steps": steps,
+        "precision": chosen_precision(settings.precision, _device(run)),
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
@@ -62,7 +66,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
 def _fit(run: Run, examples: list[Query], choices: list[int], progress: StageProgress) -> tuple[list[float], int]:
     """(loss of each step of this start in nats, steps in all)."""
     settings = run.config.student
-    gpu = has_gpu() if settings.use_gpu is None else settings.use_gpu
+    device = _device(run)
+    gpu = device == "cuda"
     threads = settings.threads_per_worker or max(1, cpus() // settings.workers)
     monitor = ray.remote(Monitor).options(num_cpus=0).remote()
     scaling = ScalingConfig(
@@ -79,7 +84,7 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
             "seed": run.config.seed,
             "out": run.path("student"),
             "monitor": monitor,
-            "device": "cuda" if gpu else "cpu",
+            "device": device,
             "threads": threads,
         },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -90,9 +95,7 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
             storage_path=str(run.path("student.training")),
             failure_config=FailureConfig(max_failures=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={
-                "env_vars": {"DS_ACCELERATOR": "cuda" if gpu else "cpu", "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}
-            },
+            worker_runtime_env={"env_vars": {"DS_ACCELERATOR": device, "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}},
         ),
     )
     done = threading.Event()
@@ -108,6 +111,12 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
         watcher.join()
     shutil.rmtree(run.path("student.training"), ignore_errors=True)
     return losses, steps
+
+
+def _device(run: Run) -> str:
+    """What the student is trained on."""
+    use_gpu = run.config.student.use_gpu
+    return "cuda" if (has_gpu() if use_gpu is None else use_gpu) else "cpu"
 
 
 def _worker(job: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.reranker import nil_threshold
 from rpdr.schema import NIL, ConceptId, Gold
+from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
 RETRIEVER, STUDENT = "retriever", "student"
@@ -80,20 +81,18 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
     metrics["teacher"] = {
-        **{
-            n: taught.get(n)
-            for n in ("model", "labelled", "invalid", "none", "missing", "budget_usd", "prompt_tokens", "completion_tokens")
-        },
-        "asked": taught.get("requests"),
-        "retries": max(0, taught.get("requests", 0) - taught.get("pool", 0) + taught.get("missing", 0)),
-        "spent_usd": taught.get("spent_usd"),
-        "stopped_by_budget": taught.get("stopped_by_budget"),
+        **{name: taught.get(name) for name in TAUGHT},
+        **_bill(run, taught, linked.get("student_mentions_per_s")),
         "agreement_with_gold": agreement,
     }
     page = write_report(run.path("report"), metrics)
     return {"page": str(page)}
 
 
+TAUGHT = (
+    *("model", "labelled", "invalid", "none", "missing", "from_ledger", "saved_by_early_stop"),
+    *("spent_usd", "budget_usd", "prompt_tokens", "completion_tokens", "stopped_by_budget", "account", "masked"),
+)
 TITLES = {
     ZERO_SHOT: "Retriever, zero-shot",
     RETRIEVER: "Retriever, few labels",
@@ -254,6 +253,25 @@ def _teacher(run: Run, mentions: Sequence[Mention], taught: dict[str, Any]) -> t
         f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
     )
     return result, float(agreement.mean())
+
+
+def _bill(run: Run, taught: dict[str, Any], student_per_s: float | None) -> dict[str, Any]:
+    """What the whole of the ledger says of requests and prices, and what was saved."""
+    account = taught.get("account", [])
+    labelled, spent = taught.get("labelled"), taught.get("spent_usd")
+    served = [row for row in account if row["state"] == VALID]
+    an_answer = sum(row["usd"] for row in served) / (sum(row["requests"] for row in served) or 1)
+    not_asked = (taught.get("from_ledger") or 0) + (taught.get("saved_by_early_stop") or 0)
+    hours, usd_an_hour = 1e6 / student_per_s / 3600 if student_per_s else None, run.config.report.machine_usd_per_hour
+    return {
+        "asked": sum(row["requests"] for row in account),
+        "retries": sum(row["requests"] for row in account if row["attempt"] > 1),
+        "saved_usd": not_asked * an_answer,
+        "usd_per_million_mentions": 1e6 * spent / labelled if spent and labelled else None,
+        "student_hours_per_million_mentions": hours,
+        "student_usd_per_million_mentions": hours * usd_an_hour if hours and usd_an_hour is not None else None,
+        "estimate": taught.get("deviation"),
+    }
 
 
 def machine() -> dict[str, Any]:

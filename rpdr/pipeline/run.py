@@ -48,7 +48,10 @@ STAGES = {
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
     "retriever": ("baselines",),  # only the stage of that name reads it
-    "teacher": ("budget_usd", "timeout_s", "max_attempts", "actors", "concurrency", "api_key_env", "max_mentions"),
+    "teacher": (
+        *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
+        *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),
+    ),
     "link": ("retriever_actors", "student_actors", "batch_size"),
     "student": ("checkpoint_every_steps",),
 }

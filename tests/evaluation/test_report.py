@@ -136,6 +136,33 @@ def test_page_is_self_contained() -> None:
     assert "default-src 'none'" in page
 
 
+def test_the_bill_says_what_bought_labels_and_what_was_wasted() -> None:
+    metrics = full()
+    row = {"mode": "sync", "prompt_tokens": 900, "completion_tokens": 100}
+    metrics["teacher"] |= {
+        "account": [
+            {**row, "state": "valid", "attempt": 1, "requests": 99, "usd": 2.0},
+            {**row, "state": "lost", "attempt": 1, "requests": 3, "usd": 0.5},
+            {**row, "state": "invalid", "attempt": 2, "requests": 1, "usd": 0.25},
+        ],
+        "usd_per_million_mentions": 20_202.0,
+        "student_hours_per_million_mentions": 13.9,
+        "student_usd_per_million_mentions": 5.56,
+        "saved_usd": 1.5,
+        "masked": {"DATE": 12, "<b>": 1},
+        "estimate": {"mentions": 99, "requests": 103, "expected_usd": 2.5, "usd": 2.75, "off": 0.1},
+    }
+    body = render(metrics)
+    assert "saved about $1.50" in body
+    assert "$2.50; the ledger came out +10.0%" in body
+    assert "13.9 hours of one actor on this machine, $5.56" in body
+    assert "1 &lt;b&gt;, 12 DATE" in body
+    assert "$2.75 in all, of which $0.750 bought no label" in body
+    assert "$20,202.00" in body
+    assert "13.9 hours" in body
+    assert body.index("answered</td>") < body.index("answered, unreadable") < body.index("lost: timed out")
+
+
 def test_a_simulated_teacher_is_named_and_a_real_one_is_not() -> None:
     metrics = full()
     body = render(metrics).split("</style>")[1]

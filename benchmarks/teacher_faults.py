@@ -1,0 +1,211 @@
+"""The teacher under faults and kills: does the cap hold by the server's own meter, is every mention labelled once, what is paid twice?
+
+    RPDR_DATA=… python benchmarks/teacher_faults.py [--mentions 20000] [--batch-mentions 20000]
+
+Sync: 20 % 429, 5 % 5xx, 3 % hangs, 2 % cut connections, 2 % malformed JSON, 2 % out-of-range answers, four actors, and SIGKILL at five
+random moments (driver, actor and governor in turn). First under a cap that cannot cover the pool, then under one that can. Batch: batches
+that expire, fail whole and fail in part, and two kills. Writes results/teacher_faults.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from teacher_pool import RESULTS, Job, Sandbox, label_keys, make_pool, sandbox
+
+from rpdr.files import write_json
+from rpdr.pipeline.report import machine
+from rpdr.teacher import Ledger
+from rpdr.teacher.ledger import FILE
+
+FAULTS = {"rate_limited": 0.2, "server_error": 0.05, "hang": 0.03, "cut": 0.02, "malformed": 0.02, "out_of_range": 0.02}
+BATCH_FAULTS = {"batch_expire": 0.2, "batch_line_fail": 0.02, "batch_fail": 0.1}
+KILLS = ("driver", "AskActor", "Governor", "driver", "AskActor")
+EXPECTED_USD = 95e-6  # of one answer, to set a cap that binds; measured ones are in the result
+
+
+def main() -> int:
+    """Both modes, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mentions", type=int, default=20_000)
+    parser.add_argument("--batch-mentions", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=13)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    result: dict[str, Any] = {
+        "command": f"python benchmarks/teacher_faults.py --mentions {options.mentions} --batch-mentions {options.batch_mentions}",
+        "data": "distinct spans of RPDR_DATA/throughput, ten HPO concepts each as candidates",
+        "simulated_teacher": True,
+        "machine": machine(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        result["sync"] = _sync(Path(folder), options.mentions, rng)
+    with tempfile.TemporaryDirectory() as folder:
+        result["batch"] = _batch(Path(folder), options.batch_mentions, rng)
+    write_json(RESULTS / "teacher_faults.json", result)
+    _show(result)
+    return 0
+
+
+def _sync(folder: Path, mentions: int, rng: random.Random) -> dict[str, Any]:
+    config = make_pool(folder, mentions, actors=4, concurrency=16, timeout_s=3.0, max_attempts=8, budget_usd=1.0)
+    flags = [part for name, rate in FAULTS.items() for part in (f"--{name.replace('_', '-')}", str(rate))]
+    with sandbox(folder, *flags, "--invalid-rate", "0", "--latency", "0.05", "--count-questions") as server:
+        low, enough = mentions * EXPECTED_USD / 2, mentions * EXPECTED_USD * 4
+        watch = Watch(folder, server)
+        moments = sorted(rng.uniform(0.08, 0.92) * mentions / 2 for _ in KILLS[:3])
+        capped = _run(config, server, watch, folder, low, list(zip(moments, KILLS[:3], strict=True)))
+        at_the_cap = watch.look()
+        moments = sorted(at_the_cap["answered"] + rng.uniform(0.1, 0.9) * (mentions - at_the_cap["answered"]) for _ in KILLS[3:])
+        whole = _run(config, server, watch, folder, enough, list(zip(moments, KILLS[3:], strict=True)))
+        watch.stop()
+        found = _account(folder, server, mentions)
+    in_faults = sum(found["meter"]["lost"].values()) + found["unreadable"]
+    kills = [*capped, *whole]
+    return {
+        **found,
+        "faults": FAULTS,
+        "cap_usd": low,
+        "meter_usd_at_the_cap": at_the_cap["usd"],
+        "share_of_the_cap_by_the_meter": at_the_cap["usd"] / low,
+        "cap_ever_passed": watch.passed,
+        "kills": kills,
+        "paid_for_lost_or_unreadable_answers": in_faults,
+        "paid_without_such_a_fault": found["meter"]["sync"]["billed"] - mentions - in_faults - found["in_flight_at_kills"],
+        "median_seconds_lost_to_a_kill": sorted(kill["seconds_lost"] for kill in kills)[len(kills) // 2],
+    }
+
+
+def _batch(folder: Path, mentions: int, rng: random.Random) -> dict[str, Any]:
+    batch = {"requests": max(1, mentions // 20), "at_once": 4, "poll_s": 0.5}
+    config = make_pool(folder, mentions, mode="batch", batch=batch, max_attempts=10, budget_usd=1.0)
+    flags = [part for name, rate in BATCH_FAULTS.items() for part in (f"--{name.replace('_', '-')}", str(rate))]
+    with sandbox(folder, *flags, "--invalid-rate", "0", "--batch-seconds", "4", "--count-questions") as server:
+        cap = mentions * EXPECTED_USD * 4  # a batch reserves its worst case whole
+        watch = Watch(folder, server)
+        moments = sorted(rng.uniform(0.1, 0.8) * mentions for _ in range(2))
+        kills = _run(config, server, watch, folder, cap, [(moment, "driver") for moment in moments])
+        watch.stop()
+        found = _account(folder, server, mentions)
+    return {**found, "faults": BATCH_FAULTS, "cap_usd": cap, "cap_ever_passed": watch.passed, "kills": kills}
+
+
+class Watch:
+    """Looks at the ledger and at the server's meter while jobs run."""
+
+    def __init__(self, folder: Path, server: Sandbox) -> None:
+        self.folder, self.server, self.cap, self.passed = folder, server, float("inf"), False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def look(self) -> dict[str, Any]:
+        """`answered` questions by the ledger, dollars by the server's own meter."""
+        return {"answered": self.answered(), "usd": self.server.meter()["usd"]}
+
+    def answered(self) -> int:
+        """By the ledger, read as any other process may."""
+        path = self.folder / "run" / "ledger" / FILE
+        if not path.exists():
+            return 0
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+        try:
+            return int(db.execute("SELECT count(*) FROM ended WHERE state = 'valid'").fetchone()[0])
+        except sqlite3.OperationalError:  # not made yet
+            return 0
+        finally:
+            db.close()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.5):
+            self.passed |= self.server.meter()["usd"] > self.cap
+
+
+def _run(config: Path, server: Sandbox, watch: Watch, folder: Path, cap: float, kills: list[tuple[float, str]]) -> list[dict[str, Any]]:
+    """Start the job until it ends by itself, killing what is named when so many questions are answered; what each kill cost."""
+    watch.cap = cap
+    found = []
+    log = folder / "job.log"
+    job = Job(config, server, log, f"teacher.budget_usd={cap}")
+    while True:
+        if kills and watch.answered() >= kills[0][0]:
+            _, what = kills.pop(0)
+            before, at = watch.answered(), time.monotonic()
+            if job.kill(what):
+                if what == "driver":
+                    job = Job(config, server, log, f"teacher.budget_usd={cap}")
+                while watch.answered() < before + 50 and job.process.poll() is None:
+                    time.sleep(0.1)
+                found.append({"killed": what, "at": before, "seconds_lost": round(time.monotonic() - at, 1)})
+                Console(stderr=True).print(found[-1])
+        if job.process.poll() is not None:
+            if job.process.returncode:
+                raise SystemExit(f"the job ended with {job.process.returncode}: {log.read_text()[-3000:]}")
+            return found
+        time.sleep(0.2)
+
+
+def _account(folder: Path, server: Sandbox, mentions: int) -> dict[str, Any]:
+    meter, ledger = server.meter(), Ledger(folder / "run" / "ledger")
+    labels, aside = label_keys(folder / "run")
+    states = Counter[str]()
+    in_flight = unreadable = 0
+    for row in ledger.rows().to_pylist():
+        states[row["state"]] += 1
+        in_flight += row["state"] == "open" or (row["state"] == "lost" and "died" in row["reason"])
+        unreadable += row["state"] == "invalid"
+    billed = meter["sync"]["billed"] + meter["batch"]["billed"]
+    return {
+        "mentions": mentions,
+        "labelled": len(labels),
+        "labelled_twice": len(labels) - len(set(labels)),
+        "set_aside": dict(Counter(row["reason"] for row in aside)),
+        "unaccounted": mentions - len({*labels, *(row["key"] for row in aside)}),
+        "requests_by_end": dict(states),
+        "in_flight_at_kills": in_flight,
+        "unreadable": unreadable,
+        "meter": meter,
+        "ledger_usd": ledger.spent_usd(),
+        "paid_calls_to_a_clean_pass": (billed - in_flight) / mentions,
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    table = Table("", "sync", "batch")
+    rows = {
+        "mentions": "mentions",
+        "labelled": "labelled",
+        "labelled twice": "labelled_twice",
+        "neither labelled nor set aside": "unaccounted",
+        "cap ever passed, by the server's meter": "cap_ever_passed",
+        "paid again after an answer was out": None,
+        "paid calls ÷ calls of a clean pass": "paid_calls_to_a_clean_pass",
+        "… paid for without a fault": "paid_without_such_a_fault",
+        "seconds lost to a kill, median": "median_seconds_lost_to_a_kill",
+    }
+    for words, name in rows.items():
+        values = [
+            r["meter"]["questions"]["paid_again_after_an_answer"] if name is None else r.get(name, "")
+            for r in (result["sync"], result["batch"])
+        ]
+        table.add_row(words, *(f"{v:.4f}" if isinstance(v, float) else str(v) for v in values))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

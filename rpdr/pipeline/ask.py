@@ -1,0 +1,186 @@
+"""How the teacher is asked: by an async actor pool under Ray Data past one governor, or by the provider's Batch API.
+
+Row numbers of the questions file in; votes out, in any order. What is paid for is in the ledger before it comes out. What to ask, and
+what becomes of it, is `teach`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rpdr.config import Config, Price, TeacherConfig
+from rpdr.errors import RunError
+from rpdr.pipeline.cluster import cpus
+from rpdr.pipeline.pool import leaves
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.questions import Questions, question_of
+from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, TeacherClient, Vote, vote
+
+AT_A_TIME = 64  # questions that an actor is given
+STATUS_EVERY_S = 1.0
+PLACE = "place"  # of a question in the queue
+VOTES = pa.schema(  # teacher.Vote, whose request_ids are the label's ledger_ids
+    [
+        pa.field(PLACE, pa.int64()),
+        *(pa.field(name, pa.string()) for name in ("key", "source", "reason")),
+        *(pa.field(name, pa.int32()) for name in ("choice", "agreed", "asked")),
+        *(pa.field("valid", pa.bool_()), pa.field("confidence", pa.float64()), pa.field("ledger_ids", pa.list_(pa.string()))),
+    ]
+)
+
+Votes = Generator[dict[str, Any], None, None]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """All that an asker has to know: whom, how, what, and where it is kept."""
+
+    config: Config
+    endpoint: Endpoint
+    examples: list[Example]
+    questions: Path  # the file
+    ledger: Path  # the folder
+
+    @property
+    def settings(self) -> TeacherConfig:
+        """The teacher's section."""
+        return self.config.teacher
+
+    def governor(self) -> tuple[int | float | Price | Path, ...]:
+        """The arguments of its Governor."""
+        settings = self.settings
+        limits = (settings.requests_per_minute, settings.tokens_per_minute)
+        return (settings.budget_usd, self.endpoint.price, self.ledger, *limits, settings.timeout_s + 30)
+
+
+def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:
+    """A vote for each row number of `queue`, as rows of VOTES in about their order. Closed early, it asks no further."""
+    if Ledger(asking.ledger).has_open_batches():  # the money that they hold, and their answers, come first
+        with _alone(asking.ledger):
+            asyncio.run(_in_batches(asking, progress, BatchClient.resume))
+    governor = (
+        ray.remote(Governor)
+        .options(
+            num_cpus=0,
+            max_concurrency=10_000,
+            # its state is the ledger's: it may die and come back, and be asked again what it did not answer
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
+        )
+        .remote(*asking.governor())
+    )
+    asked = (
+        ray.data.from_arrow(pa.table({PLACE: range(len(queue)), "row": queue}))
+        .repartition(max(1, len(queue) // AT_A_TIME))
+        .map_batches(
+            AskActor,
+            fn_constructor_args=(asking, [governor]),
+            batch_size=AT_A_TIME,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=asking.settings.actors),
+            num_cpus=min(0.5, cpus() / (2 * asking.settings.actors)),  # Ray Data needs the rest for its own tasks, or waits for ever
+        )
+    )
+    done, looked, money = 0, 0.0, ""
+    try:
+        for batch in asked.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if time.monotonic() - looked > STATUS_EVERY_S:
+                status = ray.get(governor.status.remote())
+                looked, money = time.monotonic(), f", ${status['spent_usd']:.2f} of ${status['budget_usd']:.2f}"
+            done += batch.num_rows
+            progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
+            yield from batch.to_pylist()
+    finally:
+        ray.get(governor.close.remote())
+        ray.kill(governor)
+
+
+def ask_in_batches(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:
+    """A vote for each row number of `queue`, as rows of VOTES in their order: by the provider's Batch API, from this process."""
+    at_a_time = asking.settings.batch.requests * asking.settings.batch.at_once
+    with _alone(asking.ledger):
+        for start in range(0, len(queue), at_a_time):
+            ask = partial(Asker.ask_with, asking, queue[start : start + at_a_time])
+            for n, found in enumerate(asyncio.run(_in_batches(asking, progress, ask))):
+                yield _row(start + n, found)
+
+
+async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[BatchClient], Awaitable[Any]]) -> Any:
+    """What `work` returns, with a client that lives as long."""
+    governor = Governor(*asking.governor())  # type: ignore[arg-type]
+    try:
+        return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), governor, progress.update))
+    finally:
+        await governor.close()
+
+
+def _row(place: int, found: Vote) -> dict[str, Any]:
+    row = asdict(found)
+    ids = row.pop("request_ids")
+    return {PLACE: place, **row, "ledger_ids": ids}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the batches of a run directory while in the block. Raises RunError if another job does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".batching").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"teach: another job asks in batches from {folder}; wait for it, or stop it") from None
+        yield
+
+
+class Asker:
+    """Rows of the questions file in, votes out, by one client."""
+
+    def __init__(self, asking: Asking, client: TeacherClient | BatchClient) -> None:
+        self.asking, self.client = asking, client
+        self._questions, self._leaves = Questions(asking.questions), leaves(asking.config)
+
+    async def ask(self, rows: Sequence[int]) -> list[Vote]:
+        """A vote a row, in their order."""
+        asking = self.asking
+        asked, masked = zip(*(self._leaves(question_of(row)) for row in self._questions.rows(rows)), strict=True)
+        return await vote(self.client, asked, asking.examples, asking.config.seed, asking.settings.votes, masked)
+
+    @classmethod
+    async def ask_with(cls, asking: Asking, rows: Sequence[int], client: TeacherClient | BatchClient) -> list[Vote]:
+        """`ask`, by this client."""
+        return await cls(asking, client).ask(rows)
+
+
+class RemoteGovernor:
+    """What a TeacherClient calls, answered by the governor's actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return getattr(self._actor, name).remote  # its result can be awaited
+
+
+class AskActor:
+    """One teacher client; batches of questions run side by side in its event loop."""
+
+    def __init__(self, asking: Asking, governor: list[Any]) -> None:
+        self.asker = Asker(asking, TeacherClient(asking.settings, asking.endpoint, RemoteGovernor(governor[0])))
+
+    async def __call__(self, batch: pa.Table) -> Any:
+        votes = await self.asker.ask(batch["row"].to_pylist())
+        yield pa.Table.from_pylist([_row(*found) for found in zip(batch[PLACE].to_pylist(), votes, strict=True)], schema=VOTES)

@@ -1,0 +1,240 @@
+"""`rpdr estimate`: what `teach` will cost, by the very prompts that it would send; afterwards, how far that was from the ledger.
+
+Reads a run directory and writes nothing. No request leaves, and no key is needed.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from rpdr.config import TeacherConfig
+from rpdr.errors import RunError
+from rpdr.pipeline import candidates
+from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.questions import question_of
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.schema import NIL, ConceptId, MentionKey
+from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, build_messages, resolve_endpoint
+from rpdr.teacher.client import TeacherClient
+from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, Spent, deviation, estimate
+from rpdr.teacher.ledger import FILE, FREE, INVALID, LOST, VALID, connect
+from rpdr.teacher.prices import quote
+
+SAMPLE = 500  # mentions whose prompts are built
+OF_CANDIDATES = ("candidate_ids", "candidate_names")
+ENOUGH = 30  # answers of a model that say more of it than any assumption
+
+
+def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Sequence[Example] | None = None) -> Estimate:
+    """What is still to be asked and paid for. `teach` gives what it has already: the `keys` to ask about and the `examples`.
+
+    Without candidates, concepts drawn at random stand in for them. Raises RunError where nothing is prepared or it is another
+    config's, and ConfigError as `teach` would.
+    """
+    settings = run.config.teacher
+    endpoint = resolve_endpoint(settings, run.config.data_policy, to_ask=False)
+    retrieved = _retrieved(run)
+    if keys is None:
+        pool = mentions_of(run)
+        keys = queue_of(run, pool) if retrieved and settings.max_mentions < len(pool) else at_random(list(pool), run.config.seed)
+        keys = keys[: settings.max_mentions]
+    ledger = run.path("ledger")
+    asked_before = _keys_asked(ledger, settings.model)
+    drawn = _draw(keys, asked_before, run.config.seed)
+    rows = _rows(run, list(drawn), retrieved)
+    definitions = _definitions(run, {i for row in rows for i in row["candidate_ids"]})
+    if examples is None:
+        examples = examples_of(run, definitions) if retrieved else _stand_ins(run, settings.examples)
+    as_it_leaves = leaves(run.config)
+    questions = [as_it_leaves(question_of(row, definitions))[0] for row in rows]
+    sample = _sampled(run, endpoint, questions, examples, drawn)
+    return estimate(
+        settings,
+        endpoint.base_url or "the sandbox teacher",
+        quote(settings, endpoint.base_url, endpoint.local or settings.model == "sandbox"),
+        sample,
+        len(keys),
+        made_at=time.time(),
+        spent_usd=Ledger(ledger).spent_usd(),
+        measured=measured(ledger, settings),
+        notes=[] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"],
+    )
+
+
+def deviation_of(run: Run, made: Estimate) -> Deviation:
+    """How far what the ledger has paid since is from the estimate."""
+    return deviation(made, spent_since(run.path("ledger"), made.made_at))
+
+
+def spent_since(ledger: Path, since: float) -> Spent:
+    """What was asked since, in epoch seconds; what is open or lost at its worst case."""
+    if not (ledger / FILE).exists():
+        return Spent(0, 0, 0, 0, 0.0)
+    with closing(connect(ledger)) as db:
+        row = db.execute(
+            "SELECT count(DISTINCT s.key), count(*), coalesce(sum(e.prompt_tokens), 0), coalesce(sum(e.completion_tokens), 0), "
+            "coalesce(sum(coalesce(e.price_usd, s.worst_usd)), 0) FROM sent s LEFT JOIN ended e ON e.id = s.id "
+            "WHERE s.at >= ? AND coalesce(e.state, '') != ?",
+            (since, FREE),
+        ).fetchone()
+    return Spent(*row)
+
+
+def measured(ledger: Path, settings: TeacherConfig) -> Measured | None:
+    """What answers of this model took, asked for as they would be now; None where there are too few."""
+    if not (ledger / FILE).exists():
+        return None
+    with closing(connect(ledger)) as db:
+        rows = db.execute(
+            "SELECT s.question, s.worst_tokens, s.parameters, s.at, s.mode, e.state, e.prompt_tokens, e.completion_tokens, e.at AS ended "
+            "FROM sent s JOIN ended e ON e.id = s.id WHERE s.model = ? AND s.max_output_tokens = ? AND e.state IN (?, ?, ?) "
+            "ORDER BY s.seq DESC LIMIT 20000",
+            (settings.model, settings.max_output_tokens, VALID, INVALID, LOST),
+        ).fetchall()
+    structured = bool(rows) and "response_format" in rows[0]["parameters"]
+    rows = [row for row in rows if ("response_format" in row["parameters"]) == structured]
+    answers = [row for row in rows if row["state"] != LOST]
+    if len(answers) < ENOUGH:
+        return None
+    ratios = [row["prompt_tokens"] / row["worst_tokens"] for row in answers]
+    ratio = sum(row["prompt_tokens"] for row in answers) / sum(row["worst_tokens"] for row in answers)
+    took = [row["ended"] - row["at"] for row in answers if row["mode"] == "sync"] or [1.0]
+    quarters = statistics.quantiles(took, n=4) if len(took) > 1 else took * 3
+    again = len(rows) / len({row["question"] for row in rows})
+    return Measured(
+        len(answers),
+        Range.around(ratio, 0.01 + 2 * statistics.stdev(ratios) / len(ratios) ** 0.5 / ratio),
+        _mean([row["completion_tokens"] for row in answers]),
+        Range(1.0, again, 2 * again - 1),
+        Range(*quarters),
+        structured,
+    )
+
+
+def estimate_table(made: Estimate) -> Table:
+    """The estimate for a terminal."""
+    table = Table("", "low", "expected", "high", title=f"{made.model} at {made.endpoint}, {made.mode}", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("mentions", "", f"{made.mentions:,}", "")
+    if round(made.to_ask) < made.mentions:
+        table.add_row("  not answered yet", "", f"{made.to_ask:,.0f}", "")
+    for name, found in (("requests", made.requests), ("prompt tokens", made.prompt_tokens), ("completion tokens", made.completion_tokens)):
+        table.add_row(name, *(f"{value:,.0f}" for value in vars(found).values()))
+    table.add_row("dollars, sync", *(_dollars(value) for value in vars(made.sync_usd).values()))
+    if made.batch_usd:
+        table.add_row("dollars, batch", *(_dollars(value) for value in vars(made.batch_usd).values()))
+    table.add_row("time, sync", *(f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.0f} min" for hours in vars(made.hours).values()))
+    return table
+
+
+def in_words(made: Estimate) -> list[str]:
+    """What a table does not say: whether the budget covers it, what the price is and from when, and what was assumed."""
+    left = made.budget_usd - made.spent_usd
+    money = f"${made.budget_usd:,.2f}" + (f", of which {_dollars(made.spent_usd)} is spent," if made.spent_usd else "")
+    if made.usd.high <= left:
+        covers = f"budget_usd {money} covers it"
+    elif made.usd.expected <= left:
+        covers = f"budget_usd {money} covers what is expected, but not the high end"
+    else:
+        covers = f"budget_usd {money} covers about {made.covered:,} of {made.to_ask:,.0f} mentions; all take {_dollars(made.usd.expected)}"
+    day = f", {made.price_as_of}" if made.price_as_of else ""
+    price = f"${made.input_usd_per_million:g} and ${made.output_usd_per_million:g} a million tokens in and out ({made.price_source}{day})"
+    return [covers, f"price: {price}", f"tokens counted by: {made.counted_by}", *made.notes]
+
+
+def _retrieved(run: Run) -> bool:
+    """Whether the run has candidates. Raises RunError where it has no mentions yet, or what it has was made from another config."""
+    made = [name for name in ("prepare", "retriever", "candidates") if run.summary(name) or run.stale(STAGES[name])]
+    for name in made:
+        run.finished(STAGES[name])
+    if "prepare" not in made:
+        raise RunError(f"estimate: {run.folder} has no mentions yet; run first what costs nothing: rpdr prepare --config …")
+    return "candidates" in made
+
+
+def _keys_asked(ledger: Path, model: str) -> set[str]:
+    if not (ledger / FILE).exists():
+        return set()
+    with closing(connect(ledger)) as db:
+        return {row["key"] for row in db.execute("SELECT DISTINCT key FROM sent WHERE model = ?", (model,))}
+
+
+def _draw(keys: Sequence[str], asked_before: Collection[str], seed: int) -> dict[str, float]:
+    """Some of the keys -> how many each stands for: as many of those asked about before as of the others, if there are."""
+    drawn: dict[str, float] = {}
+    for part in ([k for k in keys if k not in asked_before], [k for k in keys if k in asked_before]):
+        some = random.Random(seed).sample(part, min(SAMPLE, len(part)))
+        drawn.update((key, len(part) / len(some)) for key in some)
+    return drawn
+
+
+def _rows(run: Run, keys: Sequence[str], retrieved: bool) -> list[dict[str, Any]]:
+    """What a question needs of the rows of schema.CANDIDATES of the keys."""
+    wanted = pc.field("key").isin(pa.array(keys, pa.string()))
+    columns = ["key", "text", "context", "type"]
+    if retrieved:
+        found = pq.read_table(run.path("candidates", candidates.FILE), columns=[*columns, *OF_CANDIDATES], filters=wanted)
+        return found.to_pylist()
+    mentions = pq.read_table(run.path("corpus", "mentions.parquet"), columns=columns, filters=wanted).to_pylist()
+    distinct = {row["key"]: row for row in mentions}
+    concepts = pq.read_table(run.path("kb", "concepts.parquet"), columns=["concept_id", "name"]).to_pylist()
+    rng = random.Random(run.config.seed)
+    rows = []
+    for row in distinct.values():
+        some = rng.sample(concepts, min(run.config.retriever.top_k, len(concepts)))
+        ids, names = ([c[name] for c in some] for name in ("concept_id", "name"))
+        rows.append({**row, **dict(zip(OF_CANDIDATES, (ids, names), strict=True))})
+    return rows
+
+
+def _stand_ins(run: Run, wanted: int) -> list[Example]:
+    """Examples as long as they will be, before there are candidates."""
+    labelled = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["key"], filters=[("split", "=", "labelled")])
+    keys = sorted(set(labelled["key"].to_pylist()))
+    rows = _rows(run, random.Random(run.config.seed).sample(keys, min(wanted, len(keys))), False)
+    definitions = _definitions(run, {i for row in rows for i in row["candidate_ids"]})
+    return [Example(question_of(row, definitions), NIL) for row in rows]
+
+
+def _definitions(run: Run, ids: Collection[str]) -> Mapping[ConceptId, str | None]:
+    wanted = pc.field("concept_id").isin(pa.array(sorted(ids), pa.string()))
+    columns = ["concept_id", "definition"]
+    rows = pq.read_table(run.path("kb", "concepts.parquet"), columns=columns, filters=wanted).to_pylist()
+    return {row["concept_id"]: row["definition"] for row in rows}
+
+
+def _sampled(
+    run: Run, endpoint: Endpoint, questions: Sequence[Question], examples: Sequence[Example], weights: Mapping[str, float]
+) -> list[Sampled]:
+    """The prompts of the first ballot, and what the ledger knows of each ballot so far."""
+    client = TeacherClient(run.config.teacher, endpoint, None)  # type: ignore[arg-type]  # it is not asked
+    votes, seed = run.config.teacher.votes, run.config.seed
+    ids = {q.key: [client.prepare(q, examples, seed + ballot)[0] for ballot in range(votes)] for q in questions}
+    known = Ledger(run.path("ledger")).known([i for ballots in ids.values() for i in ballots])
+    sample = []
+    for q in questions:
+        answered = [known[i] for i in ids[q.key] if i in known]
+        sample.append(Sampled(build_messages(q, examples, seed)[0], len(q.candidate_ids), answered, weights[q.key]))
+    return sample
+
+
+def _mean(values: Sequence[float]) -> Range:
+    mean = statistics.fmean(values)
+    error = 2 * statistics.stdev(values) / len(values) ** 0.5
+    return Range(max(0.0, mean - error), mean, mean + error)
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.2f}" if value >= 1 else f"${value:.4f}"

@@ -1,0 +1,79 @@
+"""Whom the teacher is asked about: the pool's keys, their order, and the few-shot examples. Reads a run directory, asks nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from rpdr.config import Config
+from rpdr.corpus import load_mentions
+from rpdr.pipeline import candidates
+from rpdr.pipeline.questions import ROWS_AT_ONCE, question_of
+from rpdr.pipeline.run import Run
+from rpdr.schema import CANDIDATES, NIL, ConceptId, MentionKey
+from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
+
+Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
+
+
+def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[MentionKey]:
+    """How many mentions of the splits each key stands for."""
+    counts: Counter[MentionKey] = Counter()
+    for batch in pq.ParquetFile(run.path("corpus", "mentions.parquet")).iter_batches(columns=["key", "split"]):
+        counts.update(key for key, split in zip(*(batch[name].to_pylist() for name in ("key", "split")), strict=True) if split in splits)
+    return counts
+
+
+def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
+    """The pool's keys, in the order in which the teacher is asked about them."""
+    if run.config.teacher.choose == "random":
+        return at_random(list(pool), run.config.seed)
+    counts = mentions_of(run, ("unlabelled", "corpus"))
+    scores: dict[MentionKey, list[float]] = {}
+    first: dict[MentionKey, ConceptId] = {}
+    columns = ["key", "candidate_ids", "scores"]
+    for batch in pq.ParquetFile(run.path("candidates", candidates.FILE)).iter_batches(columns=columns):
+        for row in batch.to_pylist():
+            if row["key"] in pool:
+                scores[row["key"]] = row["scores"]
+                first[row["key"]] = (row["candidate_ids"] or [ConceptId("")])[0]
+    return by_worth(list(pool), counts, scores, first, run.config.seed)
+
+
+def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[Example]:
+    """Few-shot examples from the labelled mentions, as they may leave: the right one among the candidates, at most one in four with none."""
+    labelled = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "labelled") if m.gold is not None]
+    found = _candidates(run, {m.key for m in labelled})
+    random.Random(run.config.seed).shuffle(labelled)
+    wanted = run.config.teacher.examples
+    right: list[Example] = []
+    none: list[Example] = []
+    for mention in labelled:
+        question = question_of(found[mention.key], definitions)
+        gold = {i for alternative in mention.gold or [] for i in alternative}
+        choice = next((n for n, i in enumerate(question.candidate_ids) if i in gold), NIL)
+        (right if choice != NIL else none).append(Example(question, choice))
+    few = none[: wanted // 4]
+    as_it_leaves = leaves(run.config)
+    return [replace(example, question=as_it_leaves(example.question)[0]) for example in right[: wanted - len(few)] + few]
+
+
+def leaves(config: Config) -> Leaves:
+    """How a question leaves under the config's data policy: `deidentified` masks it, the others do not."""
+    if config.data_policy != "deidentified":
+        return lambda question: (question, {})
+    masker = Masker.of(config.teacher)
+    return lambda question: mask_question(masker, question)
+
+
+def _candidates(run: Run, keys: Collection[MentionKey]) -> dict[str, dict[str, Any]]:
+    """Rows of schema.CANDIDATES by key, of these keys alone."""
+    found = {}
+    for batch in pq.ParquetFile(run.path("candidates", candidates.FILE)).iter_batches(ROWS_AT_ONCE, columns=CANDIDATES.names):
+        found.update({row["key"]: row for row in batch.to_pylist() if row["key"] in keys})
+    return found
