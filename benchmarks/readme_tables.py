@@ -28,7 +28,7 @@ def rendered(readme: str, results: Path) -> str:
     if len(MARKER.findall(readme)) != 2 * len(shown):
         raise DataError("README.md: a results marker without its partner; write <!-- results:NAME --> and <!-- /results:NAME -->")
     for path in sorted(results.glob("*.json")):
-        if path.stem not in shown and "systems" in json.loads(path.read_text(encoding="utf-8")):
+        if path.stem not in shown:
             raise DataError(f"README.md: no marker shows {path.name}; add <!-- results:{path.stem} --> and <!-- /results:{path.stem} -->")
 
     def section(match: re.Match[str]) -> str:
@@ -44,8 +44,9 @@ def rendered(readme: str, results: Path) -> str:
 
 def text_of(result: dict[str, Any]) -> str:
     """Table, comparisons and circumstances of one results file, as Markdown."""
-    machine, teacher = result["machine"], result.get("teacher", {})
-    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
+    if "rows" in result:
+        return _plain(result)
+    teacher = result.get("teacher", {})
     lines = [_compared(row) for row in result.get("comparison", [])]
     if result.get("simulated_teacher"):
         lines.append(
@@ -53,8 +54,20 @@ def text_of(result: dict[str, Any]) -> str:
             "its row is measured on them, not on the test mentions. Its price is what a small priced LLM would have taken."
         )
     lines.append(f"{result['data']}. {result['protocol']}")
-    lines.append(f"`{result['command']}` on {where}.")
-    return markdown_table(result["systems"]) + "\n" + "".join(f"- {line}\n" for line in lines)
+    return markdown_table(result["systems"]) + "\n" + "".join(f"- {line}\n" for line in [*lines, _made_by(result)])
+
+
+def _plain(result: dict[str, Any]) -> str:
+    """The table of a benchmark of its own, as outcome.keep wrote it."""
+    rows = [result["columns"], ["---"] * len(result["columns"]), *result["rows"]]
+    told = [f"{result['data']}. {result.get('protocol', '')}".strip(), "The teacher is **simulated**.", _made_by(result)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n" + "".join(f"- {line}\n" for line in told)
+
+
+def _made_by(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
+    return f"`{result['command']}` on {where}."
 
 
 def _compared(row: dict[str, Any]) -> str:

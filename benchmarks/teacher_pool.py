@@ -28,11 +28,11 @@ from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
 from rpdr.corpus.normalise import mention_key
 from rpdr.files import locate, read_text, write_json, write_text, writing_rows
-from rpdr.kb import load_kb, read_kb, save_kb
+from rpdr.kb import read_kb, save_kb
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.schema import CANDIDATES, ConceptId
 
-RESULTS = Path(__file__).parent / "results"
+DATA = "distinct spans of RPDR_DATA/throughput, ten HPO concepts each as candidates"
 SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 LABELLED = 64  # mentions that few-shot examples are drawn from
 MARK = "RPDR_BENCHMARK"  # an environment variable by which the processes of a job are known
@@ -95,7 +95,7 @@ def sandbox(folder: Path, *flags: str) -> Iterator[Sandbox]:
     port = folder / "port"
     port.unlink(missing_ok=True)
     command = [sys.executable, "-m", "rpdr.teacher.sandbox_server", "--answers", str(folder / "answers.json"), "--port-file", str(port)]
-    process = subprocess.Popen([*command, "--seconds", "7200", *flags], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--seconds", "7200", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not port.exists():
             if process.poll() is not None:
@@ -175,6 +175,3 @@ def label_keys(run_dir: Path) -> tuple[list[str], list[dict[str, Any]]]:
     """(keys of the labels, rows that were set aside) of a run."""
     labels = pq.read_table(run_dir / "labels" / "labels.parquet", columns=["key"])["key"].to_pylist()
     return labels, pq.read_table(run_dir / "labels" / "set_aside.parquet").to_pylist()
-
-
-__all__ = ["RESULTS", "Job", "Sandbox", "label_keys", "load_kb", "make_pool", "sandbox"]

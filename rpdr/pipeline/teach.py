@@ -39,7 +39,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     pool = mentions_of(run)
     found = run.path("candidates", candidates.FILE)
     examples = examples_of(run, definitions)
-    with _sandbox(run, concepts) as sandbox_url:
+    with sandbox(run, concepts) as sandbox_url:
         endpoint = resolve_endpoint(settings, run.config.data_policy, sandbox_url)
         check_endpoint(endpoint)
         progress.update(0, None, "choosing what to ask")
@@ -139,7 +139,7 @@ def _say(notes: Iterable[str]) -> None:
 
 
 @contextmanager
-def _sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
+def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     """The sandbox teacher's URL while in the block, where the config asks for it; it knows the unlabelled pool's gold."""
     settings = run.config.teacher
     if settings.model != "sandbox":

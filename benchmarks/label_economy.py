@@ -1,0 +1,183 @@
+"""Student accuracy against dollars on Ask A Patient: mentions at random or chosen by worth, one answer each or votes.
+
+    RPDR_DATA=… python benchmarks/label_economy.py [--budgets 0.02 0.08]
+
+Each arm asks the sandbox teacher (simulated: it knows the pool's answers and errs at a set rate) in its own order until its budget is
+spent, and trains the same student on what it got. Retriever, candidates, test and dev mentions are the same for all. No Ray: client,
+governor, ledger, training step and scorer are called as they are. Writes results/label_economy.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from outcome import keep
+from rich.console import Console
+
+from rpdr.config import Config, load
+from rpdr.corpus import load_mentions
+from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.kb import load_kb
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
+from rpdr.pipeline.questions import question_of
+from rpdr.pipeline.run import Run
+from rpdr.pipeline.stages import run_stages
+from rpdr.pipeline.teach import sandbox
+from rpdr.reranker import Calibration, Reranker, queries
+from rpdr.reranker.reranker import best_device
+from rpdr.reranker.training import Hooks, train
+from rpdr.schema import NIL, ConceptId
+from rpdr.teacher import Governor, Ledger, TeacherClient, Vote, resolve_endpoint, vote
+
+CONFIG = Path(__file__).parents[1] / "jobs" / "configs" / "askapatient.yaml"
+AT_A_TIME = 32  # mentions asked about side by side: no more than these are past the end of a budget
+ARMS = (("random", 1), ("random", 3), ("worth", 1), ("worth", 3))
+
+
+def main() -> int:
+    """Every arm at every budget, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.02, 0.08])
+    parser.add_argument("--layers", type=int, default=16, help="of the student's 30: half of them take half the time")
+    parser.add_argument("--run-dir", default="runs/label_economy", help="whose retriever and candidates are used, or made")
+    options = parser.parse_args()
+    student = {"student.layers": options.layers, "student.lora_layers": 8, "student.epochs": 2, "student.batch_size": 8}
+    base = load(CONFIG, {"run_dir": options.run_dir, "retriever.baselines": False, **student})
+    run = run_stages(base, ("prepare", "retriever", "candidates"))
+    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    found = load_candidates(run)
+    golds = [m.gold or [] for m in test]
+    arms = []
+    retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
+    for budget in options.budgets:
+        for choose, votes in ARMS:
+            config = base.model_copy(
+                update={"teacher": base.teacher.model_copy(update={"budget_usd": budget, "choose": choose, "votes": votes})}
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                labels, told = _labels(config, run, found, Path(folder))
+                ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
+            scored = evaluate(f"{choose}, {votes}", ranked, golds, _all(test), samples=1000, seed=base.seed)
+            right = outcomes(ranked, golds, 1)
+            arms.append(
+                {
+                    **{"budget_usd": budget, "choose": choose, "votes": votes, **told},
+                    "acc_at_1": asdict(scored.acc_at_1),
+                    "acc_at_5": asdict(scored.acc_at_5),
+                    "against_retriever": asdict(paired_test(right, retriever, 1000, base.seed)),
+                }
+            )
+            Console(stderr=True).print(arms[-1])
+    start = evaluate("retriever", [found[m.key]["candidate_ids"] for m in test], golds, _all(test), samples=1000, seed=base.seed)
+    keep(
+        "label_economy",
+        f"python benchmarks/label_economy.py --budgets {' '.join(map(str, options.budgets))} --layers {options.layers}",
+        "Ask A Patient, fold 0",
+        ("Budget", "Mentions", "Answers a mention", "Labels", "… right", "Student's Acc@1", "against the retriever alone"),
+        [["$0", "", "", "", "", f"{start.acc_at_1.value:.3f}", "(it)"], *map(_row, arms)],
+        protocol="A tenth of the train rows labelled for the retriever; the sandbox teacher at 0.90 holds the rest; all test mentions. "
+        f"Student: SmolLM2-135M, its first {options.layers} layers, LoRA on the last 8, 2 epochs. 95 % percentile bootstrap; exact McNemar.",
+        retriever=asdict(start.acc_at_1),
+        arms=arms,
+    )
+    return 0
+
+
+def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(rows of candidates with a `choice`, what they cost and how many are right), asked for until the budget is spent."""
+    arm = Run(config)
+    definitions = {c.concept_id: c.definition for c in load_kb(run.path("kb", "concepts.parquet"))}
+    pool = {m.key: m for m in load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled")}
+    queue = queue_of(arm, mentions_of(arm))
+    examples = examples_of(arm, definitions)
+
+    async def ask(url: str) -> list[Vote]:
+        endpoint = resolve_endpoint(config.teacher, config.data_policy, url)
+        governor = Governor(config.teacher.budget_usd, endpoint.price, folder / "ledger")
+        client = TeacherClient(config.teacher, endpoint, governor)
+        votes: list[Vote] = []
+        for start in range(0, len(queue), AT_A_TIME):
+            questions = [question_of(found[key], definitions) for key in queue[start : start + AT_A_TIME]]
+            votes += await vote(client, questions, examples, config.seed, config.teacher.votes)
+            if any(v.source == "refused_by_budget" for v in votes[-AT_A_TIME:]):
+                break
+        await governor.close()
+        return votes
+
+    with sandbox(arm, load_kb(run.path("kb", "concepts.parquet"))) as url:
+        votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
+    labels = [{**found[v.key], "choice": v.choice} for v in votes]
+    right = sum(
+        (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
+    )
+    ledger = Ledger(folder / "ledger")
+    asked = sum(row["requests"] for row in ledger.account() if row["state"] == "valid")
+    told = {"labels": len(labels), "answers": asked, "spent_usd": ledger.spent_usd(), "labels_right": right / max(1, len(labels))}
+    return labels, told
+
+
+def _answers(gold: Any, row: dict[str, Any]) -> set[str | None]:
+    """What is right for a mention among its candidates: None where none of them is."""
+    ids = {i for alternative in gold or [] for i in alternative} & set(row["candidate_ids"])
+    return set(ids) or {None}
+
+
+def _ranked(
+    config: Config, labels: list[dict[str, Any]], found: dict[str, Any], keys: list[str], folder: Path
+) -> list[list[ConceptId | None]]:
+    """The test mentions' candidates as the trained student ranks them."""
+    hooks = Hooks(_tell, lambda: folder / "checkpoint", lambda *_: None)
+    settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
+    student = train(
+        settings,
+        queries(labels),
+        [row["choice"] for row in labels],
+        config.seed,
+        hooks,
+        resume_from=None,
+        device=best_device(),
+        save_to=None,
+    )
+    distinct = list(dict.fromkeys(keys))
+    probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
+    order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
+    return [[found[key]["candidate_ids"][n] for n in order[key] if n < len(found[key]["candidate_ids"])] for key in keys]
+
+
+def _tell(done: int, total: int, loss: float) -> None:
+    if done % 20 == 0:
+        Console(stderr=True).print(f"training: {done} of {total}, loss {loss:.3f}")
+
+
+def _all(test: list[Any]) -> Any:
+
+    return np.zeros(len(test), dtype=bool)
+
+
+def _row(arm: dict[str, Any]) -> list[str]:
+    score, test = arm["acc_at_1"], arm["against_retriever"]
+    return [
+        f"${arm['budget_usd']:.2f}",
+        {"random": "at random", "worth": "by worth"}[arm["choose"]],
+        "1" if arm["votes"] == 1 else f"until 2 agree, at most {arm['votes']}",
+        f"{arm['labels']:,}",
+        f"{arm['labels_right']:.1%}",
+        f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]",
+        f"{test['difference']:+.3f} (p = {test['p_value']:.2g})",
+    ]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_LOG_LEVEL", "error")
+    torch.set_num_threads(os.cpu_count() or 1)
+    raise SystemExit(main())

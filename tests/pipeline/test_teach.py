@@ -1,0 +1,138 @@
+"""Stage `teach` on a small run directory: what becomes labels, what is set aside, in which order, and what leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from rpdr.config import load
+from rpdr.corpus import Mention, mention_key
+from rpdr.corpus.mention import save_mentions
+from rpdr.errors import TeacherError
+from rpdr.files import write_rows
+from rpdr.pipeline.prepare import prepare
+from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.stages import run_stages
+from rpdr.pipeline.teach import FILE, SET_ASIDE_FILE
+from rpdr.schema import CANDIDATES, LABELS, SET_ASIDE
+from rpdr.teacher import Ledger, at_random
+
+NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
+
+
+def prepared(folder: Path, mentions: int, context: str | None = None, **settings: Any) -> Path:
+    """The config of a run whose stages before `teach` are finished: all mentions mean C1, Nausea."""
+    (folder / "kb.csv").write_text("concept_id,name\n" + "".join(f"C{n},{name}\n" for n, name in enumerate(NAMES)))
+    (folder / "m.csv").write_text("text\nx\n")
+    teacher = {
+        "model": "sandbox",
+        "mode": "batch",
+        "batch": {"poll_s": 0.05},
+        "sandbox": {"accuracy": 1.0, "invalid_rate": 0.0, "latency_s": 0},
+    }
+    tree = {
+        "run_dir": str(folder / "run"),
+        "kb": {"format": "table", "path": str(folder / "kb.csv")},
+        "mentions": [{"format": "table", "path": str(folder / "m.csv")}],
+        "teacher": {**teacher, **settings.pop("teacher", {})},
+        **settings,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    run = Run(load(folder / "config.yaml"))
+    with stage_progress("prepare") as progress:
+        prepare(run, progress)
+    made = [
+        Mention(f"m{n}", mention_key(f"phrase {n}", None, context), f"phrase {n}", context, None, None, split, [["C1"]])
+        for n in range(mentions)
+        for split in [("labelled" if n < 4 else "unlabelled")]
+    ]
+    save_mentions(run.path("corpus", "mentions.parquet"), made)
+    offer = {"candidate_ids": ["C0", "C1", "C2", "C3"], "candidate_names": NAMES, "matched_names": NAMES, "scores": [0.9, 0.8, 0.7, 0.6]}
+    rows = sorted(({"key": m.key, "text": m.text, "context": m.context, "type": None, **offer} for m in made), key=lambda r: r["key"])
+    write_rows(run.path("candidates", "candidates.parquet"), rows, CANDIDATES)
+    for name in ("prepare", "retriever", "candidates"):
+        run.begin(STAGES[name])
+        run.finish(STAGES[name], 0.0, {"content": ""})
+    return folder / "config.yaml"
+
+
+def taught(config: Path, **overrides: Any) -> tuple[Run, dict[str, Any]]:
+    run = run_stages(load(config, overrides), ["teach"])
+    return run, run.summary("teach")
+
+
+def rows_of(run: Run, file: str) -> Iterator[dict[str, Any]]:
+    return iter(pq.read_table(run.path("labels", file)).to_pylist())
+
+
+def test_every_mention_of_the_pool_is_a_label_in_the_order_of_the_queue(tmp_path: Path):
+    run, told = taught(prepared(tmp_path, 600))
+    labels = list(rows_of(run, FILE))
+    assert [row["key"] for row in labels] == at_random([mention_key(f"phrase {n}") for n in range(4, 600)], run.config.seed)
+    assert {row["choice"] for row in labels} == {1}
+    assert pq.read_schema(run.path("labels", FILE)).equals(LABELS)
+    assert pq.read_schema(run.path("labels", SET_ASIDE_FILE)).equals(SET_ASIDE)
+    assert (told["pool"], told["labelled"], told["missing"]) == (596, 596, 0)
+    assert sorted(path.name for path in run.path("labels").iterdir()) == [FILE, SET_ASIDE_FILE]
+
+
+def test_what_it_costs_is_told_before_and_held_against_the_ledger(tmp_path: Path):
+    run, told = taught(prepared(tmp_path, 200))
+    assert abs(told["deviation"]["off"]) < 0.1
+    assert told["deviation"]["usd"] == pytest.approx(Ledger(run.path("ledger")).spent_usd())
+
+
+def test_what_the_budget_does_not_cover_is_set_aside_and_asked_with_more(tmp_path: Path):
+    config = prepared(tmp_path, 300)
+    run, told = taught(config, **{"teacher.budget_usd": 0.004})
+    labels, aside = list(rows_of(run, FILE)), list(rows_of(run, SET_ASIDE_FILE))
+    assert 0 < len(labels) < 296
+    assert {row["source"] for row in aside} == {"refused_by_budget"}
+    assert len({row["key"] for row in [*labels, *aside]}) == 296
+    assert told["stopped_by_budget"]
+    paid = told["spent_usd"]
+    _, again = taught(config, **{"teacher.budget_usd": 5.0})
+    assert (again["labelled"], again["from_ledger"]) == (296, len(labels))
+    assert paid < again["spent_usd"]
+
+
+def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):
+    context = "Seen by Dr. Jane Smithson on 12 March 2021 for phrase, tel. +44 20 7946 0958."
+    run, told = taught(prepared(tmp_path, 12, context, data_policy="deidentified"))
+    sent = " ".join(Ledger(run.path("ledger")).rows()["messages"].to_pylist())
+    assert "[DATE]" in sent
+    for secret in ("Smithson", "12 March", "7946"):
+        assert secret not in sent
+    assert told["masked"] == {"NAME": 8, "DATE": 8, "PHONE": 8}
+    assert "Smithson" in next(rows_of(run, FILE))["context"]  # it is the machine's own
+
+
+def test_votes_say_how_many_agreed_and_what_they_saved(tmp_path: Path):
+    run, told = taught(prepared(tmp_path, 40, teacher={"votes": 3}))
+    assert {(row["agreed"], row["asked"], len(row["ledger_ids"])) for row in rows_of(run, FILE)} == {(2, 2, 2)}
+    assert told["saved_by_early_stop"] == 36
+
+
+def test_a_stage_that_the_endpoint_stops_leaves_no_half_written_labels(tmp_path: Path):
+    config = prepared(tmp_path, 20, teacher={"model": "m", "base_url": "http://127.0.0.1:9/v1", "mode": "sync"})
+    with pytest.raises(TeacherError, match="does not answer"):
+        taught(config)
+    assert not (tmp_path / "run" / "labels" / FILE).exists()
+
+
+@pytest.mark.slow
+def test_many_actors_label_what_batches_began(tmp_path: Path):
+    config = prepared(tmp_path, 400)
+    _, told = taught(config, **{"teacher.max_mentions": 100})
+    run, more = taught(config, **{"teacher.mode": "sync", "teacher.actors": 4})
+    assert (told["labelled"], more["labelled"], more["from_ledger"]) == (100, 396, 100)
+    account = {row["mode"]: row["requests"] for row in more["account"]}
+    assert account == {"batch": 100, "sync": 296}
+    assert json.loads(run.path(".stages", "teach.json").read_text())["summary"]["labelled"] == 396
