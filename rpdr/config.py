@@ -203,6 +203,11 @@ class StudentConfig(Section):
     head_learning_rate: float = Field(2e-3, gt=0, description="of the scoring head: new weights learn faster than adapted ones")
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     max_labels: int = Field(0, ge=0, description="train on at most this many labels, in the order of teacher.choose; 0: all")
+    train_candidates: int = Field(
+        0,
+        ge=0,
+        description="train on the chosen candidate and the most similar others, so many in all; 0: all. Half of them take half the time",
+    )
     min_trust: float = Field(0.0, ge=0, lt=1, description="leave labels out that are trusted less: see the column `trust` of the labels")
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
@@ -215,6 +220,13 @@ class StudentConfig(Section):
         "auto", description="auto: bf16 where the device computes in it, else fp32; name one for equal scores on unequal machines"
     )
     checkpoint_every_steps: int = Field(50, ge=1)
+
+    @pydantic.field_validator("train_candidates")
+    @classmethod
+    def _something_to_choose_from(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one candidate leaves nothing to choose from; 0 (all), or at least 2")
+        return value
 
 
 class LinkConfig(Section):

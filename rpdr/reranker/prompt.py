@@ -9,7 +9,7 @@ Mention: can't keep food down        the stem, read by every branch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,19 @@ class Query:
 def queries(rows: Iterable[dict[str, Any]]) -> list[Query]:
     """From rows of schema.CANDIDATES (or LABELS, which extends it)."""
     return [Query(r["text"], tuple(r["candidate_names"]), tuple(r["matched_names"]), tuple(r["scores"]), r["context"]) for r in rows]
+
+
+def narrowed(query: Query, choice: int, candidates: int) -> tuple[Query, int]:
+    """The query with its `candidates` most similar candidates, the chosen one among them, and where that is then (NIL stays NIL)."""
+    kept = [n for n in range(len(query.candidate_names)) if n != choice][: candidates - (choice >= 0)]
+    kept = sorted([*kept, *([choice] if choice >= 0 else [])])
+    few = replace(
+        query,
+        candidate_names=tuple(query.candidate_names[n] for n in kept),
+        matched_names=tuple(query.matched_names[n] for n in kept),
+        similarities=tuple(query.similarities[n] for n in kept),
+    )
+    return few, kept.index(choice) if choice >= 0 else choice
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from rpdr.models import chosen_precision
 from rpdr.reranker.prompt import Query, Tokens
 from rpdr.reranker.student import Student
 
+LIKE_LENGTHS = 16  # batches among whose examples lengths are matched
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -54,7 +56,10 @@ def train(
 
     `choices[i]` is the index of the chosen candidate of `queries[i]`, or -1 (none). Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if not dist.is_initialized():  # alone, as in a notebook
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+    rank, world = dist.get_rank(), dist.get_world_size()
     student = Student.create(config, seed, device)
     tokens = [student.prompt.tokens(query) for query in queries]
     _fit_head(student, tokens, choices)
@@ -95,8 +100,7 @@ def train(
         with deepspeed.zero.GatheredParameters(trained):  # ZeRO 3 keeps a part of each weight on each rank
             if rank == 0:
                 student.save(save_to)
-        if dist.is_initialized():
-            dist.barrier()
+        dist.barrier()
     return student
 
 
@@ -114,15 +118,24 @@ def _steps(tokens: Sequence[Tokens], config: StudentConfig, seed: int, rank: int
     """The same plan on every rank, cut so that all ranks do equal numbers of micro-batches of like lengths."""
     steps: list[Step] = []
     for epoch in range(config.epochs):
-        order = list(range(len(tokens)))
-        random.Random(f"{seed}-{epoch}").shuffle(order)
-        for batch in _chunks(order, max(config.batch_size, world)):
+        for batch in _batches(tokens, max(config.batch_size, world), random.Random(f"{seed}-{epoch}")):
             by_length = sorted(batch, key=lambda i: len(tokens[i]))
             mine = by_length[rank::world] or by_length[:1]
             while len(mine) < -(-len(batch) // world):  # a rank that is one short repeats one: all ranks must step together
                 mine.append(mine[-1])
             steps.append(Step(_split(mine, accumulation(config, world))))
     return steps
+
+
+def _batches(tokens: Sequence[Tokens], size: int, rng: random.Random) -> list[list[int]]:
+    """Every example once, at random, but among like lengths: a batch is padded to its longest, which wasted a quarter of the work."""
+    order = list(range(len(tokens)))
+    rng.shuffle(order)
+    batches: list[list[int]] = []
+    for window in _chunks(order, LIKE_LENGTHS * size):
+        batches += _chunks(sorted(window, key=lambda i: len(tokens[i])), size)
+    rng.shuffle(batches)
+    return batches
 
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
@@ -158,7 +171,7 @@ def _engine(student: Student, config: StudentConfig, device: str, world: int) ->
     engine, *_ = deepspeed.initialize(
         model=student,
         optimizer=optimizer,
-        dist_init_required=not dist.is_initialized(),
+        dist_init_required=False,
         config={
             "train_micro_batch_size_per_gpu": config.micro_batch_size,
             "gradient_accumulation_steps": accumulation(config, world),
