@@ -32,7 +32,7 @@ from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
-from rpdr.reranker import Calibration, Reranker, queries
+from rpdr.reranker import Calibration, Reranker, narrowed, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL, ConceptId
@@ -48,10 +48,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.02, 0.08])
     parser.add_argument("--layers", type=int, default=16, help="of the student's 30: half of them take half the time")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--run-dir", default="runs/label_economy", help="whose retriever and candidates are used, or made")
     options = parser.parse_args()
-    student = {"student.layers": options.layers, "student.lora_layers": 8, "student.epochs": 2, "student.batch_size": 8}
-    base = load(CONFIG, {"run_dir": options.run_dir, "retriever.baselines": False, **student})
+    student = {"layers": options.layers, "lora_layers": 8, "epochs": options.epochs, "batch_size": 8, "train_candidates": 6}
+    base = load(
+        CONFIG, {"run_dir": options.run_dir, "retriever.baselines": False, **{f"student.{name}": value for name, value in student.items()}}
+    )
     run = run_stages(base, ("prepare", "retriever", "candidates"))
     test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
     found = load_candidates(run)
@@ -80,12 +83,12 @@ def main() -> int:
     start = evaluate("retriever", [found[m.key]["candidate_ids"] for m in test], golds, _all(test), samples=1000, seed=base.seed)
     keep(
         "label_economy",
-        f"python benchmarks/label_economy.py --budgets {' '.join(map(str, options.budgets))} --layers {options.layers}",
+        f"python benchmarks/label_economy.py --budgets {' '.join(map(str, options.budgets))} --layers {options.layers} --epochs {options.epochs}",
         "Ask A Patient, fold 0",
         ("Budget", "Mentions", "Answers a mention", "Labels", "… right", "Student's Acc@1", "against the retriever alone"),
         [["$0", "", "", "", "", f"{start.acc_at_1.value:.3f}", "(it)"], *map(_row, arms)],
         protocol="A tenth of the train rows labelled for the retriever; the sandbox teacher at 0.90 holds the rest; all test mentions. "
-        f"Student: SmolLM2-135M, its first {options.layers} layers, LoRA on the last 8, 2 epochs. 95 % percentile bootstrap; exact McNemar.",
+        f"Student: SmolLM2-135M, its first {options.layers} layers, LoRA on the last 8, {options.epochs} epochs, 6 candidates a training mention. 95 % percentile bootstrap; exact McNemar.",
         retriever=asdict(start.acc_at_1),
         arms=arms,
     )
@@ -137,16 +140,9 @@ def _ranked(
     """The test mentions' candidates as the trained student ranks them."""
     hooks = Hooks(_tell, lambda: folder / "checkpoint", lambda *_: None)
     settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
-    student = train(
-        settings,
-        queries(labels),
-        [row["choice"] for row in labels],
-        config.seed,
-        hooks,
-        resume_from=None,
-        device=best_device(),
-        save_to=None,
-    )
+    few = [narrowed(q, row["choice"], settings.train_candidates) for q, row in zip(queries(labels), labels, strict=True)]
+    examples, choices = [query for query, _ in few], [choice for _, choice in few]
+    student = train(settings, examples, choices, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
     distinct = list(dict.fromkeys(keys))
     probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
