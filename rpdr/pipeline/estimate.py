@@ -221,7 +221,8 @@ def _sampled(
     """The prompts of the first ballot, and what the ledger knows of each ballot so far."""
     client = TeacherClient(run.config.teacher, endpoint, None)  # type: ignore[arg-type]  # it is not asked
     votes, seed = run.config.teacher.votes, run.config.seed
-    ids = {q.key: [client.prepare(q, examples, seed + ballot)[0] for ballot in range(votes)] for q in questions}
+    ballots = [client.prepare(questions, examples, seed + ballot) for ballot in range(votes)]
+    ids = {asked[0].question.key: [a.request_id for a in asked] for asked in zip(*ballots, strict=True)}
     known = Ledger(run.path("ledger")).known([i for ballots in ids.values() for i in ballots])
     sample = []
     for q in questions:

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
@@ -21,8 +21,7 @@ from openai.types.chat import ChatCompletion
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from rpdr.errors import TeacherError
-from rpdr.schema import NIL
-from rpdr.teacher.client import MAY_BE_SERVED, NO_MONEY_THERE, Answer, TeacherClient, answer_of, read_reply, worst_case_tokens
+from rpdr.teacher.client import MAY_BE_SERVED, NO_MONEY_THERE, Answer, Prepared, TeacherClient, read_reply, worst_case_tokens
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
@@ -35,17 +34,6 @@ TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passe
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
 FILE_TIMEOUT_S = 600.0
 AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question on its way."""
-
-    question: Question
-    request_id: str
-    messages: list[dict[str, str]]
-    options: list[str]
-    masked: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -76,10 +64,7 @@ class BatchClient:
         self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
     ) -> list[Answer]:
         """Answers in the order of `questions`, all of them in the ledger. Raises TeacherError if the endpoint takes no batches."""
-        asked = [
-            _Asked(question, *self.client.prepare(question, examples, seed), masked[n] if masked else {})
-            for n, question in enumerate(questions)
-        ]
+        asked = self.client.prepare(questions, examples, seed, masked)
         await self.resume()
         async with self._cancelling():
             known_before = await self.governor.known([a.request_id for a in asked])
@@ -109,17 +94,16 @@ class BatchClient:
                 raise self._stopped(error) from None
             raise
 
-    def _answer(self, asked: _Asked, known: Any, before: Any, refused: Iterable[str], failed: dict[str, str]) -> Answer:
-        question, request_id = asked.question, asked.request_id
+    def _answer(self, asked: Prepared, known: Any, before: Any, refused: Iterable[str], failed: dict[str, str]) -> Answer:
+        request_id = asked.request_id
         if request_id in known:
-            answer = answer_of(question, request_id, known[request_id])
-            source = answer.source if request_id in before or not answer.valid else "asked"
-            return Answer(question.key, request_id, answer.valid, answer.choice, 0.0, 1, source, answer.reason, answer.confidence)
+            answer = asked.answered(known[request_id])
+            return replace(answer, attempts=1, source=answer.source if request_id in before or not answer.valid else "asked")
         if request_id in refused:
-            return Answer(question.key, request_id, False, NIL, 0.0, 0, "refused_by_budget", "the budget was spent")
-        return Answer(question.key, request_id, False, NIL, 0.0, self.config.max_attempts, "failed", failed.get(request_id, "no answer"))
+            return asked.unanswered("refused_by_budget", "the budget was spent")
+        return asked.unanswered("failed", failed.get(request_id, "no answer"), attempts=self.config.max_attempts)
 
-    async def _ask_all(self, asked: Iterable[_Asked]) -> tuple[dict[str, None], dict[str, str]]:
+    async def _ask_all(self, asked: Iterable[Prepared]) -> tuple[dict[str, None], dict[str, str]]:
         """(questions that the budget could not cover, questions without an answer after all attempts -> why)."""
         by_id = {a.request_id: a for a in asked}
         queue, refused, failed = deque(by_id), dict[str, None](), dict[str, str]()
@@ -172,9 +156,9 @@ class BatchClient:
         await asyncio.sleep(self.config.batch.poll_s)
         return max(1, size // 2)
 
-    def _chunk(self, queue: deque[str], by_id: dict[str, _Asked], requests: int) -> list[_Asked]:
+    def _chunk(self, queue: deque[str], by_id: dict[str, Prepared], requests: int) -> list[Prepared]:
         """The next questions that go into one file."""
-        chunk: list[_Asked] = []
+        chunk: list[Prepared] = []
         size = 0
         while queue and len(chunk) < requests and size < MAX_BYTES:
             chunk.append(by_id[queue.popleft()])
@@ -182,7 +166,7 @@ class BatchClient:
         return chunk
 
     async def _reserve(
-        self, chunk: Sequence[_Asked], attempts: Counter[str], owner: str
+        self, chunk: Sequence[Prepared], attempts: Counter[str], owner: str
     ) -> tuple[list[tuple[Sent, list[dict[str, str]]]], list[str]]:
         """(requests that may leave with their messages, questions that the budget cannot cover); of what is known, neither."""
         granted: list[tuple[Sent, list[dict[str, str]]]] = []
@@ -196,9 +180,7 @@ class BatchClient:
             for a in part:
                 arguments = self.client.dialect.arguments(len(a.options))
                 attempt = attempts[a.request_id] + 1
-                requests.append(
-                    self.client.sent(a.question.key, a.request_id, a.messages, a.options, attempt, a.masked, arguments, "batch")
-                )
+                requests.append(self.client.sent(a, attempt, arguments, "batch"))
             grants = await asyncio.gather(*(self.governor.reserve(sent, owner) for sent in requests))
             for sent, grant, a in zip(requests, grants, part, strict=True):
                 if grant.verdict == "go":

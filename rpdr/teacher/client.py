@@ -72,6 +72,28 @@ class Answer:
     confidence: float | None = None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A question as it will leave. `request_id` is its id in the ledger; `options[n - 1]` the concept of option n."""
+
+    question: Question
+    request_id: str
+    messages: list[dict[str, str]]
+    options: list[str]
+    masked: dict[str, int]
+
+    def unanswered(self, source: str, reason: str, price_usd: float = 0.0, attempts: int = 0) -> Answer:
+        """The answer that there is none."""
+        return Answer(self.question.key, self.request_id, False, NIL, price_usd, attempts, source, reason)
+
+    def answered(self, known: Known) -> Answer:
+        """What the ledger knows of it, as an answer that cost nothing."""
+        if not known.valid:
+            return self.unanswered("set_aside", known.reason)
+        choice = NIL if known.choice_id is None else self.question.candidate_ids.index(known.choice_id)
+        return Answer(self.question.key, self.request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence)
+
+
 class _Again(Exception):
     """What can succeed later: worth another attempt. `after_s`: what the endpoint asks to wait for."""
 
@@ -101,14 +123,9 @@ class TeacherClient:
 
         Raises TeacherError if the endpoint cannot be used at all; what others were paid for meanwhile is kept.
         """
-        prepared = [self.prepare(question, examples, seed) for question in questions]
-        known = await self.governor.known([request_id for request_id, _, _ in prepared])
-        tasks = []
-        for n, (question, (request_id, messages, options)) in enumerate(zip(questions, prepared, strict=True)):
-            if request_id in known:
-                tasks.append(_now(answer_of(question, request_id, known[request_id])))
-            else:
-                tasks.append(self._ask(question, request_id, messages, options, masked[n] if masked else {}))
+        prepared = self.prepare(questions, examples, seed, masked)
+        known = await self.governor.known([asked.request_id for asked in prepared])
+        tasks = [_now(a.answered(known[a.request_id])) if a.request_id in known else self._ask(a) for a in prepared]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         answers = [_raised(result) for result in results]
         failed = [a for a in answers if a.source == "failed"]
@@ -119,15 +136,20 @@ class TeacherClient:
             )
         return answers
 
-    def prepare(self, question: Question, examples: Sequence[Example], seed: int) -> tuple[str, list[dict[str, str]], list[str]]:
-        """(the question's id in the ledger, the messages, the concept of each option)."""
-        messages, order = build_messages(question, examples, seed)
-        # the ids too: names can be the same and ids not, where another knowledge base was read since
-        return sha256(self.dialect.identity, messages, question.candidate_ids), messages, [question.candidate_ids[n] for n in order]
+    def prepare(
+        self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
+    ) -> list[Prepared]:
+        """The questions as they will leave; arguments as of ask_many."""
+        prepared = []
+        for n, question in enumerate(questions):
+            messages, order = build_messages(question, examples, seed)
+            # the ids too: names can be the same and ids not, where another knowledge base was read since
+            request_id = sha256(self.dialect.identity, messages, question.candidate_ids)
+            options: list[str] = [question.candidate_ids[n] for n in order]
+            prepared.append(Prepared(question, request_id, messages, options, masked[n] if masked else {}))
+        return prepared
 
-    async def _ask(
-        self, question: Question, request_id: str, messages: list[dict[str, str]], options: list[str], masked: dict[str, int]
-    ) -> Answer:
+    async def _ask(self, asked: Prepared) -> Answer:
         spent, attempts, reason = 0.0, 0, ""
         for _ in range(ANSWERS_READ):
             retrying = AsyncRetrying(
@@ -138,37 +160,29 @@ class TeacherClient:
                     with attempt:
                         attempts += 1
                         async with self._slots:
-                            got = await self._request(question.key, request_id, messages, options, attempts, masked)
+                            got = await self._request(asked, attempts)
             except _NoMoney:
-                return Answer(question.key, request_id, False, NIL, spent, attempts - 1, "refused_by_budget", "the budget was spent")
+                return asked.unanswered("refused_by_budget", "the budget was spent", spent, attempts - 1)
             except _Again as error:
-                return Answer(question.key, request_id, False, NIL, spent, attempts, "failed", str(error))
+                return asked.unanswered("failed", str(error), spent, attempts)
             if isinstance(got, Known):  # another job asked meanwhile
-                return answer_of(question, request_id, got)
+                return asked.answered(got)
             ended, price = got
             spent += price
             if ended.state == VALID:
                 found = Known(True, ended.choice_id, ended.confidence, "")
-                return replace(answer_of(question, request_id, found), price_usd=spent, attempts=attempts, source="asked")
+                return replace(asked.answered(found), price_usd=spent, attempts=attempts, source="asked")
             reason = ended.reason
-        return Answer(question.key, request_id, False, NIL, spent, attempts, "set_aside", reason)
+        return asked.unanswered("set_aside", reason, spent, attempts)
 
-    async def _request(
-        self,
-        key: str,
-        request_id: str,
-        messages: list[dict[str, str]],
-        options: list[str],
-        attempt: int,
-        masked: dict[str, int],
-    ) -> tuple[Ended, float] | Known:
+    async def _request(self, asked: Prepared, attempt: int) -> tuple[Ended, float] | Known:
         """One request, past the governor: (how it ended, dollars). A 429 and a refused parameter use up no attempt."""
         since = time.monotonic()
         while True:
             if self._stopped:  # one found that the endpoint cannot be used: the others need not ask
                 raise self._stopped
-            arguments = self.dialect.arguments(len(options))
-            sent = self.sent(key, request_id, messages, options, attempt, masked, arguments)
+            arguments = self.dialect.arguments(len(asked.options))
+            sent = self.sent(asked, attempt, arguments)
             grant = await self.governor.reserve(sent)
             if grant.known:
                 return grant.known
@@ -176,7 +190,7 @@ class TeacherClient:
                 raise _NoMoney
             try:
                 # what chat.completions.create does, but for a walk through the types of all messages: two fifths of a request's CPU
-                body = {"model": self.config.model, "messages": messages, **arguments}
+                body = {"model": self.config.model, "messages": asked.messages, **arguments}
                 reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
             except openai.RateLimitError as error:
                 await self._cooled(sent, error, since)
@@ -193,32 +207,22 @@ class TeacherClient:
             ended = read_reply(sent, reply)
             return ended, await self.governor.settle(sent, ended)
 
-    def sent(
-        self,
-        key: str,
-        request_id: str,
-        messages: list[dict[str, str]],
-        options: list[str],
-        attempt: int,
-        masked: dict[str, int],
-        arguments: dict[str, Any],
-        mode: str = "sync",
-    ) -> Sent:
+    def sent(self, asked: Prepared, attempt: int, arguments: dict[str, Any], mode: str = "sync") -> Sent:
         """A request of a prepared question, with an id of its own."""
         return Sent(
             id=uuid.uuid4().hex,
-            question=request_id,
-            key=key,
+            question=asked.request_id,
+            key=asked.question.key,
             attempt=attempt,
             model=self.config.model,
             endpoint=self.endpoint.base_url,
             parameters=json.dumps(arguments, sort_keys=True),
-            prefix=json.dumps(messages[:-1], ensure_ascii=False),
-            message=json.dumps(messages[-1], ensure_ascii=False),
-            options=json.dumps(options),
-            worst_tokens=worst_case_tokens(messages, arguments),
+            prefix=json.dumps(asked.messages[:-1], ensure_ascii=False),
+            message=json.dumps(asked.messages[-1], ensure_ascii=False),
+            options=json.dumps(asked.options),
+            worst_tokens=worst_case_tokens(asked.messages, arguments),
             max_output_tokens=self.config.max_output_tokens,
-            masked=json.dumps(masked, sort_keys=True),
+            masked=json.dumps(asked.masked, sort_keys=True),
             mode=mode,
         )
 
@@ -279,14 +283,6 @@ class TeacherClient:
         if self._openai is None:  # made in the event loop that uses it
             self._openai = self.endpoint.client(self.config.timeout_s)
         return self._openai
-
-
-def answer_of(question: Question, request_id: str, known: Known) -> Answer:
-    """What the ledger knows of a question, as an answer that cost nothing."""
-    if not known.valid:
-        return Answer(question.key, request_id, False, NIL, 0.0, 0, "set_aside", known.reason)
-    choice = NIL if known.choice_id is None else question.candidate_ids.index(known.choice_id)
-    return Answer(question.key, request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence)
 
 
 def read_reply(sent: Sent, reply: Any) -> Ended:

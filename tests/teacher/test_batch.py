@@ -274,8 +274,8 @@ def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is
         governor = Governor(5.0, PRICE, tmp_path)
         asked = client_of(governor, url).client
         for n in range(3):
-            request_id, messages, options = asked.prepare(question(n), [], 1)
-            sent = asked.sent(f"key{n}", request_id, messages, options, 1, {}, asked.dialect.arguments(len(options)), "batch")
+            [prepared] = asked.prepare([question(n)], [], 1)
+            sent = asked.sent(prepared, 1, asked.dialect.arguments(len(prepared.options)), "batch")
             await governor.reserve(sent, "owner")
         await governor.note_batch("owner", "batch_of_old", "submitted")
         await governor.close()
