@@ -27,7 +27,7 @@ from teacher_pool import DATA, Job, Sandbox, make_pool, sandbox
 from rpdr.teacher.ledger import FILE
 
 LIMITS = (50, 150)  # requests a second
-SECONDS = 60  # of asking at a limit
+SECONDS = 40  # of asking at a limit
 LOOK_S = 2.0
 
 
