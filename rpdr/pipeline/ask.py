@@ -79,6 +79,7 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
             # its state is the ledger's: it may die and come back, and be asked again what it did not answer
             max_restarts=-1,
             max_task_retries=-1,
+            enable_task_events=False,  # two calls a request: Ray would keep a record of each, and grow by 5 KB a mention
             scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
         )
         .remote(*asking.governor())
