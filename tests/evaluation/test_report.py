@@ -153,7 +153,7 @@ def test_the_bill_says_what_bought_labels_and_what_was_wasted() -> None:
         "estimate": {"mentions": 99, "requests": 103, "expected_usd": 2.5, "usd": 2.75, "off": 0.1},
     }
     body = render(metrics)
-    assert "saved about $1.50" in body
+    assert "bought no label. Not asking twice saved about $1.50. Expected beforehand" in body
     assert "$2.50; the ledger came out +10.0%" in body
     assert "13.9 hours of one actor on this machine, $5.56" in body
     assert "1 &lt;b&gt;, 12 DATE" in body
