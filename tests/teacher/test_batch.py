@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +226,19 @@ def die(where: str) -> None:
     asyncio.run(ask_all())
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, as at a terminal: a job in the background of a script inherits a SIGINT that is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_ctrl_c(_: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("stop", "raised"), [(press_ctrl_c, KeyboardInterrupt), (asyncio.Task.cancel, asyncio.CancelledError)])
 def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
     tmp_path: Path, stop: Callable[[Any], object], raised: type[BaseException]
@@ -290,6 +299,7 @@ def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is
     assert Ledger(tmp_path).spent_usd() == pytest.approx(worst + billed)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_batches_that_are_open_elsewhere_are_not_lost_sight_of(tmp_path: Path):
     with teacher_of(30).serve(terms=Terms(batch_seconds=20.0)) as url:
         with pytest.raises(KeyboardInterrupt):
