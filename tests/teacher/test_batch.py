@@ -118,12 +118,12 @@ def test_what_cannot_be_read_is_asked_once_more_then_set_aside(tmp_path: Path):
         (Faults(batch_expire=1.0), "expired"),  # each gets on a little
         (Faults(batch_line_fail=0.3), "completed"),
         (Faults(batch_fail=0.5), "failed"),
-        (Faults(batch_expire=0.3, batch_line_fail=0.1, batch_fail=0.2, out_of_range=0.05), "completed"),
+        (Faults(batch_expire=0.3, batch_line_fail=0.1, batch_fail=0.2), "completed"),
     ],
 )
 def test_what_ends_badly_is_asked_again_until_all_is_answered(tmp_path: Path, faults: Faults, ends: str):
     with teacher_of(60).serve(faults, Terms(**COUNTED, count_questions=True)) as url:
-        answers = ask_in_batches(url, tmp_path, 60, max_attempts=9)
+        answers = ask_in_batches(url, tmp_path, 60, max_attempts=25)  # chance alone must not end it
         seen = meter(url)
     assert all_right(answers)
     assert seen["batches"][ends] > 0
