@@ -32,7 +32,7 @@ from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
-from rpdr.reranker import Calibration, Reranker, narrowed, queries
+from rpdr.reranker import Calibration, Reranker, queries, training_set
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL, ConceptId
@@ -140,8 +140,7 @@ def _ranked(
     """The test mentions' candidates as the trained student ranks them."""
     hooks = Hooks(_tell, lambda: folder / "checkpoint", lambda *_: None)
     settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
-    few = [narrowed(q, row["choice"], settings.train_candidates) for q, row in zip(queries(labels), labels, strict=True)]
-    examples, choices = [query for query, _ in few], [choice for _, choice in few]
+    examples, choices = training_set(labels, settings.train_candidates)
     student = train(settings, examples, choices, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
     distinct = list(dict.fromkeys(keys))
     probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)

@@ -25,7 +25,7 @@ from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.cluster import connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.reranker import Calibration, Query, Reranker, fit_calibration, narrowed, queries
+from rpdr.reranker import Calibration, Query, Reranker, fit_calibration, queries, training_set
 from rpdr.reranker.card import write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.training import Hooks, train
@@ -45,11 +45,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         )
     connect()
     watch = Stopwatch()
-    examples, choices = queries(labels), [row["choice"] for row in labels]
-    if settings.train_candidates:
-        pairs = [narrowed(*pair, settings.train_candidates) for pair in zip(examples, choices, strict=True)]
-        examples, choices = [query for query, _ in pairs], [choice for _, choice in pairs]
-    losses, steps = _fit(run, examples, choices, progress)
+    losses, steps = _fit(run, *training_set(labels, settings.train_candidates), progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
     calibration = _calibrate(run)

@@ -47,7 +47,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         made = estimate_of(run, keys, examples)
         _say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         file = run.path("labels", QUESTIONS_FILE)
-        numbers = write_questions(file, found, pool, definitions)
+        numbers = write_questions(file, found, set(keys), definitions)
         queue = [numbers[key] for key in keys]
         asking = Asking(run.config, endpoint, examples, file, run.path("ledger"))
         if settings.mode == "sync":

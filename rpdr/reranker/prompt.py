@@ -46,6 +46,15 @@ def narrowed(query: Query, choice: int, candidates: int) -> tuple[Query, int]:
     return few, kept.index(choice) if choice >= 0 else choice
 
 
+def training_set(rows: Sequence[dict[str, Any]], candidates: int = 0) -> tuple[list[Query], list[int]]:
+    """(queries, choices) of rows of schema.LABELS, narrowed to so many candidates; 0: all."""
+    asked, choices = queries(rows), [row["choice"] for row in rows]
+    if not candidates:
+        return asked, choices
+    few = [narrowed(*pair, candidates) for pair in zip(asked, choices, strict=True)]
+    return [query for query, _ in few], [choice for _, choice in few]
+
+
 @dataclass(frozen=True)
 class Tokens:
     """One query as tokens: the stem, the branches of the candidates, the branch of "none of these"."""
