@@ -3,8 +3,8 @@
     RPDR_DATA=… python benchmarks/teacher_faults.py [--mentions 20000] [--batch-mentions 20000]
 
 Sync: 20 % 429, 5 % 5xx, 3 % hangs, 2 % cut connections, 2 % malformed JSON, 2 % out-of-range answers, four actors, and SIGKILL at five
-random moments (driver, actor and governor in turn). First under a cap that cannot cover the pool, then under one that can. Batch: batches
-that expire, fail whole and fail in part, and two kills. Writes results/teacher_faults.json.
+random moments (driver, actor and governor in turn). Batch: batches that expire, fail whole and fail in part, and two kills. Both first under
+a cap that cannot cover the pool, then under one that can. Writes results/teacher_faults.json.
 """
 
 from __future__ import annotations
@@ -67,11 +67,8 @@ def _sync(folder: Path, mentions: int, rng: random.Random) -> dict[str, Any]:
     kills = [*capped, *whole]
     return {
         **found,
+        **_at_the_cap(low, at_the_cap, watch),
         "faults": FAULTS,
-        "cap_usd": low,
-        "meter_usd_at_the_cap": at_the_cap["usd"],
-        "share_of_the_cap_by_the_meter": at_the_cap["usd"] / low,
-        "cap_ever_passed": watch.passed,
         "kills": kills,
         "paid_for_lost_or_unreadable_answers": in_faults,
         # each of them is one more call that had to be paid, but for what was set aside after two: what else was paid is ours
@@ -86,13 +83,25 @@ def _batch(folder: Path, mentions: int, rng: random.Random) -> dict[str, Any]:
     config = make_pool(folder, mentions, mode="batch", batch=batch, max_attempts=10, budget_usd=1.0)
     flags = [part for name, rate in BATCH_FAULTS.items() for part in (f"--{name.replace('_', '-')}", str(rate))]
     with sandbox(folder, *flags, "--invalid-rate", "0", "--batch-seconds", "4", "--count-questions") as server:
-        cap = mentions * EXPECTED_USD * 4  # a batch reserves its worst case whole
+        low, enough = mentions * EXPECTED_USD / 4, mentions * EXPECTED_USD * 4  # answers cost half; a batch reserves its worst case whole
         watch = Watch(folder, server)
-        moments = sorted(rng.uniform(0.1, 0.8) * mentions for _ in range(2))
-        kills = _run(config, server, watch, folder, cap, [(moment, "driver") for moment in moments])
+        moments = [rng.uniform(0.1, 0.3) * mentions, rng.uniform(0.6, 0.9) * mentions]
+        capped = _run(config, server, watch, folder, low, [(moments[0], "driver")])
+        at_the_cap = watch.look()
+        whole = _run(config, server, watch, folder, enough, [(max(moments[1], at_the_cap["answered"] + 1), "driver")])
         watch.stop()
         found = _account(folder, server, mentions)
-    return {**found, "faults": BATCH_FAULTS, "cap_usd": cap, "cap_ever_passed": watch.passed, "kills": kills}
+    return {**found, **_at_the_cap(low, at_the_cap, watch), "faults": BATCH_FAULTS, "kills": [*capped, *whole]}
+
+
+def _at_the_cap(cap: float, seen: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    return {
+        "cap_usd": cap,
+        "answered_at_the_cap": seen["answered"],
+        "meter_usd_at_the_cap": seen["usd"],
+        "share_of_the_cap_by_the_meter": seen["usd"] / cap,
+        "cap_ever_passed": watch.passed,
+    }
 
 
 class Watch:
@@ -189,6 +198,7 @@ def rows(sync: dict[str, Any], batch: dict[str, Any]) -> list[list[str]]:
             f"{found['mentions']:,}",
             ", ".join(f"{name.replace('_', ' ')} {rate:.0%}" for name, rate in found["faults"].items()),
             ", ".join(f"{what} {n}" for what, n in Counter(kill["killed"] for kill in found["kills"]).items()),
+            f"{found['share_of_the_cap_by_the_meter']:.0%} of it, with {found['answered_at_the_cap']:,} answers",
             "yes" if found["cap_ever_passed"] else "no",
             f"{found['labelled']:,} / {sum(found['set_aside'].values()):,}",
             f"{found['labelled_twice']:,} / {found['unaccounted']:,}",
@@ -201,7 +211,8 @@ def rows(sync: dict[str, Any], batch: dict[str, Any]) -> list[list[str]]:
         "mentions",
         "faults, of requests or batches",
         "SIGKILLs",
-        "the cap was passed, by the server's own meter",
+        "spent when a cap that binds had stopped the stage, by the server's own meter",
+        "that cap or the later one was ever passed, by that meter",
         "labelled / set aside with a reason",
         "labelled twice / lost",
         "paid calls ÷ calls of a clean pass",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 BURST_S = 1.0  # how far a limit may run ahead after a pause: providers measure over about a second
+MINUTE_S = 60 + BURST_S  # what a minute lets through if it starts with that second: no minute at all may hold more than a limit
 COOLED = "cooled"  # nothing may leave before; set by a 429
 
 
@@ -16,7 +17,7 @@ class Pace:
 
     def __init__(self, requests_per_minute: int, tokens_per_minute: int) -> None:
         """Raises nothing; 0 is no limit."""
-        self.limits = {"requests": requests_per_minute / 60, "tokens": tokens_per_minute / 60}
+        self.limits = {"requests": requests_per_minute / MINUTE_S, "tokens": tokens_per_minute / MINUTE_S}
 
     def slot(self, db: sqlite3.Connection, tokens: float, now: float) -> float:
         """The time at which a request of so many tokens may leave; it is taken up in the limits."""
