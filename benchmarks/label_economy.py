@@ -32,7 +32,7 @@ from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
-from rpdr.reranker import Calibration, Reranker, queries, training_set
+from rpdr.reranker import Calibration, Reranker, examples, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL, ConceptId
@@ -118,7 +118,7 @@ def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tu
 
     with sandbox(arm, load_kb(run.path("kb", "concepts.parquet"))) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
-    labels = [{**found[v.key], "choice": v.choice} for v in votes]
+    labels = [{**found[v.key], "choice": v.choice, "trust": 1.0} for v in votes]
     right = sum(
         (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
     )
@@ -140,8 +140,8 @@ def _ranked(
     """The test mentions' candidates as the trained student ranks them."""
     hooks = Hooks(_tell, lambda: folder / "checkpoint", lambda *_: None)
     settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
-    examples, choices = training_set(labels, settings.train_candidates)
-    student = train(settings, examples, choices, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
+    chosen = [example.narrowed(settings.train_candidates) for example in examples(labels)]
+    student = train(settings, chosen, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
     distinct = list(dict.fromkeys(keys))
     probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}

@@ -102,7 +102,7 @@ LABELS = pa.schema(
         pa.field("agreed", pa.int32(), nullable=False),  # answers that name the choice
         pa.field("asked", pa.int32(), nullable=False),  # of so many that could be read
         pa.field("confidence", pa.float64()),  # the endpoint's own probability of its answer; null where it gives none
-        pa.field("trust", pa.float64(), nullable=False),  # in (0, 1), from all of these and the retriever: see teacher.vote.trust
+        pa.field("trust", pa.float64(), nullable=False),  # the probability, in (0, 1), that the choice is right: see teacher.trust
     ]
 )
 

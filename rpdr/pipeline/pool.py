@@ -29,6 +29,20 @@ def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[Me
     return counts
 
 
+def chosen_by_gold(run: Run, split: str) -> list[dict[str, Any]]:
+    """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
+    none is right, and whether the gold is `nil`: a concept that the knowledge base lacks."""
+    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), split) if m.gold is not None]
+    found = _candidates(run, {m.key for m in mentions})
+    rows = []
+    for mention in mentions:
+        gold = {i for alternative in mention.gold or [] for i in alternative}
+        row = found[mention.key]
+        choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
+        rows.append({**row, "choice": choice, "nil": mention.gold == []})
+    return rows
+
+
 def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
     """The pool's keys, in the order in which the teacher is asked about them."""
     if run.config.teacher.choose == "random":
@@ -47,17 +61,13 @@ def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
 
 def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[Example]:
     """Few-shot examples from the labelled mentions, as they may leave: the right one among the candidates, at most one in four with none."""
-    labelled = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "labelled") if m.gold is not None]
-    found = _candidates(run, {m.key for m in labelled})
+    labelled = chosen_by_gold(run, "labelled")
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
     right: list[Example] = []
     none: list[Example] = []
-    for mention in labelled:
-        question = question_of(found[mention.key], definitions)
-        gold = {i for alternative in mention.gold or [] for i in alternative}
-        choice = next((n for n, i in enumerate(question.candidate_ids) if i in gold), NIL)
-        (right if choice != NIL else none).append(Example(question, choice))
+    for row in labelled:
+        (right if row["choice"] != NIL else none).append(Example(question_of(row, definitions), row["choice"]))
     few = none[: wanted // 4]
     as_it_leaves = leaves(run.config)
     return [replace(example, question=as_it_leaves(example.question)[0]) for example in right[: wanted - len(few)] + few]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rpdr.corpus import load_mentions, normalise
@@ -23,10 +24,11 @@ from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.schema import LABELS, NIL, SET_ASIDE
-from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint, trust
+from rpdr.pipeline.trust import ANSWERED, write_labels
+from rpdr.schema import NIL, SET_ASIDE
+from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
 
-FILE, SET_ASIDE_FILE, QUESTIONS_FILE = "labels.parquet", "set_aside.parquet", "questions.arrow"
+FILE, SET_ASIDE_FILE = "labels.parquet", "set_aside.parquet"
 REFUSED = "refused_by_budget"
 ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried
 
@@ -46,18 +48,18 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         keys = queue_of(run, pool)[: settings.max_mentions]
         made = estimate_of(run, keys, examples)
         _say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
-        file = run.path("labels", QUESTIONS_FILE)
-        numbers = write_questions(file, found, set(keys), definitions)
-        queue = [numbers[key] for key in keys]
-        asking = Asking(run.config, endpoint, examples, file, run.path("ledger"))
-        if settings.mode == "sync":
-            connect()
-        watch = Stopwatch()
-        ask = ask_in_batches if settings.mode == "batch" else ask_in_actors
-        with closing(ask(asking, queue, progress)) as votes:
-            kept = _keep(run, Questions(file), queue, votes)
-        seconds = watch.seconds
-    file.unlink()
+        with _scratch(run) as (file, answered):
+            numbers = write_questions(file, found, set(keys), definitions)
+            queue = [numbers[key] for key in keys]
+            asking = Asking(run.config, endpoint, examples, file, run.path("ledger"))
+            if settings.mode == "sync":
+                connect()
+            watch = Stopwatch()
+            ask = ask_in_batches if settings.mode == "batch" else ask_in_actors
+            with closing(ask(asking, queue, progress)) as votes:
+                kept = _keep(run, Questions(file), queue, votes, answered)
+            seconds = watch.seconds
+            believed = write_labels(run, answered, run.path("labels", FILE))
     ledger = Ledger(run.path("ledger"))
     account = ledger.account()
     sources = kept["sources"]
@@ -72,6 +74,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         "pool": len(queue),
         "labelled": kept["labelled"],
         "none": kept["none"],
+        **believed,
         "invalid": sources["set_aside"],
         "failed": sources["failed"],
         "from_ledger": sources["ledger"],
@@ -91,13 +94,24 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
 
 
-def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Write each vote as a label or set it aside, in the queue's order; counts of both. Stops asking where the budget refuses."""
+@contextmanager
+def _scratch(run: Run) -> Iterator[tuple[Path, Path]]:
+    """Where the questions and what was answered are kept while the stage runs, and no longer."""
+    files = run.path("labels", "questions.arrow"), run.path("labels", "answered.parquet")
+    try:
+        yield files
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[Mapping[str, Any]], answered: Path) -> dict[str, Any]:
+    """Write each vote to `answered` or set it aside, in the queue's order; counts of both. Stops asking where the budget refuses."""
     sources: Counter[str] = Counter()
     counts = {"labelled": 0, "none": 0, "saved_by_early_stop": 0}
     refused = done = 0
     with (
-        writing_rows(run.path("labels", FILE), LABELS) as label,
+        writing_rows(answered, ANSWERED) as label,
         writing_rows(run.path("labels", SET_ASIDE_FILE), SET_ASIDE) as set_aside,
     ):
         for found in _in_order(votes):
@@ -105,8 +119,7 @@ def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[
             [row] = questions.rows([queue[found[PLACE]]])
             sources[found["source"]] += 1
             if found["valid"]:
-                sure = trust(*(found[name] for name in ("choice", "agreed", "asked", "confidence")))
-                label({**row, **found, "source": "teacher", "trust": sure})
+                label({**row, **found, "source": "teacher"})
                 counts["labelled"] += 1
                 counts["none"] += found["choice"] == NIL
                 counts["saved_by_early_stop"] += run.config.teacher.votes - len(found["ledger_ids"])

@@ -1,8 +1,8 @@
 """The student: an open LLM that re-ranks candidates in one forward pass, and says when none of them fits."""
 
 from rpdr.reranker.calibration import Calibration, fit_calibration, nil_threshold
-from rpdr.reranker.prompt import Query, narrowed, queries, training_set
+from rpdr.reranker.prompt import Example, Query, examples, queries
 from rpdr.reranker.reranker import Reranker
 from rpdr.reranker.student import Student
 
-__all__ = ["Calibration", "Query", "Reranker", "Student", "fit_calibration", "narrowed", "nil_threshold", "queries", "training_set"]
+__all__ = ["Calibration", "Example", "Query", "Reranker", "Student", "examples", "fit_calibration", "nil_threshold", "queries"]

@@ -33,26 +33,33 @@ def queries(rows: Iterable[dict[str, Any]]) -> list[Query]:
     return [Query(r["text"], tuple(r["candidate_names"]), tuple(r["matched_names"]), tuple(r["scores"]), r["context"]) for r in rows]
 
 
-def narrowed(query: Query, choice: int, candidates: int) -> tuple[Query, int]:
-    """The query with its `candidates` most similar candidates, the chosen one among them, and where that is then (NIL stays NIL)."""
-    kept = [n for n in range(len(query.candidate_names)) if n != choice][: candidates - (choice >= 0)]
-    kept = sorted([*kept, *([choice] if choice >= 0 else [])])
-    few = replace(
-        query,
-        candidate_names=tuple(query.candidate_names[n] for n in kept),
-        matched_names=tuple(query.matched_names[n] for n in kept),
-        similarities=tuple(query.similarities[n] for n in kept),
-    )
-    return few, kept.index(choice) if choice >= 0 else choice
+@dataclass(frozen=True)
+class Example:
+    """A query, the index of the candidate that was chosen (-1: none of them), and the probability in (0, 1] that this is right."""
+
+    query: Query
+    choice: int
+    trust: float = 1.0
+
+    def narrowed(self, candidates: int) -> Example:
+        """With its `candidates` most similar candidates, the chosen one among them; 0: all."""
+        query, choice = self.query, self.choice
+        if not candidates or candidates >= len(query.candidate_names):
+            return self
+        kept = [n for n in range(len(query.candidate_names)) if n != choice][: candidates - (choice >= 0)]
+        kept = sorted([*kept, *([choice] if choice >= 0 else [])])
+        few = replace(
+            query,
+            candidate_names=tuple(query.candidate_names[n] for n in kept),
+            matched_names=tuple(query.matched_names[n] for n in kept),
+            similarities=tuple(query.similarities[n] for n in kept),
+        )
+        return Example(few, kept.index(choice) if choice >= 0 else choice, self.trust)
 
 
-def training_set(rows: Sequence[dict[str, Any]], candidates: int = 0) -> tuple[list[Query], list[int]]:
-    """(queries, choices) of rows of schema.LABELS, narrowed to so many candidates; 0: all."""
-    asked, choices = queries(rows), [row["choice"] for row in rows]
-    if not candidates:
-        return asked, choices
-    few = [narrowed(*pair, candidates) for pair in zip(asked, choices, strict=True)]
-    return [query for query, _ in few], [choice for _, choice in few]
+def examples(rows: Sequence[dict[str, Any]]) -> list[Example]:
+    """From rows of schema.LABELS."""
+    return [Example(query, row["choice"], row["trust"]) for query, row in zip(queries(rows), rows, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ an untrained student ranks as the retriever does, and every label moves it from 
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,6 +20,7 @@ from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.reranker.prompt import Prompt
+from rpdr.retriever import Prior
 
 HEAD_FILE = "head.safetensors"
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -43,23 +45,10 @@ class Head(nn.Module):
         return torch.cat([candidates, none], dim=1).masked_fill(~present, float("-inf"))
 
     @torch.no_grad()
-    def fit_to_retriever(self, similarities: torch.Tensor, present: torch.Tensor, choices: torch.Tensor) -> None:
-        """Set scale and "none" bias to the likeliest for `choices` (n,) (k = none) by the similarities alone, before any training."""
-        with torch.enable_grad():
-            parameters = torch.tensor([3.0, 0.0], requires_grad=True)
-            optimizer = torch.optim.LBFGS([parameters], max_iter=50, line_search_fn="strong_wolfe")
-
-            def closure() -> torch.Tensor:
-                optimizer.zero_grad()
-                none = (parameters[1] * 10).expand(len(choices), 1)
-                scores = torch.cat([parameters[0].exp() * similarities, none], dim=1).masked_fill(~present, float("-inf"))
-                loss = nn.functional.cross_entropy(scores, choices)
-                loss.backward()
-                return loss
-
-            optimizer.step(closure)
-        self.log_scale.copy_(parameters[:1].detach())
-        self.none.bias.copy_(parameters[1:].detach() * 10)
+    def start_from(self, prior: Prior) -> None:
+        """Score as the retriever alone does: what an untrained student knows."""
+        self.log_scale.fill_(math.log(prior.scale))
+        self.none.bias.fill_(prior.none)
 
 
 class Student(nn.Module):
@@ -105,6 +94,13 @@ class Student(nn.Module):
         with _without_warnings_of_the_future():
             adapted = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         return cls(adapted, tokenizer, config, head).eval()
+
+    def load_weights(self, folder: Path) -> None:
+        """Take over what `save` wrote of a student of the same shape."""
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(self.lm, load_peft_weights(str(folder), device="cpu"))
+        self.head.load_state_dict(load_file(str(folder / HEAD_FILE)))
 
     def save(self, folder: Path) -> None:
         """Write the adapter (loadable by peft alone) and the head."""

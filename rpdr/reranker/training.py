@@ -1,15 +1,15 @@
-"""One worker's part of the training of a student, under DeepSpeed: listwise cross-entropy on the teacher's choices.
+"""One worker's part of the training of a student, under DeepSpeed. What is learned is `targets`', in which batches is `batches`'.
 
 Knows nothing of Ray: rank and world come from torch.distributed, progress and checkpoints go out through `Hooks`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ import torch.distributed as dist
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
+from rpdr.files import write_json
 from rpdr.models import chosen_precision
-from rpdr.reranker.prompt import Query, Tokens
+from rpdr.reranker.batches import Micro, batches, share
+from rpdr.reranker.prompt import Example
 from rpdr.reranker.student import Student
+from rpdr.reranker.targets import Task, prior_of
 
-LIKE_LENGTHS = 16  # batches among whose examples lengths are matched
+STATE_FILE, WEIGHTS = "rpdr.json", "weights"  # of a checkpoint, beside what DeepSpeed keeps in it
 
 
 @dataclass(frozen=True)
@@ -32,129 +35,145 @@ class Hooks:
     on_step: Callable[[int, int, float], None]  # steps done, steps in all, loss in nats
     checkpoint_folder: Callable[[], Path]
     on_checkpoint: Callable[[Path, int, int], None]  # folder, steps done, steps in all
-
-
-@dataclass(frozen=True)
-class Step:
-    """The examples of one optimizer step, as micro-batches of this rank; every rank has the same number of them."""
-
-    micro_batches: list[list[int]]
+    on_end: Callable[[list[float]], None] = lambda losses: None  # mean loss (nats) on the held-out examples after each epoch
 
 
 def train(
     config: StudentConfig,
-    queries: Sequence[Query],
-    choices: Sequence[int],
+    examples: Sequence[Example],
     seed: int,
     hooks: Hooks,
     *,
+    held_out: Sequence[Example] = (),
     resume_from: Path | None,
     device: str,
     save_to: Path | None,
 ) -> Student:
-    """Train a new student (or go on from `resume_from`), save it from rank 0 to `save_to`, and return it.
+    """Train a new student (or go on from `resume_from`), save it from rank 0 to `save_to`, and return it as it is at the end.
 
-    `choices[i]` is the index of the chosen candidate of `queries[i]`, or -1 (none). Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
+    With `held_out` examples it is measured on them after each epoch: training stops when an epoch brought nothing, and it is the best
+    epoch's student that is saved. Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
     """
     if not dist.is_initialized():  # alone, as in a notebook
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=dist.HashStore(), rank=0, world_size=1)
-    rank, world = dist.get_rank(), dist.get_world_size()
     student = Student.create(config, seed, device)
-    tokens = [student.prompt.tokens(query) for query in queries]
-    _fit_head(student, tokens, choices)
-    engine, schedule = _engine(student, config, device, world)
-    if type(engine).__name__ != "DeepSpeedEngine":
-        raise RunError(f"training ran without DeepSpeed ({type(engine).__name__})")
-    steps = _steps(tokens, config, seed, rank, world)
-    done = 0
-    if resume_from is not None:
-        _, state = engine.load_checkpoint(str(resume_from), load_module_strict=False)
-        done = int((state or {}).get("steps", 0))
-    engine.train()
-    for number, step in enumerate(steps, start=1):
-        if number <= done:
-            continue
-        factor = schedule(number - 1, len(steps))
-        for group in engine.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        losses = []
-        for micro_batch in step.micro_batches:
-            batch = {name: value.to(device) for name, value in student.prompt.collate([tokens[i] for i in micro_batch]).items()}
-            scores = engine(**batch)
-            none = scores.shape[1] - 1
-            target = torch.tensor([choices[i] if choices[i] >= 0 else none for i in micro_batch], device=device)
-            loss = torch.nn.functional.cross_entropy(scores, target)
-            engine.backward(loss)
-            engine.step()
-            losses.append(loss.item())
-        hooks.on_step(number, len(steps), sum(losses) / len(losses))
-        if number % config.checkpoint_every_steps == 0 and number < len(steps):
-            folder = hooks.checkpoint_folder()
-            engine.save_checkpoint(str(folder), client_state={"steps": number}, exclude_frozen_parameters=True)
-            hooks.on_checkpoint(folder, number, len(steps))
-    if save_to is not None:
-        import deepspeed
-
-        trained = [p for p in student.parameters() if p.requires_grad] if config.zero_stage == 3 else []
-        with deepspeed.zero.GatheredParameters(trained):  # ZeRO 3 keeps a part of each weight on each rank
-            if rank == 0:
-                student.save(save_to)
-        dist.barrier()
+    prior = prior_of(examples)
+    student.head.start_from(prior)
+    task = Task.of(student.prompt, examples, prior if config.soft_labels else None)
+    trainer = _Trainer(config, student, device, save_to, hooks, resume_from)
+    trainer.run(task, Task.of(student.prompt, held_out), seed)
     return student
 
 
-def _fit_head(student: Student, tokens: Sequence[Tokens], choices: Sequence[int]) -> None:
-    k = max(len(t.branches) for t in tokens)
-    similarities, present = torch.zeros(len(tokens), k), torch.zeros(len(tokens), k + 1, dtype=torch.bool)
-    for row, t in enumerate(tokens):
-        similarities[row, : len(t.branches)] = torch.tensor(t.similarities)
-        present[row, : len(t.branches)] = True
-    present[:, k] = True
-    student.head.fit_to_retriever(similarities, present, torch.tensor([c if c >= 0 else k for c in choices]))
+class _Trainer:
+    """An engine around a student, and how far it has come."""
+
+    def __init__(
+        self, config: StudentConfig, student: Student, device: str, save_to: Path | None, hooks: Hooks, resume_from: Path | None
+    ) -> None:
+        self.config, self.student, self.device, self.save_to, self.hooks = config, student, device, save_to, hooks
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.done, self.exams = 0, list[float]()  # steps; losses on the held-out examples after each epoch
+        state = json.loads((resume_from / STATE_FILE).read_text()) if resume_from else {}
+        moved = bool(state) and state["world"] != self.world
+        if resume_from and moved:  # DeepSpeed's state is one of so many ranks: the optimizer's moments start anew, the weights do not
+            student.load_weights(resume_from / WEIGHTS)
+        self.engine = _engine(student, config, device)
+        if type(self.engine).__name__ != "DeepSpeedEngine":
+            raise RunError(f"training ran without DeepSpeed ({type(self.engine).__name__})")
+        if resume_from:
+            if not moved:
+                self.engine.load_checkpoint(str(resume_from), load_module_strict=False)
+            self.done, self.exams = state["steps"], state["exams"]
+
+    def run(self, task: Task, exam: Task, seed: int) -> None:
+        """All epochs from where it is, or until one brings nothing."""
+        steps = self._steps(task, seed)
+        self.engine.train()
+        for number, (step, ends_epoch) in enumerate(steps, start=1):
+            if number <= self.done:
+                continue
+            loss = self._step(task, step, _rate(number, len(steps), self.config.warmup_fraction))
+            self.hooks.on_step(number, len(steps), loss)
+            if ends_epoch and exam.tokens and not self._got_better(exam):
+                break
+            if number % self.config.checkpoint_every_steps == 0 and number < len(steps):
+                self._checkpoint(number, len(steps))
+        if not self.exams and self.save_to:
+            self._save(self.save_to)
+        self.hooks.on_end(self.exams)
+
+    def _steps(self, task: Task, seed: int) -> list[tuple[list[Micro], bool]]:
+        """This rank's part of each step, and whether it ends an epoch; every rank makes the same plan."""
+        size = max(self.config.batch_size, self.world)
+        steps = []
+        for epoch in range(self.config.epochs):
+            found = batches(task.tokens, size, random.Random(f"{seed}-{epoch}"))
+            steps += [(self._share(batch, task), n == len(found)) for n, batch in enumerate(found, start=1)]
+        return steps
+
+    def _share(self, batch: Sequence[int], task: Task) -> list[Micro]:
+        return share(batch, task.tokens, self.config.micro_batch_tokens, self.rank, self.world)
+
+    def _step(self, task: Task, step: list[Micro], rate: float) -> float:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate
+        loss = 0.0
+        for micro in step:
+            self.engine.set_gradient_accumulation_boundary(micro is step[-1])
+            part = task.loss(self._scores(task, micro), micro)
+            self.engine.backward(part)
+            self.engine.step()
+            loss += part.item()
+        return loss
+
+    def _scores(self, task: Task, micro: Micro) -> torch.Tensor:
+        batch = self.student.prompt.collate([task.tokens[number] for number, _ in micro])
+        return self.engine(**{name: value.to(self.device) for name, value in batch.items()})
+
+    def _got_better(self, exam: Task) -> bool:
+        """Measure on the held-out examples, each rank doing its part; save the best student yet."""
+        by_length = sorted(range(len(exam.tokens)), key=lambda number: len(exam.tokens[number]))
+        total = torch.zeros(1, device=self.device)
+        self.engine.eval()
+        with torch.no_grad():
+            for micro in self._share(by_length, exam):
+                total += exam.loss(self._scores(exam, micro), micro)
+        self.engine.train()
+        dist.all_reduce(total)
+        self.exams.append(float(total) / self.world)
+        if self.exams[-1] > min(self.exams):
+            return False
+        if self.save_to:
+            self._save(self.save_to)
+        return True
+
+    def _checkpoint(self, number: int, of: int) -> None:
+        folder = self.hooks.checkpoint_folder()
+        self.engine.save_checkpoint(str(folder), exclude_frozen_parameters=True)
+        self._save(folder / WEIGHTS)
+        if self.rank == 0:
+            write_json(folder / STATE_FILE, {"steps": number, "exams": self.exams, "world": self.world})
+        self.hooks.on_checkpoint(folder, number, of)
+
+    def _save(self, folder: Path) -> None:
+        import deepspeed
+
+        trained = [p for p in self.student.parameters() if p.requires_grad] if self.config.zero_stage == 3 else []
+        with deepspeed.zero.GatheredParameters(trained):  # ZeRO 3 keeps a part of each weight on each rank
+            if self.rank == 0:
+                self.student.save(folder)
+        dist.barrier()
 
 
-def _steps(tokens: Sequence[Tokens], config: StudentConfig, seed: int, rank: int, world: int) -> list[Step]:
-    """The same plan on every rank, cut so that all ranks do equal numbers of micro-batches of like lengths."""
-    steps: list[Step] = []
-    for epoch in range(config.epochs):
-        for batch in _batches(tokens, max(config.batch_size, world), random.Random(f"{seed}-{epoch}")):
-            mine = batch[rank::world] or batch[:1]  # sorted by length, as it comes
-            while len(mine) < -(-len(batch) // world):  # a rank that is one short repeats one: all ranks must step together
-                mine.append(mine[-1])
-            steps.append(Step(_split(mine, accumulation(config, world))))
-    return steps
+def _rate(step: int, of: int, warmup_fraction: float) -> float:
+    """The share of the learning rate at a step, 1 being the first: up to all of it, then down to a twentieth."""
+    warmup = max(1, round(of * warmup_fraction))
+    return step / warmup if step <= warmup else max(0.05, (of - step + 1) / max(1, of - warmup))
 
 
-def _batches(tokens: Sequence[Tokens], size: int, rng: random.Random) -> list[list[int]]:
-    """Every example once, at random, but among like lengths, shortest first: a batch is padded to its longest, which wasted a quarter of the work."""
-    order = list(range(len(tokens)))
-    rng.shuffle(order)
-    batches: list[list[int]] = []
-    for window in _chunks(order, LIKE_LENGTHS * size):
-        batches += _chunks(sorted(window, key=lambda i: len(tokens[i])), size)
-    rng.shuffle(batches)
-    return batches
-
-
-def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _split(items: list[int], parts: int) -> list[list[int]]:
-    """`parts` lists of nearly equal length, in order; short input repeats its last item, as every step has the same number of parts."""
-    items = items + [items[-1]] * max(0, parts - len(items))
-    bounds = [round(i * len(items) / parts) for i in range(parts + 1)]
-    return [items[a:b] for a, b in pairwise(bounds)]
-
-
-def accumulation(config: StudentConfig, world: int) -> int:
-    """Micro-batches of one rank in one optimizer step."""
-    return max(1, -(-config.batch_size // (world * config.micro_batch_size)))
-
-
-def _engine(student: Student, config: StudentConfig, device: str, world: int) -> tuple[Any, Callable[[int, int], float]]:
+def _engine(student: Student, config: StudentConfig, device: str) -> Any:
     os.environ["DS_ACCELERATOR"] = "cuda" if device.startswith("cuda") else "cpu"
     import deepspeed
 
@@ -172,8 +191,8 @@ def _engine(student: Student, config: StudentConfig, device: str, world: int) ->
         optimizer=optimizer,
         dist_init_required=False,
         config={
-            "train_micro_batch_size_per_gpu": config.micro_batch_size,
-            "gradient_accumulation_steps": accumulation(config, world),
+            "train_micro_batch_size_per_gpu": 1,  # a formality: the trainer says where a step ends, and weighs its examples itself
+            "gradient_accumulation_steps": 1,
             "bf16": {"enabled": chosen_precision(config.precision, device) == "bf16"},
             "zero_optimization": {"stage": config.zero_stage},
             "zero_allow_untested_optimizer": True,
@@ -182,9 +201,4 @@ def _engine(student: Student, config: StudentConfig, device: str, world: int) ->
             "steps_per_print": 10**9,
         },
     )
-
-    def schedule(step: int, total: int) -> float:
-        warmup = max(1, round(total * config.warmup_fraction))
-        return (step + 1) / warmup if step < warmup else max(0.05, (total - step) / max(1, total - warmup))
-
-    return engine, schedule
+    return engine

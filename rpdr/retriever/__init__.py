@@ -1,8 +1,21 @@
 """The bi-encoder: fine-tuning on few labels, the index over all names, and search."""
 
 from rpdr.retriever.index import Index, build_index
+from rpdr.retriever.prior import Prior, fit_prior, similarity_matrix
 from rpdr.retriever.retriever import Candidates, Retriever
 from rpdr.retriever.rows import add_candidates, distinct_rows
 from rpdr.retriever.train import Pair, train_encoder
 
-__all__ = ["Candidates", "Index", "Pair", "Retriever", "add_candidates", "build_index", "distinct_rows", "train_encoder"]
+__all__ = [
+    "Candidates",
+    "Index",
+    "Pair",
+    "Prior",
+    "Retriever",
+    "add_candidates",
+    "build_index",
+    "distinct_rows",
+    "fit_prior",
+    "similarity_matrix",
+    "train_encoder",
+]

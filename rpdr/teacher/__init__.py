@@ -9,7 +9,8 @@ from rpdr.teacher.ledger import Ledger
 from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
 from rpdr.teacher.prompt import Example, Question, build_messages, parse_answer, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
-from rpdr.teacher.vote import Vote, trust, vote
+from rpdr.teacher.trust import believe, kind
+from rpdr.teacher.vote import Vote, vote
 
 __all__ = [
     "PATTERNS_ALONE",
@@ -25,13 +26,14 @@ __all__ = [
     "TeacherClient",
     "Vote",
     "at_random",
+    "believe",
     "build_messages",
     "by_worth",
     "check_endpoint",
+    "kind",
     "mask_question",
     "parse_answer",
     "read_answer",
     "resolve_endpoint",
-    "trust",
     "vote",
 ]

@@ -15,7 +15,6 @@ from rpdr.teacher.client import Answer
 from rpdr.teacher.prompt import Example, Question
 
 AGREE = 2
-RETRIEVER = 0.5  # votes
 
 
 class Asks(Protocol):
@@ -65,14 +64,6 @@ async def vote(
         for n, answer in zip(open_, asked, strict=True):
             answers[n].append(answer)
     return [_count(given) for given in answers]
-
-
-def trust(choice: int, agreed: int, asked: int, confidence: float | None) -> float:
-    """How far a label may be trusted, in (0, 1): Laplace's rule of succession over the answers, each as sure as the endpoint says, and
-    the retriever as half a voter for its own first candidate. An order among labels, by which to drop some; not a calibrated probability.
-    """
-    in_favour = agreed * (1.0 if confidence is None else confidence) + RETRIEVER * (choice == 0)
-    return (in_favour + 1) / (asked + RETRIEVER + 2)
 
 
 def _decided(given: Sequence[Answer], votes: int) -> bool:

@@ -2,63 +2,148 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from rpdr.config import StudentConfig
-from rpdr.reranker import Calibration, Query, Reranker, narrowed
+from rpdr.reranker import Example, Query, Reranker
+from rpdr.reranker.batches import batches, share
 from rpdr.reranker.prompt import Tokens
-from rpdr.reranker.training import Hooks, _batches, train
+from rpdr.reranker.targets import target
+from rpdr.reranker.training import STATE_FILE, Hooks, train
+from rpdr.retriever import Prior
 
 NAMES = ("Vomiting", "Nausea", "Fever")
 
 
-def examples(count: int) -> tuple[list[Query], list[int]]:
+def examples(count: int, trust: float = 1.0) -> list[Example]:
     """The retriever prefers the first; what is right is the one that the mention names."""
-    right = [n % 3 for n in range(count)]
-    return [Query(f"{NAMES[n]} all day {i}", NAMES, NAMES, (0.6, 0.5, 0.4)) for i, n in enumerate(right)], right
+    return [Example(Query(f"{NAMES[n % 3]} all day {n}", NAMES, NAMES, (0.6, 0.5, 0.4)), n % 3, trust) for n in range(count)]
 
 
-def trained(config: StudentConfig, tmp_path: Path, steps: list[float] | None = None) -> tuple[Reranker, list[Query], list[int]]:
-    queries, right = examples(48)
-    losses = [] if steps is None else steps
-    hooks = Hooks(lambda done, total, loss: losses.append(loss), lambda: tmp_path / "checkpoint", lambda *_: None)
-    settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "head_learning_rate": 0.05, "learning_rate": 0.01})
-    student = train(settings, queries, right, 7, hooks, resume_from=None, device="cpu", save_to=tmp_path / "student")
-    return Reranker(student, Calibration(), 8, "cpu"), queries, right
+def trained(config: StudentConfig, folder: Path, chosen: list[Example], **more: Any) -> tuple[Reranker, list[float], list[float]]:
+    """(student, loss of each step, losses on held-out examples)."""
+    losses: list[float] = []
+    exams: list[float] = []
+    hooks = Hooks(lambda done, total, loss: losses.append(loss), lambda: folder / "checkpoint", lambda *_: None, exams.extend)
+    settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "head_learning_rate": 0.05, "learning_rate": 0.01, **more})
+    held_out = examples(12) if settings.early_stop else []
+    train(settings, chosen, 7, hooks, held_out=held_out, resume_from=None, device="cpu", save_to=folder / "student")
+    return Reranker.load(folder / "student", settings, 8, "cpu"), losses, exams
 
 
 def test_a_student_learns_what_its_retriever_does_not_know(config: StudentConfig, tmp_path: Path):
-    losses: list[float] = []
-    reranker, queries, right = trained(config, tmp_path, losses)
+    chosen = examples(48)
+    reranker, losses, _ = trained(config, tmp_path, chosen)
     assert len(losses) == 48
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
-    assert (reranker.scores(queries)[:, :3].argmax(1) == right).mean() > 0.8
+    right = [example.choice for example in chosen]
+    assert (reranker.scores([example.query for example in chosen])[:, :3].argmax(1) == right).mean() > 0.8
 
 
 def test_the_same_seed_learns_the_same(config: StudentConfig, tmp_path: Path):
-    first, queries, _ = trained(config, tmp_path / "a")
-    second, _, _ = trained(config, tmp_path / "b")
-    assert torch.equal(torch.tensor(first.scores(queries)), torch.tensor(second.scores(queries)))
+    asked = [example.query for example in examples(48)]
+    first, second = (trained(config, tmp_path / name, examples(48))[0] for name in "ab")
+    assert torch.equal(torch.tensor(first.scores(asked)), torch.tensor(second.scores(asked)))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_how_a_step_is_cut_into_forward_passes_changes_nothing(config: StudentConfig, tmp_path: Path, zero_stage: int):
+    chosen = [replace(e, query=replace(e.query, text=e.query.text * (1 + n % 5))) for n, e in enumerate(examples(21))]
+    cut = {"epochs": 1, "zero_stage": zero_stage, "learning_rate": 0.001, "head_learning_rate": 0.01}
+    whole, losses, _ = trained(config, tmp_path / "a", chosen, micro_batch_tokens=100_000, **cut)
+    parts, same, _ = trained(config, tmp_path / "b", chosen, micro_batch_tokens=64, **cut)
+    assert losses == pytest.approx(same, rel=1e-4)
+    asked = [example.query for example in chosen]
+    assert whole.scores(asked) == pytest.approx(parts.scores(asked), abs=1e-2)
+
+
+@pytest.mark.parametrize("other_world", [False, True])
+def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: StudentConfig, tmp_path: Path, other_world: bool):
+    folders: list[Path] = []
+
+    def folder() -> Path:
+        folders.append(tmp_path / f"checkpoint{len(folders)}")
+        return folders[-1]
+
+    settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "checkpoint_every_steps": 20, "head_learning_rate": 0.05})
+    losses: dict[str, list[float]] = {"whole": [], "rest": []}
+    chosen = examples(48)
+    for name in ("whole", "rest"):
+        hooks = Hooks(lambda done, total, loss, to=losses[name]: to.append(loss), folder, lambda *_: None)
+        start = folders[0] if name == "rest" else None
+        train(settings, chosen, 7, hooks, resume_from=start, device="cpu", save_to=tmp_path / name)
+        if name == "whole" and other_world:
+            state = json.loads((folders[0] / STATE_FILE).read_text())
+            (folders[0] / STATE_FILE).write_text(json.dumps({**state, "world": 3}))
+    assert (len(losses["whole"]), len(losses["rest"])) == (48, 28)
+    assert losses["rest"][0] == pytest.approx(losses["whole"][20], rel=1e-5)  # the same weights and batches
+    if not other_world:  # the same moments too
+        assert losses["rest"] == pytest.approx(losses["whole"][20:], rel=1e-4)
+    assert losses["rest"][-1] < losses["rest"][0]
+
+
+def test_training_stops_when_an_epoch_brings_nothing_and_the_best_is_kept(config: StudentConfig, tmp_path: Path):
+    wild = {"epochs": 30, "learning_rate": 0.1, "head_learning_rate": 0.5, "early_stop": True}
+    reranker, losses, exams = trained(config, tmp_path, examples(24), **wild)
+    assert 2 <= len(exams) < 30
+    assert len(losses) == 3 * len(exams)
+    assert min(exams) == exams[-2] < exams[-1]
+    held_out = examples(12)
+    logs = torch.log_softmax(torch.tensor(reranker.scores([e.query for e in held_out])), 1)
+    assert -sum(float(logs[n, e.choice]) for n, e in enumerate(held_out)) / 12 == pytest.approx(min(exams), rel=1e-3)
+
+
+def test_a_soft_label_leaves_the_rest_to_the_retriever():
+    prior = Prior(10.0, 4.0)
+    example = Example(Query("x", NAMES, NAMES, (0.6, 0.5, 0.4)), 1, 0.8)
+    wanted = target(example, prior)
+    believed = prior.probabilities(np.array([[0.6, 0.5, 0.4]]))[0]
+    assert wanted[1] == 0.8
+    assert wanted.sum() == pytest.approx(1)
+    assert wanted[0] / wanted[2] == pytest.approx(believed[0] / believed[2])
+    assert target(example).tolist() == [0, 1, 0, 0]
+    assert target(replace(example, choice=-1), prior)[-1] == 0.8
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_a_batch_so_that_each_example_counts_once(world: int):
+    rng = random.Random(1)
+    tokens = [Tokens([0] * n, [], [], ()) for n in sorted(rng.randrange(1, 200) for _ in range(20))]
+    for batch in (list(range(20)), [3, 9], [5]):
+        parts = [share(batch, tokens, 400, rank, world) for rank in range(world)]
+        assert len({len(part) for part in parts}) == 1
+        weights = Counter[int]()
+        for part in parts:
+            for micro in part:
+                assert len(micro) == 1 or len(micro) * max(len(tokens[n]) for n, _ in micro) <= 400
+                weights.update({n: w / world for n, w in micro if w})
+        assert weights == pytest.approx({n: 1 / len(batch) for n in batch})
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 300])
 def test_each_example_is_in_one_batch_among_its_like(count: int):
     rng = random.Random(1)
     tokens = [Tokens([0] * rng.randrange(1, 200), [], [], ()) for _ in range(count)]
-    batches = _batches(tokens, 8, random.Random(2))
-    assert sorted(n for batch in batches for n in batch) == list(range(count))
-    assert all(len(batch) <= 8 for batch in batches)
-    padded = sum(len(batch) * max(len(tokens[n]) for n in batch) for batch in batches)
+    found = batches(tokens, 8, random.Random(2))
+    assert sorted(n for batch in found for n in batch) == list(range(count))
+    assert all(len(batch) <= 8 for batch in found)
+    padded = sum(len(batch) * max(len(tokens[n]) for n in batch) for batch in found)
     assert count < 100 or padded < 1.15 * sum(map(len, tokens))
 
 
-def test_a_query_is_narrowed_to_the_chosen_and_the_most_similar():
+def test_an_example_is_narrowed_to_the_chosen_and_the_most_similar():
     query = Query("x", tuple("abcde"), tuple("ABCDE"), (0.9, 0.8, 0.7, 0.6, 0.5))
-    assert narrowed(query, 0, 3) == (Query("x", tuple("abc"), tuple("ABC"), (0.9, 0.8, 0.7)), 0)
-    assert narrowed(query, 4, 3) == (Query("x", tuple("abe"), tuple("ABE"), (0.9, 0.8, 0.5)), 2)
-    assert narrowed(query, -1, 3) == (Query("x", tuple("abc"), tuple("ABC"), (0.9, 0.8, 0.7)), -1)
-    assert narrowed(query, 1, 9) == (query, 1)
+    few = Query("x", tuple("abc"), tuple("ABC"), (0.9, 0.8, 0.7))
+    assert Example(query, 0).narrowed(3) == Example(few, 0)
+    assert Example(query, 4, 0.5).narrowed(3) == Example(Query("x", tuple("abe"), tuple("ABE"), (0.9, 0.8, 0.5)), 2, 0.5)
+    assert Example(query, -1).narrowed(3) == Example(few, -1)
+    assert Example(query, 1).narrowed(9) == Example(query, 1).narrowed(0) == Example(query, 1)

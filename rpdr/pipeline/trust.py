@@ -1,0 +1,76 @@
+"""What the teacher answered -> labels, each with how far it may be trusted: a second reading, as it takes all answers to know the teacher.
+
+A number a label is held in memory, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr.files import writing_rows
+from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.questions import ROWS_AT_ONCE
+from rpdr.pipeline.run import Run
+from rpdr.retriever import Prior, fit_prior, similarity_matrix
+from rpdr.schema import LABELS, NIL
+from rpdr.teacher import believe, kind
+
+ANSWERED = pa.schema([field for field in LABELS if field.name != "trust"])
+ENOUGH = 20  # held-out mentions to fit the retriever's probabilities on
+
+
+def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
+    """Rows of ANSWERED -> rows of schema.LABELS. How accurate the teacher is believed to be, and by what."""
+    dev = chosen_by_gold(run, "dev")
+    if len(dev) >= ENOUGH:
+        prior, fitted_on = _prior_of(dev), f"{len(dev)} dev mentions"
+    else:
+        some = next(_batches(answered, ["scores", "choice"]), [])
+        prior, fitted_on = _prior_of(some), "the labels themselves, for want of dev mentions: it is too sure of the teacher"
+    chosen, options, kinds = _chosen(answered, prior)
+    if not kinds:
+        with writing_rows(out, LABELS):
+            return {"believed_accuracy": None}
+    trust, accuracy = believe(chosen, options, kinds)
+    sure = iter(trust.tolist())
+    with writing_rows(out, LABELS) as label:
+        for rows in _batches(answered):
+            for row in rows:
+                label({**row, "trust": next(sure)})
+    return {
+        "believed_accuracy": float(trust.mean()),
+        "believed_by": {"prior": asdict(prior), "fitted_on": fitted_on, "accuracy_by_kind": {str(name): a for name, a in accuracy.items()}},
+    }
+
+
+def _prior_of(rows: list[dict[str, Any]]) -> Prior:
+    if not rows:
+        return Prior(1.0, 0.0)
+    similarities = similarity_matrix([row["scores"] for row in rows])
+    return fit_prior(similarities, np.array([similarities.shape[1] if row["choice"] == NIL else row["choice"] for row in rows]))
+
+
+def _chosen(answered: Path, prior: Prior) -> tuple[np.ndarray, np.ndarray, list[Hashable]]:
+    chosen: list[np.ndarray] = []
+    options: list[int] = []
+    kinds: list[Hashable] = []
+    for rows in _batches(answered, ["scores", "choice", "agreed", "asked", "confidence"]):
+        believed = prior.probabilities(similarity_matrix([row["scores"] for row in rows]))
+        places = np.array([row["choice"] for row in rows])  # NIL is -1, and "none" is last
+        chosen.append(believed[np.arange(len(rows)), places])
+        options += [len(row["scores"]) + 1 for row in rows]
+        kinds += [kind(row["agreed"], row["asked"], row["confidence"]) for row in rows]
+    return np.concatenate(chosen) if chosen else np.empty(0), np.array(options), kinds
+
+
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            yield batch.to_pylist()

@@ -1,0 +1,54 @@
+"""What the student is to learn: for each example the wanted probability of each candidate, and the loss against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rpdr.reranker.batches import Micro
+from rpdr.reranker.prompt import Example, Prompt, Tokens
+from rpdr.retriever import Prior, fit_prior, similarity_matrix
+
+
+@dataclass(frozen=True)
+class Task:
+    """Tokens of n examples, and the wanted probabilities of each: (k + 1,), "none of these" last."""
+
+    tokens: list[Tokens]
+    targets: list[np.ndarray]
+
+    @classmethod
+    def of(cls, prompt: Prompt, examples: Sequence[Example], prior: Prior | None = None) -> Task:
+        """With a prior, a label is believed as far as it is trusted, see `target`; without, wholly."""
+        return cls([prompt.tokens(example.query) for example in examples], [target(example, prior) for example in examples])
+
+    def loss(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
+        """The weighted sum of listwise cross-entropies (nats) for scores (b, k + 1)."""
+        wanted = torch.zeros(scores.shape)
+        for row, (number, weight) in enumerate(micro):
+            wish = torch.from_numpy(self.targets[number]) * weight
+            wanted[row, : len(wish) - 1], wanted[row, -1] = wish[:-1], wish[-1]
+        logs = torch.log_softmax(scores, dim=1)
+        return -(wanted.to(scores.device) * logs.masked_fill(logs.isinf(), 0.0)).sum()  # -inf: no candidate
+
+
+def target(example: Example, prior: Prior | None = None) -> np.ndarray:
+    """The wanted probabilities (k + 1,): 1 for the choice; or its trust, and the rest shared among the others as the retriever had it."""
+    k = len(example.query.candidate_names)
+    rest = np.zeros(k + 1) if prior is None else prior.probabilities(np.array([example.query.similarities]).reshape(1, k))[0]
+    choice = example.choice if example.choice >= 0 else k
+    rest[choice] = 0.0
+    left = float(rest.sum())
+    trust = example.trust if left else 1.0
+    rest *= (1 - trust) / (left or 1.0)
+    rest[choice] = trust
+    return rest
+
+
+def prior_of(examples: Sequence[Example]) -> Prior:
+    """What the retriever's similarities alone say of these choices, at their likeliest: where a student starts."""
+    similarities = similarity_matrix([example.query.similarities for example in examples])
+    return fit_prior(similarities, np.array([e.choice if e.choice >= 0 else similarities.shape[1] for e in examples]))
