@@ -78,6 +78,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_estimate)
+    text = "write the student as one Hugging Face directory: merged into its base, with a model card"
+    command = commands.add_parser("export", help=text, description=text)
+    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    command.add_argument("--to", metavar="DIR", help="an earlier export or nothing must be there; default: export/ in the run directory")
+    command.add_argument("--precision", choices=["bf16", "fp32"], default="", help="of its weights; default: as it was trained")
+    command.add_argument(
+        "--base-model", default="", metavar="NAME", help="for the card: the base's name on the hub, where the config has another"
+    )
+    command.add_argument(
+        "--language", action="append", default=[], metavar="CODE", help="for the card: of the mentions, e.g. en; repeat it for more"
+    )
+    command.set_defaults(run=_export)
     command = commands.add_parser(
         "ask", help="link a few phrases with a finished run", description="link a few phrases with a finished run"
     )
@@ -124,6 +137,20 @@ def _estimate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rpdr.config import load
+    from rpdr.pipeline.export import export_run
+
+    config = load(options.config, dict(_override(text) for text in options.set))
+    folder, merged = export_run(config, options.to, options.precision, options.base_model, tuple(options.language))
+    console = Console()
+    console.print(f"{merged.layers} layers in {merged.precision}; scores differ from the student's by at most {merged.difference:.1e}")
+    console.print(f"Export: {folder}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
 def _ask(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -133,7 +160,8 @@ def _ask(options: argparse.Namespace) -> int:
 
     table = Table("Mention", "Id", "Concept", "Confidence")
     for link in Linker.load(options.run_dir).link(options.text):
-        table.add_row(Text(link.text), link.concept_id or "—", Text(link.name or "not in the knowledge base"), f"{link.confidence:.2f}")
+        said = f"abstained; perhaps {link.ranked[0][1]}" if link.abstained else link.name or "not in the knowledge base"
+        table.add_row(Text(link.text), link.concept_id or "—", Text(said), f"{link.confidence:.2f}")
     Console().print(table)
     return 0
 

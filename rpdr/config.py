@@ -37,6 +37,11 @@ class KbConfig(Section):
     )
     synonym_separator: str = Field("|", min_length=1, description="table only: between synonyms in one cell")
     id_prefix: str = Field("", description="keep only concepts whose id starts with this, e.g. HP:")
+    merge_same_names: bool = Field(
+        False,
+        description="concepts whose preferred names are the same become one: the first one's id, with the others' as alternate ids. "
+        "For lists of codes that name a category and its only member alike, where answers are names",
+    )
     only_synonym_types: tuple[str, ...] = Field((), description="obo only: read names from synonyms of these types alone")
     drop_synonym_types: tuple[str, ...] = Field((), description="obo only: leave synonyms of these types out, e.g. [layperson]")
 
@@ -45,6 +50,9 @@ class HashSplit(Section):
     """Split mentions by md5 of their lower-case UTF-8 text modulo `modulo`: the same text is always on the same side."""
 
     modulo: int = Field(10, ge=2)
+    of: Literal["cleaned", "given"] = Field(
+        "cleaned", description="given: md5 of the text as it stands in the source, not cleaned, not lower-cased: to repeat another's split"
+    )
     labelled: tuple[int, ...] = ()
     dev: tuple[int, ...] = ()
     test: tuple[int, ...] = ()
@@ -59,18 +67,39 @@ class HashSplit(Section):
         return self
 
 
+class DocumentSplit(Section):
+    """Split by document, in the source's order: `labelled` has the first share of the documents, `unlabelled` the next, and so on."""
+
+    labelled: float = Field(0.0, ge=0, le=1)
+    unlabelled: float = Field(0.0, ge=0, le=1)
+    dev: float = Field(0.0, ge=0, le=1)
+    test: float = Field(0.0, ge=0, le=1)
+    corpus: float = Field(0.0, ge=0, le=1)
+
+    @pydantic.model_validator(mode="after")
+    def _shares_of_one(self) -> DocumentSplit:
+        whole = sum((self.labelled, self.unlabelled, self.dev, self.test, self.corpus))
+        if not 0 < whole <= 1 + 1e-9:
+            raise ValueError(f"the shares make {whole:g}; they must make at most 1, and what they leave of it is not read")
+        return self
+
+
 class MentionsConfig(Section):
     """One source of mentions."""
 
     format: Literal["table", "jsonl", "pubtator", "standoff", "concept_names"] = Field(
-        description="table: CSV/TSV/Parquet; standoff: .ann folders or a .tar.gz of them; concept_names: the names of a knowledge base (`kb`)"
+        description="table: CSV/TSV/Parquet; jsonl: JSON Lines, or one JSON array of objects; standoff: .ann folders or a .tar.gz of them; "
+        "concept_names: the names of a knowledge base (`kb`)"
     )
     path: str = Field("", description="as kb.path; concept_names takes its path from `kb`")
     encoding: str = "utf-8"
     split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
         "corpus", description="a split's name, or a rule by hash of the text"
     )
-    split_file: str = Field("", description="standoff, pubtator: JSON of document id -> split; overrides `split`")
+    split_file: str = Field("", description="JSON of document id -> split; overrides `split`")
+    split_documents: DocumentSplit | None = Field(
+        None, description="shares of the documents, in the source's order, e.g. {labelled: 0.1, unlabelled: 0.9}; overrides `split`"
+    )
     columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], str] | None = Field(
         None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
     )
@@ -80,13 +109,31 @@ class MentionsConfig(Section):
         "given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated"
     )
     nil_values: tuple[str, ...] = Field(("-1", "NIL", "CUI-less", "CONCEPT_LESS"), description="gold ids that mean NIL")
+    gold_by: Literal["id", "name"] = Field(
+        "id", description="name: gold names its concepts, and ## alone stands between several (a + may be part of a name)"
+    )
+    gold_bar: Literal["either", "all"] = Field(
+        "either", description="what | between gold ids means: alternatives, or all of them together, as in PubTator's composite mentions"
+    )
+    unknown_gold: Literal["keep", "nil"] = Field(
+        "keep", description="gold that the knowledge base lacks: keep: no answer is right; nil: 'none of these' is, if nothing else is left"
+    )
     gold_prefix: dict[str, str] = Field(default={}, description="pubtator: prefix put before ids, e.g. {'': 'MESH:'}")
     types: tuple[str, ...] = Field((), description="keep only mentions of these types; empty: all")
+    leave_out: tuple[Literal["context", "type"], ...] = Field(
+        (), description="read no further than the filters: mentions that differ in these alone are then one question, asked and linked once"
+    )
     kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
     keep_every: int = Field(1, ge=1, description="keep the mentions whose hash modulo this is 0: a sample that never changes")
     repeat: int = Field(
         0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _one_split_by_document(self) -> MentionsConfig:
+        if self.split_file and self.split_documents:
+            raise ValueError("split_file and split_documents both say where a document goes; give one of them")
+        return self
 
 
 class RetrieverConfig(Section):
@@ -198,7 +245,7 @@ class StudentConfig(Section):
     lora_layers: int = Field(0, ge=0, description="adapt only the last N layers; 0: all. Fewer is faster")
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(16, ge=1, description="mentions a step, over all workers")
-    micro_batch_size: int = Field(8, ge=1, description="mentions a forward pass of one worker")
+    micro_batch_tokens: int = Field(2048, ge=64, description="tokens a forward pass of one worker, padding too: what fits its memory")
     learning_rate: float = Field(2e-4, gt=0, description="of the adapters")
     head_learning_rate: float = Field(2e-3, gt=0, description="of the scoring head: new weights learn faster than adapted ones")
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
@@ -208,7 +255,14 @@ class StudentConfig(Section):
         ge=0,
         description="train on the chosen candidate and the most similar others, so many in all; 0: all. Half of them take half the time",
     )
-    min_trust: float = Field(0.0, ge=0, lt=1, description="leave labels out that are trusted less: see the column `trust` of the labels")
+    min_trust: float = Field(0.0, ge=0, lt=1, description="leave labels out that are less probably right: the column `trust` of the labels")
+    soft_labels: bool = Field(
+        False, description="believe a label as far as it is trusted; the rest of its probability stays where the retriever had it"
+    )
+    gold_labels: bool = Field(False, description="train on the labelled mentions too, beside the teacher's labels")
+    early_stop: bool = Field(
+        False, description="measure on dev after each epoch, keep the best epoch's student, and stop after an epoch that brought nothing"
+    )
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
     use_context: bool = False
@@ -242,13 +296,22 @@ class LinkConfig(Section):
     exact_match: bool = Field(
         True, description="a mention that is verbatim the name of exactly one concept is answered without the student"
     )
+    target_precision: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="abstain from what is not sure enough for this share of right answers, concepts and NIL alike, shown on dev with 95 % "
+        "certainty, e.g. 0.95; null: answer everything",
+    )
 
 
 class ReportConfig(Section):
     """Evaluation and the report."""
 
     bootstrap_samples: int = Field(1000, ge=100)
-    examples: int = Field(20, ge=0, description="errors shown; 0 keeps mention texts out of the report")
+    examples: int = Field(
+        4, ge=0, description="wrong answers and wrong labels shown of each cause; 0 keeps mention texts out of the report"
+    )
     machine_usd_per_hour: float | None = Field(
         None, ge=0, description="of the machine that links, to set the student's cost beside the teacher's"
     )

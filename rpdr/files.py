@@ -76,14 +76,34 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename too
-        finally:
-            os.close(folder)
+        _sync(path.parent)  # the rename too
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill while in the block: temporary, beside `path`, then fsync and rename; it takes the place of a folder that is there.
+    Where the block raises, that one stays and nothing else does; after a SIGKILL the temporary one too, whose name begins with a dot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
+        new, old = Path(name, "new"), Path(name, "old")
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
+            if file.is_file():
+                os.chmod(file, 0o644)
+            _sync(file)
+        if path.exists():
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        _sync(path.parent)  # the rename too
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -131,6 +151,15 @@ def writing_rows(path: Path, schema: pa.Schema, rows_at_once: int = 2_000) -> It
 
         yield add
         flush()
+
+
+def _sync(path: Path) -> None:
+    """What stands in a file or folder is on disk after this."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256(*parts: Any) -> str:

@@ -28,8 +28,9 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
+    where = resolve(model)
     try:
-        encoder = SentenceTransformer(str(_resolve(model)), device=device)
+        encoder = SentenceTransformer(str(where), device=device)
     except Exception as error:
         raise _cannot_load(model, "encoder", error) from error
     encoder.max_seq_length = max_tokens
@@ -56,7 +57,7 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tupl
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     hf_logging.disable_progress_bar()
-    where = _resolve(model)
+    where = resolve(model)
     try:
         if isinstance(where, Path) and where.suffix == ".gguf":
             where = _converted(where)
@@ -65,11 +66,20 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tupl
     except Exception as error:
         raise _cannot_load(model, "causal LLM", error) from error
     if layers:
-        lm.model.layers = lm.model.layers[:layers]
-        lm.config.num_hidden_layers = len(lm.model.layers)
+        _cut(lm, layers)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def _cut(lm: Any, layers: int) -> None:
+    """Leave the first `layers` layers, in the config too: what it lists layer by layer (kinds of attention) must be as long, or it cannot be saved."""
+    before = len(lm.model.layers)
+    lm.model.layers = lm.model.layers[:layers]
+    for name, value in lm.config.to_dict().items():
+        if isinstance(value, list) and len(value) == before:
+            setattr(lm.config, name, value[:layers])
+    lm.config.num_hidden_layers = len(lm.model.layers)
 
 
 def load_token_classifier(model: str) -> Any:
@@ -78,8 +88,8 @@ def load_token_classifier(model: str) -> Any:
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
+    where = resolve(model)
     try:
-        where = _resolve(model)
         tokenizer = AutoTokenizer.from_pretrained(where)
         network = AutoModelForTokenClassification.from_pretrained(where)
         window = min(tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", 514) - 2)
@@ -114,8 +124,8 @@ def _converted(gguf: Path) -> Path:
     return folder
 
 
-def _resolve(model: str) -> str | Path:
-    """A hub name stays a string; what is local becomes a path."""
+def resolve(model: str) -> str | Path:
+    """A hub name stays a string; what is local becomes a path. Raises ModelError if nothing is there."""
     if model.startswith(("package:", "/", "./", "../", "~", "${")) or Path(model).exists():
         try:
             return locate(model)

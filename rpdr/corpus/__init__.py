@@ -1,7 +1,8 @@
 """Corpora: read sources of mentions into one shape, split them, key them, save them and load them again."""
 
+from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention, load_mentions, save_mentions
 from rpdr.corpus.normalise import mention_key, normalise
 from rpdr.corpus.reader import read_mentions
 
-__all__ = ["Mention", "load_mentions", "mention_key", "normalise", "read_mentions", "save_mentions"]
+__all__ = ["KnownConcepts", "Mention", "load_mentions", "mention_key", "normalise", "read_mentions", "save_mentions"]

@@ -35,5 +35,5 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         context=cell_text(cells.get("context")) or None,
         type=cell_text(cells.get("type")) or None,
         doc_id=cell_text(cells.get("doc_id")) or None,
-        gold=parse_gold(cells.get("gold"), config.nil_values),
+        gold=parse_gold(cells.get("gold"), config),
     )

@@ -1,14 +1,23 @@
-"""Gold answers as sources write them (`A+B` or `A##B` all of, `A|B` either, an id that means NIL) turned into schema.Gold."""
+"""Gold answers as sources write them (`A+B` or `A##B` all of, `A|B` either, an id that means NIL) turned into schema.Gold,
+and the ids or names in it into ids of the knowledge base."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
+from itertools import islice, product
 from typing import Any
 
+from rpdr.config import MentionsConfig
+from rpdr.corpus.normalise import normalise
+from rpdr.kb import Concept
 from rpdr.schema import ConceptId, Gold
 
+MAX_READINGS = 1000  # of a gold of several names, each of which several concepts have
 
-def parse_gold(value: Any, nil_values: Collection[str]) -> Gold | None:
+
+def parse_gold(value: Any, config: MentionsConfig) -> Gold | None:
     """Gold from a cell's text, a list of texts (alternatives), a list of lists (alternatives, each all of), or None.
 
     Empty text or None: not annotated, None. NIL alone, or an empty list: []. NIL beside real ids says nothing and is dropped.
@@ -17,10 +26,16 @@ def parse_gold(value: Any, nil_values: Collection[str]) -> Gold | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return gold_of([_ids(part) for part in str(value).split("|")], nil_values)
+        return gold_of(alternatives_of(str(value), config), config.nil_values)
     if not isinstance(value, list):
         raise ValueError(f"gold is {type(value).__name__}, not a text or a list")
-    return gold_of([_all_of(item) for item in value], nil_values)
+    return gold_of([_all_of(item, config) for item in value], config.nil_values)
+
+
+def alternatives_of(text: str, config: MentionsConfig) -> list[list[str]]:
+    """A gold text as alternatives, each the ids (or names) that are right together."""
+    parts = [_ids(part, config) for part in text.split("|")]
+    return parts if config.gold_bar == "either" else [[i for part in parts for i in part]]
 
 
 def gold_of(alternatives: Sequence[Sequence[str]], nil_values: Collection[str], rename: Callable[[str], str] = str) -> Gold:
@@ -34,13 +49,66 @@ def gold_of(alternatives: Sequence[Sequence[str]], nil_values: Collection[str], 
     return gold
 
 
-def _all_of(item: Any) -> list[str]:
+class KnownConcepts:
+    """What a knowledge base calls its concepts; `unknown` counts the gold ids and names that `resolve` met and it does not have."""
+
+    def __init__(self, concepts: Sequence[Concept]) -> None:
+        self.unknown: Counter[str] = Counter()
+        self._concepts = concepts
+        self._own = {ConceptId(i): c.concept_id for c in concepts for i in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
+
+    def resolve(self, gold: Gold | None, config: MentionsConfig) -> Gold | None:
+        """Gold with alternate ids replaced by the concept's own, and, by config.gold_by, names by ids: of several concepts with a name
+        each is an alternative. What the knowledge base lacks stays as it is or, by config.unknown_gold, is dropped as NIL is."""
+        if not gold:
+            return gold
+        found: list[Sequence[str]] = []
+        for alternative in gold:
+            options = [self._options(i, config) for i in alternative]
+            found += islice(product(*filter(None, options)), MAX_READINGS) if any(options) else []
+        return gold_of(found, ())
+
+    def _options(self, what: str, config: MentionsConfig) -> list[ConceptId]:
+        """The concepts that one id or name of a gold may mean; what is unknown and kept stands for itself."""
+        options = self._named(what) if config.gold_by == "name" else self._with_id(ConceptId(what))
+        if not options:
+            self.unknown[what] += 1
+        return options or ([ConceptId(what)] if config.unknown_gold == "keep" else [])
+
+    def _with_id(self, concept_id: ConceptId) -> list[ConceptId]:
+        return [self._own[concept_id]] if concept_id in self._own else []
+
+    def _named(self, name: str) -> list[ConceptId]:
+        """By preferred names before all names; a name in quotation marks, or with half of them left, without them."""
+        wanted = normalise(name)
+        for key in dict.fromkeys((wanted, wanted.strip('"').strip())):
+            for named in self._by_name:
+                if key in named:
+                    return named[key]
+        return []
+
+    @cached_property
+    def _by_name(self) -> tuple[dict[str, list[ConceptId]], ...]:
+        """By preferred names, and by all."""
+        return _by_name((c.concept_id, [c.name]) for c in self._concepts), _by_name((c.concept_id, c.names) for c in self._concepts)
+
+
+def _by_name(names: Iterable[tuple[ConceptId, Iterable[str]]]) -> dict[str, list[ConceptId]]:
+    """Normalised name -> the concepts that have it, in their order."""
+    found: defaultdict[str, list[ConceptId]] = defaultdict(list)
+    for concept_id, own in names:
+        for key in dict.fromkeys(map(normalise, own)):
+            found[key].append(concept_id)
+    return dict(found)
+
+
+def _all_of(item: Any, config: MentionsConfig) -> list[str]:
     parts = item if isinstance(item, list) else [item]
     if not all(isinstance(part, str) for part in parts):
         raise ValueError("gold ids are not all texts")
-    return parts if isinstance(item, list) else _ids(item)
+    return parts if isinstance(item, list) else _ids(item, config)
 
 
-def _ids(text: str) -> list[str]:
-    """`A+B`, or `A##B` as the Chinese sets have it, where a `+` is part of an id."""
-    return text.split("##" if "##" in text else "+")
+def _ids(text: str, config: MentionsConfig) -> list[str]:
+    """`A+B`, or `A##B` as the Chinese sets have it, where a `+` is part of an id; between names `##` alone."""
+    return text.split("##" if "##" in text or config.gold_by == "name" else "+")

@@ -1,9 +1,11 @@
-"""Mentions as JSON Lines: one object a line; gold a text, a list of alternatives, a list of lists (each all of), or null."""
+"""Mentions as JSON Lines, or as one JSON array of objects; gold a text, a list of alternatives, a list of lists (each all of), or null."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from rpdr import files
 from rpdr.config import MentionsConfig
@@ -13,26 +15,52 @@ from rpdr.errors import DataError
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import text_of
 
+_ARRAY = re.compile(r"\s*\[\s*\{")
+_BETWEEN = re.compile(r"\s*(,\s*|\])")
+
 
 def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Mentions and rejects in the file's order. Raises DataError if the file is missing, or no line has a key that the config names."""
+    """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has a key that the config names, or
+    an array is broken: where its next object begins, nobody can tell."""
     path = files.locate(config.path)
     columns = wanted_columns(config, FIELDS)
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
-    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
-        if not line.strip():
+    text = text_of(path, config.encoding)
+    for number, source in _of_array(path, text) if _ARRAY.match(text) else enumerate(text.split("\n"), start=1):
+        if not source.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(source)
             if not isinstance(row, dict):
                 raise ValueError(f"{type(row).__name__}, not an object")
             missing.difference_update(row)
             seen.update(list(row)[:20])
             yield raw_mention(str(path), number, {field: row.get(column) for field, column in columns.items()}, config)
         except json.JSONDecodeError as error:
-            yield reject(path, number, f"not JSON: {error.msg} at character {error.pos + 1}", line)
+            yield reject(path, number, f"not JSON: {error.msg} at character {error.pos + 1}", source)
         except (ValueError, RecursionError) as error:
-            yield reject(path, number, str(error), line)
+            yield reject(path, number, str(error), source)
     if missing and seen:
         there = ", ".join(sorted(seen)[:20])
         raise DataError(f"{path}: no line has the key {sorted(missing)[0]!r}; set mentions.columns to keys it has: {there}")
+
+
+def _of_array(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    """The line on which each value of the array begins, and its text."""
+    decoder, start, line, counted = json.JSONDecoder(), text.index("{"), 1, 0
+    while start < len(text):
+        line, counted = line + text.count("\n", counted, start), start
+        try:
+            _, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {line}: this object of the array is not JSON ({error}); mend it, or write one object a line"
+            ) from error
+        yield line, text[start:end]
+        between = _BETWEEN.match(text, end)
+        if between is None:
+            raise DataError(f"{path}, line {line}: no comma or end of the array after this object; is the file whole?")
+        if between[1] == "]":
+            return
+        start = between.end()
+    raise DataError(f"{path}: the array has no end; is the file whole?")

@@ -1,6 +1,7 @@
 """Mentions in PubTator form: `id|t|title`, `id|a|abstract`, then one tab-separated annotation a line, blank lines between documents.
 
-`+` in an id means all of, `|` alternatives. Relations (four cells, e.g. CID) are passed over; the mention's passage is its context.
+`+` in an id means all of, `|` alternatives unless mentions.gold_bar says otherwise. Relations (four cells, e.g. CID) are passed over;
+the mention's passage is its context.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from rpdr import files
 from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
-from rpdr.corpus.gold import gold_of
+from rpdr.corpus.gold import alternatives_of, gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import text_of
@@ -51,10 +52,9 @@ def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapp
     start, end, text = int(cells[1]), int(cells[2]), cells[3]
     document = f"{passages.get('t', '')}\n{passages.get('a', '')}"
     there = document[start:end]
-    if not there or there.replace("\n", " ") != text:
+    if not there or there.split() != text.split():  # in white space alone they may differ
         raise ValueError(f"at {start}-{end} the document has {there[:80]!r}")
     ids = cells[5].strip() if len(cells) > 5 else ""
-    alternatives = [part.split("+") for part in ids.split("|")]
     return RawMention(
         file=file,
         line=line,
@@ -63,7 +63,7 @@ def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapp
         context=window(document, start, end),
         type=cells[4].strip() or None,
         doc_id=doc_id,
-        gold=gold_of(alternatives, config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) if ids else None,
+        gold=gold_of(alternatives_of(ids, config), config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) if ids else None,
     )
 
 

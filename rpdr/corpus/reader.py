@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from rpdr import files
-from rpdr.config import HashSplit, MentionsConfig
+from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
 from rpdr.corpus.context import given_context
+from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention, RawMention
 from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
 from rpdr.errors import DataError
@@ -30,15 +31,16 @@ _READERS: dict[str, Callable[[MentionsConfig], Iterator[RawMention | Reject]]] =
 }
 
 
-def read_mentions(sources: Sequence[MentionsConfig], seed: int) -> tuple[list[Mention], list[Reject]]:
+def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> tuple[list[Mention], list[Reject]]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS).
 
-    `seed` drives `repeat` alone. Raises DataError if a file or column is missing or a source yields no mention.
+    `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it.
+    Raises DataError if a file or column is missing or a source yields no mention.
     """
     mentions: list[Mention] = []
     rejects: list[Reject] = []
     for index, config in enumerate(sources):
-        found, refused = _read_source(index, config)
+        found, refused = _read_source(index, config, known)
         if not found:
             raise DataError(_empty(config, refused))
         mentions += _repeated(found, config.repeat, f"{seed}:{index}") if config.repeat else found
@@ -46,19 +48,23 @@ def read_mentions(sources: Sequence[MentionsConfig], seed: int) -> tuple[list[Me
     return mentions, rejects
 
 
-def split_of(text: str, rule: HashSplit) -> str | None:
-    """The split of a cleaned text: md5 of its lower-case UTF-8 modulo `rule.modulo`. None where the remainder is not listed."""
-    remainder = text_hash(text) % rule.modulo
+def split_of(text: str, given: str, rule: HashSplit) -> str | None:
+    """The split of a cleaned text that the source gave as `given`: md5 modulo `rule.modulo`. None where the remainder is not listed."""
+    remainder = (_md5(given) if rule.of == "given" else text_hash(text)) % rule.modulo
     return next((split for split in SPLITS if remainder in getattr(rule, split)), None)
 
 
 def text_hash(text: str) -> int:
     """The md5 of the lower-case UTF-8 text as a number: the same on every machine and in every year."""
-    return int(hashlib.md5(text.lower().encode(), usedforsecurity=False).hexdigest(), 16)
+    return _md5(text.lower())
 
 
-def _read_source(index: int, config: MentionsConfig) -> tuple[list[Mention], list[Reject]]:
-    split_by_doc = _split_by_doc(config.split_file) if config.split_file else None
+def _md5(text: str) -> int:
+    return int(hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
+
+
+def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None) -> tuple[list[Mention], list[Reject]]:
+    split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
     found: list[Mention] = []
     refused: list[Reject] = []
@@ -73,14 +79,20 @@ def _read_source(index: int, config: MentionsConfig) -> tuple[list[Mention], lis
             continue
         if (config.types and raw.type not in config.types) or not _is_kept(text, config):
             continue
-        split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, config.split)
+        if config.split_documents and not raw.doc_id:
+            refused.append(reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text))
+            continue
+        split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, raw.text, config.split)
         if split is None:
             continue
-        context = given_context(raw.context, raw.text)
+        context = None if "context" in config.leave_out else given_context(raw.context, raw.text)
+        type = None if "type" in config.leave_out else raw.type
+        gold = _gold(raw.gold, config.gold)
+        if known is not None:
+            gold = known.resolve(gold, config)
         mention_id = _unused(f"{index}:{raw.id or number}", used)
         used.add(mention_id)
-        key = key_of(text, raw.type, context)
-        found.append(Mention(mention_id, key, text, context, raw.type, raw.doc_id, split, _gold(raw.gold, config.gold)))
+        found.append(Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold))
     return found, refused
 
 
@@ -100,8 +112,8 @@ def _is_kept(text: str, config: MentionsConfig) -> bool:
     return text_hash(text) // used_by_split % config.keep_every == 0
 
 
-def _rule_split(text: str, rule: str | HashSplit) -> str | None:
-    return split_of(text, rule) if isinstance(rule, HashSplit) else rule
+def _rule_split(text: str, given: str, rule: str | HashSplit) -> str | None:
+    return split_of(text, given, rule) if isinstance(rule, HashSplit) else rule
 
 
 def _gold(gold: Gold | None, override: str) -> Gold | None:
@@ -123,7 +135,27 @@ def _repeated(mentions: Sequence[Mention], count: int, seed: str) -> list[Mentio
     return [dataclasses.replace(mention, mention_id=f"{mention.mention_id}@{n}") for n, mention in enumerate(drawn, start=1)]
 
 
-def _split_by_doc(where: str) -> dict[str, str]:
+def _split_by_doc(config: MentionsConfig) -> dict[str, str] | None:
+    """Document id -> split, where the config splits by document."""
+    if config.split_documents:
+        return _split_in_order(config, config.split_documents)
+    return _split_of_file(config.split_file) if config.split_file else None
+
+
+def _split_in_order(config: MentionsConfig, shares: DocumentSplit) -> dict[str, str]:
+    """By the order of documents in the source, which is read once for it; those without a usable mention do not count."""
+    docs = list(dict.fromkeys(raw.doc_id for raw in _READERS[config.format](config) if isinstance(raw, RawMention) and raw.doc_id))
+    splits: dict[str, str] = {}
+    share, start = 0.0, 0
+    for split in SPLITS:
+        share += getattr(shares, split)
+        end = round(share * len(docs))
+        splits |= dict.fromkeys(docs[start:end], split)
+        start = end
+    return splits
+
+
+def _split_of_file(where: str) -> dict[str, str]:
     path = files.locate(where)
     try:
         splits = json.loads(text_of(path, "utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from rpdr import files
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.kb import icd10cm, medic, obo, table
-from rpdr.kb.concept import Concept
+from rpdr.kb.concept import Concept, distinct_names
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import CONCEPTS, ConceptId
 
@@ -50,6 +51,8 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
                 f"{path}: the concept id {concept.concept_id!r} stands twice, on lines {first} and {line}; "
                 "keep one row per concept, with its other names as synonyms"
             )
+    if config.merge_same_names:
+        concepts = _merged(concepts)
     if not concepts:
         raise DataError(f"{path}: has no names that could be read as `format: {config.format}`{_why_nothing(config, rejects)}")
     return concepts, rejects
@@ -79,6 +82,22 @@ def load_kb(path: Path) -> list[Concept]:
     return [
         Concept(ConceptId(row["concept_id"]), row["name"], tuple(row["names"]), row["definition"], tuple(row["alternate_ids"] or ()))
         for row in rows
+    ]
+
+
+def _merged(concepts: Sequence[Concept]) -> list[Concept]:
+    """One concept for all whose preferred names differ in letter case at most, at the place of the first."""
+    alike: dict[str, list[Concept]] = {}
+    for concept in concepts:
+        alike.setdefault(concept.name.casefold(), []).append(concept)
+    return [
+        replace(
+            same[0],
+            names=distinct_names(name for concept in same for name in concept.names),
+            definition=next((concept.definition for concept in same if concept.definition), None),
+            alternate_ids=tuple(dict.fromkeys(i for c in same for i in (c.concept_id, *c.alternate_ids) if i != same[0].concept_id)),
+        )
+        for same in alike.values()
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rpdr.corpus import load_mentions
+from rpdr.corpus import load_mentions, normalise
 from rpdr.errors import RunError
 from rpdr.files import sha256_tree
+from rpdr.kb import load_kb
+from rpdr.linker import exact_names
 from rpdr.models import chosen_precision
 from rpdr.pipeline import teach
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.cluster import connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.reranker import Calibration, Query, Reranker, fit_calibration, queries, training_set
-from rpdr.reranker.card import write_card
+from rpdr.pipeline.run import STAGES, Run, Stopwatch
+from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL
@@ -45,26 +48,36 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         )
     connect()
     watch = Stopwatch()
-    losses, steps = _fit(run, *training_set(labels, settings.train_candidates), progress)
+    gold = _gold(run, "labelled") if settings.gold_labels else []
+    chosen = [example.narrowed(settings.train_candidates) for example in [*examples(labels), *gold]]
+    losses, exams, steps = _fit(run, chosen, progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
     calibration = _calibrate(run)
     calibration.save(run.path("student", CALIBRATION_FILE))
     summary = {
         "labels": len(labels),
+        "gold_labels": len(gold),
         "none_labels": sum(row["choice"] == NIL for row in labels),
         "steps": steps,
         "precision": chosen_precision(settings.precision, _device(run)),
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
+        "held_out_losses": exams,
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
     }
-    write_card(run.path("student"), settings, summary, run.summary("teach"))
+    write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     return {"content": sha256_tree(run.path("student")), **summary}
 
 
-def _fit(run: Run, examples: list[Query], choices: list[int], progress: StageProgress) -> tuple[list[float], int]:
-    """(loss of each step of this start in nats, steps in all)."""
+def _gold(run: Run, split: str) -> list[Example]:
+    """The distinct mentions of a split, as examples that are certainly right."""
+    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split)}
+    return examples(list(rows.values()))
+
+
+def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list[float], list[float], int]:
+    """(loss of each step of this start in nats, mean loss on dev after each epoch, steps in all)."""
     settings = run.config.student
     device = _device(run)
     gpu = device == "cuda"
@@ -79,8 +92,7 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
         _worker,
         train_loop_config={
             "settings": settings,
-            "examples": ray.put(examples),
-            "choices": choices,
+            "examples": ray.put((chosen, _gold(run, "dev") if settings.early_stop else [])),
             "seed": run.config.seed,
             "out": run.path("student"),
             "monitor": monitor,
@@ -103,14 +115,14 @@ def _fit(run: Run, examples: list[Query], choices: list[int], progress: StagePro
     watcher.start()
     try:
         trainer.fit()
-        losses, (_, steps) = ray.get([monitor.losses.remote(), monitor.at.remote()])
+        losses, exams, (_, steps) = ray.get([monitor.losses.remote(), monitor.exams.remote(), monitor.at.remote()])
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
         done.set()
         watcher.join()
     shutil.rmtree(run.path("student.training"), ignore_errors=True)
-    return losses, steps
+    return losses, exams, steps
 
 
 def _device(run: Run) -> str:
@@ -136,15 +148,17 @@ def _worker(job: dict[str, Any]) -> None:
         ray.train.report({"steps": done}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
         shutil.rmtree(folder, ignore_errors=True)
 
+    def on_end(losses: list[float]) -> None:
+        if rank == 0:
+            ray.get(monitor.end.remote(losses))
+
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
-    hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint)
+    hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)
     checkpoint = ray.train.get_checkpoint()
-    arguments = (job["settings"], ray.get(job["examples"]), job["choices"], job["seed"], hooks)
-    if checkpoint:
-        with checkpoint.as_directory() as folder:
-            train(*arguments, resume_from=Path(folder), device=device, save_to=job["out"])
-    else:
-        train(*arguments, resume_from=None, device=device, save_to=job["out"])
+    chosen, held_out = ray.get(job["examples"])
+    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        resume_from = Path(folder) if folder else None
+        train(job["settings"], chosen, job["seed"], hooks, held_out=held_out, resume_from=resume_from, device=device, save_to=job["out"])
 
 
 class Monitor:
@@ -152,6 +166,7 @@ class Monitor:
 
     def __init__(self) -> None:
         self._losses: list[float] = []
+        self._exams: list[float] = []
         self._at = (0, 0)
 
     def step(self, done: int, total: int, loss: float) -> None:
@@ -167,6 +182,14 @@ class Monitor:
         """Of every step since this start."""
         return self._losses
 
+    def end(self, exams: list[float]) -> None:
+        """Training is over; its mean loss on dev after each epoch."""
+        self._exams = exams
+
+    def exams(self) -> list[float]:
+        """What `end` was told."""
+        return self._exams
+
 
 def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None:
     while not done.wait(1.0):
@@ -179,21 +202,21 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
 
 def _calibrate(run: Run) -> Calibration:
     """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
-    found = load_candidates(run)
     dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
-    rows, choices = [], []
-    for mention in dev:
-        row = found[mention.key]
-        gold = {i for alternative in mention.gold or [] for i in alternative}
-        rows.append(row)
-        choices.append(next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL))
-    if not rows:
+    if not dev:
         return Calibration()
+    rows = chosen_by_gold(run, "dev")  # of the same mentions
     scores = _reranker(run).scores(queries(rows))
-    none = scores.shape[1] - 1
-    targets = np.array([none if choice == NIL else choice for choice in choices])
-    nil = np.array([mention.gold == [] for mention in dev])
-    return fit_calibration(scores, targets, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil)
+    gold = [{i for alternative in m.gold or [] for i in alternative} for m in dev]
+    right = np.zeros(scores.shape, dtype=bool)
+    for n, (row, concepts) in enumerate(zip(rows, gold, strict=True)):
+        right[n, : len(row["candidate_ids"])] = [i in concepts for i in row["candidate_ids"]]
+    right[:, -1] = ~right.any(axis=1)
+    names = exact_names(load_kb(run.path("kb", "concepts.parquet")))
+    owners = [names.get(normalise(m.text)) for m in dev]
+    exact = [None if owner is None else owner.concept_id in g for owner, g in zip(owners, gold, strict=True)]
+    nil = np.array([m.gold == [] for m in dev])
+    return fit_calibration(scores, right, f"{len(dev)} dev mentions", run.config.link.allow_nil, nil, exact)
 
 
 def _reranker(run: Run) -> Reranker:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from rpdr.corpus import read_mentions, save_mentions
+from rpdr.corpus import KnownConcepts, read_mentions, save_mentions
 from rpdr.files import sha256_tree, write_rows
 from rpdr.kb import read_kb, save_kb
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
-from rpdr.schema import REJECTS, ConceptId, Gold
+from rpdr.schema import REJECTS
 
 
 def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -20,11 +18,9 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, 3, "reading the knowledge base")
     concepts, rejects = read_kb(run.config.kb)
     progress.update(1, 3, "reading mentions")
-    mentions, more = read_mentions(run.config.mentions, run.config.seed)
+    known = KnownConcepts(concepts)
+    mentions, more = read_mentions(run.config.mentions, run.config.seed, known)
     progress.update(2, 3, "writing")
-    canonical = {ConceptId(i): c.concept_id for c in concepts for i in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
-    unknown = Counter(i for m in mentions for alternative in m.gold or [] for i in alternative if i not in canonical)
-    mentions = [replace(m, gold=canonical_gold(m.gold, canonical)) for m in mentions]
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     save_mentions(run.path("corpus", "mentions.parquet"), mentions)
     write_rows(run.path("corpus", "rejects.parquet"), rejects + more, REJECTS)
@@ -35,11 +31,6 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "mentions": len(mentions),
         "splits": dict(Counter(m.split for m in mentions)),
         "rejects": len(rejects) + len(more),
-        "unknown_gold_ids": sum(unknown.values()),
-        "unknown_gold_examples": [i for i, _ in unknown.most_common(5)],
+        "unknown_gold_ids": known.unknown.total(),
+        "unknown_gold_examples": [i for i, _ in known.unknown.most_common(5)],
     }
-
-
-def canonical_gold(gold: Gold | None, canonical: Mapping[ConceptId, ConceptId]) -> Gold | None:
-    """Gold with alternate ids replaced by the concept's own; ids that the knowledge base does not have stay as they are."""
-    return gold and [[canonical.get(i, i) for i in alternative] for alternative in gold]

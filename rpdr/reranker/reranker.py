@@ -11,6 +11,7 @@ import torch
 
 from rpdr.config import StudentConfig
 from rpdr.reranker.calibration import Calibration
+from rpdr.reranker.merged import load_merged
 from rpdr.reranker.prompt import Query
 from rpdr.reranker.student import Student
 
@@ -25,12 +26,13 @@ class Reranker:
         self.student, self.calibration, self.batch_size = student.to(self.device).eval(), calibration, batch_size
 
     @classmethod
-    def load(cls, folder: Path, config: StudentConfig, batch_size: int = 32, device: str | None = None) -> Reranker:
-        """From a run's student folder. Raises ModelError if the base model cannot be loaded."""
+    def load(cls, folder: str | Path, config: StudentConfig | None = None, batch_size: int = 32, device: str | None = None) -> Reranker:
+        """From a run's student folder with its config, or from an export, which needs none. Raises ModelError if it cannot be loaded."""
+        folder, device = Path(folder), device or best_device()
         path = folder / CALIBRATION_FILE
         calibration = Calibration(**json.loads(path.read_text())) if path.exists() else Calibration()
-        device = device or best_device()
-        return cls(Student.load(folder, config, device), calibration, batch_size, device)
+        student = load_merged(folder, device) if config is None else Student.load(folder, config, device)
+        return cls(student, calibration, batch_size, device)
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:

@@ -100,6 +100,36 @@ def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
 
 
+def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp_path: Path) -> None:
+    text = (
+        '\n [\n  {\n    "text": "左手甲,右手乙",\n    "result": "甲病##乙病"\n  },\n  {"text": 5}, {"text": "丙", "result": "丁+病"}\n]\n'
+    )
+    columns = {"text": "text", "gold": "result"}
+    mentions, rejects = read(put(tmp_path / "cdn.json", text), "jsonl", columns=columns, gold_by="name")
+    assert [(m.text, m.gold) for m in mentions] == [("左手甲,右手乙", [["甲病", "乙病"]]), ("丙", [["丁+病"]])]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(7, "text is int, not a text")]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[{"text": "a"},\n{"text": b}]', r"line 2: this object of the array is not JSON"),
+        ('[{"text": "a"}\n{"text": "b"}]', r"line 1: no comma or end of the array"),
+        ('[{"text": "a"},', "the array has no end"),
+        ("[" + '{"a":' * 100_000, "line 1: this object of the array is not JSON"),
+    ],
+)
+def test_jsonl_array_that_is_broken_is_an_error_since_its_next_object_cannot_be_found(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(DataError, match=rf"m\.json.*{problem}"):
+        read(put(tmp_path / "m.json", text), "jsonl")
+
+
+def test_table_gold_given_by_name_is_split_at_double_hashes_alone(tmp_path: Path) -> None:
+    path = put(tmp_path / "train.tsv", "mention\tnormalized\n左甲切除+右甲切除\t甲+乙状腺切除##甲切除\n")
+    (mention,), _ = read(path, "table", columns={"text": "mention", "gold": "normalized"}, gold_by="name")
+    assert (mention.text, mention.gold) == ("左甲切除+右甲切除", [["甲+乙状腺切除", "甲切除"]])
+
+
 PUBTATOR = """1|t|Bad fever and cough.
 1|a|The fever (influenza|flu) went.
 1\t4\t9\tfever\tDisease\tD1
@@ -139,6 +169,20 @@ def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path
     assert "'Bad'" in rejects[0]["reason"]
     assert "not numbers" in rejects[1]["reason"]
     assert "'2'" in rejects[2]["reason"]
+
+
+def test_pubtator_text_may_differ_from_its_document_in_white_space(tmp_path: Path) -> None:
+    text = '7|t|Fits " plus "\n7|a|And  more.\n7\t0\t13\tFits " plus "  \tDisease\tD1\n7\t5\t23\t" plus " And more\tDisease\tD2\n'
+    mentions, rejects = read(put(tmp_path / "p.txt", text), "pubtator")
+    assert [(m.text, m.gold) for m in mentions] == [('Fits " plus "', [["D1"]]), ('" plus " And more', [["D2"]])]
+    assert rejects == []
+
+
+def test_pubtator_composite_mention_has_all_its_concepts(tmp_path: Path) -> None:
+    text = "7|t|Eye and ear toxicity\n7|a|\n7\t0\t20\tEye and ear toxicity\tDisease\tD1|OMIM:2\tEye toxicity|ear toxicity\n"
+    path = put(tmp_path / "p.txt", text)
+    assert read(path, "pubtator", gold_bar="all", gold_prefix={"OMIM:": ""})[0][0].gold == [["D1", "2"]]
+    assert read(path, "pubtator")[0][0].gold == [["D1"], ["OMIM:2"]]
 
 
 def test_gold_prefix_is_put_before_ids_without_a_colon_only() -> None:

@@ -66,6 +66,56 @@ def test_split_file_overrides_split_and_drops_unknown_documents(tmp_path: Path) 
         read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)
 
 
+def test_split_documents_gives_shares_of_the_documents_in_the_order_of_the_source(tmp_path: Path) -> None:
+    docs = ["b", "a", *"cdefghij", "a"]  # the last row is of a document that came before
+    rows = [{"text": f"{doc} {n}", "type": "T" if doc != "b" else "U", "doc_id": doc} for n, doc in enumerate(docs)]
+    shares = {"labelled": 0.1, "unlabelled": 0.6, "test": 0.2}
+    mentions, _ = read_mentions([source(tmp_path, rows, split_documents=shares)], 13)
+    splits = {doc: {m.split for m in mentions if m.doc_id == doc} for doc in docs}
+    assert splits == {"b": {"labelled"}, **{d: {"unlabelled"} for d in "acdefg"}, "h": {"test"}, "i": {"test"}, "j": set()}
+    some, _ = read_mentions([source(tmp_path, rows, split_documents=shares, types=["T"])], 13)
+    assert some == [m for m in mentions if m.type == "T"]  # what is filtered out still counts as a document
+
+
+def test_split_documents_refuses_mentions_without_a_document(tmp_path: Path) -> None:
+    rows = [{"text": "a", "doc_id": "A"}, {"text": "b"}]
+    mentions, rejects = read_mentions([source(tmp_path, rows, split_documents={"test": 1.0})], 13)
+    assert [m.text for m in mentions] == ["a"]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(2, "no document id, which split_documents goes by")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"split_documents": {"labelled": 0.5, "test": 0.6}}, "the shares make 1.1"),
+        ({"split_documents": {}}, "the shares make 0"),
+        ({"split_documents": {"test": 1.0}, "split_file": "x.json"}, "give one of them"),
+    ],
+)
+def test_splits_by_document_that_contradict_themselves_are_refused(tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        source(tmp_path, WORDS, **settings)
+
+
+def test_hash_split_of_the_given_text_is_the_plain_md5_that_others_use(tmp_path: Path) -> None:
+    rows = [{"text": text} for n in range(200) for text in (f"ＡＢ{n}（术）", f"Word {n}", f"half \ud83d {n}")]
+    halves = {"modulo": 2, "labelled": [0], "test": [1]}
+    as_given, _ = read_mentions([source(tmp_path, rows, split={**halves, "of": "given"})], 13)
+    cleaned, _ = read_mentions([source(tmp_path, rows, split=halves)], 13)
+    wanted = [int(hashlib.md5(row["text"].encode(errors="surrogatepass")).hexdigest(), 16) % 2 for row in rows]
+    assert [m.split for m in as_given] == [("labelled", "test")[n] for n in wanted]
+    assert [m.split for m in cleaned] == [("labelled", "test")[md5(m.text) % 2] for m in cleaned]
+    assert as_given != cleaned
+
+
+def test_what_is_left_out_is_no_part_of_the_question_but_still_filters(tmp_path: Path) -> None:
+    rows = [{"text": "ABC", "type": kind, "context": f"ABC {n}."} for n, kind in enumerate(["Name", "Modifier", "Other"])]
+    whole, _ = read_mentions([source(tmp_path, rows)], 13)
+    assert len({m.key for m in whole}) == 3
+    less, _ = read_mentions([source(tmp_path, rows, leave_out=["context", "type"], types=["Name", "Modifier"])], 13)
+    assert [(m.key, m.context, m.type) for m in less] == [(mention_key("ABC"), None, None)] * 2
+
+
 def test_types_filter_and_gold_overrides(tmp_path: Path) -> None:
     rows = [{"text": "a", "type": "Disease", "gold": "C1"}, {"text": "b", "type": "Chemical", "gold": "C2"}]
     configs = [source(tmp_path, rows, types=["Disease"], gold=gold) for gold in ("given", "nil", "unknown")]

@@ -190,6 +190,18 @@ def test_id_that_stands_twice_with_different_names_is_an_error_naming_both_lines
         read(put(tmp_path / "kb.csv", "concept_id,name\nC1,a\nC2,b\nC1,c\n"))
 
 
+def test_concepts_of_one_name_can_be_merged_into_the_first(tmp_path: Path) -> None:
+    text = "code,name,also,about\nR51,Headache,head pain,\nI10,Hypertension,,\nR51.x,headache,cephalgia|Head pain,of any kind\nR51.y,Headache,,other\n"
+    columns = {"id": "code", "name": "name", "synonyms": "also", "definition": "about"}
+    path = put(tmp_path / "kb.csv", text)
+    concepts, rejects = read(path, columns=columns, merge_same_names=True)
+    assert [c.concept_id for c in concepts] == ["R51", "I10"]
+    assert concepts[0].names == ("Headache", "head pain", "cephalgia")
+    assert (concepts[0].definition, concepts[0].alternate_ids) == ("of any kind", ("R51.x", "R51.y"))
+    assert rejects == []
+    assert len(read(path, columns=columns)[0]) == 4
+
+
 def test_row_that_repeats_another_word_for_word_is_a_reject(tmp_path: Path) -> None:
     concepts, rejects = read(put(tmp_path / "kb.csv", "concept_id,name\nC1,a\nC1,a\n"))
     assert len(concepts) == 1

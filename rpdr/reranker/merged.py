@@ -1,0 +1,56 @@
+"""What an export is, a student merged into one Hugging Face directory, and how its student is loaded; export.py makes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from safetensors.torch import load_file
+from torch import nn
+
+from rpdr.config import StudentConfig
+from rpdr.errors import ModelError
+from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.reranker.student import HEAD_FILE, Head, Student
+
+ABOUT_FILE = "rpdr.json"  # what makes a folder an export: how its student reads, what it was made from, the names of its files
+READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "precision")  # the keys of StudentConfig that scores depend on
+
+
+class Whole(nn.Module):
+    """An LLM without an adapter, in the place of one with."""
+
+    def __init__(self, lm: Any) -> None:
+        super().__init__()
+        self.lm = lm
+
+    def get_base_model(self) -> Any:
+        """The LLM."""
+        return self.lm
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """An export's ABOUT_FILE; None where `folder` is no export."""
+    try:
+        about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) and "student" in about and "files" in about else None
+
+
+def load_merged(folder: Path, device: str = "cpu", precision: str = "") -> Student:
+    """The student of an export, in `precision` or, of none, in that which suits `device`. Raises ModelError where `folder` is no export or
+    cannot be loaded."""
+    about = read_about(folder)
+    if about is None:
+        raise ModelError(f"{folder}: no export of rpdr (no {ABOUT_FILE} that says so); make one with rpdr export --config …")
+    try:
+        config = StudentConfig.model_validate({**about["student"], "model": str(folder)})
+    except pydantic.ValidationError as error:
+        raise ModelError(f"{folder / ABOUT_FILE}: not as this rpdr writes it; export the student again") from error
+    lm, tokenizer = load_causal_lm(str(folder.absolute()), precision or chosen_precision(config.precision, device))
+    head = Head(lm.config.hidden_size)
+    head.load_state_dict(load_file(str(folder / HEAD_FILE)))
+    return Student(Whole(lm), tokenizer, config, head).eval()
