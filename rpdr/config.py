@@ -266,7 +266,9 @@ class StudentConfig(Section):
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
     use_context: bool = False
-    workers: int = Field(1, ge=1)
+    workers: int = Field(
+        1, ge=1, description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads"
+    )
     threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by workers")
     use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
     zero_stage: Literal[0, 1, 2, 3] = 1
@@ -289,7 +291,7 @@ class LinkConfig(Section):
     shard_mentions: int = Field(5000, ge=1, description="distinct mentions a shard; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     retriever_actors: int = Field(1, ge=1)
-    student_actors: int = Field(1, ge=1)
+    student_actors: int = Field(1, ge=1, description="copies of the student at work, at most one a GPU; without a GPU one a core is fastest")
     allow_nil: bool = Field(
         True, description='whether "none of these" may be the answer; false where every mention is known to have a concept'
     )

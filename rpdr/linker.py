@@ -1,11 +1,12 @@
 """The product in a notebook: `Linker.load("runs/quickstart").link(["heart attack"])`. No Ray.
 
-Also home of the two rules that the batch job shares with it: what an exact name decides, and how probabilities become an answer.
+Also home of the rules that the batch job shares with it: what an exact name decides, how probabilities become an answer, and when it is withheld.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,17 @@ from rpdr.corpus.normalise import clean
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
-from rpdr.reranker import Reranker, queries
+from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.retriever import Retriever, add_candidates
 from rpdr.schema import ConceptId
 
 
 @dataclass(frozen=True)
 class Link:
-    """The answer for one text: `concept_id` and `name` are None where no concept of the knowledge base fits (NIL).
+    """The answer for one text: `concept_id` and `name` are None where no concept of the knowledge base fits (NIL), and where it `abstained`.
 
-    `confidence` in [0, 1] is the calibrated probability of this answer; `ranked` are all candidates as (id, name, probability).
+    `confidence` in [0, 1] is the calibrated probability of this answer, or of the one withheld; `ranked` are all candidates as (id, name,
+    probability), the best guess first, whether abstained or not.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Link:
     confidence: float
     ranked: tuple[tuple[ConceptId, str, float], ...]
     source: str
+    abstained: bool = False
 
 
 class Linker:
@@ -45,15 +48,24 @@ class Linker:
     def __init__(self, config: configuration.Config, retriever: Retriever, reranker: Reranker) -> None:
         self.config, self.retriever, self.reranker = config, retriever, reranker
         self._exact = exact_names(retriever.concepts) if config.link.exact_match else {}
+        self._point = operating_point(reranker.calibration, config.link)
+        unreachable = self._point.warning() if self._point else None
+        if unreachable:
+            warnings.warn(unreachable, stacklevel=2)
 
     @classmethod
-    def load(cls, run_dir: str | Path, device: str | None = None) -> Linker:
-        """From a run directory whose student is trained. Raises RunError if there is none, ModelError if a model cannot be loaded."""
+    def load(cls, run_dir: str | Path, device: str | None = None, target_precision: float | None = None) -> Linker:
+        """From a run directory whose student is trained; `target_precision` in place of the run's own link.target_precision, where given.
+
+        Raises RunError if there is no student, ModelError if a model cannot be loaded, ConfigError for a target that is none. Warns where
+        the dev mentions cannot show the target.
+        """
         folder = Path(run_dir).expanduser()
         for needed, stage in (("config.yaml", "prepare"), ("index", "retriever"), ("student/adapter_config.json", "distill")):
             if not (folder / needed).exists():
                 raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
-        config = configuration.load(folder / "config.yaml")
+        overrides = {} if target_precision is None else {"link.target_precision": target_precision}
+        config = configuration.load(folder / "config.yaml", overrides)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         encoder = load_encoder(str((folder / "retriever").absolute()), config.retriever.max_tokens, device)
         reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)
@@ -69,9 +81,10 @@ class Linker:
             batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
             rows = add_candidates(self.retriever, batch, self.config.retriever.top_k).to_pylist()
             names = {c: n for row in rows for c, n in zip(row["candidate_ids"], row["candidate_names"], strict=True)}
-            for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil), strict=True):
+            for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
-                known[key] = Link(key[0], answer["concept_id"], answer["name"], answer["confidence"], ranked, answer["source"])
+                said = (answer["concept_id"], answer["name"], answer["confidence"])
+                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"])
         for key in asked:
             if key not in known:
                 known[key] = self._easy(key[0])
@@ -81,7 +94,9 @@ class Linker:
         concept = self._exact.get(normalise(text)) if text else None
         if concept is None:
             return Link(text, None, None, 1.0, (), "empty")
-        return Link(text, concept.concept_id, concept.name, 1.0, ((concept.concept_id, concept.name, 1.0),), "exact")
+        answer = exact_answer(concept, self.reranker.calibration, self._point)
+        ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
+        return Link(text, answer["concept_id"], answer["name"], answer["confidence"], ranked, "exact", answer["abstained"])
 
 
 def exact_names(concepts: Iterable[Concept]) -> dict[str, Concept]:
@@ -95,22 +110,55 @@ def exact_names(concepts: Iterable[Concept]) -> dict[str, Concept]:
     return {name: by_id[ConceptId(next(iter(ids)))] for name, ids in owners.items() if len(ids) == 1}
 
 
-def answers(reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool) -> list[dict[str, Any]]:
-    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL), confidence, ranked_ids, ranked_scores, source."""
+def operating_point(calibration: Calibration, settings: configuration.LinkConfig) -> OperatingPoint | None:
+    """Where to abstain under these settings; None: nowhere."""
+    return None if settings.target_precision is None else calibration.operating_point(settings.target_precision, settings.exact_match)
+
+
+def answers(
+    reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool, point: OperatingPoint | None = None
+) -> list[dict[str, Any]]:
+    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), abstained, confidence, ranked_ids, ranked_scores,
+    source."""
+    calibration = reranker.calibration
+    probabilities = reranker.probabilities(queries(rows))
     found = []
-    for row, p in zip(rows, reranker.probabilities(queries(rows), allow_nil), strict=True):
+    for row, p, best, nil, sure in zip(rows, probabilities, *calibration.decide(probabilities, allow_nil), strict=True):
         n = len(row["candidate_ids"])
         order = np.argsort(-p[:n], kind="stable")
-        best, none = int(order[0]), float(p[-1])
-        nil = none > reranker.calibration.nil_above
+        abstained = point is not None and not point.gives(float(sure))
+        silent = nil or abstained
         found.append(
             {
-                "concept_id": None if nil else row["candidate_ids"][best],
-                "name": None if nil else row["candidate_names"][best],
-                "confidence": none if nil else float(p[best]),
+                "concept_id": None if silent else row["candidate_ids"][best],
+                "name": None if silent else row["candidate_names"][best],
+                "abstained": abstained,
+                "confidence": float(sure),
                 "ranked_ids": [row["candidate_ids"][i] for i in order],
                 "ranked_scores": [float(p[i]) for i in order],
                 "source": "student",
             }
         )
     return found
+
+
+def exact_answer(concept: Concept, calibration: Calibration, point: OperatingPoint | None) -> dict[str, Any]:
+    """What `answers` gives for a mention that is a name of `concept` alone."""
+    sure = calibration.exact_confidence
+    abstained = point is not None and not point.gives(sure, exact=True)
+    return {
+        "concept_id": None if abstained else concept.concept_id,
+        "name": None if abstained else concept.name,
+        "abstained": abstained,
+        "confidence": sure,
+        "ranked_ids": [concept.concept_id],
+        "ranked_scores": [sure],
+        "source": "exact",
+    }
+
+
+def guess(row: Mapping[str, Any]) -> ConceptId | None:
+    """What a row of schema.LINKED says or, where it abstained, would have said; None for NIL, whose confidence no candidate has."""
+    if row["abstained"] and row["confidence"] == row["ranked_scores"][0]:
+        return row["ranked_ids"][0]
+    return row["concept_id"]

@@ -122,9 +122,11 @@ LINKED = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("concept_id", pa.string()),  # null = none of the knowledge base
+        pa.field("concept_id", pa.string()),  # null, and not abstained: NIL, none of the knowledge base
         pa.field("name", pa.string()),
-        pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer given, in [0, 1]
+        # not sure enough for link.target_precision: nothing is said, neither a concept nor NIL; the best guess is the first of ranked_ids
+        pa.field("abstained", pa.bool_(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer, given or withheld, in [0, 1]
         pa.field("ranked_ids", pa.list_(pa.string()), nullable=False),  # all candidates, best first
         pa.field("ranked_scores", pa.list_(pa.float32()), nullable=False),  # probability of each, in [0, 1]
         pa.field("source", pa.string(), nullable=False),  # "exact" (an unambiguous name) or "student"

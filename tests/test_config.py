@@ -152,3 +152,9 @@ def test_a_shipped_config_loads_and_reads_back_the_same_from_its_own_dump(path: 
 
 def test_configs_are_shipped():
     assert SHIPPED
+
+
+@pytest.mark.parametrize("target", [0, 1, 95])
+def test_a_target_precision_is_a_share_between_0_and_1(tmp_path: Path, target: float):
+    assert f"link.target_precision: {target}: Input should be" in refusal(tmp_path, SMALL, {"link.target_precision": target})
+    assert load(written(tmp_path, SMALL), {"link.target_precision": 0.95}).link.target_precision == 0.95

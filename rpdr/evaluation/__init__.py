@@ -1,27 +1,44 @@
-"""Evaluation: ranked answers and gold in; scores with intervals, comparisons, tables and the HTML report out."""
+"""Evaluation: ranked answers and gold in; scores with intervals, comparisons, causes of errors, tables and the HTML report out."""
 
+from rpdr.evaluation.causes import ERRORS, NOISE, error_cause, noise_kind
+from rpdr.evaluation.confidence import Selected, calibration_report, precision_coverage, selected
 from rpdr.evaluation.metrics import accuracy_at_k, is_hit, outcomes, recall_at_k, recall_outcomes, reliability
 from rpdr.evaluation.report import Metrics, render, write_report
 from rpdr.evaluation.significance import PairedResult, bootstrap_interval, paired_test
-from rpdr.evaluation.systems import Score, SystemResult, evaluate
+from rpdr.evaluation.slices import SHAPES, by_count, by_name, gold_shape, slices
+from rpdr.evaluation.systems import Score, SystemResult, evaluate, score
 from rpdr.evaluation.table import markdown_table, results_table
 
 __all__ = [
+    "ERRORS",
+    "NOISE",
+    "SHAPES",
     "Metrics",
     "PairedResult",
     "Score",
+    "Selected",
     "SystemResult",
     "accuracy_at_k",
     "bootstrap_interval",
+    "by_count",
+    "by_name",
+    "calibration_report",
+    "error_cause",
     "evaluate",
+    "gold_shape",
     "is_hit",
     "markdown_table",
+    "noise_kind",
     "outcomes",
     "paired_test",
+    "precision_coverage",
     "recall_at_k",
     "recall_outcomes",
     "reliability",
     "render",
     "results_table",
+    "score",
+    "selected",
+    "slices",
     "write_report",
 ]

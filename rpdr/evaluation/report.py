@@ -42,6 +42,7 @@ class Corpus(TypedDict, total=False):
     distinct: int  # different questions among them
     linked: int
     nil: int
+    abstained: int | None  # None: without a target precision
     exact: int  # distinct ones answered by an unambiguous name
     student_scored: int  # distinct ones answered by the student
     rejects: int  # rows that could not be read
@@ -77,11 +78,22 @@ class Teacher(TypedDict, total=False):
     student_usd_per_million_mentions: float | None  # where report.machine_usd_per_hour is set
 
 
-class Calibration(TypedDict):
-    """What `metrics.reliability` returns."""
+class Calibration(TypedDict, total=False):
+    """What `confidence.calibration_report` returns."""
 
     bins: list[dict[str, Any]]
     ece: float
+    ece_by_chance: float
+    ece_by_chance_high: float
+
+
+class Selective(TypedDict, total=False):
+    """What abstaining brings on test."""
+
+    target: float | None  # link.target_precision
+    warning: str | None  # where dev cannot show it
+    curve: list[dict[str, float]]  # confidence.precision_coverage
+    targets: list[dict[str, Any]]  # asdict(OperatingPoint) on dev, and `test`, asdict(confidence.Selected)
 
 
 class Stage(TypedDict, total=False):
@@ -92,14 +104,65 @@ class Stage(TypedDict, total=False):
     peak_memory_mib: float | None
 
 
-class ErrorExample(TypedDict):
-    """A mention that the student got wrong. `gold_names` is empty for NIL; `answer_name` is None for "none of these"."""
+class Example(TypedDict):
+    """A mention that the student, or the teacher, got wrong. `gold_names` is empty for NIL; `answer_name` is None for "none of these"."""
 
     text: str
     gold_names: list[str]
     answer_name: str | None
-    confidence: float
-    candidates: list[str]  # names, as the retriever ordered them
+    abstained: bool
+    confidence: float | None  # a label's: its trust
+    candidates: list[str]  # the first names, as the student ordered them, or, of a label, the retriever
+    rank: int | None  # of the right one among all of them
+
+
+class Cause(TypedDict):
+    """Wrong answers of one cause."""
+
+    cause: str  # one of causes.ERRORS
+    mentions: int
+    share: dict[str, float]  # of all test mentions: a Score
+    abstained: int  # of these mentions
+    said_nil: int
+    second: int  # the right one stood second
+    namesake: int  # the answer has the name of the right one
+    examples: list[Example]
+
+
+class Errors(TypedDict):
+    """The student's wrong answers on test, abstained from or not."""
+
+    mentions: int  # of test
+    wrong: int
+    abstaining: bool
+    causes: list[Cause]
+
+
+class Kind(TypedDict):
+    """Labels of one kind."""
+
+    kind: str | None  # one of causes.NOISE; None: right
+    labels: int
+    share: dict[str, float]  # of all labels that have gold: a Score
+    trust: float  # the mean
+    namesake: int
+    examples: list[Example]
+
+
+class LabelNoise(TypedDict):
+    """The teacher's labels of mentions that have gold."""
+
+    labels: int
+    wrong: int
+    kinds: list[Kind]
+
+
+class Parts(TypedDict):
+    """Accuracy by kind of mention, of two systems."""
+
+    new: str
+    old: str
+    groups: list[dict[str, Any]]  # {by, rows}: type, repeats, taught, gold or source; slices.slices
 
 
 class Kb(TypedDict, total=False):
@@ -133,8 +196,11 @@ class Metrics(TypedDict, total=False):
     corpus: Corpus
     teacher: Teacher
     calibration: Calibration
+    selective: Selective
     stages: list[Stage]
-    errors: list[ErrorExample]
+    errors: Errors
+    label_noise: LabelNoise
+    parts: Parts
     kb: Kb
     machine: Machine
 

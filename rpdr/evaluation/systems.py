@@ -67,7 +67,7 @@ def evaluate(
     def scores(chosen: Sequence[tuple[Ranked, Gold, bool]]) -> tuple[Score | None, Score | None, Score | None]:
         answers, right = [r for r, _, _ in chosen], [g for _, g, _ in chosen]
         found = (outcomes(answers, right, 1), outcomes(answers, right, 5), recall_outcomes(answers, right, 10))
-        return _score(found[0], samples, seed), _score(found[1], samples, seed), _score(found[2], samples, seed)
+        return score(found[0], samples, seed), score(found[1], samples, seed), score(found[2], samples, seed)
 
     fresh = [row for row in annotated if row[2]]
     acc_at_1, acc_at_5, recall_at_10 = scores(annotated)
@@ -90,7 +90,8 @@ def evaluate(
     )
 
 
-def _score(values: np.ndarray, samples: int, seed: int) -> Score | None:
+def score(values: np.ndarray, samples: int, seed: int) -> Score | None:
+    """The share of true ones in `values`, (n,) bool, with its bootstrap interval; None where there are none."""
     return Score(float(values.mean()), *bootstrap_interval(values, samples, seed)) if values.size else None
 
 

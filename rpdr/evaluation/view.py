@@ -5,11 +5,12 @@ Tolerant by design: a part that is missing or empty becomes None, and the templa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
 from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
+from rpdr.evaluation.view_details import errors, label_noise, parts, reliability_plot, selective
 
 SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"))
 _LABELS = dict(SCORES)
@@ -20,6 +21,7 @@ _CORPUS = (
     ("student_scored", "by the student", "one forward pass each"),
     ("linked", "linked", "to a concept"),
     ("nil", "none of these", "not in the knowledge base"),
+    ("abstained", "abstained", "not sure enough for the target precision"),
     ("rejects", "rejected rows", "kept, with the reason"),
     ("unknown_gold_ids", "unknown gold ids", "not in this knowledge base"),
 )
@@ -62,9 +64,12 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "corpus": _corpus(metrics.get("corpus")),
         "teacher": _teacher(metrics.get("teacher")),
         "bill": _bill(metrics.get("teacher")),
-        "calibration": _calibration(metrics.get("calibration")),
+        "calibration": reliability_plot(metrics.get("calibration")),
+        "selective": selective(metrics.get("selective")),
         "stages": _stages(metrics.get("stages")),
-        "errors": [_error(e) for e in metrics.get("errors") or []],
+        "errors": errors(metrics.get("errors")),
+        "label_noise": label_noise(metrics.get("label_noise")),
+        "parts": parts(metrics.get("parts")),
         "kb": _kb(metrics.get("kb")),
         "machine": _machine(metrics.get("machine")),
     }
@@ -78,10 +83,10 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
         return None
     unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
     new, old = by_name[first["a"]], by_name[first["b"]]
-    axis = _axis([s["acc_at_1"] for s in (new, old)])
+    axis = axis_of([s["acc_at_1"] for s in (new, old)])
     return {
-        "new": {"name": visible(new["name"])} | _drawn(new["acc_at_1"], axis),
-        "old": {"name": visible(old["name"])} | _drawn(old["acc_at_1"], axis),
+        "new": {"name": visible(new["name"])} | drawn(new["acc_at_1"], axis),
+        "old": {"name": visible(old["name"])} | drawn(old["acc_at_1"], axis),
         "axis": axis,
         "mentions": number(new["mentions"]),
         "all": _paired(first),
@@ -109,15 +114,9 @@ def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
 def _comparison(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not results:
         return None
-    reach = max(0.01, *(abs(r[key]) for r in results for key in ("low", "high", "difference")))
-    axis = (-reach, reach)
-    drawn = [
-        {**_paired(r), **{key: _place(r[s], axis) for key, s in (("x", "difference"), ("x1", "low"), ("x2", "high"))}} for r in results
-    ]
-    return {"rows": drawn, "reach": f"{reach * 100:.1f}"}
-
-
-_XS = (("x", "value"), ("x1", "low"), ("x2", "high"))
+    reach = reach_of(results)
+    rows = [{**_paired(r), **drawn_difference(r, (-reach, reach))} for r in results]
+    return {"rows": rows, "reach": f"{reach * 100:.1f}"}
 
 
 def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -126,7 +125,7 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     axes = {}
     for key, _ in SCORES:
         scores = [s.get(prefix + key) for s in systems for prefix in ("", "unseen_")]
-        axes[key] = _axis([score for score in scores if score])
+        axes[key] = axis_of([score for score in scores if score])
     groups = []
     for prefix, heading, count_key in (
         ("", "All test mentions", "mentions"),
@@ -153,27 +152,8 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"groups": groups, "columns": [{"label": label, "axis": axes[key]} for key, label in SCORES]}
 
 
-def _axis(scores: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    """A shared axis, rounded outwards to tenths, that holds all intervals."""
-    if not scores:
-        return 0.0, 1.0
-    low = math.floor(min(s["low"] for s in scores) * 10 - 1e-9) / 10
-    high = math.ceil(max(s["high"] for s in scores) * 10 + 1e-9) / 10
-    return max(0.0, low), min(1.0, high)
-
-
-def _place(value: float, axis: tuple[float, float]) -> float:
-    """Where `value` is on `axis`, in 0..100."""
-    return round(100 * min(1.0, max(0.0, (value - axis[0]) / ((axis[1] - axis[0]) or 1))), 2)
-
-
-def _cell(score: Mapping[str, float] | None, axis: tuple[float, float]) -> dict[str, Any] | None:
-    return _drawn(score, axis) if score else None
-
-
-def _drawn(score: Mapping[str, float], axis: tuple[float, float]) -> dict[str, Any]:
-    text = {"value": f"{score['value']:.3f}", "interval": f"{score['low']:.3f} – {score['high']:.3f}"}
-    return text | {key: _place(score[source], axis) for key, source in _XS}
+def _cell(score: Mapping[str, float] | None, axis: Axis) -> dict[str, Any] | None:
+    return drawn(score, axis) if score else None
 
 
 def _corpus(corpus: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -193,7 +173,7 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "model": visible(teacher.get("model") or ""),
         "spent": _or_none(usd, spent),
         "budget": _or_none(usd, budget),
-        "share": _or_none(_percent, share),
+        "share": _or_none(percent, share),
         "bar": None if share is None else round(100 * min(share, 1), 2),
         "over": share is not None and share > 1,
         "per_thousand": usd(1000 * spent / labelled) if spent and labelled else None,
@@ -235,26 +215,6 @@ def _bill(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _calibration(calibration: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not calibration or not calibration.get("bins"):
-        return None
-    most = max(b["count"] for b in calibration["bins"]) or 1
-    bins = [
-        {
-            "x": round(100 * b["low"], 2),
-            "width": round(100 * (b["high"] - b["low"]), 2),
-            "count": number(b["count"]),
-            "height": round(100 * b["count"] / most, 2),
-            "confidence": None if b["confidence"] is None else round(100 * b["confidence"], 2),
-            "accuracy": None if b["accuracy"] is None else round(100 * b["accuracy"], 2),
-            "range": f"{b['low']:.1f} – {b['high']:.1f}",
-        }
-        for b in calibration["bins"]
-    ]
-    total = sum(b["count"] for b in calibration["bins"])
-    return {"bins": bins, "ece": _or_dash("{:.3f}".format, calibration.get("ece")), "mentions": number(total)}
-
-
 def _stages(stages: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
     if not stages:
         return None
@@ -265,28 +225,13 @@ def _stages(stages: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None
             "name": visible(s["name"]),
             "time": duration(seconds),
             "bar": round(100 * seconds / longest, 2),
-            "share": _percent(seconds / total) if total else "",
+            "share": percent(seconds / total) if total else "",
             "memory": _or_none(memory, s.get("peak_memory_mib")),
         }
         for s in stages
         for seconds in [s.get("seconds") or 0]
     ]
     return {"rows": rows, "total": duration(total), "memory": any(r["memory"] for r in rows)}
-
-
-def _error(error: Mapping[str, Any]) -> dict[str, Any]:
-    gold = error.get("gold_names") or []
-    candidates = error.get("candidates") or []
-    answer = error.get("answer_name")
-    return {
-        "text": visible(error["text"], 120),
-        "full": visible(error["text"], 2000) if len(error["text"]) > 120 else "",
-        "gold": [visible(name, 80) for name in gold],
-        "answer": None if answer is None else visible(answer, 80),
-        "confidence": _or_dash("{:.2f}".format, error.get("confidence")),
-        "candidates": [{"name": visible(name, 80), "right": name in gold} for name in candidates],
-        "missed": bool(gold) and bool(candidates) and not set(gold) & set(candidates),
-    }
 
 
 def _kb(kb: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -305,10 +250,6 @@ def _machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
         if machine.get(key)
     ]
     return rows + [(visible(name), visible(str(version))) for name, version in (machine.get("versions") or {}).items()]
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 or share == 0 else "< 1%"
 
 
 def _or_dash(write: Any, value: Any) -> str:

@@ -66,6 +66,12 @@ def has_gpu() -> bool:
     return ray.cluster_resources().get("GPU", 0) > 0
 
 
+def at_most_gpus(wanted: int) -> int:
+    """`wanted` processes that hold a model, but no more than there are GPUs where there are any: the others would wait for one for ever."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    return min(wanted, gpus) if gpus else wanted
+
+
 def share_threads(actors: int) -> None:
     """Inside an actor: its fair share of the machine's CPU threads. Ray would give an actor that asks for half a CPU one thread."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // actors))

@@ -24,7 +24,7 @@ from rpdr.kb import load_kb
 from rpdr.linker import exact_names
 from rpdr.models import chosen_precision
 from rpdr.pipeline import teach
-from rpdr.pipeline.cluster import connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
@@ -81,12 +81,13 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     settings = run.config.student
     device = _device(run)
     gpu = device == "cuda"
-    threads = settings.threads_per_worker or max(1, cpus() // settings.workers)
+    workers = at_most_gpus(settings.workers) if gpu else settings.workers
+    threads = settings.threads_per_worker or max(1, cpus() // workers)
     monitor = ray.remote(Monitor).options(num_cpus=0).remote()
     scaling = ScalingConfig(
-        num_workers=settings.workers,
+        num_workers=workers,
         use_gpu=gpu,
-        resources_per_worker={"CPU": min(1, cpus() / settings.workers), **({"GPU": 1} if gpu else {})},
+        resources_per_worker={"CPU": min(1, cpus() / workers), **({"GPU": 1} if gpu else {})},
     )
     trainer = TorchTrainer(
         _worker,

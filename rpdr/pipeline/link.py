@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
@@ -21,12 +23,13 @@ from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.errors import DataError
 from rpdr.files import write_json, write_rows
 from rpdr.kb import load_kb
-from rpdr.linker import answers, exact_names
+from rpdr.linker import answers, exact_answer, exact_names, operating_point
 from rpdr.pipeline.candidates import SECONDS, retrieve_dataset, with_seconds
-from rpdr.pipeline.cluster import connect, cpus, has_gpu, share_threads
-from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
+from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.reranker import Reranker
+from rpdr.reranker import Calibration, OperatingPoint, Reranker
+from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.retriever import distinct_rows
 from rpdr.schema import LINKED
 
@@ -43,18 +46,28 @@ def link(run: Run, progress: StageProgress) -> dict[str, Any]:
     shards = {number: rows[start : start + size] for number, start in enumerate(range(0, len(rows), size))}
     finished = _finished(run)
     todo = [{**row, "shard": number} for number, shard in shards.items() if number not in finished for row in shard]
+    resumed = len(finished)
     watch = Stopwatch()
-    rates = _link_rows(run, todo, shards, mentions, finished, progress) if todo else {}
-    linked = pq.read_table(run.path("linked"), columns=["concept_id", "source", "key"])
+    calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
+    point = operating_point(calibration, run.config.link)
+    warning = point.warning() if point else None
+    if warning:
+        console.print(f"[yellow]note:[/yellow] {warning}", soft_wrap=True)
+    rates = _link_rows(run, todo, shards, mentions, finished, calibration, point, progress) if todo else {}
+    linked = pq.read_table(run.path("linked"), columns=["concept_id", "abstained", "source", "key"])
+    abstained = pc.sum(linked["abstained"]).as_py()
     sources = Counter(dict(zip(linked["key"].to_pylist(), linked["source"].to_pylist(), strict=True)).values())
     return {
         "mentions": linked.num_rows,
         "distinct": len(rows),
-        "nil": linked["concept_id"].null_count,
+        "nil": linked["concept_id"].null_count - abstained,
+        "abstained": abstained,
+        "operating_point": asdict(point) if point else None,
+        "warning": warning,
         "exact": sources["exact"],
         "student_scored": sources["student"],
         "shards": len(shards),
-        "shards_resumed": len(finished),
+        "shards_resumed": resumed,
         "link_s": watch.seconds,
         **rates,
     }
@@ -66,6 +79,8 @@ def _link_rows(
     shards: dict[int, list[dict[str, Any]]],
     mentions: list[Mention],
     finished: dict[int, str],
+    calibration: Calibration,
+    point: OperatingPoint | None,
     progress: StageProgress,
 ) -> dict[str, float]:
     connect()
@@ -95,19 +110,20 @@ def _link_rows(
         if concept is None:
             hard.append(row)
         else:
-            exact = {"concept_id": concept.concept_id, "name": concept.name, "confidence": 1.0, "source": "exact"}
-            accept([{**row, **exact, "ranked_ids": [concept.concept_id], "ranked_scores": [1.0]}], row["shard"])
+            accept([{**row, **exact_answer(concept, calibration, point)}], row["shard"])
     seconds = 0.0
     if hard:
         settings = run.config.link
+        actors = at_most_gpus(settings.student_actors)
         dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(max(1, len(hard) // 256)))
         ranked = dataset.map_batches(
             RerankActor,
-            fn_constructor_args=(run.folder, run.config.student, settings),
+            fn_constructor_args=(run.folder, run.config.student, settings, actors, point),
             batch_size=settings.batch_size * 4,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=settings.student_actors),
-            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / 4)}),
+            compute=ActorPoolStrategy(size=actors),
+            # a share of the CPUs must be left to Ray Data's own tasks, or they never start
+            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / (4 * actors))}),
         )
         for batch in ranked.iter_batches(batch_size=None, batch_format="pyarrow"):
             answered = batch.to_pylist()
@@ -142,15 +158,15 @@ def _finished(run: Run) -> dict[int, str]:
 class RerankActor:
     """Holds a student; a batch of candidates in, answers out."""
 
-    def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig) -> None:
-        share_threads(settings.student_actors)
-        self.allow_nil = settings.allow_nil
+    def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig, actors: int, point: OperatingPoint | None) -> None:
+        share_threads(actors)
+        self.allow_nil, self.point = settings.allow_nil, point
         self.reranker = Reranker.load(folder / "student", student, settings.batch_size)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         watch = Stopwatch()
         rows = batch.to_pylist()
-        found = answers(self.reranker, rows, self.allow_nil)
+        found = answers(self.reranker, rows, self.allow_nil, self.point)
         keep = ("key", "text", "shard")
         kept = [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)]
         return with_seconds(pa.Table.from_pylist(kept, SCHEMA), watch)

@@ -18,15 +18,16 @@ import pyarrow.parquet as pq
 import torch
 
 from rpdr.corpus import Mention, load_mentions, normalise
-from rpdr.evaluation import SystemResult, evaluate, is_hit, outcomes, paired_test, recall_outcomes, reliability, write_report
-from rpdr.kb import Concept, load_kb
-from rpdr.pipeline import teach
+from rpdr.evaluation import SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
+from rpdr.kb import load_kb
+from rpdr.linker import guess
+from rpdr.pipeline import details, teach
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.reranker import nil_threshold
-from rpdr.schema import NIL, ConceptId, Gold
+from rpdr.schema import ConceptId, Gold
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
@@ -49,7 +50,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "simulated_teacher": bool(taught.get("simulated")),
         "corpus": {
             **{name: linked.get(name) for name in ("mentions", "distinct", "nil", "exact", "student_scored", "mentions_per_s")},
-            "linked": linked["mentions"] - linked["nil"],
+            "linked": linked["mentions"] - linked["nil"] - linked["abstained"],
+            "abstained": linked["abstained"] if linked["operating_point"] else None,
             "rejects": prepared["rejects"],
             "unknown_gold_ids": prepared["unknown_gold_ids"],
             "seconds": linked.get("link_s"),
@@ -65,19 +67,28 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         seen = {normalise(m.text) for m in mentions if m.split == "labelled"}
         golds = [m.gold or [] for m in test]
         unseen = np.array([normalise(m.text) not in seen for m in test])
-        rankings = _rankings(run, test)
+        answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
+        rows = [answered[m.mention_id] for m in test]
+        retrieved = load_candidates(run)
+        rankings = _rankings(run, test, rows, retrieved)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
         for name, ranked in rankings.items():
             systems.append(_evaluated(run, TITLES[name], ranked, golds, unseen, prices.get(name, 0.0), rates.get(name), NOTES[name]))
         comparison = _comparisons(run, rankings, golds, unseen)
-        answers, right = _answers(run, test, golds)
-        bins, ece = reliability(np.array([a["confidence"] for a in answers]), right)
-        metrics["calibration"] = {"bins": bins, "ece": ece}
-        metrics["errors"] = _errors(run, test, golds, answers, right, concepts)
-    teacher, agreement = _teacher(run, mentions, taught)
-    if teacher is not None:
+        told = details.Answered(run, test, rows, [retrieved[m.key]["candidate_ids"] for m in test])
+        metrics["calibration"] = details.calibration(told)
+        metrics["selective"] = details.selective(told, linked)
+        metrics["errors"] = details.errors(told, concepts)
+        metrics["parts"] = details.parts(told, outcomes(rankings[RETRIEVER], golds, 1), mentions, (TITLES[STUDENT], TITLES[RETRIEVER]))
+    agreement = None
+    pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
+    labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
+    if labels:
+        label_golds = [pool[row["key"]].gold or [] for row in labels]
+        teacher, agreement = _teacher(run, labels, label_golds, taught)
         systems.insert(max(0, len(systems) - 1), teacher)
+        metrics["label_noise"] = details.label_noise(run, labels, label_golds, concepts)
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
     metrics["teacher"] = {
@@ -112,17 +123,20 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
     nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
+    abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
     return (
         f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        f"comparison: exact McNemar test. {nil}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
+        f"comparison: exact McNemar test. {nil}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
     )
 
 
-def _rankings(run: Run, test: Sequence[Mention]) -> dict[str, list[Ranking]]:
-    """Each system's answers for the test mentions, best first, in the order of the results table."""
-    retrieved = {RETRIEVER: load_candidates(run)}
+def _rankings(
+    run: Run, test: Sequence[Mention], answered: Sequence[dict[str, Any]], candidates: dict[str, dict[str, Any]]
+) -> dict[str, list[Ranking]]:
+    """Each system's answers for the test mentions, best first, in the order of the results table; the student's are in `answered`."""
+    retrieved = {RETRIEVER: candidates}
     for name in (ZERO_SHOT, FROM_TEACHER):
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
@@ -132,8 +146,7 @@ def _rankings(run: Run, test: Sequence[Mention]) -> dict[str, list[Ranking]]:
         if name in retrieved:
             threshold = _nil_threshold(run, retrieved[name]) if run.config.link.allow_nil else -1.0
             rankings[name] = [_by_threshold(retrieved[name][m.key], threshold) for m in test]
-    linked = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
-    rankings[STUDENT] = [_with_none(linked[m.mention_id]) for m in test]
+    rankings[STUDENT] = [_with_none(row) if run.config.link.allow_nil else list(row["ranked_ids"]) for row in answered]
     return rankings
 
 
@@ -149,7 +162,7 @@ def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
 def _with_none(row: dict[str, Any]) -> Ranking:
     """The student's ranking, with "none" at the place of its probability, which is what the candidates leave of 1."""
     ranked: Ranking = list(row["ranked_ids"])
-    if row["concept_id"] is None:
+    if guess(row) is None:
         return [None, *ranked]
     none = 1.0 - sum(row["ranked_scores"])
     place = sum(score >= none for score in row["ranked_scores"])
@@ -198,61 +211,27 @@ def _comparisons(run: Run, rankings: dict[str, list[Ranking]], golds: list[Gold]
     return found
 
 
-def _answers(run: Run, test: Sequence[Mention], golds: Sequence[Gold]) -> tuple[list[dict[str, Any]], np.ndarray]:
-    linked = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
-    answers = [linked[m.mention_id] for m in test]
-    return answers, np.array([is_hit([a["concept_id"]], gold, 1) for a, gold in zip(answers, golds, strict=True)])
-
-
-def _errors(
-    run: Run, test: Sequence[Mention], golds: Sequence[Gold], answers: list[dict[str, Any]], right: np.ndarray, concepts: Sequence[Concept]
-) -> list[dict[str, Any]]:
-    """The surest wrong answers, once a text: where a person should look first."""
-    names = {c.concept_id: c.name for c in concepts}
-    wrong = sorted((n for n in range(len(test)) if not right[n]), key=lambda n: -answers[n]["confidence"])
-    once = list({answers[n]["key"]: n for n in reversed(wrong)}.values())[::-1]
-    return [
-        {
-            "text": test[n].text,
-            "gold_names": [names.get(i, i) for alternative in golds[n] for i in alternative],
-            "answer_name": answers[n]["name"],
-            "confidence": answers[n]["confidence"],
-            "candidates": [names[i] for i in answers[n]["ranked_ids"][:5]],
-        }
-        for n in once[: run.config.report.examples]
-    ]
-
-
-def _teacher(run: Run, mentions: Sequence[Mention], taught: dict[str, Any]) -> tuple[SystemResult | None, float | None]:
+def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any]) -> tuple[SystemResult, float]:
     """(the teacher on its own pool, with the retriever's order after its choice; its accuracy where the right answer was on offer)."""
-    pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
-    labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
-    if not labels:
-        return None, None
-    golds = [pool[row["key"]].gold or [] for row in labels]
     ranked: list[Ranking] = []
     for row in labels:
-        chosen = None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
+        chosen = details.chosen_id(row)
         ranked.append([chosen, *(i for i in row["candidate_ids"] if i != chosen)])
-    reachable = recall_outcomes(
-        [row["candidate_ids"] for row in labels], [g or [[ConceptId("")]] for g in golds], run.config.retriever.top_k
-    )
-    nil = np.array([not g for g in golds])
-    said_none = np.array([row["choice"] == NIL for row in labels])
-    hit = outcomes(ranked, golds, 1)
-    agreement = np.where(reachable | nil, hit, said_none)
+    agreement = [
+        noise_kind(answers[0], gold, row["candidate_ids"]) is None for answers, gold, row in zip(ranked, golds, labels, strict=True)
+    ]
     simulated = " (sandbox: simulated, knows its pool's answers)" if taught.get("simulated") else ""
     result = _evaluated(
         run,
         f"Teacher, on its pool{' (simulated)' if simulated else ''}",
         ranked,
-        golds,
+        list(golds),
         np.zeros(len(golds), dtype=bool),
         taught.get("spent_usd"),
         taught.get("mentions_per_s"),
         f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
     )
-    return result, float(agreement.mean())
+    return result, float(np.mean(agreement))
 
 
 def _bill(run: Run, taught: dict[str, Any], student_per_s: float | None) -> dict[str, Any]:

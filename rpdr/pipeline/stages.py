@@ -76,7 +76,9 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "distill":
         return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}"
     if name == "link":
-        return f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards, {s['nil']:,} not in the knowledge base"
+        abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
+        counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"
+        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}"
     return ""
 
 

@@ -5,14 +5,17 @@ Temperature scaling is Guo et al. 2017 (arXiv 1706.04599); the shift is its vect
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 from rpdr.files import write_json
+from rpdr.reranker.abstention import OperatingPoint, operating_point
 
 
 @dataclass(frozen=True)
@@ -20,53 +23,109 @@ class Calibration:
     """probability = softmax((score + none_shift for "none") / temperature). `fitted_on` says which mentions, and how many.
 
     "None of these" is often the retriever's miss rather than NIL, a concept that the knowledge base lacks: NIL is answered only where
-    "none" has a probability above `nil_above`.
+    "none" has a probability above `nil_above`, and its confidence is that probability times `nil_share`. `dev_…`: of each mention that it was
+    fitted on the student's confidence, whether its answer was right, and, where an exact name would have decided, whether that was.
     """
 
     temperature: float = 1.0
     none_shift: float = 0.0
     nil_above: float = 0.5
     fitted_on: str = "nothing"
+    nil_share: float = 1.0
+    dev_confidence: tuple[float, ...] = ()
+    dev_right: tuple[bool, ...] = ()
+    dev_exact: tuple[bool | None, ...] = ()
 
-    def probabilities(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
-        """scores (n, k + 1) -> probabilities (n, k + 1), rows sum to 1; with `allow_nil` false, "none" has probability 0."""
-        return softmax(self._shifted(scores, allow_nil), axis=1)
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):  # from JSON
+                object.__setattr__(self, field.name, tuple(value))
 
-    def _shifted(self, scores: np.ndarray, allow_nil: bool) -> np.ndarray:
-        shifted = scores.astype(np.float64)
-        shifted[:, -1] = shifted[:, -1] + self.none_shift if allow_nil else -np.inf
-        return shifted / self.temperature
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """What `save` wrote; the plain softmax where there is no such file."""
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
 
     def save(self, path: Path) -> None:
         """As JSON."""
         write_json(path, asdict(self))
 
+    def probabilities(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
+        """scores (n, k + 1) -> probabilities (n, k + 1), rows sum to 1; with `allow_nil` false, "none" has probability 0."""
+        return softmax(self._shifted(scores, allow_nil), axis=1)
+
+    def decide(self, probabilities: np.ndarray, allow_nil: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """probabilities (n, k + 1), "none" among them -> of n answers (the place of the best candidate, whether it is NIL, its confidence).
+
+        With `allow_nil` false NIL is never the answer, but "none" keeps its probability: that no candidate is right is possible all the same.
+        """
+        best = np.argmax(probabilities[:, :-1], axis=1)
+        none = probabilities[:, -1]
+        nil = (none > self.nil_above) & allow_nil
+        return best, nil, np.where(nil, none * self.nil_share, probabilities[np.arange(len(best)), best])
+
+    @property
+    def exact_confidence(self) -> float:
+        """The confidence of what an exact name decides: how often that was right on dev, with one right one more; so 1 where dev has none."""
+        decided = [right for right in self.dev_exact if right is not None]
+        return (sum(decided) + 1) / (len(decided) + 1)
+
+    def operating_point(self, target: float, exact_match: bool) -> OperatingPoint:
+        """Where to abstain so that what is answered has the precision `target`, by the dev mentions; see abstention.operating_point."""
+        confidence, right = np.array(self.dev_confidence, dtype=float), np.array(self.dev_right, dtype=bool)
+        if exact_match:
+            exact = np.array([decided is not None for decided in self.dev_exact], dtype=bool)
+            confidence[exact] = self.exact_confidence
+            right[exact] = [decided for decided in self.dev_exact if decided is not None]
+        return operating_point(confidence, right, target)
+
+    def _shifted(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
+        shifted = scores.astype(np.float64)
+        shifted[:, -1] = shifted[:, -1] + self.none_shift if allow_nil else -np.inf
+        return shifted / self.temperature
+
 
 def fit_calibration(
-    scores: np.ndarray, choices: np.ndarray, fitted_on: str, allow_nil: bool = True, nil: np.ndarray | None = None
+    scores: np.ndarray,
+    right: np.ndarray,
+    fitted_on: str,
+    allow_nil: bool = True,
+    nil: np.ndarray | None = None,
+    exact: Sequence[bool | None] = (),
 ) -> Calibration:
-    """The likeliest temperature and shift for scores (n, k + 1) and right answers `choices` (n,) in 0..k, k meaning "none".
+    """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
-    `nil` (n,) bool: the gold is NIL; where any is, `nil_above` is set so that the most mentions are answered rightly.
+    `nil` (n,) bool: the gold is NIL; where any is, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly, and
+    `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
     Fewer than 20 mentions are too few to fit on: the identity is returned.
     """
-    if not allow_nil:
-        scores, choices = scores[choices < scores.shape[1] - 1], choices[choices < scores.shape[1] - 1]
-    if len(choices) < 20:
+    if len(right) < 20:
         return Calibration()
+    nil = np.zeros(len(right), dtype=bool) if nil is None else nil
 
     def loss(parameters: np.ndarray) -> float:
-        candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]) if allow_nil else 0.0)
-        logs = log_softmax(candidate._shifted(scores, allow_nil), axis=1)
-        return float(-logs[np.arange(len(choices)), choices].mean() + 1e-3 * parameters[1] ** 2)
+        candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
+        logs = log_softmax(candidate._shifted(scores), axis=1)
+        return float(-logsumexp(logs, axis=1, b=right).mean() + 1e-3 * parameters[1] ** 2)
 
     best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    fitted = Calibration(float(np.exp(best[0])), float(best[1]) if allow_nil else 0.0, fitted_on=fitted_on)
-    if not allow_nil or nil is None or not nil.any():
-        return fitted
-    none = fitted.probabilities(scores)[:, -1]
-    right = np.argmax(scores[:, :-1], axis=1) == choices
-    return replace(fitted, nil_above=float(np.clip(-nil_threshold(-none, right, nil), 0.0, 1.0)))
+    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=fitted_on)
+    p = fitted.probabilities(scores)
+    hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
+    if allow_nil and nil.any():
+        fitted = replace(fitted, nil_above=float(np.clip(-nil_threshold(-p[:, -1], hit, nil), 0.0, 1.0)))
+    _, said_nil, confidence = fitted.decide(p, allow_nil)
+    share = min(1.0, (nil[said_nil].sum() + 1) / (confidence[said_nil].sum() + 1))  # with one right one more, as few are NIL
+    fitted = replace(fitted, nil_share=float(share))
+    confidence = np.where(said_nil, confidence * share, confidence)
+    answered_right = np.where(said_nil, nil, hit)
+    return replace(
+        fitted,
+        dev_confidence=tuple(confidence.tolist()),
+        dev_right=tuple(answered_right.tolist()),
+        dev_exact=tuple(exact) or (None,) * len(hit),
+    )
 
 
 def nil_threshold(certainty: np.ndarray, right: np.ndarray, nil: np.ndarray) -> float:

@@ -37,9 +37,10 @@ class Reranker:
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:
         """(n, k + 1) float32 for n queries of at most k candidates: -inf where a query has fewer, "none of these" last."""
-        k = max((len(q.candidate_names) for q in queries), default=0)
-        out = np.full((len(queries), k + 1), -np.inf, dtype=np.float32)
-        tokens = [self.student.prompt.tokens(query) for query in queries]
+        place = {query: n for n, query in enumerate(dict.fromkeys(queries))}  # repeats are scored once
+        k = max((len(query.candidate_names) for query in place), default=0)
+        out = np.full((len(place), k + 1), -np.inf, dtype=np.float32)
+        tokens = [self.student.prompt.tokens(query) for query in place]
         by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # like lengths together: less padding
         for start in range(0, len(by_length), self.batch_size):
             rows = by_length[start : start + self.batch_size]
@@ -47,7 +48,7 @@ class Reranker:
             scores = self.student(**{name: value.to(self.device) for name, value in batch.items()}).cpu().numpy()
             out[rows, : scores.shape[1] - 1] = scores[:, :-1]
             out[rows, k] = scores[:, -1]
-        return out
+        return out[[place[query] for query in queries]]
 
     def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
         """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rpdr.evaluation import PairedResult, evaluate, reliability, render, write_report
+from rpdr.evaluation import PairedResult, calibration_report, evaluate, precision_coverage, render, score, selected, slices, write_report
 from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
 
 SECTIONS = {
@@ -20,9 +20,12 @@ SECTIONS = {
     "systems": "Systems",
     "teacher": "The teacher and its price",
     "calibration": "Is the confidence honest?",
+    "selective": "Precision against coverage",
     "corpus": "The corpus",
     "stages": "Where the time went",
     "errors": "Where it went wrong",
+    "parts": "Accuracy by kind of mention",
+    "label_noise": "How good are the teacher’s labels?",
 }
 VOID = {"meta", "br", "link", "img"}
 
@@ -32,37 +35,72 @@ def full() -> dict[str, Any]:
     unseen = np.arange(60) % 2 == 0
     weak, strong = [[["C1"] if n % 10 < share else ["C2"] for n in range(60)] for share in (5, 9)]
     systems = [evaluate(name, ranked, golds, unseen, samples=200, seed=1) for name, ranked in (("retriever", weak), ("student", strong))]
-    bins, ece = reliability(np.linspace(0.3, 1, 60), np.arange(60) % 3 > 0)
-    return {
-        "title": "Ask A Patient",
-        "run_dir": "runs/x",
-        "created_at": "2026-08-21",
-        "protocol": "fold 0",
-        "simulated_teacher": True,
-        "systems": [asdict(system) for system in systems],
-        "comparison": [
-            {"a": "student", "b": "retriever", "metric": "acc_at_1", "on": "all", **asdict(PairedResult(0.4, 0.3, 0.5, 1e-7, 24, 0))}
-        ],
-        "corpus": {"mentions": 1_250_000, "rejects": 17, "mentions_per_s": None, "seconds": 75.0},
-        "teacher": {"model": "sandbox", "asked": 100, "labelled": 99, "spent_usd": 0.25, "budget_usd": 1.0, "stopped_by_budget": True},
-        "calibration": {"bins": bins, "ece": ece},
-        "stages": [
-            {"name": "student", "seconds": 2411.5, "peak_memory_mib": 3620},
-            {"name": "kb", "seconds": 0.4, "peak_memory_mib": None},
-        ],
-        "errors": [
-            {
-                "text": "<script>alert(1)</script>\x1b[31m\u202e",
-                "gold_names": ["<b>A"],
-                "answer_name": None,
-                "confidence": 0.5,
-                "candidates": ["<i>B"],
-            },
-            {"text": "x" * 5000, "gold_names": [], "answer_name": "B", "confidence": 0.4, "candidates": []},
-        ],
-        "kb": {"concepts": 1036, "names": 6412, "source": "a table"},
-        "machine": {"cpu": "a CPU", "cores": 2, "gpu": None, "python": "3.11", "versions": {"ray": "2.60.0"}},
+    confidences, right = np.linspace(0.3, 1, 60), np.arange(60) % 3 > 0
+    share = score(right, 200, 1)
+    escaped = {
+        "text": "<script>alert(1)</script>\x1b[31m\u202e",
+        "gold_names": ["<b>A"],
+        "answer_name": None,
+        "abstained": True,
+        "confidence": 0.5,
+        "candidates": ["<i>B"],
+        "rank": 7,
     }
+    long = {**escaped, "text": "x" * 5000, "gold_names": [], "answer_name": "B", "abstained": False, "candidates": [], "rank": None}
+    point = {"target": 0.8, "reachable": True, "above": 0.75, "mentions": 40, "answered": 30, "right": 27, "shown": 0.78, "most": None}
+    out_of_reach = point | {"target": 0.95, "reachable": False, "above": 1.0, "answered": 0, "right": 0, "shown": None, "most": 0.85}
+    cause = {"cause": "ranked_below", "mentions": 20, "share": share, "abstained": 9, "said_nil": 0, "second": 12, "namesake": 0}
+    kind = {"kind": "none_though_offered", "labels": 9, "share": share, "trust": 0.61, "namesake": 0}
+    return plain(
+        {
+            "title": "Ask A Patient",
+            "run_dir": "runs/x",
+            "created_at": "2026-08-21",
+            "protocol": "fold 0",
+            "simulated_teacher": True,
+            "systems": [asdict(system) for system in systems],
+            "comparison": [
+                {"a": "student", "b": "retriever", "metric": "acc_at_1", "on": "all", **asdict(PairedResult(0.4, 0.3, 0.5, 1e-7, 24, 0))}
+            ],
+            "corpus": {"mentions": 1_250_000, "rejects": 17, "mentions_per_s": None, "seconds": 75.0},
+            "teacher": {"model": "sandbox", "asked": 100, "labelled": 99, "spent_usd": 0.25, "budget_usd": 1.0, "stopped_by_budget": True},
+            "calibration": calibration_report(confidences, right, 200, 1),
+            "selective": {
+                "target": 0.8,
+                "warning": None,
+                "curve": precision_coverage(confidences, right, 200, 1),
+                "targets": [
+                    point | {"test": selected(confidences > 0.75, right, 200, 1)},
+                    out_of_reach | {"test": selected(confidences > 1, right, 200, 1)},
+                ],
+            },
+            "stages": [
+                {"name": "student", "seconds": 2411.5, "peak_memory_mib": 3620},
+                {"name": "kb", "seconds": 0.4, "peak_memory_mib": None},
+            ],
+            "errors": {"mentions": 60, "wrong": 20, "abstaining": True, "causes": [cause | {"examples": [escaped]}]},
+            "label_noise": {"labels": 90, "wrong": 9, "kinds": [kind | {"examples": [long]}]},
+            "parts": {
+                "new": "student",
+                "old": "retriever",
+                "groups": [
+                    {"by": "type", "rows": slices(["<u>"] * 40 + ["Drug"] * 20, right, ~right, 200, 1, ["<u>", "Drug"])},
+                    {"by": "taught", "rows": slices(["0"] * 10 + ["2–4"] * 50, right, ~right, 200, 1, ["0", "2–4"])},
+                ],
+            },
+            "kb": {"concepts": 1036, "names": 6412, "source": "a table"},
+            "machine": {"cpu": "a CPU", "cores": 2, "gpu": None, "python": "3.11", "versions": {"ray": "2.60.0"}},
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """As it comes out of metrics.json."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 class Balance(HTMLParser):
@@ -119,12 +157,60 @@ def test_text_from_data_is_escaped_visible_and_cut() -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>A" not in page
     assert "<i>B" not in page
+    assert "<u>" not in page
     assert "\x1b" not in page
     assert "\\x1b[31m" in page
     assert "\u202e" not in page
     assert "\\u202e" in page
     assert "x" * 119 + "…" in page
     assert "x" * 2000 not in page
+
+
+def test_errors_and_labels_are_counted_by_cause_with_their_shares():
+    body = " ".join(render(full()).split("</style>")[1].split())
+    assert "20 of 60 (33%)" in body
+    assert "The right one stood second in 12 (60%); abstained from: 9." in body
+    assert "the right one is number 7" in body
+    assert "9 of them are wrong (10.0%)" in body
+    metrics = full()
+    metrics["errors"]["abstaining"] = False
+    assert "abstained from: 9" not in render(metrics)
+
+
+def test_the_operating_point_is_marked_and_what_dev_cannot_show_is_told():
+    body = render(full())
+    assert "target 80%" in body
+    assert body.count('<span class="tag">link.target_precision</span>') == 1
+    assert "27 of 30 right" in body
+    assert "cannot be shown" in body
+    assert "at most 85%" in body
+    assert "This target could not be shown" not in body
+    metrics = full()
+    metrics["selective"] |= {"warning": "dev cannot show <it>"}
+    assert "This target could not be shown:</b> dev cannot show &lt;it&gt;." in render(metrics)
+
+
+def test_a_run_without_a_dev_curve_has_no_table_of_targets():
+    metrics = full()
+    metrics["selective"] |= {"target": None, "targets": []}
+    page = render(metrics)
+    assert "<h2>Precision against coverage" in page
+    assert "What a target precision costs" not in page
+
+
+def test_calibration_is_judged_by_what_chance_makes():
+    metrics = full()
+    metrics["calibration"] |= {"ece": 0.02, "ece_by_chance": 0.03, "ece_by_chance_high": 0.05}
+    assert "this one is not shown to be off" in render(metrics)
+    metrics["calibration"]["ece"] = 0.06
+    assert "this one is off" in render(metrics)
+
+
+def test_parts_of_few_mentions_are_dimmed():
+    body = render(full())
+    assert body.count('<tr class="few">') == 3  # 20 and 10 mentions, and the target out of reach
+    assert "none: never taught" in body
+    assert "2–4 labels" in body
 
 
 def test_page_is_self_contained() -> None:

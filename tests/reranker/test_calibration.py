@@ -12,13 +12,18 @@ from scipy.special import softmax
 from rpdr.reranker import Calibration, fit_calibration, nil_threshold
 
 
+def one(choices: np.ndarray, places: int) -> np.ndarray:
+    """(n, places) bool: the one right place of each."""
+    return np.eye(places, dtype=bool)[choices]
+
+
 def drawn(n: int, temperature: float, none_shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, and answers drawn from the probabilities that they have at this temperature and shift."""
+    """Scores, and what is right (one place a row), drawn from the probabilities that they have at this temperature and shift."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(scale=4, size=(n, 6)).astype(np.float32)
     shifted = scores.copy()
     shifted[:, -1] += none_shift
-    return scores, np.array([rng.choice(6, p=row) for row in softmax(shifted.astype(float) / temperature, axis=1)])
+    return scores, one(np.array([rng.choice(6, p=row) for row in softmax(shifted.astype(float) / temperature, axis=1)]), 6)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 3.0])
@@ -36,32 +41,33 @@ def test_a_known_shift_of_none_is_found():
 
 
 def test_calibration_makes_right_answers_likelier():
-    scores, choices = drawn(500, 4.0, none_shift=2.0)
+    scores, right = drawn(500, 4.0, none_shift=2.0)
 
     def log_likelihood(calibration: Calibration) -> float:
-        return float(np.log(calibration.probabilities(scores)[np.arange(500), choices]).mean())
+        return float(np.log(calibration.probabilities(scores)[right]).mean())
 
-    assert log_likelihood(fit_calibration(scores, choices, "drawn")) > log_likelihood(Calibration()) + 0.1
+    assert log_likelihood(fit_calibration(scores, right, "drawn")) > log_likelihood(Calibration()) + 0.1
 
 
 @pytest.mark.parametrize("allow_nil", [True, False])
 def test_fewer_than_20_mentions_are_too_few(allow_nil: bool):
-    scores, choices = drawn(19, 3.0)
-    assert fit_calibration(scores, choices, "drawn", allow_nil) == Calibration()
+    scores, right = drawn(19, 3.0)
+    assert fit_calibration(scores, right, "drawn", allow_nil) == Calibration()
 
 
-def test_mentions_of_none_do_not_count_where_none_is_no_answer():
-    scores, choices = drawn(200, 3.0)
-    choices[19:] = 5
-    choices[:19] = 0
-    assert fit_calibration(scores, choices, "drawn", allow_nil=False) == Calibration()
+def test_several_candidates_may_be_right():
+    scores, right = drawn(3000, 2.0)
+    right[:, 0] |= right[:, 1]
+    right[:, 1] = right[:, 0]  # the answer is either of the two
+    assert fit_calibration(scores, right, "drawn").temperature == pytest.approx(2, rel=0.15)
 
 
-def test_without_none_the_temperature_is_found_all_the_same():
-    scores, choices = drawn(2000, 3.0)
-    fitted = fit_calibration(scores, choices, "drawn", allow_nil=False)
-    assert fitted.temperature == pytest.approx(3.0, rel=0.15)
-    assert fitted.none_shift == 0
+def test_where_nil_is_never_said_a_miss_of_the_retriever_still_lowers_the_confidence():
+    scores, right = drawn(3000, 2.0, none_shift=3.0)
+    fitted = fit_calibration(scores, right, "drawn", allow_nil=False)
+    assert np.mean(fitted.dev_confidence) == pytest.approx(np.mean(fitted.dev_right), abs=0.02)
+    _, nil, _ = fitted.decide(fitted.probabilities(scores), allow_nil=False)
+    assert not nil.any()
 
 
 def test_where_none_is_no_answer_its_probability_is_0_and_the_rest_sum_to_1():
@@ -72,10 +78,9 @@ def test_where_none_is_no_answer_its_probability_is_0_and_the_rest_sum_to_1():
 
 
 def test_absent_candidates_have_probability_0_and_change_no_fit():
-    scores, choices = drawn(500, 2.0)
-    padded = np.insert(scores, 5, -np.inf, axis=1)
-    moved = np.where(choices == 5, 6, choices)
-    fitted, wide = fit_calibration(scores, choices, "x"), fit_calibration(padded, moved, "x")
+    scores, right = drawn(500, 2.0)
+    padded, moved = np.insert(scores, 5, -np.inf, axis=1), np.insert(right, 5, False, axis=1)
+    fitted, wide = fit_calibration(scores, right, "x"), fit_calibration(padded, moved, "x")
     assert wide.temperature == pytest.approx(fitted.temperature, rel=1e-3)
     assert (wide.probabilities(padded)[:, 5] == 0).all()
     assert np.allclose(wide.probabilities(padded).sum(axis=1), 1)
@@ -95,8 +100,12 @@ def test_the_scores_given_are_left_as_they_were():
 
 
 def test_a_saved_calibration_is_json_that_makes_the_same(tmp_path: Path):
-    Calibration(1.5, -0.25, "dev, 40 mentions").save(tmp_path / "c.json")
-    assert Calibration(**json.loads((tmp_path / "c.json").read_text())) == Calibration(1.5, -0.25, "dev, 40 mentions")
+    scores, right = drawn(60, 1.5)
+    fitted = fit_calibration(scores, right, "dev, 60 mentions", exact=[None, True, False] * 20)
+    fitted.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == fitted
+    assert Calibration(**json.loads((tmp_path / "c.json").read_text())) == fitted
+    assert Calibration.load(tmp_path / "none.json") == Calibration()
 
 
 def test_nil_is_answered_only_where_it_is_right_more_often_than_the_first_candidate():
@@ -124,8 +133,36 @@ def test_a_miss_of_the_retriever_is_not_taken_for_nil():
     scores[:20, 2], scores[20:, 2] = 8.0, 2.0
     nil = np.arange(40) < 20
     choices = np.where(nil | (np.arange(40) % 4 != 0), 2, 0)  # of the rest, a quarter is found
-    fitted = fit_calibration(scores, choices, "made up", nil=nil)
+    fitted = fit_calibration(scores, one(choices, 3), "made up", nil=nil)
     none = fitted.probabilities(scores)[:, -1]
     assert (none[20:] > 0.5).all()
     assert ((none > fitted.nil_above) == nil).all()
-    assert fit_calibration(scores, choices, "made up").nil_above == 0.5
+    assert fit_calibration(scores, one(choices, 3), "made up").nil_above == 0.5
+
+
+def test_nil_is_as_confident_as_nil_is_right():
+    # "none" is certain, and right, for all of 200; but only of every second does the knowledge base lack the concept
+    scores = np.zeros((200, 3), dtype=np.float32)
+    scores[:, 2] = 9.0
+    nil = np.arange(200) % 2 == 0
+    fitted = fit_calibration(scores, one(np.full(200, 2), 3), "made up", nil=nil)
+    _, said_nil, confidence = fitted.decide(fitted.probabilities(scores))
+    assert said_nil.all()
+    assert confidence.mean() == pytest.approx(0.5, abs=0.01)
+    assert fitted.dev_right == tuple(nil.tolist())
+
+
+def test_an_exact_name_is_as_confident_as_dev_found_such_names_right():
+    scores, right = drawn(40, 1.0)
+    assert fit_calibration(scores, right, "x").exact_confidence == 1.0
+    assert fit_calibration(scores, right, "x", exact=[True] * 10 + [None] * 30).exact_confidence == 1.0
+    assert fit_calibration(scores, right, "x", exact=[True] * 8 + [False] * 2 + [None] * 30).exact_confidence == pytest.approx(9 / 11)
+
+
+def test_where_exact_names_decide_dev_is_counted_as_they_decide_it():
+    # the student is always sure and always wrong; the exact names are right
+    scores = np.zeros((100, 3), dtype=np.float32)
+    scores[:, 0] = 9.0
+    fitted = fit_calibration(scores, one(np.full(100, 1), 3), "made up", exact=[True] * 100)
+    assert fitted.operating_point(0.9, exact_match=True).reachable
+    assert not fitted.operating_point(0.9, exact_match=False).reachable

@@ -1,0 +1,81 @@
+"""Whether a confidence can be worked with: confidences and outcomes of the same mentions in, calibration error by chance and curves out.
+
+In all of it `confidences` are (n,) float in [0, 1], of the answers given, and `correct` (n,) bool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rpdr.evaluation.metrics import reliability
+from rpdr.evaluation.significance import bootstrap_interval
+from rpdr.evaluation.systems import Score, score
+
+FEWEST = 10  # mentions that a point of a curve stands on
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a part of the mentions, the answered ones, is worth. `precision` is None where none is answered."""
+
+    mentions: int
+    answered: int
+    coverage: Score
+    precision: Score | None
+
+
+def calibration_report(confidences: np.ndarray, correct: np.ndarray, samples: int, seed: int, bins: int = 10) -> dict[str, Any]:
+    """`metrics.reliability` as {bins, ece}, each bin with the bootstrap interval of its accuracy (`accuracy_low`, `accuracy_high`), and
+    what the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and `ece_by_chance_high`, which 5 % pass.
+
+    In a finite sample a perfect confidence has an ECE over 0: outcomes are drawn at the confidences themselves, as in the consistency bars
+    of Bröcker & Smith 2007. Raises ValueError as `reliability` does.
+    """
+    rows, ece = reliability(confidences, correct, bins)
+    index = np.minimum((np.asarray(confidences, dtype=float) * bins).astype(int), bins - 1)
+    for number, row in enumerate(rows):
+        inside = np.asarray(correct, dtype=bool)[index == number]
+        row["accuracy_low"], row["accuracy_high"] = bootstrap_interval(inside, samples, seed) if inside.size else (None, None)
+    rng = np.random.default_rng(seed)
+    sums = np.bincount(index, confidences, bins)
+    draws = (np.bincount(index, rng.random(len(confidences)) < confidences, bins) for _ in range(samples))
+    by_chance = np.array([np.abs(drawn - sums).sum() / len(confidences) for drawn in draws])
+    return {
+        "bins": rows,
+        "ece": ece,
+        "ece_by_chance": float(by_chance.mean()),
+        "ece_by_chance_high": float(np.quantile(by_chance, 0.95)),
+    }
+
+
+def precision_coverage(confidences: np.ndarray, correct: np.ndarray, samples: int, seed: int, points: int = 100) -> list[dict[str, float]]:
+    """The share that is right of the surest ones, from the FEWEST surest to all: at most about `points` of {coverage, confidence, precision,
+    low, high}, by rising coverage; `confidence` is that of the last one answered. Equal confidences are answered together.
+
+    [low, high] is the interval at that threshold, not of the curve as a whole.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    falling, right = confidences[order], np.asarray(correct, dtype=bool)[order]
+    n = len(right)
+    ends = np.flatnonzero(np.append(falling[1:] < falling[:-1], True)) + 1  # how many have been answered after each group of equals
+    ends = ends[ends >= min(FEWEST, n)]
+    wanted = np.unique(np.searchsorted(ends, np.linspace(ends[0], n, points)))
+    return [
+        {
+            "coverage": float(k / n),
+            "confidence": float(falling[k - 1]),
+            "precision": float(right[:k].mean()),
+            **dict(zip(("low", "high"), bootstrap_interval(right[:k], samples, seed), strict=True)),
+        }
+        for k in ends[wanted]
+    ]
+
+
+def selected(answered: np.ndarray, correct: np.ndarray, samples: int, seed: int) -> Selected:
+    """Coverage and precision where the mentions `answered`, (n,) bool, n >= 1, are answered and no others."""
+    coverage = score(answered, samples, seed)
+    assert coverage is not None
+    return Selected(len(answered), int(answered.sum()), coverage, score(correct[answered], samples, seed))

@@ -1,0 +1,262 @@
+"""What stands behind a report's figures: errors by cause, the teacher's label noise, accuracy by part, and what abstaining would bring.
+
+Reads a run directory; everything comes out laid out as `evaluation.Metrics` wants it. Mention texts are in `examples` alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rpdr.corpus import Mention, normalise
+from rpdr.evaluation import (
+    ERRORS,
+    NOISE,
+    SHAPES,
+    by_count,
+    by_name,
+    calibration_report,
+    error_cause,
+    gold_shape,
+    noise_kind,
+    outcomes,
+    precision_coverage,
+    score,
+    selected,
+    slices,
+)
+from rpdr.kb import Concept
+from rpdr.linker import guess
+from rpdr.pipeline import teach
+from rpdr.pipeline.run import Run
+from rpdr.reranker import Calibration
+from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.schema import NIL, ConceptId, Gold
+
+TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
+REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's mentions
+TAUGHT = (0, 1, 2, 5, 20)  # … by labels of the gold concept
+SHOWN = 5  # candidates of an example
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The test mentions and what the student said of each, abstained or not; all of one length, in one order."""
+
+    run: Run
+    mentions: Sequence[Mention]
+    rows: Sequence[Mapping[str, Any]]  # of schema.LINKED
+    candidates: Sequence[Sequence[ConceptId]]  # the retriever's
+
+    @cached_property
+    def golds(self) -> list[Gold]:
+        """Of each mention."""
+        return [m.gold or [] for m in self.mentions]
+
+    @cached_property
+    def answers(self) -> list[ConceptId | None]:
+        """What was said, or would have been: a concept, or None for NIL."""
+        return [guess(row) for row in self.rows]
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """(n,) bool: whether that is right."""
+        return outcomes([[answer] for answer in self.answers], self.golds, 1)
+
+    @cached_property
+    def confidences(self) -> np.ndarray:
+        """(n,) float."""
+        return np.array([row["confidence"] for row in self.rows], dtype=float)
+
+    @property
+    def sampling(self) -> tuple[int, int]:
+        """(bootstrap samples, seed)."""
+        return self.run.config.report.bootstrap_samples, self.run.config.seed
+
+
+def calibration(told: Answered) -> dict[str, Any]:
+    """The reliability of the student's confidence on test."""
+    return calibration_report(told.confidences, told.right, *told.sampling)
+
+
+def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
+    """Precision against coverage on test; for each target precision where dev would have it abstain, and what that brings on test."""
+    settings = told.run.config.link
+    fitted = Calibration.load(told.run.path("student", CALIBRATION_FILE))
+    targets = sorted({*TARGETS, *([settings.target_precision] if settings.target_precision is not None else [])})
+    exact = [row["source"] == "exact" for row in told.rows]
+    rows = []
+    for target in targets if fitted.dev_right else []:
+        point = fitted.operating_point(target, settings.exact_match)
+        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(told.confidences.tolist(), exact, strict=True)])
+        if target == settings.target_precision:
+            given = np.array([not row["abstained"] for row in told.rows])
+        rows.append({**asdict(point), "test": asdict(selected(given, told.right, *told.sampling))})
+    return {
+        "target": settings.target_precision,
+        "warning": linked.get("warning"),
+        "curve": precision_coverage(told.confidences, told.right, *told.sampling),
+        "targets": rows,
+    }
+
+
+def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
+    """The student's wrong answers by cause, each with the surest ones as examples, a text once: where a person should look first."""
+    names = _names(concepts)
+    causes = [
+        error_cause(answer, gold, candidates, row["source"] == "exact")
+        for answer, gold, candidates, row in zip(told.answers, told.golds, told.candidates, told.rows, strict=True)
+    ]
+    ranks = [_rank(row["ranked_ids"], gold) for row, gold in zip(told.rows, told.golds, strict=True)]
+    abstained = np.array([row["abstained"] for row in told.rows], dtype=bool)
+    silent = np.array([answer is None for answer in told.answers], dtype=bool)
+    second = np.array([rank == 2 for rank in ranks], dtype=bool)
+    plain = {c.concept_id: c.name for c in concepts}
+    namesake = np.array([_namesake(*pair, plain) for pair in zip(told.answers, told.golds, strict=True)], dtype=bool)
+
+    def example(n: int) -> dict[str, Any]:
+        row, answer = told.rows[n], told.answers[n]
+        return {
+            "text": told.mentions[n].text,
+            "gold_names": _gold_names(told.golds[n], names),
+            "answer_name": None if answer is None else names.get(answer, answer),
+            "abstained": row["abstained"],
+            "confidence": row["confidence"],
+            "candidates": [names.get(i, i) for i in row["ranked_ids"][:SHOWN]],
+            "rank": ranks[n],
+        }
+
+    rows = []
+    for cause in ERRORS:
+        inside = np.array([found == cause for found in causes], dtype=bool)
+        if inside.any():
+            surest = np.flatnonzero(inside)[np.argsort(-told.confidences[inside], kind="stable")]
+            shown = _once([(told.rows[n]["key"], n) for n in surest.tolist()], told.run.config.report.examples)
+            rows.append(
+                {
+                    "cause": cause,
+                    "mentions": int(inside.sum()),
+                    "share": score(inside, *told.sampling),
+                    "abstained": int((inside & abstained).sum()),
+                    "said_nil": int((inside & silent).sum()),
+                    "second": int((inside & second).sum()),
+                    "namesake": int((inside & namesake).sum()),
+                    "examples": [example(n) for n in shown],
+                }
+            )
+    return {"mentions": len(causes), "wrong": int((~told.right).sum()), "abstaining": bool(abstained.any()), "causes": rows}
+
+
+def label_noise(run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[Gold], concepts: Sequence[Concept]) -> dict[str, Any]:
+    """The teacher's wrong labels by kind, with the most trusted ones as examples. `labels`: at least one row of schema.LABELS, of mentions
+    with these `golds`."""
+    names = _names(concepts)
+    chosen = [chosen_id(row) for row in labels]
+    kinds = [noise_kind(label, gold, row["candidate_ids"]) for label, gold, row in zip(chosen, golds, labels, strict=True)]
+    plain = {c.concept_id: c.name for c in concepts}
+    namesake = np.array([_namesake(*pair, plain) for pair in zip(chosen, golds, strict=True)], dtype=bool)
+    trust = np.array([row["trust"] for row in labels], dtype=float)
+    settings = run.config.report
+
+    def example(n: int) -> dict[str, Any]:
+        label = chosen[n]
+        return {
+            "text": labels[n]["text"],
+            "gold_names": _gold_names(golds[n], names),
+            "answer_name": None if label is None else names.get(label, label),
+            "abstained": False,
+            "confidence": float(trust[n]),
+            "candidates": [names.get(i, i) for i in labels[n]["candidate_ids"][:SHOWN]],
+            "rank": _rank(labels[n]["candidate_ids"], golds[n]),
+        }
+
+    rows = []
+    for kind in (None, *NOISE):
+        inside = np.array([found == kind for found in kinds], dtype=bool)
+        if inside.any():
+            most = np.flatnonzero(inside)[np.argsort(-trust[inside], kind="stable")].tolist() if kind else []
+            rows.append(
+                {
+                    "kind": kind,
+                    "labels": int(inside.sum()),
+                    "share": score(inside, settings.bootstrap_samples, run.config.seed),
+                    "trust": float(trust[inside].mean()),
+                    "namesake": int((inside & namesake).sum()) if kind else 0,
+                    "examples": [example(n) for n in most[: settings.examples]],
+                }
+            )
+    return {"labels": len(kinds), "wrong": sum(kind is not None for kind in kinds), "kinds": rows}
+
+
+def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: tuple[str, str]) -> dict[str, Any]:
+    """The student's accuracy by kind of mention beside that of another system, whose outcomes are `old`, (n,) bool; `names` of the two."""
+    test, golds = told.mentions, told.golds
+    repeats: Counter[str] = Counter()
+    by_hand: dict[str, set[ConceptId]] = {}
+    for m in mentions:
+        repeats[normalise(m.text)] += 1
+        if m.split == "labelled" and m.gold is not None:
+            by_hand[m.key] = {i for alternative in m.gold for i in alternative}
+    labels = Counter(i for members in by_hand.values() for i in members)
+    labels.update(chosen for row in learned_labels(told.run) if (chosen := chosen_id(row)) is not None)
+    taught = [max((labels[i] for alternative in gold for i in alternative), default=None) for gold in golds]
+    kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
+        "type": by_name([m.type for m in test]),
+        "repeats": by_count([repeats[normalise(m.text)] for m in test], REPEATS),
+        "taught": by_count(taught, TAUGHT),
+        "gold": ([gold_shape(gold) for gold in golds], SHAPES),
+        "source": by_name([row["source"] for row in told.rows]),
+    }
+    groups = [{"by": kind, "rows": slices(of, told.right, old, *told.sampling, order)} for kind, (of, order) in kinds.items()]
+    # one part of all mentions tells nothing that the table of systems does not
+    return {"new": names[0], "old": names[1], "groups": [group for group in groups if len(group["rows"]) > 1]}
+
+
+def learned_labels(run: Run) -> list[dict[str, Any]]:
+    """The teacher's labels that the student learned from, as rows of their key, candidates and choice."""
+    settings = run.config.student
+    trusted = pc.field("trust") >= settings.min_trust
+    labels = pq.read_table(run.path("labels", teach.FILE), columns=["key", "candidate_ids", "choice"], filters=trusted).to_pylist()
+    return labels[: settings.max_labels or None]
+
+
+def chosen_id(label: Mapping[str, Any]) -> ConceptId | None:
+    """The concept that a row of schema.LABELS names; None for "none of these"."""
+    return None if label["choice"] == NIL else label["candidate_ids"][label["choice"]]
+
+
+def _names(concepts: Sequence[Concept]) -> dict[ConceptId, str]:
+    """The name of each, with its id where others have the same."""
+    bearers = Counter(c.name for c in concepts)
+    return {c.concept_id: c.name if bearers[c.name] == 1 else f"{c.name} ({c.concept_id})" for c in concepts}
+
+
+def _namesake(said: ConceptId | None, gold: Gold, plain: Mapping[ConceptId, str]) -> bool:
+    """Whether what was said has the very name of a concept of the gold."""
+    names = {plain[i].casefold() for alternative in gold for i in alternative if i in plain}
+    return said is not None and plain.get(said, "").casefold() in names
+
+
+def _gold_names(gold: Gold, names: Mapping[ConceptId, str]) -> list[str]:
+    return [names.get(i, i) for alternative in gold for i in alternative]
+
+
+def _rank(ranked: Sequence[ConceptId], gold: Gold) -> int | None:
+    """The place of the first right one, from 1."""
+    right = {i for alternative in gold for i in alternative}
+    return next((n for n, i in enumerate(ranked, start=1) if i in right), None)
+
+
+def _once(keyed: Sequence[tuple[str, int]], most: int) -> list[int]:
+    """The first of each key, in order."""
+    first: dict[str, int] = {}
+    for key, n in keyed:
+        first.setdefault(key, n)
+    return list(first.values())[:most]

@@ -1,0 +1,119 @@
+"""How probabilities become an answer, and when nothing is said. Loading a whole run is in test_whole_loop."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rpdr.config import Config, LinkConfig
+from rpdr.kb import Concept
+from rpdr.linker import Linker, answers, exact_answer, guess, operating_point
+from rpdr.reranker import Calibration, OperatingPoint, Reranker
+from rpdr.schema import LINKED, ConceptId
+
+VOMITING = Concept(ConceptId("C1"), "Vomiting", ("Vomiting", "throwing up"), None, ())
+ROW = {
+    "text": "keeps nothing down",
+    "context": None,
+    "candidate_ids": ["C1", "C2", "C3"],
+    "candidate_names": ["Vomiting", "Nausea", "Dysphagia"],
+    "matched_names": ["throwing up", "Nausea", "Dysphagia"],
+    "scores": [0.6, 0.5, 0.4],
+}
+SURE, UNSURE, NONE = [9.0, 0.0, 1.0, 0.0], [0.0, 0.4, 0.1, 0.0], [0.0, 0.0, 0.0, 9.0]
+FROM_80 = OperatingPoint(0.8, True, 0.8, 100, 50, 48, 0.9)
+UNREACHABLE = OperatingPoint(0.99, False, 1.0, 100, 0, 0, None, 0.9)
+SHOWS = Calibration(
+    dev_confidence=tuple(np.linspace(0.3, 1, 300).tolist()), dev_right=tuple(n >= 150 for n in range(300)), dev_exact=(None,) * 300
+)
+
+
+class Scored(Reranker):
+    """A reranker whose student always scores so."""
+
+    def __init__(self, *scores: list[float], calibration: Calibration | None = None) -> None:
+        self.calibration = calibration or Calibration()
+        self._scores = np.array(scores, dtype=np.float32)
+
+    def scores(self, queries: Any) -> np.ndarray:
+        return self._scores[: len(queries)]
+
+
+def said(*scores: list[float], allow_nil: bool = True, point: OperatingPoint | None = None) -> list[dict[str, Any]]:
+    return answers(Scored(*scores), [ROW] * len(scores), allow_nil, point)
+
+
+def test_without_a_target_everything_is_answered():
+    sure, unsure, none = said(SURE, UNSURE, NONE)
+    assert [row["concept_id"] for row in (sure, unsure, none)] == ["C1", "C2", None]
+    assert not any(row["abstained"] for row in (sure, unsure, none))
+    assert none["confidence"] > 0.99
+    assert unsure["ranked_ids"] == ["C2", "C3", "C1"]
+    assert unsure["confidence"] == unsure["ranked_scores"][0]
+
+
+def test_what_is_not_sure_enough_is_neither_a_concept_nor_nil_but_keeps_its_candidates():
+    sure, unsure, none = said(SURE, UNSURE, NONE, point=FROM_80)
+    assert [row["abstained"] for row in (sure, unsure, none)] == [False, True, False]
+    assert (sure["concept_id"], none["concept_id"]) == ("C1", None)
+    assert (unsure["concept_id"], unsure["name"]) == (None, None)
+    [plain] = said(UNSURE)
+    assert [unsure[name] for name in ("confidence", "ranked_ids", "ranked_scores")] == [
+        plain[name] for name in ("confidence", "ranked_ids", "ranked_scores")
+    ]
+
+
+def test_nothing_is_answered_where_dev_cannot_show_the_target():
+    assert all(row["abstained"] for row in said(SURE, UNSURE, NONE, point=UNREACHABLE))
+
+
+def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
+    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
+    rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=cautious)]
+    assert all(row["abstained"] for row in rows)
+    read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()  # confidences are rounded to float32 there
+    assert [guess(row) for row in read] == ["C1", "C2", None]
+    assert [guess(row) for row in said(SURE, NONE)] == ["C1", None]
+
+
+def test_where_nil_is_not_allowed_none_of_these_lowers_the_confidence_and_is_never_said():
+    [row] = said([2.0, 0.0, 0.0, 4.0], allow_nil=False)
+    assert row["concept_id"] == "C1"
+    assert row["confidence"] < 0.5
+    assert sum(row["ranked_scores"]) < 0.5
+
+
+def test_an_exact_name_is_given_where_dev_has_not_found_such_names_wrong():
+    trusted, doubted = Calibration(), Calibration(dev_exact=(True, False, True))
+    assert exact_answer(VOMITING, trusted, None)["confidence"] == 1.0
+    assert exact_answer(VOMITING, doubted, None)["confidence"] == 0.75
+    for point in (FROM_80, UNREACHABLE):
+        assert exact_answer(VOMITING, trusted, point)["concept_id"] == "C1"
+        withheld = exact_answer(VOMITING, doubted, point)
+        assert (withheld["concept_id"], withheld["abstained"], guess(withheld)) == (None, True, "C1")
+
+
+def test_the_target_can_be_changed_without_the_student():
+    assert operating_point(SHOWS, LinkConfig()) is None
+    low, high = (operating_point(SHOWS, LinkConfig(target_precision=target)) for target in (0.6, 0.95))
+    assert low is not None
+    assert high is not None
+    assert low.above < high.above
+
+
+def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
+    class Nothing:
+        concepts = ()
+
+    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    config = Config.model_validate({**sections, "link": {"target_precision": 0.9}})
+    with pytest.warns(UserWarning, match=r"dev cannot show link\.target_precision 0\.9: there are none to show it"):
+        Linker(config, Nothing(), Scored(SURE))  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Linker(config, Nothing(), Scored(SURE, calibration=SHOWS))  # type: ignore[arg-type]
