@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 
 import yaml
@@ -159,8 +160,12 @@ def _ask(options: argparse.Namespace) -> int:
     from rpdr.linker import Linker
 
     table = Table("Mention", "Id", "Concept", "Confidence")
-    for link in Linker.load(options.run_dir).link(options.text):
-        said = f"abstained; perhaps {link.ranked[0][1]}" if link.abstained else link.name or "not in the knowledge base"
+    warnings.filterwarnings("ignore", message="dev cannot show link.target_precision")  # it is told below, in one line
+    linker = Linker.load(options.run_dir)
+    if linker.warning:
+        sys.stderr.write(f"note: {linker.warning}\n")
+    for link in linker.link(options.text):
+        said = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
         table.add_row(Text(link.text), link.concept_id or "—", Text(said), f"{link.confidence:.2f}")
     Console().print(table)
     return 0

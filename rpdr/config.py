@@ -291,7 +291,9 @@ class LinkConfig(Section):
     shard_mentions: int = Field(5000, ge=1, description="distinct mentions a shard; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     retriever_actors: int = Field(1, ge=1)
-    student_actors: int = Field(1, ge=1, description="copies of the student at work, at most one a GPU; without a GPU one a core is fastest")
+    student_actors: int = Field(
+        1, ge=1, description="copies of the student at work, at most one a GPU; without a GPU one a core is fastest"
+    )
     allow_nil: bool = Field(
         True, description='whether "none of these" may be the answer; false where every mention is known to have a concept'
     )

@@ -30,7 +30,7 @@ class Link:
     """The answer for one text: `concept_id` and `name` are None where no concept of the knowledge base fits (NIL), and where it `abstained`.
 
     `confidence` in [0, 1] is the calibrated probability of this answer, or of the one withheld; `ranked` are all candidates as (id, name,
-    probability), the best guess first, whether abstained or not.
+    probability), best first, whether abstained or not.
     """
 
     text: str
@@ -41,6 +41,12 @@ class Link:
     source: str
     abstained: bool = False
 
+    @property
+    def guess(self) -> str | None:
+        """The name of the concept that is given or, abstained, would have been; None for NIL."""
+        withheld = self.abstained and self.confidence == self.ranked[0][2]
+        return self.ranked[0][1] if withheld else self.name
+
 
 class Linker:
     """A finished run, ready to link a few texts."""
@@ -49,9 +55,9 @@ class Linker:
         self.config, self.retriever, self.reranker = config, retriever, reranker
         self._exact = exact_names(retriever.concepts) if config.link.exact_match else {}
         self._point = operating_point(reranker.calibration, config.link)
-        unreachable = self._point.warning() if self._point else None
-        if unreachable:
-            warnings.warn(unreachable, stacklevel=2)
+        self.warning = self._point.warning() if self._point else None
+        if self.warning:
+            warnings.warn(self.warning, stacklevel=2)
 
     @classmethod
     def load(cls, run_dir: str | Path, device: str | None = None, target_precision: float | None = None) -> Linker:

@@ -12,7 +12,7 @@ import pytest
 
 from rpdr.config import Config, LinkConfig
 from rpdr.kb import Concept
-from rpdr.linker import Linker, answers, exact_answer, guess, operating_point
+from rpdr.linker import Link, Linker, answers, exact_answer, guess, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.schema import LINKED, ConceptId
 
@@ -79,6 +79,18 @@ def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
     read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()  # confidences are rounded to float32 there
     assert [guess(row) for row in read] == ["C1", "C2", None]
     assert [guess(row) for row in said(SURE, NONE)] == ["C1", None]
+
+
+def test_a_link_that_abstained_has_a_guess_which_may_be_nil():
+    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
+    names = dict(zip(ROW["candidate_ids"], ROW["candidate_names"], strict=True))
+    links = [
+        Link("x", row["concept_id"], row["name"], row["confidence"], ranked, "student", row["abstained"])
+        for row in [*said(SURE, UNSURE, NONE, point=cautious), *said(SURE, NONE)]
+        for ranked in [tuple((i, names[i], p) for i, p in zip(row["ranked_ids"], row["ranked_scores"], strict=True))]
+    ]
+    assert [link.guess for link in links] == ["Vomiting", "Nausea", None, "Vomiting", None]
+    assert Link("", None, None, 1.0, (), "empty").guess is None
 
 
 def test_where_nil_is_not_allowed_none_of_these_lowers_the_confidence_and_is_never_said():

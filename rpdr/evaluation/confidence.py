@@ -5,6 +5,7 @@ In all of it `confidences` are (n,) float in [0, 1], of the answers given, and `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,16 @@ class Selected:
     precision: Score | None
 
 
-def calibration_report(confidences: np.ndarray, correct: np.ndarray, samples: int, seed: int, bins: int = 10) -> dict[str, Any]:
-    """`metrics.reliability` as {bins, ece}, each bin with the bootstrap interval of its accuracy (`accuracy_low`, `accuracy_high`), and
-    what the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and `ece_by_chance_high`, which 5 % pass.
+def calibration_report(
+    confidences: np.ndarray, correct: np.ndarray, texts: Sequence[str], samples: int, seed: int, bins: int = 10
+) -> dict[str, Any]:
+    """`metrics.reliability` as {bins, ece}, each bin with the bootstrap interval of its accuracy (`accuracy_low`, `accuracy_high`), how many
+    distinct `texts` the mentions have, and what the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and
+    `ece_by_chance_high`, which 5 % pass.
 
     In a finite sample a perfect confidence has an ECE over 0: outcomes are drawn at the confidences themselves, as in the consistency bars
-    of Bröcker & Smith 2007. Raises ValueError as `reliability` does.
+    of Bröcker & Smith 2007, those of one text alike: it is answered once, and repeats of it are right or wrong together. Raises ValueError
+    as `reliability` does.
     """
     rows, ece = reliability(confidences, correct, bins)
     index = np.minimum((np.asarray(confidences, dtype=float) * bins).astype(int), bins - 1)
@@ -41,11 +46,14 @@ def calibration_report(confidences: np.ndarray, correct: np.ndarray, samples: in
         row["accuracy_low"], row["accuracy_high"] = bootstrap_interval(inside, samples, seed) if inside.size else (None, None)
     rng = np.random.default_rng(seed)
     sums = np.bincount(index, confidences, bins)
-    draws = (np.bincount(index, rng.random(len(confidences)) < confidences, bins) for _ in range(samples))
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    of_text = np.array([numbers[text] for text in texts])
+    draws = (np.bincount(index, rng.random(len(numbers))[of_text] < confidences, bins) for _ in range(samples))
     by_chance = np.array([np.abs(drawn - sums).sum() / len(confidences) for drawn in draws])
     return {
         "bins": rows,
         "ece": ece,
+        "texts": len(numbers),
         "ece_by_chance": float(by_chance.mean()),
         "ece_by_chance_high": float(np.quantile(by_chance, 0.95)),
     }

@@ -83,6 +83,7 @@ class Calibration(TypedDict, total=False):
 
     bins: list[dict[str, Any]]
     ece: float
+    texts: int  # distinct ones
     ece_by_chance: float
     ece_by_chance_high: float
 

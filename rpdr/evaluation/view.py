@@ -210,7 +210,7 @@ def _bill(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "hours": _or_none("{:,.1f}".format, teacher.get("student_hours_per_million_mentions")),
         "student_million": _or_none(usd, teacher.get("student_usd_per_million_mentions")),
         "expected": usd(guess["expected_usd"]) if guess.get("off") is not None else None,
-        "off": f"{guess['off']:+.1%}" if guess.get("off") is not None else None,
+        "off": f"{round(guess['off'], 3) + 0.0:+.1%}" if guess.get("off") is not None else None,
         "masked": [{"kind": visible(kind), "count": number(count)} for kind, count in sorted(masked.items())],
     }
 

@@ -72,6 +72,7 @@ def reliability_plot(calibration: Mapping[str, Any] | None) -> dict[str, Any] | 
         "chance": None if chance is None or high is None else {"mean": f"{chance:.3f}", "high": f"{high:.3f}"},
         "beyond_chance": ece is not None and high is not None and ece > high,
         "mentions": number(sum(b["count"] for b in calibration["bins"])),
+        "texts": _or_none(calibration.get("texts")),
     }
 
 
@@ -226,6 +227,10 @@ def _namesakes(row: Mapping[str, Any]) -> list[str]:
 def _around(curve: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], str]]:
     """The outline of the band: its upper edge forwards, its lower edge back."""
     return [*((point, "high") for point in curve), *((point, "low") for point in reversed(curve))]
+
+
+def _or_none(count: int | None) -> str | None:
+    return None if count is None else number(count)
 
 
 def _hundred(share: float | None) -> float | None:

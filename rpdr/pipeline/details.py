@@ -83,7 +83,7 @@ class Answered:
 
 def calibration(told: Answered) -> dict[str, Any]:
     """The reliability of the student's confidence on test."""
-    return calibration_report(told.confidences, told.right, *told.sampling)
+    return calibration_report(told.confidences, told.right, [row["key"] for row in told.rows], *told.sampling)
 
 
 def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def _link_rows(
     if hard:
         settings = run.config.link
         actors = at_most_gpus(settings.student_actors)
-        dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(max(1, len(hard) // 256)))
+        blocks = max(2 * actors, len(hard) // 256)  # each copy of the student takes whole blocks: as many as keep all at work
+        dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks))
         ranked = dataset.map_batches(
             RerankActor,
             fn_constructor_args=(run.folder, run.config.student, settings, actors, point),

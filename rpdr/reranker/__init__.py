@@ -6,4 +6,15 @@ from rpdr.reranker.prompt import Example, Query, examples, queries
 from rpdr.reranker.reranker import Reranker
 from rpdr.reranker.student import Student
 
-__all__ = ["Calibration", "Example", "OperatingPoint", "Query", "Reranker", "Student", "examples", "fit_calibration", "nil_threshold", "queries"]
+__all__ = [
+    "Calibration",
+    "Example",
+    "OperatingPoint",
+    "Query",
+    "Reranker",
+    "Student",
+    "examples",
+    "fit_calibration",
+    "nil_threshold",
+    "queries",
+]

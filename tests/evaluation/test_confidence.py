@@ -10,7 +10,7 @@ from rpdr.evaluation import calibration_report, precision_coverage, reliability,
 
 def test_the_report_has_the_bins_and_the_ece_of_reliability_with_intervals():
     confidences, correct = np.array([0.95, 0.85, 0.15, 1.0]), np.array([True, False, False, True])
-    found = calibration_report(confidences, correct, samples=200, seed=1)
+    found = calibration_report(confidences, correct, list("abcd"), samples=200, seed=1)
     bins, ece = reliability(confidences, correct)
     assert found["ece"] == ece
     assert [b["count"] for b in found["bins"]] == [b["count"] for b in bins]
@@ -21,18 +21,30 @@ def test_the_report_has_the_bins_and_the_ece_of_reliability_with_intervals():
 def test_a_perfect_confidence_is_within_what_chance_makes_and_a_boastful_one_is_not():
     rng = np.random.default_rng(0)
     confidences = rng.random(600)
-    correct = rng.random(600) < confidences
-    honest = calibration_report(confidences, correct, samples=300, seed=1)
+    correct, texts = rng.random(600) < confidences, [str(n) for n in range(600)]
+    honest = calibration_report(confidences, correct, texts, samples=300, seed=1)
     assert 0 < honest["ece_by_chance"] < honest["ece_by_chance_high"]
     assert honest["ece"] <= honest["ece_by_chance_high"]
-    boastful = calibration_report(np.sqrt(confidences), correct, samples=300, seed=1)
+    boastful = calibration_report(np.sqrt(confidences), correct, texts, samples=300, seed=1)
     assert boastful["ece"] > boastful["ece_by_chance_high"]
 
 
 def test_what_chance_makes_shrinks_with_the_mentions():
     rng = np.random.default_rng(0)
-    few, many = (calibration_report(rng.random(n), np.zeros(n, dtype=bool), 200, 1)["ece_by_chance"] for n in (100, 10_000))
+    few, many = (
+        calibration_report(rng.random(n), np.zeros(n, dtype=bool), [str(i) for i in range(n)], 200, 1)["ece_by_chance"]
+        for n in (100, 10_000)
+    )
     assert many == pytest.approx(few / 10, rel=0.25)
+
+
+def test_a_text_that_repeats_is_right_or_wrong_as_one():
+    # 90 of 100 mentions are one text: its confidence can only be met by chance
+    confidences, correct = np.full(100, 0.5), np.ones(100, dtype=bool)
+    repeated = calibration_report(confidences, correct, ["pain"] * 90 + [str(n) for n in range(10)], 200, 1)
+    assert repeated["texts"] == 11
+    assert repeated["ece_by_chance"] == pytest.approx(0.45, abs=0.02)
+    assert repeated["ece"] == 0.5
 
 
 def test_precision_of_the_surest_by_hand():

@@ -64,7 +64,7 @@ def full() -> dict[str, Any]:
             ],
             "corpus": {"mentions": 1_250_000, "rejects": 17, "mentions_per_s": None, "seconds": 75.0},
             "teacher": {"model": "sandbox", "asked": 100, "labelled": 99, "spent_usd": 0.25, "budget_usd": 1.0, "stopped_by_budget": True},
-            "calibration": calibration_report(confidences, right, 200, 1),
+            "calibration": calibration_report(confidences, right, [str(n) for n in range(60)], 200, 1),
             "selective": {
                 "target": 0.8,
                 "warning": None,
