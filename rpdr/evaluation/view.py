@@ -178,6 +178,7 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "over": share is not None and share > 1,
         "per_thousand": usd(1000 * spent / labelled) if spent and labelled else None,
         "stopped": bool(teacher.get("stopped_by_budget")),
+        "believed": _or_none("{:.1%}".format, teacher.get("believed_accuracy")),
         "agreement": _or_none("{:.1%}".format, teacher.get("agreement_with_gold")),
         "figures": [{"label": label, "value": number(teacher[key])} for key, label in _TEACHER if teacher.get(key) is not None],
     }

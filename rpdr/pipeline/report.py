@@ -101,7 +101,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
 
 
 TAUGHT = (
-    *("model", "labelled", "invalid", "none", "missing", "from_ledger", "saved_by_early_stop"),
+    *("model", "labelled", "believed_accuracy", "invalid", "none", "missing", "from_ledger", "saved_by_early_stop"),
     *("spent_usd", "budget_usd", "prompt_tokens", "completion_tokens", "stopped_by_budget", "account", "masked"),
 )
 TITLES = {
