@@ -1,6 +1,6 @@
 """Student accuracy against dollars on Ask A Patient: mentions at random or chosen by worth, one answer each or votes.
 
-    RPDR_DATA=… python benchmarks/label_economy.py [--budgets 0.02 0.08]
+    RPDR_DATA=… python benchmarks/label_economy.py [--budgets 0.03 0.09]
 
 Each arm asks the sandbox teacher (simulated: it knows the pool's answers and errs at a set rate) in its own order until its budget is
 spent, and trains the same student on what it got. Retriever, candidates, test and dev mentions are the same for all. No Ray: client,
@@ -13,7 +13,10 @@ import argparse
 import asyncio
 import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from outcome import keep
 from rich.console import Console
 
 from rpdr.config import Config, load
-from rpdr.corpus import load_mentions
+from rpdr.corpus import Mention, load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.candidates import load_candidates
@@ -46,41 +49,27 @@ ARMS = (("random", 1), ("random", 3), ("worth", 1), ("worth", 3))
 def main() -> int:
     """Every arm at every budget, one results file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budgets", type=float, nargs="+", default=[0.02, 0.08])
-    parser.add_argument("--layers", type=int, default=16, help="of the student's 30: half of them take half the time")
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.03, 0.09])
+    parser.add_argument("--layers", type=int, default=0, help="of the student's 30: half of them take half the time; 0: all")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="arms side by side, a share of the cores each")
     parser.add_argument("--run-dir", default="runs/label_economy", help="whose retriever and candidates are used, or made")
     options = parser.parse_args()
-    student = {"layers": options.layers, "lora_layers": 8, "epochs": options.epochs, "batch_size": 8, "train_candidates": 6}
+    student = {"layers": options.layers, "epochs": options.epochs, "workers": 1, "train_candidates": 6}
     base = load(
         CONFIG, {"run_dir": options.run_dir, "retriever.baselines": False, **{f"student.{name}": value for name, value in student.items()}}
     )
     run = run_stages(base, ("prepare", "retriever", "candidates"))
-    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
-    found = load_candidates(run)
-    golds = [m.gold or [] for m in test]
-    arms = []
-    retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
-    for budget in options.budgets:
-        for choose, votes in ARMS:
-            config = base.model_copy(
-                update={"teacher": base.teacher.model_copy(update={"budget_usd": budget, "choose": choose, "votes": votes})}
-            )
-            with tempfile.TemporaryDirectory() as folder:
-                labels, told = _labels(config, run, found, Path(folder))
-                ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
-            scored = evaluate(f"{choose}, {votes}", ranked, golds, _all(test), samples=1000, seed=base.seed)
-            right = outcomes(ranked, golds, 1)
-            arms.append(
-                {
-                    **{"budget_usd": budget, "choose": choose, "votes": votes, **told},
-                    "acc_at_1": asdict(scored.acc_at_1),
-                    "acc_at_5": asdict(scored.acc_at_5),
-                    "against_retriever": asdict(paired_test(right, retriever, 1000, base.seed)),
-                }
-            )
-            Console(stderr=True).print(arms[-1])
+    test = _test(run)
+    found, golds = load_candidates(run), [m.gold or [] for m in test]
+    settings = [{"budget_usd": budget, "choose": choose, "votes": votes} for budget in options.budgets for choose, votes in ARMS]
+    with ProcessPoolExecutor(options.at_once, get_context("spawn"), _share_cores, (options.at_once,)) as processes:
+        arms = []
+        for arm in processes.map(_arm, repeat(base), settings):
+            arms.append(arm)
+            Console(stderr=True).print(arm)
     start = evaluate("retriever", [found[m.key]["candidate_ids"] for m in test], golds, _all(test), samples=1000, seed=base.seed)
+    layers = f"its first {options.layers} layers" if options.layers else "all its layers"
     keep(
         "label_economy",
         f"python benchmarks/label_economy.py --budgets {' '.join(map(str, options.budgets))} --layers {options.layers} --epochs {options.epochs}",
@@ -88,11 +77,39 @@ def main() -> int:
         ("Budget", "Mentions", "Answers a mention", "Labels", "… right", "Student's Acc@1", "against the retriever alone"),
         [["$0", "", "", "", "", f"{start.acc_at_1.value:.3f}", "(it)"], *map(_row, arms)],
         protocol="A tenth of the train rows labelled for the retriever; the sandbox teacher at 0.90 holds the rest; all test mentions. "
-        f"Student: SmolLM2-135M, its first {options.layers} layers, LoRA on the last 8, {options.epochs} epochs, 6 candidates a training mention. 95 % percentile bootstrap; exact McNemar.",
+        f"Student: SmolLM2-135M, {layers}, {options.epochs} epochs, 6 candidates a training mention. 95 % percentile bootstrap; exact McNemar.",
         retriever=asdict(start.acc_at_1),
         arms=arms,
     )
     return 0
+
+
+def _share_cores(processes: int) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+def _test(run: Run) -> list[Mention]:
+    return [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+
+
+def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
+    """Labels for one budget by one way, a student of them, and what it is worth."""
+    config = base.model_copy(update={"teacher": base.teacher.model_copy(update=settings)})
+    run = Run(base)
+    test, found = _test(run), load_candidates(run)
+    golds = [m.gold or [] for m in test]
+    with tempfile.TemporaryDirectory() as folder:
+        labels, told = _labels(config, run, found, Path(folder))
+        ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
+    scored = evaluate("student", ranked, golds, _all(test), samples=1000, seed=base.seed)
+    retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
+    return {
+        **settings,
+        **told,
+        "acc_at_1": asdict(scored.acc_at_1),
+        "acc_at_5": asdict(scored.acc_at_5),
+        "against_retriever": asdict(paired_test(outcomes(ranked, golds, 1), retriever, 1000, base.seed)),
+    }
 
 
 def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -174,5 +191,4 @@ def _row(arm: dict[str, Any]) -> list[str]:
 if __name__ == "__main__":
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("DS_LOG_LEVEL", "error")
-    torch.set_num_threads(os.cpu_count() or 1)
     raise SystemExit(main())

@@ -22,12 +22,14 @@ from typing import Any
 
 import openai
 import psutil
-from outcome import keep
+from outcome import RESULTS, keep
 from teacher_pool import DATA, Job, Sandbox, make_pool, sandbox
 
 from rpdr.teacher.ledger import FILE
 
 LIMITS = (50, 150)  # requests a second
+PARTS = ("limits", "cpu", "memory")
+A_FEW = 5_000  # mentions
 SECONDS = 90  # of asking at a limit: a whole minute and more
 LOOK_S = 2.0
 
@@ -37,26 +39,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=20_000)
     parser.add_argument("--large", type=int, default=200_000)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the others, what was measured last is kept")
     options = parser.parse_args()
-    limits = [_at_limit(limit) for limit in LIMITS]
-    bare = _bare(3_000)
-    small, large = (_unlimited(size) for size in (options.small, options.large))
+    path = RESULTS / "teacher_throughput.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    parts = {name: found.get(name) for name in PARTS}
+    if "limits" in options.parts:
+        parts["limits"] = [_at_limit(limit) for limit in LIMITS]
+    if "cpu" in options.parts:
+        parts["cpu"] = {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)}
+    if "memory" in options.parts:
+        parts["memory"] = [_unlimited(size) for size in (options.small, options.large)]
+    command = f"python benchmarks/teacher_throughput.py --small {options.small} --large {options.large}"
+    keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), **parts)
+    return 0
+
+
+def _rows(limits: list[dict[str, Any]] | None, cpu: dict[str, Any] | None, memory: list[dict[str, Any]] | None) -> list[list[str]]:
+    """What is shown of what was measured."""
     rows = []
-    for row in limits:
+    for row in limits or ():
         rows.append([f"share of a limit of {row['limit_per_s']} requests a second that is used", f"{row['share']:.1%}"])
         rows.append(["… of that limit in the fullest minute", f"{row['fullest_minute']:.1%}"])
-    for pool in (small, large):
-        rows.append([f"requests a second without a limit, {pool['mentions']:,} mentions", f"{pool['requests_per_s']:.0f}"])
-        rows.append([f"peak memory of the job's processes, {pool['mentions']:,} mentions", f"{pool['peak_uss_mib']:,.0f} MiB"])
-    rows += [
-        ["peak memory, large pool ÷ small", f"{large['peak_uss_mib'] / small['peak_uss_mib']:.2f}"],
-        ["CPU a request, all processes of the job", f"{small['cpu_ms_a_request']:.1f} ms"],
-        ["… of a bare asyncio loop on the same SDK", f"{bare['cpu_ms_a_request']:.1f} ms"],
-        ["CPU a request ÷ the bare loop's", f"{small['cpu_ms_a_request'] / bare['cpu_ms_a_request']:.2f}"],
-    ]
-    command = f"python benchmarks/teacher_throughput.py --small {options.small} --large {options.large}"
-    keep("teacher_throughput", command, DATA, ("Measured", "Value"), rows, limits=limits, bare=bare, pools=[small, large])
-    return 0
+    if cpu:
+        bare, job = cpu["bare"], cpu["job"]
+        rows += [
+            ["requests a second without a limit", f"{job['requests_per_s']:.0f}"],
+            ["CPU a request, all processes of the job", f"{job['cpu_ms_a_request']:.1f} ms"],
+            ["… of a bare asyncio loop on the same SDK", f"{bare['cpu_ms_a_request']:.1f} ms"],
+            ["CPU a request ÷ the bare loop's", f"{job['cpu_ms_a_request'] / bare['cpu_ms_a_request']:.2f}"],
+        ]
+    if memory:
+        rows += [
+            [f"peak memory of the job's processes, {pool['mentions']:,} mentions", f"{pool['peak_uss_mib']:,.0f} MiB"] for pool in memory
+        ]
+        rows.append(["peak memory, large pool ÷ small", f"{memory[1]['peak_uss_mib'] / memory[0]['peak_uss_mib']:.2f}"])
+    return rows
 
 
 def _at_limit(limit: int) -> dict[str, Any]:
