@@ -1,0 +1,75 @@
+"""How often a student's answer changes when its candidates come in another order.
+
+    python benchmarks/order.py --run-dir runs/askapatient [--reshuffles 1000]
+
+The test mentions of a finished run, once each and again from the start until there are enough, each with its candidates shuffled; an
+answer has changed if another concept is named first. Writes results/order.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from outcome import keep
+
+from rpdr.config import load
+from rpdr.corpus import load_mentions
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.run import Run
+from rpdr.reranker import Query, Reranker, queries
+
+
+def main() -> int:
+    """One number, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", default="runs/askapatient")
+    parser.add_argument("--reshuffles", type=int, default=1000)
+    options = parser.parse_args()
+    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    found = load_candidates(run)
+    keys = dict.fromkeys(m.key for m in load_mentions(run.path("corpus", "mentions.parquet"), "test"))
+    asked = queries(found[key] for key in keys)
+    student = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size)
+    rng = random.Random(run.config.seed)
+    some = list(islice(cycle(enumerate(asked)), options.reshuffles))
+    orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for _, query in some]
+    straight = student.scores(asked)
+    shuffled = student.scores([_in(query, order) for (_, query), order in zip(some, orders, strict=True)])
+    flips, moved = 0, 0.0
+    for (n, query), order, scores in zip(some, orders, shuffled, strict=True):
+        k = len(query.candidate_names)
+        flips += order[int(np.argmax(scores[:k]))] != int(np.argmax(straight[n, :k]))
+        moved = max(moved, float(np.abs(scores[:k] - straight[n, order]).max()))
+    keep(
+        "order",
+        f"python benchmarks/order.py --run-dir {options.run_dir} --reshuffles {options.reshuffles}",
+        run.folder.name,
+        ("Measured", "Value"),
+        [
+            ["reshuffles", f"{len(some):,} of {len(asked):,} mentions"],
+            ["answers that changed", f"{flips:,} ({flips / len(some):.1%})"],
+            ["largest change of a score", f"{moved:.2g}"],
+        ],
+        flips=flips,
+        reshuffles=len(some),
+        largest_change=moved,
+    )
+    return 0
+
+
+def _in(query: Query, order: list[int]) -> Query:
+    return replace(
+        query,
+        candidate_names=tuple(query.candidate_names[n] for n in order),
+        matched_names=tuple(query.matched_names[n] for n in order),
+        similarities=tuple(query.similarities[n] for n in order),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
