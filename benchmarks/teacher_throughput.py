@@ -23,6 +23,7 @@ from typing import Any
 import openai
 import psutil
 from outcome import RESULTS, keep
+from rich.console import Console
 from teacher_pool import DATA, Job, Sandbox, make_pool, sandbox
 
 from rpdr.teacher.ledger import FILE
@@ -44,12 +45,14 @@ def main() -> int:
     path = RESULTS / "teacher_throughput.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     parts = {name: found.get(name) for name in PARTS}
-    if "limits" in options.parts:
-        parts["limits"] = [_at_limit(limit) for limit in LIMITS]
-    if "cpu" in options.parts:
-        parts["cpu"] = {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)}
-    if "memory" in options.parts:
-        parts["memory"] = [_unlimited(size) for size in (options.small, options.large)]
+    measure = {
+        "limits": lambda: [_at_limit(limit) for limit in LIMITS],
+        "cpu": lambda: {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)},
+        "memory": lambda: [_unlimited(size) for size in (options.small, options.large)],
+    }
+    for name in options.parts:
+        parts[name] = measure[name]()
+        Console(stderr=True).print(name, parts[name])
     command = f"python benchmarks/teacher_throughput.py --small {options.small} --large {options.large}"
     keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), **parts)
     return 0
