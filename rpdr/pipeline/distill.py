@@ -17,7 +17,7 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rpdr.corpus import load_mentions, normalise
+from rpdr.corpus import normalise
 from rpdr.errors import RunError
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
@@ -203,21 +203,19 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
 
 def _calibrate(run: Run) -> Calibration:
     """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
-    dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
-    if not dev:
+    rows = chosen_by_gold(run, "dev")
+    if not rows:
         return Calibration()
-    rows = chosen_by_gold(run, "dev")  # of the same mentions
     scores = _reranker(run).scores(queries(rows))
-    gold = [{i for alternative in m.gold or [] for i in alternative} for m in dev]
     right = np.zeros(scores.shape, dtype=bool)
-    for n, (row, concepts) in enumerate(zip(rows, gold, strict=True)):
-        right[n, : len(row["candidate_ids"])] = [i in concepts for i in row["candidate_ids"]]
+    for n, row in enumerate(rows):
+        right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
     right[:, -1] = ~right.any(axis=1)
     names = exact_names(load_kb(run.path("kb", "concepts.parquet")))
-    owners = [names.get(normalise(m.text)) for m in dev]
-    exact = [None if owner is None else owner.concept_id in g for owner, g in zip(owners, gold, strict=True)]
-    nil = np.array([m.gold == [] for m in dev])
-    return fit_calibration(scores, right, f"{len(dev)} dev mentions", run.config.link.allow_nil, nil, exact)
+    owners = [names.get(normalise(row["text"])) for row in rows]
+    exact = [None if owner is None else owner.concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
+    nil = np.array([not row["gold"] for row in rows])
+    return fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
 
 
 def _reranker(run: Run) -> Reranker:

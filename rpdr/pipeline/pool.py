@@ -31,7 +31,7 @@ def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[Me
 
 def chosen_by_gold(run: Run, split: str) -> list[dict[str, Any]]:
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
-    none is right, and whether the gold is `nil`: a concept that the knowledge base lacks."""
+    none is right, and the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks."""
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), split) if m.gold is not None]
     found = _candidates(run, {m.key for m in mentions})
     rows = []
@@ -39,7 +39,7 @@ def chosen_by_gold(run: Run, split: str) -> list[dict[str, Any]]:
         gold = {i for alternative in mention.gold or [] for i in alternative}
         row = found[mention.key]
         choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
-        rows.append({**row, "choice": choice, "nil": mention.gold == []})
+        rows.append({**row, "choice": choice, "gold": gold})
     return rows
 
 

@@ -19,7 +19,7 @@ from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.questions import ROWS_AT_ONCE
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Prior, fit_prior, similarity_matrix
-from rpdr.schema import LABELS, NIL
+from rpdr.schema import LABELS
 from rpdr.teacher import believe, kind
 
 ANSWERED = pa.schema([field for field in LABELS if field.name != "trust"])
@@ -51,10 +51,7 @@ def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
 
 
 def _prior_of(rows: list[dict[str, Any]]) -> Prior:
-    if not rows:
-        return Prior(1.0, 0.0)
-    similarities = similarity_matrix([row["scores"] for row in rows])
-    return fit_prior(similarities, np.array([similarities.shape[1] if row["choice"] == NIL else row["choice"] for row in rows]))
+    return fit_prior([row["scores"] for row in rows], [row["choice"] for row in rows]) if rows else Prior(1.0, 0.0)
 
 
 def _chosen(answered: Path, prior: Prior) -> tuple[np.ndarray, np.ndarray, list[Hashable]]:

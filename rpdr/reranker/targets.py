@@ -10,7 +10,7 @@ import torch
 
 from rpdr.reranker.batches import Micro
 from rpdr.reranker.prompt import Example, Prompt, Tokens
-from rpdr.retriever import Prior, fit_prior, similarity_matrix
+from rpdr.retriever import Prior, fit_prior
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,4 @@ def target(example: Example, prior: Prior | None = None) -> np.ndarray:
 
 def prior_of(examples: Sequence[Example]) -> Prior:
     """What the retriever's similarities alone say of these choices, at their likeliest: where a student starts."""
-    similarities = similarity_matrix([example.query.similarities for example in examples])
-    return fit_prior(similarities, np.array([e.choice if e.choice >= 0 else similarities.shape[1] for e in examples]))
+    return fit_prior([example.query.similarities for example in examples], [example.choice for example in examples])

@@ -9,6 +9,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from rpdr.schema import NIL
+
 NONE_UNIT = 10.0  # "none" is as large as scale times a similarity: both parameters are fitted in steps of about one
 
 
@@ -24,13 +26,15 @@ class Prior:
         return softmax(_logits(similarities, self.scale, self.none), axis=1)
 
 
-def fit_prior(similarities: np.ndarray, choices: np.ndarray) -> Prior:
-    """The likeliest prior for similarities (n, k), as above, and choices (n,) in 0..k, k meaning "none". n >= 1."""
+def fit_prior(scores: Sequence[Sequence[float]], choices: Sequence[int]) -> Prior:
+    """The likeliest prior for n >= 1 mentions: the `scores` of their candidates, of which NIL or the one at `choices` is right."""
+    similarities = similarity_matrix(scores)
     rows = np.arange(len(choices))
+    places = np.array([similarities.shape[1] if choice == NIL else choice for choice in choices])
 
     def loss(parameters: np.ndarray) -> float:
         logs = log_softmax(_logits(similarities, float(np.exp(parameters[0])), NONE_UNIT * float(parameters[1])), axis=1)
-        return -float(logs[rows, choices].mean())
+        return -float(logs[rows, places].mean())
 
     # bounds: where no choice is "none", or all are right, the likeliest would be infinite
     best = minimize(loss, np.array([3.0, 0.5]), method="L-BFGS-B", bounds=[(0.0, 5.0), (-5.0, 10.0)]).x

@@ -11,7 +11,7 @@ from rpdr.config import KbConfig, MentionsConfig
 from rpdr.corpus import KnownConcepts, read_mentions
 from rpdr.corpus.gold import MAX_READINGS, alternatives_of
 from rpdr.kb import read_kb
-from rpdr.schema import Gold
+from rpdr.schema import ConceptId, Gold
 
 KB = """code,name,synonyms
 R51,头痛,
@@ -56,7 +56,7 @@ def test_very_many_readings_of_one_gold_are_cut(tmp_path: Path) -> None:
     assert len(list(concepts.resolve([["头痛", *["高血压"] * 3]], config) or [])) == 2
     (tmp_path / "kb.csv").write_text("concept_id,name\n" + "".join(f"C{n}-{m},name {n}\n" for n in range(12) for m in range(3)))
     many = KnownConcepts(read_kb(KbConfig(format="table", path=str(tmp_path / "kb.csv")))[0])
-    gold = many.resolve([[f"name {n}" for n in range(12)]], config)  # type: ignore[list-item]
+    gold = many.resolve([[ConceptId(f"name {n}") for n in range(12)]], config)
     assert len(gold or []) == MAX_READINGS
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stirred import stirred
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -41,10 +42,4 @@ def untrained(config: StudentConfig) -> Student:
 @pytest.fixture
 def trained(config: StudentConfig) -> Student:
     """As after training: head and adapters are no longer zero."""
-    student = Student.create(config, seed=1)
-    torch.manual_seed(2)
-    with torch.no_grad():
-        for name, weight in student.named_parameters():
-            if weight.requires_grad and "log_scale" not in name:
-                weight.normal_(std=0.3)
-    return student
+    return stirred(config)

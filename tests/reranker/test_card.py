@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
+from stirred import stirred
 
 from rpdr.config import Config, StudentConfig
-from rpdr.reranker import Calibration, Query, Reranker, Student
+from rpdr.reranker import Calibration, Query, Reranker
 from rpdr.reranker.card import Facts, Merged, card, write_card
 from rpdr.reranker.export import export
 from rpdr.reranker.licence import Licence
@@ -174,12 +174,7 @@ def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
     config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: int, context: str | None
 ):
     settings = config.model_copy(update={"layers": layers, "use_context": context is not None})
-    student = Student.create(settings, seed=1)
-    torch.manual_seed(2)
-    with torch.no_grad():
-        for name, weight in student.named_parameters():
-            if weight.requires_grad and "log_scale" not in name:
-                weight.normal_(std=0.3)
+    student = stirred(settings)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "mine" / "student"
     student.save(folder)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stirred import stirred
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rpdr.config import Config, StudentConfig
 from rpdr.errors import ModelError, RunError
-from rpdr.reranker import Calibration, Query, Reranker, Student
+from rpdr.reranker import Calibration, Query, Reranker
 from rpdr.reranker.card import Facts
 from rpdr.reranker.export import _compared, _scores, export
 from rpdr.reranker.merged import ABOUT_FILE, load_merged
@@ -35,13 +36,7 @@ def facts(config: StudentConfig, run_dir: str = "runs/mine") -> Facts:
 
 def taught(config: StudentConfig, folder: Path, seed: int = 2) -> Path:
     """The folder of a student whose adapters and head are no longer zero."""
-    student = Student.create(config, seed=1)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in student.named_parameters():
-            if weight.requires_grad and "log_scale" not in name:
-                weight.normal_(std=0.3)
-    student.save(folder)
+    stirred(config, seed).save(folder)
     return folder
 
 
