@@ -147,6 +147,10 @@ class RetrieverConfig(Section):
     learning_rate: float = Field(5e-5, gt=0)
     max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
     max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
+    rounds: Literal[1, 2] = Field(
+        1,
+        description="2: tune it once more, on the teacher's labels too, and let the student re-rank what that finds; takes thrice the tuning again",
+    )
     baselines: bool = Field(
         False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat"
     )

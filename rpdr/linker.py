@@ -24,6 +24,8 @@ from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.retriever import Retriever, add_candidates
 from rpdr.schema import ConceptId
 
+RETUNED = "retuned"  # the folder of the second round's retriever
+
 
 @dataclass(frozen=True)
 class Link:
@@ -67,15 +69,16 @@ class Linker:
         the dev mentions cannot show the target.
         """
         folder = Path(run_dir).expanduser()
-        for needed, stage in (("config.yaml", "prepare"), ("index", "retriever"), ("student/adapter_config.json", "distill")):
-            if not (folder / needed).exists():
-                raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
+        _has(folder, "config.yaml", "prepare")
         overrides = {} if target_precision is None else {"link.target_precision": target_precision}
         config = configuration.load(folder / "config.yaml", overrides)
+        found = retriever_folder(folder, config.retriever)
+        _has(found, "index", "retune" if found != folder else "retriever")
+        _has(folder, "student/adapter_config.json", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str((folder / "retriever").absolute()), config.retriever.max_tokens, device)
+        encoder = load_encoder(str((found / "retriever").absolute()), config.retriever.max_tokens, device)
         reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)
-        return cls(config, Retriever.load(encoder, folder / "index", concepts, config.retriever.prefix), reranker)
+        return cls(config, Retriever.load(encoder, found / "index", concepts, config.retriever.prefix), reranker)
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
         """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
@@ -103,6 +106,16 @@ class Linker:
         answer = exact_answer(concept, self.reranker.calibration, self._point)
         ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
         return Link(text, answer["concept_id"], answer["name"], answer["confidence"], ranked, "exact", answer["abstained"])
+
+
+def retriever_folder(run_folder: Path, settings: configuration.RetrieverConfig) -> Path:
+    """Where the retriever/ and index/ are whose candidates the student re-ranks."""
+    return run_folder / RETUNED if settings.rounds == 2 else run_folder
+
+
+def _has(folder: Path, needed: str, stage: str) -> None:
+    if not (folder / needed).exists():
+        raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
 
 
 def exact_names(concepts: Iterable[Concept]) -> dict[str, Concept]:

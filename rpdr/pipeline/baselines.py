@@ -14,9 +14,10 @@ from rpdr.models import load_encoder
 from rpdr.pipeline import teach
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
+from rpdr.pipeline.retune import taught_pairs
 from rpdr.pipeline.run import Run
-from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES, NIL
+from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.schema import CANDIDATES
 
 ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 
@@ -29,13 +30,15 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
     asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
-    names = {c.concept_id: c.name for c in concepts}
-    labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
-    taught = [(row["text"], row["candidate_ids"][row["choice"]]) for row in labels if row["choice"] != NIL]
-    pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + [Pair(text, names[i], i) for text, i in taught]
-    for name in (ZERO_SHOT, FROM_TEACHER):
-        encoder = load_encoder(settings.model, settings.max_tokens) if name == ZERO_SHOT else tuned_encoder(run, concepts, pairs, progress)
+    taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts)
+
+    def measure(name: str, encoder: Any) -> None:
         retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index)
         ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
+
+    measure(ZERO_SHOT, load_encoder(settings.model, settings.max_tokens))
+    if settings.rounds == 1:  # or it is the second round's, and was measured there
+        pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + taught
+        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs, progress))
     return {"measured": True, "teacher_pairs": len(taught)}

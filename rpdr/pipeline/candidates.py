@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import RetrieverConfig
-from rpdr.corpus import load_mentions
+from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import load_kb
+from rpdr.linker import retriever_folder
 from rpdr.models import load_encoder
 from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
@@ -28,31 +30,43 @@ SECONDS = "seconds"
 
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
-    connect()
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
-    rows = distinct_rows(mentions)
-    found: list[dict[str, Any]] = []
-    seconds = 0.0
-    dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
-    for batch in retrieve_dataset(run, dataset).iter_batches(batch_size=None, batch_format="pyarrow"):
-        found.extend(batch.select(CANDIDATES.names).to_pylist())
-        seconds += sum(batch[SECONDS].to_pylist())
-        progress.update(len(found), len(rows), "retrieving candidates")
-    found.sort(key=lambda row: row["key"])
+    found, seconds = retrieved(run, mentions, run.folder, progress)
     write_rows(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
-def load_candidates(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows of schema.CANDIDATES by mention key."""
-    return {row["key"]: row for row in pq.read_table(run.path("candidates", FILE)).to_pylist()}
+def retrieved(run: Run, mentions: Sequence[Mention], retriever: Path, progress: StageProgress) -> tuple[list[dict[str, Any]], float]:
+    """(rows of schema.CANDIDATES of the distinct mentions, sorted by key, seconds that actors were at work), by what is in `retriever`."""
+    connect()
+    rows = distinct_rows(mentions)
+    found: list[dict[str, Any]] = []
+    seconds = 0.0
+    dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
+    for batch in retrieve_dataset(run, dataset, retriever).iter_batches(batch_size=None, batch_format="pyarrow"):
+        found.extend(batch.select(CANDIDATES.names).to_pylist())
+        seconds += sum(batch[SECONDS].to_pylist())
+        progress.update(len(found), len(rows), "retrieving candidates")
+    found.sort(key=lambda row: row["key"])
+    return found, seconds
 
 
-def retrieve_dataset(run: Run, dataset: Any) -> Any:
-    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors."""
+def candidates_file(run: Run, final: bool = False) -> Path:
+    """Rows of schema.CANDIDATES as the teacher saw them; `final`: of the dev, test and labelled mentions, as the student does."""
+    folder = retriever_folder(run.folder, run.config.retriever) if final else run.folder
+    return run.path("candidates", FILE) if folder == run.folder else folder / FILE
+
+
+def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:
+    """Rows of `candidates_file` by mention key."""
+    return {row["key"]: row for row in pq.read_table(candidates_file(run, final)).to_pylist()}
+
+
+def retrieve_dataset(run: Run, dataset: Any, retriever: Path) -> Any:
+    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors; `retriever` is a folder with retriever/ and index/."""
     return dataset.map_batches(
         RetrieveActor,
-        fn_constructor_args=(run.folder, run.config.retriever, run.config.link.retriever_actors),
+        fn_constructor_args=(run.folder, retriever, run.config.retriever, run.config.link.retriever_actors),
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
@@ -63,11 +77,11 @@ def retrieve_dataset(run: Run, dataset: Any) -> Any:
 class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, settings: RetrieverConfig, actors: int) -> None:
+    def __init__(self, folder: Path, retriever: Path, settings: RetrieverConfig, actors: int) -> None:
         share_threads(actors)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str(folder / "retriever"), settings.max_tokens)
-        self.retriever = Retriever.load(encoder, folder / "index", concepts, settings.prefix)
+        encoder = load_encoder(str(retriever / "retriever"), settings.max_tokens)
+        self.retriever = Retriever.load(encoder, retriever / "index", concepts, settings.prefix)
         self.top_k = settings.top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -23,10 +23,10 @@ from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.linker import exact_names
 from rpdr.models import chosen_precision
-from rpdr.pipeline import teach
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.retune import labels_file
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.card import Facts, write_card
@@ -38,7 +38,7 @@ from rpdr.schema import NIL
 def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
     settings = run.config.student
-    labels = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") >= settings.min_trust).to_pylist()
+    labels = pq.read_table(labels_file(run), filters=pc.field("trust") >= settings.min_trust).to_pylist()
     if settings.max_labels:
         labels = labels[: settings.max_labels]  # in the order in which they were asked for
     if not labels:
@@ -72,7 +72,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
 
 def _gold(run: Run, split: str) -> list[Example]:
     """The distinct mentions of a split, as examples that are certainly right."""
-    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split)}
+    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
     return examples(list(rows.values()))
 
 
@@ -203,7 +203,7 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
 
 def _calibrate(run: Run) -> Calibration:
     """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
-    rows = chosen_by_gold(run, "dev")
+    rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
         return Calibration()
     scores = _reranker(run).scores(queries(rows))

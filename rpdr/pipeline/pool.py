@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -29,11 +30,12 @@ def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[Me
     return counts
 
 
-def chosen_by_gold(run: Run, split: str) -> list[dict[str, Any]]:
+def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, Any]]:
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
-    none is right, and the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks."""
+    none is right, and the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks. `final`: the candidates of
+    the last round, which the student re-ranks."""
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), split) if m.gold is not None]
-    found = _candidates(run, {m.key for m in mentions})
+    found = _candidates(candidates.candidates_file(run, final), {m.key for m in mentions})
     rows = []
     for mention in mentions:
         gold = {i for alternative in mention.gold or [] for i in alternative}
@@ -81,9 +83,9 @@ def leaves(config: Config) -> Leaves:
     return lambda question: mask_question(masker, question)
 
 
-def _candidates(run: Run, keys: Collection[MentionKey]) -> dict[str, dict[str, Any]]:
+def _candidates(path: Path, keys: Collection[MentionKey]) -> dict[str, dict[str, Any]]:
     """Rows of schema.CANDIDATES by key, of these keys alone."""
     found = {}
-    for batch in pq.ParquetFile(run.path("candidates", candidates.FILE)).iter_batches(ROWS_AT_ONCE, columns=CANDIDATES.names):
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=CANDIDATES.names):
         found.update({row["key"]: row for row in batch.to_pylist() if row["key"] in keys})
     return found

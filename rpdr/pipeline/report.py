@@ -72,11 +72,17 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         retrieved = load_candidates(run)
         rankings = _rankings(run, test, rows, retrieved)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
+        reranked_of = "few-label" if run.config.retriever.rounds == 1 else "teacher-tuned"
         prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
         for name, ranked in rankings.items():
-            systems.append(_evaluated(run, TITLES[name], ranked, golds, unseen, prices.get(name, 0.0), rates.get(name), NOTES[name]))
+            systems.append(
+                _evaluated(
+                    run, TITLES[name], ranked, golds, unseen, prices.get(name, 0.0), rates.get(name), NOTES[name].format(reranked_of)
+                )
+            )
         comparison = _comparisons(run, rankings, golds, unseen)
-        told = details.Answered(run, test, rows, [retrieved[m.key]["candidate_ids"] for m in test])
+        reranked = load_candidates(run, final=True)
+        told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
         metrics["calibration"] = details.calibration(told)
         metrics["selective"] = details.selective(told, linked)
         metrics["errors"] = details.errors(told, concepts)
@@ -114,7 +120,7 @@ NOTES = {
     ZERO_SHOT: "the encoder as it comes",
     RETRIEVER: "tuned on the labelled mentions and synonyms",
     FROM_TEACHER: "tuned on the labelled mentions, synonyms and the teacher's labels",
-    STUDENT: "re-ranks the few-label retriever's candidates",
+    STUDENT: "re-ranks the candidates of the {} retriever",
 }
 
 
@@ -141,6 +147,8 @@ def _rankings(
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
             retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
+    if run.config.retriever.rounds == 2:
+        retrieved[FROM_TEACHER] = load_candidates(run, final=True)
     rankings: dict[str, list[Ranking]] = {}
     for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER):
         if name in retrieved:

@@ -26,8 +26,8 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
 
 
-def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress) -> Any:
-    """The base encoder, tuned on `pairs` and on synonyms."""
+def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "") -> Any:
+    """The base encoder, tuned on `pairs` and on synonyms; `what` it is tuned on, for who watches."""
     settings = run.config.retriever
     encoder = load_encoder(settings.model, settings.max_tokens)
     train_encoder(
@@ -40,7 +40,7 @@ def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], 
         max_synonyms=settings.max_synonym_pairs,
         seed=run.config.seed,
         prefix=settings.prefix,
-        on_step=lambda done, total: progress.update(done, total, "tuning the encoder"),
+        on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
     )
     return encoder
 

@@ -3,7 +3,7 @@
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.prior import Prior, fit_prior, similarity_matrix
 from rpdr.retriever.retriever import Candidates, Retriever
-from rpdr.retriever.rows import add_candidates, distinct_rows
+from rpdr.retriever.rows import add_candidates, distinct_rows, rescored
 from rpdr.retriever.train import Pair, train_encoder
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "build_index",
     "distinct_rows",
     "fit_prior",
+    "rescored",
     "similarity_matrix",
     "train_encoder",
 ]

@@ -31,6 +31,10 @@ class Index:
         """(scores, rows), both (n_queries, k): cosine in [-1, 1], descending, and name rows (-1 where there are fewer than k)."""
         return self.faiss_index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, len(self.names)))
 
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The unit vectors (n, d) of name rows (n,)."""
+        return self.faiss_index.reconstruct_batch(rows)
+
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
         data = faiss.serialize_index(self.faiss_index)

@@ -63,6 +63,18 @@ class Retriever:
             todo, width = unfinished, width * 4
         return [result for result in results if result is not None]
 
+    def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]]) -> list[Candidates]:
+        """For each text these concepts alone, best first, scored as `retrieve` scores them; `concept_rows` are rows into the knowledge base."""
+        by_concept = np.argsort(self.index.concept_rows, kind="stable")
+        starts = np.searchsorted(self.index.concept_rows, np.arange(len(self.concepts) + 1), sorter=by_concept)
+        results = []
+        for vector, concepts in zip(encode(self.encoder, texts, self.prefix) if texts else (), concept_rows, strict=True):
+            names = np.concatenate([by_concept[starts[row] : starts[row + 1]] for row in concepts])
+            scores = self.index.vectors(names) @ vector
+            order = np.argsort(-scores, kind="stable")
+            results.append(self._best_by_concept(scores[order], names[order], len(concepts)))
+        return results
+
     def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int) -> Candidates:
         best = Candidates([], [], [])
         seen: set[int] = set()

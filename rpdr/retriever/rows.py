@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from rpdr.corpus import Mention
-from rpdr.retriever.retriever import Retriever
+from rpdr.retriever.retriever import Candidates, Retriever
 from rpdr.schema import CANDIDATES
+
+COLUMNS = ("candidate_ids", "candidate_names", "matched_names", "scores")
 
 
 def distinct_rows(mentions: Sequence[Mention]) -> list[dict[str, Any]]:
@@ -20,16 +22,23 @@ def distinct_rows(mentions: Sequence[Mention]) -> list[dict[str, Any]]:
 
 def add_candidates(retriever: Retriever, batch: pa.Table, top_k: int) -> pa.Table:
     """`batch` with the candidate columns of schema.CANDIDATES."""
-    found = retriever.retrieve(batch["text"].to_pylist(), top_k)
-    concepts = retriever.concepts
-    columns = {
-        "candidate_ids": [[concepts[row].concept_id for row in c.rows] for c in found],
-        "candidate_names": [[concepts[row].name for row in c.rows] for c in found],
-        "matched_names": [c.matched_names for c in found],
-        "scores": [c.scores for c in found],
-    }
-    for name, values in columns.items():
+    found = [_columns(retriever, candidates) for candidates in retriever.retrieve(batch["text"].to_pylist(), top_k)]
+    for name in COLUMNS:
+        values = [columns[name] for columns in found]
         batch = batch.append_column(CANDIDATES.field(name), pa.array(values, CANDIDATES.field(name).type))
     for name in ("context", "type"):  # a column of nulls alone has lost its type on the way
         batch = batch.set_column(batch.schema.get_field_index(name), CANDIDATES.field(name), batch[name].cast(pa.string()))
     return batch
+
+
+def rescored(retriever: Retriever, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of schema.CANDIDATES with the candidates that they have, as this retriever scores and orders them."""
+    place = {concept.concept_id: number for number, concept in enumerate(retriever.concepts)}
+    found = retriever.score([row["text"] for row in rows], [[place[i] for i in row["candidate_ids"]] for row in rows])
+    return [{**row, **_columns(retriever, candidates)} for row, candidates in zip(rows, found, strict=True)]
+
+
+def _columns(retriever: Retriever, candidates: Candidates) -> dict[str, Any]:
+    concepts = [retriever.concepts[row] for row in candidates.rows]
+    values = ([c.concept_id for c in concepts], [c.name for c in concepts], candidates.matched_names, candidates.scores)
+    return dict(zip(COLUMNS, values, strict=True))

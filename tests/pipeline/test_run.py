@@ -32,7 +32,7 @@ def test_a_finished_stage_is_finished_for_the_same_config_alone(tmp_path: Path):
 
 
 def test_a_stage_refuses_a_config_that_an_earlier_stage_was_not_made_from(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "distill")
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     with pytest.raises(RunError, match=r"retriever: .*another config"):
         run_in(tmp_path, retriever={"top_k": 5}).finished(STAGES["link"])
 
@@ -48,19 +48,19 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
     ids=["budget and actors", "baselines asked for later", "batch size"],
 )
 def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
-    done = ("prepare", "retriever", "candidates", "teach", "distill", "link")
+    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
     finish(run_in(tmp_path), *done)
     assert all(run_in(tmp_path, **change).finished(STAGES[name]) for name in done)
 
 
 def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "baselines")
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
     with pytest.raises(RunError, match="baselines"):
         run_in(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
 
 
 def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "distill")
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     with pytest.raises(RunError, match="distill"):
         run_in(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
 
@@ -84,3 +84,11 @@ def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path
     assert run.finished(STAGES["teach"])
     assert run_in(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
     assert not run_in(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
+
+
+def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    again = run_in(tmp_path, retriever={"rounds": 2})
+    assert again.finished(STAGES["teach"])
+    with pytest.raises(RunError, match="retune"):
+        again.finished(STAGES["distill"])

@@ -1,10 +1,8 @@
-"""Index and retriever over a fake encoder whose vectors are a hash of the text's letter pairs."""
+"""Index and retriever over a fake encoder."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,25 +10,9 @@ import pytest
 
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
-from rpdr.retriever import Index, Retriever, add_candidates, build_index
+from rpdr.retriever import Index, Retriever, add_candidates, build_index, rescored
 from rpdr.schema import CANDIDATES
-
-
-class HashEncoder:
-    """Texts that share letter pairs are near; the same text is the same vector on every machine."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def encode(self, texts: list[str], **_: Any) -> np.ndarray:
-        self.seen += texts
-        vectors = np.array([sum(_vector(text[i : i + 2]) for i in range(max(1, len(text) - 1))) for text in texts])
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _vector(pair: str) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(pair.encode()).digest()[:4], "big")
-    return np.random.default_rng(seed).normal(size=64)
+from tests.retriever.letter_pairs import HashEncoder
 
 
 def concepts(*names: tuple[str, ...]) -> list[Concept]:
@@ -142,3 +124,24 @@ def test_added_columns_fit_the_schema_even_where_a_column_is_all_null():
     assert row["candidate_ids"][0] == "C0"
     assert row["candidate_names"][0] == "Vomiting"
     assert row["matched_names"][0] == "emesis"
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_given_concepts_are_scored_as_if_they_had_been_found(kind: str, many: list[Concept]):
+    texts = [concept.names[1][:5] for concept in many[:20]]
+    retriever = Retriever.build(HashEncoder(), many, kind=kind)
+    found = retriever.retrieve(texts, 10)
+    again = retriever.score(texts, [sorted(candidates.rows) for candidates in found])
+    for first, second in zip(found, again, strict=True):
+        assert second.rows == first.rows
+        assert second.matched_names == first.matched_names
+        assert second.scores == pytest.approx(first.scores, abs=1e-6)
+
+
+def test_rescored_rows_keep_their_candidates_and_get_a_new_order():
+    rows = [{"text": "pyrexia", "candidate_ids": ["C0", "C2"], "candidate_names": ["Vomiting", "Fever"], "scores": [0.9, 0.1], "key": "k"}]
+    [row] = rescored(Retriever.build(HashEncoder(), FEW), rows)
+    assert row["key"] == "k"
+    assert row["candidate_ids"] == ["C2", "C0"]
+    assert row["matched_names"][0] == "pyrexia"
+    assert row["scores"][0] == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,125 @@
+"""The second round of the retriever: whose similarities a label gets, and what it leaves of the label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rpdr.config import Config
+from rpdr.corpus import Mention, mention_key
+from rpdr.corpus.mention import save_mentions
+from rpdr.files import write_rows
+from rpdr.kb.concept import concept_of
+from rpdr.kb.reader import save_kb
+from rpdr.pipeline import baselines, retune
+from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.run import Run
+from rpdr.retriever import Pair, Retriever, add_candidates
+from rpdr.schema import CANDIDATES, LABELS, NIL
+from tests.retriever.letter_pairs import HashEncoder
+
+CONCEPTS = [concept_of(f"C{n}", name) for n, name in enumerate(("Vomiting", "Nausea", "Fever", "Dysphagia"))]
+
+
+class Tuned(HashEncoder):
+    """Knows what it was tuned on."""
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        super().__init__()
+        self.learned = {pair.anchor for pair in pairs}
+
+    def save(self, folder: str) -> None:
+        Path(folder).mkdir(parents=True)
+        Path(folder, "learned.txt").write_text("\n".join(sorted(self.learned)))
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
+    """All encoders that are tuned."""
+    made: list[Tuned] = []
+
+    def encoder(run: Run, concepts: Any, pairs: list[Pair], *_: Any) -> Tuned:
+        made.append(Tuned(pairs))
+        return made[-1]
+
+    for module in (retune, baselines):
+        monkeypatch.setattr(module, "tuned_encoder", encoder)
+    monkeypatch.setattr(baselines, "load_encoder", lambda *_: HashEncoder())
+    monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: ([], 0.0))  # needs Ray
+    return made
+
+
+def labelled(folder: Path, rounds: int) -> tuple[Run, list[dict[str, Any]]]:
+    """A run whose teacher has labelled 40 mentions, every fourth with "none of these"."""
+    tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    run = Run(Config.model_validate({**tree, "retriever": {"rounds": rounds, "baselines": True, "top_k": 3}}))
+    save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)
+    texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
+    splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
+    mentions = [Mention(t, mention_key(t), t, None, None, None, split, [["C1"]]) for t, split in splits.items()]
+    save_mentions(run.path("corpus", "mentions.parquet"), mentions)
+    questions = pa.table({"key": [mention_key(t) for t in texts], "text": texts, "context": [None] * 40, "type": [None] * 40})
+    rows = add_candidates(Retriever.build(HashEncoder(), CONCEPTS), questions, 3).to_pylist()
+    answer = {"source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None, "trust": 0.9}
+    labels = [{**row, **answer, "choice": NIL if n % 4 == 3 else n % 3} for n, row in enumerate(rows)]
+    write_rows(run.path("labels", "labels.parquet"), labels, LABELS)
+    return run, labels
+
+
+def ran(stage: Any, run: Run) -> dict[str, Any]:
+    with stage_progress("stage") as progress:
+        return stage(run, progress)
+
+
+def test_no_label_has_its_similarities_from_an_encoder_that_learned_it(tmp_path: Path, tuned: list[Tuned]):
+    run, labels = labelled(tmp_path, rounds=2)
+    ran(retune.retune, run)
+    whole, *folds = tuned
+    texts = {row["text"] for row in labels}
+    assert whole.learned == {"few", *(row["text"] for row in labels if row["choice"] != NIL)}
+    scored = [text for encoder in folds for text in encoder.seen if text in texts]
+    assert sorted(scored) == sorted(texts)
+    for encoder in folds:
+        assert "few" in encoder.learned
+        assert len(encoder.learned) > 5
+        assert not encoder.learned & set(encoder.seen)
+
+
+def test_a_label_keeps_its_choice_among_its_candidates(tmp_path: Path, tuned: list[Tuned]):
+    run, labels = labelled(tmp_path, rounds=2)
+    ran(retune.retune, run)
+    table = pq.read_table(retune.labels_file(run))
+    assert table.schema.equals(LABELS)
+    for new, old in zip(table.to_pylist(), labels, strict=True):
+        assert new["key"] == old["key"]
+        assert set(new["candidate_ids"]) == set(old["candidate_ids"])
+        assert new["scores"] == sorted(new["scores"], reverse=True)
+        assert chosen(new) == chosen(old)
+        assert new["trust"] == old["trust"]
+
+
+def chosen(row: dict[str, Any]) -> str | None:
+    return None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
+
+
+def test_one_round_tunes_nothing_and_leaves_the_labels_as_they_are(tmp_path: Path, tuned: list[Tuned]):
+    run, _ = labelled(tmp_path, rounds=1)
+    assert ran(retune.retune, run) == {"tuned": False}
+    assert not tuned
+    assert retune.labels_file(run) == run.path("labels", "labels.parquet")
+
+
+@pytest.mark.parametrize(("rounds", "measured"), [(1, ["from_teacher", "zero_shot"]), (2, ["zero_shot"])])
+def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
+    tmp_path: Path, tuned: list[Tuned], rounds: int, measured: list[str]
+):
+    run, labels = labelled(tmp_path, rounds)
+    ran(baselines.baselines, run)
+    files = sorted(run.path("baselines").glob("*.parquet"))
+    assert [file.stem for file in files] == measured
+    assert all(pq.read_schema(file).equals(CANDIDATES) for file in files)
+    assert [len(encoder.learned) for encoder in tuned] == [1 + sum(row["choice"] != NIL for row in labels)] * (2 - rounds)
