@@ -12,7 +12,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml Makefile
 	$(PYTHON) -m venv .venv || python3 -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -e ".[$(FAISS),dev]"
+	$(BIN)/python -m pip install -q -e ".[$(FAISS),qlora,dev]"
 	$(BIN)/python -m pip install -q --no-deps $(EXAMPLES)
 	touch $@
 

@@ -243,6 +243,11 @@ class StudentConfig(Section):
 
     model: str = Field("Qwen/Qwen3-0.6B", description="hub name, folder, or package:NAME/file.gguf")
     layers: int = Field(0, ge=0, description="use the first N layers of the base model alone; 0: all. Half the layers take half the time")
+    tuning: Literal["lora", "qlora", "full"] = Field(
+        "lora",
+        description="lora: adapters over the base model; qlora: over the base in 4 bits, a quarter of the memory (pip install 'rpdr[qlora]'); "
+        "full: all weights, kept as a whole model; wants a learning_rate of about 2e-5",
+    )
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)

@@ -21,6 +21,7 @@ from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
+from rpdr.reranker.student import HEAD_FILE
 from rpdr.retriever import Retriever, add_candidates
 from rpdr.schema import ConceptId
 
@@ -74,7 +75,7 @@ class Linker:
         config = configuration.load(folder / "config.yaml", overrides)
         found = retriever_folder(folder, config.retriever)
         _has(found, "index", "retune" if found != folder else "retriever")
-        _has(folder, "student/adapter_config.json", "distill")
+        _has(folder, f"student/{HEAD_FILE}", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         encoder = load_encoder(str((found / "retriever").absolute()), config.retriever.max_tokens, device)
         reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ def chosen_precision(precision: str, device: str) -> str:
     return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "fp32"
 
 
-def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tuple[Any, Any]:
+def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bit_on: str = "") -> tuple[Any, Any]:
     """(model, tokenizer) of an open causal LLM in eval mode on the CPU, padding on the right; of its first `layers` layers, if not 0.
 
-    Raises ModelError with a remedy. A GGUF file is de-quantised once, into an ordinary model below `files.home()`.
+    With `four_bit_on`, its linear layers are in 4-bit NormalFloat on that device, computing in `precision` (QLoRA, Dettmers et al. 2023,
+    arXiv 2305.14314). Raises ModelError with a remedy. A GGUF file is de-quantised once, into an ordinary model below `files.home()`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf_logging
@@ -62,7 +64,10 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tupl
         if isinstance(where, Path) and where.suffix == ".gguf":
             where = _converted(where)
         tokenizer = AutoTokenizer.from_pretrained(where)
-        lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], attn_implementation=ATTENTION)
+        packed = _four_bits(precision, four_bit_on) if four_bit_on else {}
+        lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], attn_implementation=ATTENTION, **packed)
+    except ModelError:
+        raise
     except Exception as error:
         raise _cannot_load(model, "causal LLM", error) from error
     if layers:
@@ -70,6 +75,18 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0) -> tupl
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def _four_bits(precision: str, device: str) -> dict[str, Any]:
+    """How transformers is told. Raises ModelError where the library for it is not installed."""
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("student.tuning: qlora needs bitsandbytes; pip install 'rpdr[qlora]'")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=DTYPES[precision]
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _cut(lm: Any, layers: int) -> None:

@@ -83,16 +83,17 @@ def _metadata(facts: Facts, licence: Licence, merged: Merged | None) -> dict[str
     named = licence.licence.strip().lower()
     known = named in HUB_IDS
     base = facts.base_model or licence.hub_id
+    adapter = merged is None and facts.config.student.tuning != "full"
     slug = re.sub(r"[^\w.-]+", "-", named)
     return {
         "license": (named if known else "other") if named else "unknown",
         **({"license_name": licence.name or slug} if named and (not known or licence.name) else {}),
         **({"license_link": licence.link} if licence.link else {}),
-        **({"base_model": base, "base_model_relation": "finetune" if merged else "adapter"} if base else {}),
-        "library_name": "transformers" if merged else "peft",
+        **({"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"} if base else {}),
+        "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-ranking",
         **({"language": list(facts.languages)} if facts.languages else {}),
-        "tags": ["entity-linking", "biomedical", "reranking", "rpdr", *([] if merged else ["lora"])],
+        "tags": ["entity-linking", "biomedical", "reranking", "rpdr", *(["lora"] if adapter else [])],
     }
 
 
@@ -105,11 +106,14 @@ def _opening(facts: Facts, merged: Merged | None) -> str:
     base = f"`{facts.base_model or shown(student.model)}`" + (
         f", of which it is the first {student.layers} layers" if student.layers else ""
     )
-    what = (
-        f"A re-ranker: {base}, with its LoRA merged in ({merged.precision}, {merged.layers} layers), and a scoring head (`head.safetensors`)."
-        if merged
-        else f"A re-ranker: a LoRA adapter (`adapter_model.safetensors`) and a scoring head (`head.safetensors`) over {base}."
-    )
+    full = student.tuning == "full"
+    if merged:
+        how = "all its weights tuned" if full else "with its LoRA merged in"
+        what = f"A re-ranker: {base}, {how} ({merged.precision}, {merged.layers} layers), and a scoring head (`head.safetensors`)."
+    elif full:
+        what = f"A re-ranker: {base}, all its weights tuned, and a scoring head (`head.safetensors`)."
+    else:
+        what = f"A re-ranker: a LoRA adapter (`adapter_model.safetensors`) and a scoring head (`head.safetensors`) over {base}."
     text = (
         f'{what} It ranks the candidate concepts of a biomedical mention in one forward pass, with "none of these" among them, and adds '
         f"to the similarity by which the run's retriever found them. Made by rpdr {rpdr.__version__}, after [RPDR](https://arxiv.org/abs/2505.19722), from "
@@ -118,7 +122,7 @@ def _opening(facts: Facts, merged: Merged | None) -> str:
     if merged:
         text += (
             f" On {merged.compared} made-up mentions its scores differ by at most {merged.difference:.1e} from those of the run's student with "
-            "its adapter beside the base (measured in this precision on a CPU, when it was exported)."
+            f"{'' if full else 'its adapter beside the base '}(measured in this precision on a CPU, when it was exported)."
         )
     return text
 
@@ -174,6 +178,7 @@ TOLD = {
     *(
         "model",
         "layers",
+        "tuning",
         "lora_rank",
         "lora_alpha",
         "lora_dropout",
@@ -188,6 +193,14 @@ TOLD = {
 }
 
 
+def _tuned(student: StudentConfig) -> str:
+    if student.tuning == "full":
+        return "All weights tuned"
+    base = "LoRA over a base in 4 bits (QLoRA)" if student.tuning == "qlora" else "LoRA"
+    where = f"the last {student.lora_layers} layers" if student.lora_layers else "all layers"
+    return f"{base}: rank {student.lora_rank}, alpha {student.lora_alpha}, dropout {student.lora_dropout:g}, on {where}"
+
+
 def _training(facts: Facts) -> str:
     trained, student, retriever = facts.stage("distill"), facts.config.student, facts.config.retriever
     loss, held_out = trained.get("final_loss"), trained.get("held_out_losses")
@@ -199,9 +212,7 @@ def _training(facts: Facts) -> str:
         f'Labels: {_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
         + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")
         + f"; candidates learned from: {learned}.",
-        f"LoRA: rank {student.lora_rank}, alpha {student.lora_alpha}, dropout {student.lora_dropout:g}, on "
-        f"{f'the last {student.lora_layers} layers' if student.lora_layers else 'all layers'}; learning rate {student.learning_rate:g}, of the "
-        f"head {student.head_learning_rate:g}.",
+        f"{_tuned(student)}; learning rate {student.learning_rate:g}, of the head {student.head_learning_rate:g}.",
         f"Steps: {_count(trained.get('steps'))} of {student.batch_size} mentions, {student.epochs} epochs at most, in "
         f"{trained.get('precision', 'unknown precision')}; final loss {'unknown' if loss is None else f'{loss:.3f} nats'}"
         + (f", on dev after each epoch {', '.join(f'{value:.3f}' for value in held_out)}" if held_out else "")

@@ -39,7 +39,7 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
     check_target(to)
     config = facts.config.student
     precision = precision or facts.stage("distill").get("precision") or chosen_precision(config.precision, "cpu")
-    loaded = Student.load(student, config.model_copy(update={"precision": precision}))
+    loaded = Student.load(student, config.model_copy(update={"precision": precision}), unpacked=True)
     before = _scores(loaded, facts)
     with atomic_folder(to) as folder:
         lm = loaded.lm.merge_and_unload()

@@ -8,27 +8,14 @@ from typing import Any
 
 import pydantic
 from safetensors.torch import load_file
-from torch import nn
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
 from rpdr.models import chosen_precision, load_causal_lm
-from rpdr.reranker.student import HEAD_FILE, Head, Student
+from rpdr.reranker.student import HEAD_FILE, Head, Student, Whole
 
 ABOUT_FILE = "rpdr.json"  # what makes a folder an export: how its student reads, what it was made from, the names of its files
 READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "precision")  # the keys of StudentConfig that scores depend on
-
-
-class Whole(nn.Module):
-    """An LLM without an adapter, in the place of one with."""
-
-    def __init__(self, lm: Any) -> None:
-        super().__init__()
-        self.lm = lm
-
-    def get_base_model(self) -> Any:
-        """The LLM."""
-        return self.lm
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:

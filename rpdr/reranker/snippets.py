@@ -72,7 +72,7 @@ print(score("can't keep food down", "Vomiting", 0.62))
 def snippets(config: Config, merged: bool) -> str:
     """The section of a card: of an export, or of the adapter in a run's student folder."""
     run = Path(config.run_dir).name if Path(config.run_dir).is_absolute() else config.run_dir
-    adapter = _adapter(config.student.model, config.student.layers, *((f"{run}/student", "of the run") if merged else (".", "this folder")))
+    full = config.student.tuning == "full"
     allow_nil = "" if config.link.allow_nil else ", allow_nil=False"
     with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
     score = SCORE.format(
@@ -80,17 +80,20 @@ def snippets(config: Config, merged: bool) -> str:
         candidate_tokens=config.student.max_tokens_candidate - 1,
         context='    # a mention with its context is "mention\\nContext: the context"\n' if config.student.use_context else "",
     )
-    without = [("transformers alone", MERGED + score)] if merged else []
-    without.append(("transformers and peft, from the adapter", adapter + ("" if merged else score)))
+    without = [("transformers alone", MERGED + score)] if merged or full else []
+    if not full:
+        where = (f"{run}/student", "of the run") if merged else (".", "this folder")
+        adapter = _adapter(config.student.model, config.student.layers, *where)
+        without.append(("transformers and peft, from the adapter", adapter + ("" if merged else score)))
     of_gguf = ", also from a GGUF file, which `save_pretrained` does not" if config.student.model.endswith(".gguf") else ""
     plain = "\n\n".join(f"With {title}:\n\n```python\n{code}```" for title, code in without)
-    return f"With rpdr:\n\n{with_rpdr}\n\n{plain}\n\n{REST}{of_gguf}."
+    return f"With rpdr:\n\n{with_rpdr}\n\n{plain}\n\n{ONE_AT_A_TIME}." + ("" if full else f" {IN_MEMORY}{of_gguf}.")
 
 
-REST = (
-    '`score` reads one candidate at a time, and no "none of these"; rpdr reads all of them in one pass, and gives calibrated '
-    "probabilities. `model.merge_and_unload()` merges the adapter in memory; `rpdr export` writes it merged, as one folder"
+ONE_AT_A_TIME = (
+    '`score` reads one candidate at a time, and no "none of these"; rpdr reads all of them in one pass, and gives calibrated probabilities'
 )
+IN_MEMORY = "`model.merge_and_unload()` merges the adapter in memory; `rpdr export` writes it merged, as one folder"
 
 
 def _adapter(model: str, layers: int, adapter: str, comment: str) -> str:

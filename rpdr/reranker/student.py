@@ -1,4 +1,4 @@
-"""The student model: an open causal LLM with LoRA (Hu et al. 2021, arXiv 2106.09685) and a linear head at each candidate's end.
+"""The student model: an open causal LLM with LoRA (Hu et al. 2021, arXiv 2106.09685), or tuned whole, and a linear head at each candidate's end.
 
 A candidate's score is the retriever's similarity times a learned scale, plus the head's reading of it. The head starts at zero:
 an untrained student ranks as the retriever does, and every label moves it from there.
@@ -51,8 +51,28 @@ class Head(nn.Module):
         self.none.bias.fill_(prior.none)
 
 
+class Whole(nn.Module):
+    """An LLM without an adapter, in the place of one with."""
+
+    def __init__(self, lm: Any) -> None:
+        super().__init__()
+        self.lm = lm
+
+    def get_base_model(self) -> Any:
+        """The LLM."""
+        return self.lm
+
+    def merge_and_unload(self) -> Any:
+        """The LLM: there is nothing to merge."""
+        return self.lm
+
+    def save_pretrained(self, folder: str, **_: Any) -> None:
+        """Write the LLM as transformers does."""
+        self.lm.save_pretrained(folder)
+
+
 class Student(nn.Module):
-    """A LoRA-adapted LLM and its head. Build one with `create` (new) or `load` (trained)."""
+    """An LLM, with LoRA or tuned whole, and its head. Build one with `create` (new) or `load` (trained)."""
 
     def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head) -> None:
         super().__init__()
@@ -62,10 +82,19 @@ class Student(nn.Module):
     @classmethod
     def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
         """A new, untrained student over the base model, in the precision that suits `device`. Raises ModelError."""
+        torch.manual_seed(seed)
+        lm, tokenizer = _base(config, device)
+        head = Head(lm.config.hidden_size)
+        if config.tuning != "full":
+            return cls(cls._adapted(lm, config), tokenizer, config, head)
+        if not lm.config.tie_word_embeddings:
+            lm.lm_head.requires_grad_(False)  # never used: there are no vocabulary logits
+        return cls(Whole(lm), tokenizer, config, head)
+
+    @staticmethod
+    def _adapted(lm: Any, config: StudentConfig) -> Any:
         from peft import LoraConfig, get_peft_model
 
-        torch.manual_seed(seed)
-        lm, tokenizer = load_causal_lm(config.model, chosen_precision(config.precision, device), config.layers)
         layers = lm.config.num_hidden_layers
         lora = LoraConfig(
             r=config.lora_rank,
@@ -81,16 +110,24 @@ class Student(nn.Module):
         except ValueError as error:
             raise ModelError(f"{config.model}: its layers are not named as LoRA expects ({', '.join(LORA_MODULES)}): {error}") from error
         adapted.peft_config["default"].base_model_name_or_path = config.model
-        return cls(adapted, tokenizer, config, Head(lm.config.hidden_size))
+        return adapted
 
     @classmethod
-    def load(cls, folder: Path, config: StudentConfig, device: str = "cpu") -> Student:
-        """A trained student from `folder`, in the precision that suits `device`. Raises ModelError if the base model cannot be loaded."""
+    def load(cls, folder: Path, config: StudentConfig, device: str = "cpu", unpacked: bool = False) -> Student:
+        """A trained student from `folder`, in the precision that suits `device`. `unpacked`: a base that was tuned in 4 bits has its rounded
+        weights in ordinary layers, which can be merged. Raises ModelError if the base model cannot be loaded."""
         from peft import PeftModel
 
-        lm, tokenizer = load_causal_lm(config.model, chosen_precision(config.precision, device), config.layers)
+        if config.tuning == "full":
+            lm, tokenizer = load_causal_lm(str(folder.absolute()), chosen_precision(config.precision, device))
+        else:
+            lm, tokenizer = _base(config, device)
         head = Head(lm.config.hidden_size)
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
+        if config.tuning == "full":
+            return cls(Whole(lm), tokenizer, config, head).eval()
+        if config.tuning == "qlora" and (unpacked or device == "cpu"):  # a CPU would unpack them at each pass
+            lm = lm.dequantize()
         with _without_warnings_of_the_future():
             adapted = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         return cls(adapted, tokenizer, config, head).eval()
@@ -99,13 +136,19 @@ class Student(nn.Module):
         """Take over what `save` wrote of a student of the same shape."""
         from peft import load_peft_weights, set_peft_model_state_dict
 
-        set_peft_model_state_dict(self.lm, load_peft_weights(str(folder), device="cpu"))
+        if isinstance(self.lm, Whole):
+            for file in sorted(folder.glob("model*.safetensors")):  # several, if it is large
+                self.lm.lm.load_state_dict(load_file(str(file)), strict=False)  # one of two tied weights is left out
+        else:
+            set_peft_model_state_dict(self.lm, load_peft_weights(str(folder), device="cpu"))
         self.head.load_state_dict(load_file(str(folder / HEAD_FILE)))
 
     def save(self, folder: Path) -> None:
-        """Write the adapter (loadable by peft alone) and the head."""
+        """Write the adapter (loadable by peft alone), or the whole model with its tokenizer, and the head."""
         folder.mkdir(parents=True, exist_ok=True)
         self.lm.save_pretrained(str(folder), save_embedding_layers=False)
+        if isinstance(self.lm, Whole):
+            self.prompt.tokenizer.save_pretrained(str(folder))
         save_file({name: value.float().contiguous() for name, value in self.head.state_dict().items()}, str(folder / HEAD_FILE))
 
     def forward(
@@ -125,6 +168,12 @@ class Student(nn.Module):
         hidden = output.last_hidden_state
         rows = torch.arange(hidden.shape[0], device=hidden.device).unsqueeze(1)
         return self.head(hidden[rows, ends].to(self.head.candidate.weight.dtype), similarities, present)
+
+
+def _base(config: StudentConfig, device: str) -> tuple[Any, Any]:
+    """(model, tokenizer) that the student is tuned from, or its adapters stand on."""
+    precision = chosen_precision(config.precision, device)
+    return load_causal_lm(config.model, precision, config.layers, device if config.tuning == "qlora" else "")
 
 
 def _without_warnings_of_the_future() -> AbstractContextManager[None]:

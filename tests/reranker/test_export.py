@@ -58,6 +58,17 @@ def test_an_export_scores_as_the_student_and_loads_without_peft(config: StudentC
     assert AutoTokenizer.from_pretrained(to)("\n- Vomiting")["input_ids"] == before.student.prompt.tokenizer("\n- Vomiting")["input_ids"]
 
 
+@pytest.mark.parametrize("tuning", ["qlora", "full"])
+def test_an_export_of_another_tuning_is_an_ordinary_model_too(config: StudentConfig, tmp_path: Path, tuning: str):
+    settings = config.model_copy(update={"tuning": tuning})
+    student, to = taught(settings, tmp_path / "student"), tmp_path / "export"
+    export(student, to, facts(settings))
+    before, after = Reranker.load(student, settings, device="cpu"), Reranker.load(str(to), device="cpu")
+    assert np.allclose(after.scores(ASKED), before.scores(ASKED), atol=1e-3)
+    assert {weight.dtype for weight in load_file(to / "model.safetensors").values()} == {torch.float32}
+    assert "quantization_config" not in json.loads((to / "config.json").read_text())
+
+
 def test_what_was_learned_is_in_the_merged_weights(config: StudentConfig, base_model: Path, tmp_path: Path):
     export(taught(config, tmp_path / "student"), tmp_path / "export", facts(config))
     base, merged = load_file(base_model / "model.safetensors"), load_file(tmp_path / "export" / "model.safetensors")

@@ -40,9 +40,10 @@ def trained(config: StudentConfig, folder: Path, chosen: list[Example], **more: 
     return Reranker.load(folder / "student", settings, 8, "cpu"), losses, exams
 
 
-def test_a_student_learns_what_its_retriever_does_not_know(config: StudentConfig, tmp_path: Path):
+@pytest.mark.parametrize(("tuning", "rate"), [("lora", 0.01), ("qlora", 0.01), ("full", 0.003)])
+def test_a_student_learns_what_its_retriever_does_not_know(config: StudentConfig, tmp_path: Path, tuning: str, rate: float):
     chosen = examples(48)
-    reranker, losses, _ = trained(config, tmp_path, chosen)
+    reranker, losses, _ = trained(config, tmp_path, chosen, tuning=tuning, learning_rate=rate)
     assert len(losses) == 48
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
     right = [example.choice for example in chosen]
@@ -66,15 +67,18 @@ def test_how_a_step_is_cut_into_forward_passes_changes_nothing(config: StudentCo
     assert whole.scores(asked) == pytest.approx(parts.scores(asked), abs=1e-2)
 
 
+@pytest.mark.parametrize("tuning", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("other_world", [False, True])
-def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: StudentConfig, tmp_path: Path, other_world: bool):
+def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: StudentConfig, tmp_path: Path, other_world: bool, tuning: str):
     folders: list[Path] = []
 
     def folder() -> Path:
         folders.append(tmp_path / f"checkpoint{len(folders)}")
         return folders[-1]
 
-    settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "checkpoint_every_steps": 20, "head_learning_rate": 0.05})
+    settings = config.model_copy(
+        update={"epochs": 8, "batch_size": 8, "checkpoint_every_steps": 20, "head_learning_rate": 0.05, "tuning": tuning}
+    )
     losses: dict[str, list[float]] = {"whole": [], "rest": []}
     chosen = examples(48)
     for name in ("whole", "rest"):
