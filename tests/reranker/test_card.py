@@ -208,3 +208,18 @@ def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
     exec(beside, names)
     assert names["body"] is not body
     assert scored(names) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_the_card_of_a_student_tuned_whole_speaks_of_no_adapter(config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = config.model_copy(update={"tuning": "full"})
+    stirred(settings).save(tmp_path)
+    write_card(tmp_path, facts(settings))
+    text = (tmp_path / "README.md").read_text()
+    assert "All weights tuned" in text
+    assert "adapter" not in text
+    assert "peft" not in text
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code_of(text)[1], names)
+    [[expected, *_]] = Reranker.load(tmp_path, settings, device="cpu").scores([Query("a", ("b",), ("b",), (0.5,))]).tolist()
+    assert names["score"]("a", "b", 0.5) == pytest.approx(expected, abs=1e-4)
