@@ -167,7 +167,8 @@ def _ask(options: argparse.Namespace) -> int:
         sys.stderr.write(f"note: {linker.warning}\n")
     for link in linker.link(options.text):
         said = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
-        table.add_row(Text(link.text), link.concept_id or "—", Text(said), f"{link.confidence:.2f}")
+        said = " + ".join(link.names) or said
+        table.add_row(Text(link.text), " + ".join(link.concept_ids) or "—", Text(said), f"{link.confidence:.2f}")
     Console().print(table)
     return 0
 

@@ -306,6 +306,10 @@ class LinkConfig(Section):
     allow_nil: bool = Field(
         True, description='whether "none of these" may be the answer; false where every mention is known to have a concept'
     )
+    several: bool = Field(
+        False,
+        description="a mention may name several concepts: the answer has all that are probable enough, which is set on dev for the best micro F1",
+    )
     exact_match: bool = Field(
         True, description="a mention that is verbatim the name of exactly one concept is answered without the student"
     )

@@ -33,7 +33,7 @@ class Link:
     """The answer for one text: `concept_id` and `name` are None where no concept of the knowledge base fits (NIL), and where it `abstained`.
 
     `confidence` in [0, 1] is the calibrated probability of this answer, or of the one withheld; `ranked` are all candidates as (id, name,
-    probability), best first, whether abstained or not.
+    probability), best first, whether abstained or not. `concept_ids`: all concepts of the answer, where a mention may name several.
     """
 
     text: str
@@ -43,6 +43,13 @@ class Link:
     ranked: tuple[tuple[ConceptId, str, float], ...]
     source: str
     abstained: bool = False
+    concept_ids: tuple[ConceptId, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of `concept_ids`."""
+        known = {i: name for i, name, _ in self.ranked}
+        return tuple(known[i] for i in self.concept_ids)
 
     @property
     def guess(self) -> str | None:
@@ -94,7 +101,7 @@ class Linker:
             for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
                 said = (answer["concept_id"], answer["name"], answer["confidence"])
-                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"])
+                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]))
         for key in asked:
             if key not in known:
                 known[key] = self._easy(key[0])
@@ -106,7 +113,16 @@ class Linker:
             return Link(text, None, None, 1.0, (), "empty")
         answer = exact_answer(concept, self.reranker.calibration, self._point)
         ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
-        return Link(text, answer["concept_id"], answer["name"], answer["confidence"], ranked, "exact", answer["abstained"])
+        return Link(
+            text,
+            answer["concept_id"],
+            answer["name"],
+            answer["confidence"],
+            ranked,
+            "exact",
+            answer["abstained"],
+            tuple(answer["concept_ids"]),
+        )
 
 
 def retriever_folder(run_folder: Path, settings: configuration.RetrieverConfig) -> Path:
@@ -138,8 +154,8 @@ def operating_point(calibration: Calibration, settings: configuration.LinkConfig
 def answers(
     reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool, point: OperatingPoint | None = None
 ) -> list[dict[str, Any]]:
-    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), abstained, confidence, ranked_ids, ranked_scores,
-    source."""
+    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, confidence, ranked_ids,
+    ranked_scores, source."""
     calibration = reranker.calibration
     probabilities = reranker.probabilities(queries(rows))
     found = []
@@ -148,10 +164,12 @@ def answers(
         order = np.argsort(-p[:n], kind="stable")
         abstained = point is not None and not point.gives(float(sure))
         silent = nil or abstained
+        also = [row["candidate_ids"][i] for i in order[1:] if p[i] > calibration.also_above]
         found.append(
             {
                 "concept_id": None if silent else row["candidate_ids"][best],
                 "name": None if silent else row["candidate_names"][best],
+                "concept_ids": [] if silent else [row["candidate_ids"][best], *also],
                 "abstained": abstained,
                 "confidence": float(sure),
                 "ranked_ids": [row["candidate_ids"][i] for i in order],
@@ -169,6 +187,7 @@ def exact_answer(concept: Concept, calibration: Calibration, point: OperatingPoi
     return {
         "concept_id": None if abstained else concept.concept_id,
         "name": None if abstained else concept.name,
+        "concept_ids": [] if abstained else [concept.concept_id],
         "abstained": abstained,
         "confidence": sure,
         "ranked_ids": [concept.concept_id],

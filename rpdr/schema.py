@@ -124,6 +124,7 @@ LINKED = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("concept_id", pa.string()),  # null, and not abstained: NIL, none of the knowledge base
         pa.field("name", pa.string()),
+        pa.field("concept_ids", pa.list_(pa.string()), nullable=False),  # all concepts of the answer, the likeliest first: see link.several
         # not sure enough for link.target_precision: nothing is said, neither a concept nor NIL. What would have been: see linker.guess
         pa.field("abstained", pa.bool_(), nullable=False),
         pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer, given or withheld, in [0, 1]

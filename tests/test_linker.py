@@ -129,3 +129,21 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Linker(config, Nothing(), Scored(SURE, calibration=SHOWS))  # type: ignore[arg-type]
+
+
+def test_an_answer_of_several_has_the_best_and_what_is_probable_enough_beside_it():
+    scores = [[2.0, 1.8, 0.0, -9.0], SURE, NONE]
+    one, several = (answers(Scored(*scores, calibration=Calibration(also_above=above)), [ROW] * 3, True) for above in (1.0, 0.3))
+    assert [row["concept_ids"] for row in one] == [["C1"], ["C1"], []]
+    assert [row["concept_ids"] for row in several] == [["C1", "C2"], ["C1"], []]
+    assert [row["concept_id"] for row in several] == ["C1", "C1", None]
+    withheld = answers(Scored(*scores, calibration=Calibration(also_above=0.3)), [ROW] * 3, True, UNREACHABLE)
+    assert [row["concept_ids"] for row in withheld] == [[], [], []]
+
+
+def test_a_link_names_all_concepts_of_its_answer():
+    ranked = ((ConceptId("C1"), "Vomiting", 0.5), (ConceptId("C2"), "Nausea", 0.4))
+    assert Link("x", ConceptId("C1"), "Vomiting", 0.5, ranked, "student", False, (ConceptId("C1"), ConceptId("C2"))).names == (
+        "Vomiting",
+        "Nausea",
+    )

@@ -141,3 +141,4 @@ def test_linker_answers_in_order_with_confidences(finished):
     assert links[2].source == "exact"
     assert all(0 <= link.confidence <= 1 for link in links)
     assert len(links[0].ranked) == 10
+    assert links[0].concept_ids[:1] == ((links[0].concept_id,) if links[0].concept_id else ())

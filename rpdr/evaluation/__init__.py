@@ -2,7 +2,17 @@
 
 from rpdr.evaluation.causes import ERRORS, NOISE, error_cause, noise_kind
 from rpdr.evaluation.confidence import Selected, calibration_report, precision_coverage, selected
-from rpdr.evaluation.metrics import accuracy_at_k, is_hit, outcomes, recall_at_k, recall_outcomes, reliability
+from rpdr.evaluation.metrics import (
+    accuracy_at_k,
+    is_hit,
+    micro_f1,
+    nearest,
+    outcomes,
+    recall_at_k,
+    recall_outcomes,
+    reliability,
+    set_counts,
+)
 from rpdr.evaluation.report import Metrics, render, write_report
 from rpdr.evaluation.significance import PairedResult, bootstrap_interval, paired_test
 from rpdr.evaluation.slices import SHAPES, by_count, by_name, gold_shape, slices
@@ -28,6 +38,8 @@ __all__ = [
     "gold_shape",
     "is_hit",
     "markdown_table",
+    "micro_f1",
+    "nearest",
     "noise_kind",
     "outcomes",
     "paired_test",
@@ -39,6 +51,7 @@ __all__ = [
     "results_table",
     "score",
     "selected",
+    "set_counts",
     "slices",
     "write_report",
 ]

@@ -5,7 +5,7 @@ Knows nothing about models or files. In a ranking, None is the answer "none of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,23 @@ def recall_outcomes(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> 
     """Whether the first `k` concepts hold a right one, None left out of the order: (m,) bool over the m mentions whose gold is not NIL."""
     pairs = [([concept for concept in r if concept is not None], g) for r, g in zip(ranked, golds, strict=True) if g]
     return outcomes([r for r, _ in pairs], [g for _, g in pairs], k)
+
+
+def nearest(answer: Collection[ConceptId], gold: Gold) -> set[ConceptId]:
+    """The alternative of `gold` that shares the most with an answer's concepts, of equally near ones the smallest; empty for NIL gold."""
+    return max((set(alternative) for alternative in gold), key=lambda a: (len(a & set(answer)), -len(a)), default=set())
+
+
+def set_counts(answers: Sequence[Collection[ConceptId]], golds: Sequence[Gold]) -> np.ndarray:
+    """Of each mention how many concepts are right, were answered, and are wanted by the nearest alternative: (n, 3) int."""
+    rows = [(len(set(a) & near), len(set(a)), len(near)) for a, near in ((a, nearest(a, g)) for a, g in zip(answers, golds, strict=True))]
+    return np.array(rows, dtype=int).reshape(-1, 3)
+
+
+def micro_f1(counts: np.ndarray) -> float:
+    """Over the concepts of all mentions, from `set_counts`: the harmonic mean of precision and recall; 1 where nothing is wanted or said."""
+    right, said, wanted = counts.sum(axis=0).tolist()
+    return 2 * right / (said + wanted) if said + wanted else 1.0
 
 
 def accuracy_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:

@@ -5,6 +5,7 @@ Mentions are resampled as if independent; where many come from one document, the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,14 @@ def paired_test(a: np.ndarray, b: np.ndarray, samples: int, seed: int, level: fl
     counts = np.random.default_rng(seed).multinomial(a.size, shares, size=samples)
     low, high = _percentiles((counts[:, 0] - counts[:, 1]) / a.size, level)
     return PairedResult((a_only - b_only) / a.size, low, high, p_value, a_only, b_only)
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], float], rows: np.ndarray, samples: int, seed: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of any statistic of `rows`, (n, …), n >= 1, over mentions; n numbers are drawn a sample."""
+    rng = np.random.default_rng(seed)
+    return _percentiles(np.array([statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(samples)]), level)
 
 
 def _checked(outcomes: np.ndarray) -> np.ndarray:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rpdr.errors import DataError
-from rpdr.evaluation.metrics import Ranked, outcomes, recall_outcomes
-from rpdr.evaluation.significance import bootstrap_interval
-from rpdr.schema import Gold
+from rpdr.evaluation.metrics import Ranked, micro_f1, outcomes, recall_outcomes, set_counts
+from rpdr.evaluation.significance import bootstrap_interval, bootstrap_statistic
+from rpdr.schema import ConceptId, Gold
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class SystemResult:
     mentions_per_s: float | None
     mentions: int
     unseen_mentions: int
+    micro_f1: Score | None = None  # of all concepts that are named, where the gold of any mention has several together
+    unseen_micro_f1: Score | None = None
 
 
 def evaluate(
@@ -52,26 +54,33 @@ def evaluate(
     price_usd: float | None = None,
     mentions_per_s: float | None = None,
     note: str = "",
+    sets: Sequence[Collection[ConceptId]] | None = None,
 ) -> SystemResult:
     """Score one system on the mentions that are annotated (gold is not None).
 
     `ranked`: for each of n mentions all its answers, best first, None = "none of these"; `unseen`: (n,) bool. `samples` bootstrap samples
-    a score. Raises ValueError if the three are not equally long, DataError if no mention is annotated.
+    a score. `sets`: all concepts of each answer; without, the one ranked first. Raises ValueError if the three are not equally long, DataError if no mention is annotated.
     """
     if not len(ranked) == len(golds) == len(unseen):
         raise ValueError(f"{name}: {len(ranked)} rankings, {len(golds)} golds and {len(unseen)} unseen flags: not equally many")
-    annotated = [(r, g, bool(u)) for r, g, u in zip(ranked, golds, unseen, strict=True) if g is not None]
+    if sets is None:
+        sets = [[i for i in answers[:1] if i is not None] for answers in ranked]
+    rows = zip(ranked, golds, unseen, sets, strict=True)
+    annotated = [(r, g, bool(u), s) for r, g, u, s in rows if g is not None]
     if not annotated:
         raise DataError(f"{name}: none of {len(golds)} mentions is annotated; evaluation needs a test split with gold")
 
-    def scores(chosen: Sequence[tuple[Ranked, Gold, bool]]) -> tuple[Score | None, Score | None, Score | None]:
-        answers, right = [r for r, _, _ in chosen], [g for _, g, _ in chosen]
+    several = any(len(alternative) > 1 for _, gold, _, _ in annotated for alternative in gold)
+
+    def scores(chosen: Sequence[tuple[Ranked, Gold, bool, Collection[ConceptId]]]) -> tuple[Score | None, ...]:
+        answers, right = [r for r, _, _, _ in chosen], [g for _, g, _, _ in chosen]
         found = (outcomes(answers, right, 1), outcomes(answers, right, 5), recall_outcomes(answers, right, 10))
-        return score(found[0], samples, seed), score(found[1], samples, seed), score(found[2], samples, seed)
+        f1 = _f1(set_counts([s for _, _, _, s in chosen], right), samples, seed) if several and chosen else None
+        return *(score(values, samples, seed) for values in found), f1
 
     fresh = [row for row in annotated if row[2]]
-    acc_at_1, acc_at_5, recall_at_10 = scores(annotated)
-    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10 = scores(fresh)
+    acc_at_1, acc_at_5, recall_at_10, f1 = scores(annotated)
+    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(fresh)
     assert acc_at_1 is not None  # there are mentions
     assert acc_at_5 is not None
     return SystemResult(
@@ -87,12 +96,18 @@ def evaluate(
         mentions_per_s=mentions_per_s,
         mentions=len(annotated),
         unseen_mentions=len(fresh),
+        micro_f1=f1,
+        unseen_micro_f1=unseen_f1,
     )
 
 
 def score(values: np.ndarray, samples: int, seed: int) -> Score | None:
     """The share of true ones in `values`, (n,) bool, with its bootstrap interval; None where there are none."""
     return Score(float(values.mean()), *bootstrap_interval(values, samples, seed)) if values.size else None
+
+
+def _f1(counts: np.ndarray, samples: int, seed: int) -> Score:
+    return Score(micro_f1(counts), *bootstrap_statistic(micro_f1, counts, samples, seed))
 
 
 def from_json(system: dict[str, Any]) -> SystemResult:

@@ -21,12 +21,13 @@ def results_table(systems: Sequence[SystemResult]) -> Table:
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption="dim: 95 % bootstrap interval", caption_justify="left"
     )
     table.add_column("System", overflow="fold", min_width=16)
-    for heading in ("Acc@1", "Acc@5", "Recall@10", "Price", "Mentions/s"):
+    several = any(s.micro_f1 for s in systems)
+    for heading in ("Acc@1", "Acc@5", "Recall@10", *(["Micro F1"] if several else []), "Price", "Mentions/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in systems:
         table.add_row(
             Text(visible(s.name)),
-            *(_rich_score(score) for score in (s.acc_at_1, s.acc_at_5, s.recall_at_10)),
+            *(_rich_score(score) for score in (s.acc_at_1, s.acc_at_5, s.recall_at_10, *([s.micro_f1] if several else []))),
             _UNKNOWN if s.price_usd is None else usd(s.price_usd),
             _UNKNOWN if s.mentions_per_s is None else f"{s.mentions_per_s:,.1f}",
         )
@@ -43,6 +44,7 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
         ("Acc@1", "acc_at_1"),
         ("Acc@5", "acc_at_5"),
         ("Recall@10", "recall_at_10"),
+        ("Micro F1", "micro_f1"),
         ("Acc@1, unseen", "unseen_acc_at_1"),
     ):
         columns.append((heading, [_markdown_score(s.get(key)) for s in systems]))

@@ -12,7 +12,7 @@ from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, perc
 from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
 from rpdr.evaluation.view_details import errors, label_noise, parts, reliability_plot, selective
 
-SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"))
+SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"), ("micro_f1", "Micro F1"))
 _LABELS = dict(SCORES)
 _CORPUS = (
     ("mentions", "mentions", ""),
@@ -123,7 +123,8 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not systems:
         return None
     axes = {}
-    for key, _ in SCORES:
+    shown = [(key, label) for key, label in SCORES if key != "micro_f1" or any(s.get(key) for s in systems)]
+    for key, _ in shown:
         scores = [s.get(prefix + key) for s in systems for prefix in ("", "unseen_")]
         axes[key] = axis_of([score for score in scores if score])
     groups = []
@@ -139,7 +140,7 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             {
                 "name": visible(s["name"]),
                 "note": visible(s.get("note") or "") if not prefix else "",
-                "cells": [_cell(s.get(prefix + key), axes[key]) for key, _ in SCORES],
+                "cells": [_cell(s.get(prefix + key), axes[key]) for key, _ in shown],
                 "price": _or_dash(usd, s.get("price_usd")),
                 "rate": _or_dash(number, s.get("mentions_per_s")),
                 "count": number(s[count_key]) if len(counts) > 1 else "",
@@ -149,7 +150,7 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         groups.append(
             {"heading": heading, "count": number(next(iter(counts))) if len(counts) == 1 else "", "rows": rows, "costs": not prefix}
         )
-    return {"groups": groups, "columns": [{"label": label, "axis": axes[key]} for key, label in SCORES]}
+    return {"groups": groups, "columns": [{"label": label, "axis": axes[key]} for key, label in shown]}
 
 
 def _cell(score: Mapping[str, float] | None, axis: Axis) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.corpus import normalise
 from rpdr.errors import RunError
+from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.linker import exact_names
@@ -29,6 +31,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import labels_file
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker.calibration import also_threshold
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.training import Hooks, train
@@ -215,7 +218,20 @@ def _calibrate(run: Run) -> Calibration:
     owners = [names.get(normalise(row["text"])) for row in rows]
     exact = [None if owner is None else owner.concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
     nil = np.array([not row["gold"] for row in rows])
-    return fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
+    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
+    return _also(fitted, scores, rows, run.config.link.allow_nil) if run.config.link.several else fitted
+
+
+def _also(calibration: Calibration, scores: np.ndarray, rows: list[dict[str, Any]], allow_nil: bool) -> Calibration:
+    """With the threshold of what belongs to an answer beside its best candidate. Of alternatives, the one that the best is in counts."""
+    probabilities = calibration.probabilities(scores)
+    best, nil, _ = calibration.decide(probabilities, allow_nil)
+    golds = [nearest({row["candidate_ids"][first]}, row["alternatives"]) for row, first in zip(rows, best, strict=True)]
+    wanted = np.zeros(scores[:, :-1].shape, dtype=bool)
+    for n, (row, gold) in enumerate(zip(rows, golds, strict=True)):
+        wanted[n, : len(row["candidate_ids"])] = [i in gold for i in row["candidate_ids"]]
+    sizes = np.array([len(gold) for gold in golds])
+    return replace(calibration, also_above=also_threshold(probabilities[:, :-1], nil, wanted, sizes))
 
 
 def _reranker(run: Run) -> Reranker:

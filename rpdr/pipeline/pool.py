@@ -32,7 +32,7 @@ def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[Me
 
 def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, Any]]:
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
-    none is right, and the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks. `final`: the candidates of
+    none is right, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), split) if m.gold is not None]
     found = _candidates(candidates.candidates_file(run, final), {m.key for m in mentions})
@@ -41,7 +41,7 @@ def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, 
         gold = {i for alternative in mention.gold or [] for i in alternative}
         row = found[mention.key]
         choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
-        rows.append({**row, "choice": choice, "gold": gold})
+        rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold or []})
     return rows
 
 

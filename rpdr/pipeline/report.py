@@ -74,10 +74,19 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         reranked_of = "few-label" if run.config.retriever.rounds == 1 else "teacher-tuned"
         prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
+        sets = {STUDENT: [row["concept_ids"] or [i for i in [guess(row)] if i] for row in rows]}
         for name, ranked in rankings.items():
             systems.append(
                 _evaluated(
-                    run, TITLES[name], ranked, golds, unseen, prices.get(name, 0.0), rates.get(name), NOTES[name].format(reranked_of)
+                    run,
+                    TITLES[name],
+                    ranked,
+                    golds,
+                    unseen,
+                    prices.get(name, 0.0),
+                    rates.get(name),
+                    NOTES[name].format(reranked_of),
+                    sets.get(name),
                 )
             )
         comparison = _comparisons(run, rankings, golds, unseen)
@@ -129,12 +138,17 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
     nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
+    several = (
+        "Micro F1: over the concepts of all mentions, the student's answers with all their concepts, the others' with one. "
+        if run.config.link.several
+        else ""
+    )
     abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
     return (
         f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        f"comparison: exact McNemar test. {nil}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
+        f"comparison: exact McNemar test. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
     )
 
 
@@ -189,7 +203,15 @@ def _nil_threshold(run: Run, found: dict[str, dict[str, Any]]) -> float:
 
 
 def _evaluated(
-    run: Run, name: str, ranked: list[Ranking], golds: list[Gold], unseen: np.ndarray, price: float | None, rate: float | None, note: str
+    run: Run,
+    name: str,
+    ranked: list[Ranking],
+    golds: list[Gold],
+    unseen: np.ndarray,
+    price: float | None,
+    rate: float | None,
+    note: str,
+    sets: Sequence[Sequence[ConceptId]] | None = None,
 ) -> SystemResult:
     settings = run.config
     return evaluate(
@@ -202,6 +224,7 @@ def _evaluated(
         price_usd=price,
         mentions_per_s=rate,
         note=note,
+        sets=sets,
     )
 
 

@@ -41,7 +41,7 @@ STAGES = {
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage("retune", ("teach",), ("retriever", "retriever.rounds", "seed"), ("retuned",)),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "seed"), ("baselines",)),
-        Stage("distill", ("retune",), ("student", "link.allow_nil", "seed"), ("student", "student.training")),
+        Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         Stage("report", ("link", "baselines"), ("report",), ("report",)),
     )

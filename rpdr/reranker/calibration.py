@@ -23,7 +23,8 @@ class Calibration:
     """probability = softmax((score + none_shift for "none") / temperature). `fitted_on` says which mentions, and how many.
 
     "None of these" is often the retriever's miss rather than NIL, a concept that the knowledge base lacks: NIL is answered only where
-    "none" has a probability above `nil_above`, and its confidence is that probability times `nil_share`. `dev_…`: of each mention that it was
+    "none" has a probability above `nil_above`, and its confidence is that probability times `nil_share`. Where a mention may name several
+    concepts, those above `also_above` are in the answer beside the best. `dev_…`: of each mention that it was
     fitted on the student's confidence, whether its answer was right, and, where an exact name would have decided, whether that was.
     """
 
@@ -32,6 +33,7 @@ class Calibration:
     nil_above: float = 0.5
     fitted_on: str = "nothing"
     nil_share: float = 1.0
+    also_above: float = 1.0
     dev_confidence: tuple[float, ...] = ()
     dev_right: tuple[bool, ...] = ()
     dev_exact: tuple[bool | None, ...] = ()
@@ -126,6 +128,27 @@ def fit_calibration(
         dev_right=tuple(answered_right.tolist()),
         dev_exact=tuple(exact) or (None,) * len(hit),
     )
+
+
+def also_threshold(probabilities: np.ndarray, nil: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> float:
+    """The probability above which a candidate beside the best belongs to the answer: the best micro F1 on held-out mentions; 1: none does.
+
+    probabilities (n, k); `nil` (n,) bool: NIL is the answer; `wanted` (n, k) bool: the candidates that the gold names; `sizes` (n,): how many
+    concepts it names, candidates or not.
+    """
+    rows = np.arange(len(probabilities))
+    best = np.argmax(probabilities, axis=1)
+    beside = np.isfinite(probabilities) & ~nil[:, None]
+    beside[rows, best] = False
+    order = np.argsort(-probabilities[beside], kind="stable")
+    steps, good = probabilities[beside][order], wanted[beside][order]
+    right = wanted[rows, best][~nil].sum() + np.concatenate([[0], np.cumsum(good)])
+    said = (~nil).sum() + np.arange(len(steps) + 1)
+    value = 2 * right / np.maximum(said + sizes.sum(), 1)
+    bounds = np.concatenate([[1.0], steps, [0.0]])
+    value = np.where(bounds[:-1] > bounds[1:], value, -1)  # equal probabilities cannot be told apart
+    at = int(np.argmax(value))
+    return 1.0 if at == 0 else float((bounds[at] + bounds[at + 1]) / 2)
 
 
 def nil_threshold(certainty: np.ndarray, right: np.ndarray, nil: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 import rpdr
-from rpdr.config import Config, KbConfig, MentionsConfig, Section
+from rpdr.config import Config, KbConfig, MentionsConfig, Section, StudentConfig
 from rpdr.files import write_text
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.licence import HUB_IDS, Licence, licence_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import accuracy_at_k, is_hit, outcomes, recall_at_k, reliability
+from rpdr.evaluation import accuracy_at_k, is_hit, micro_f1, nearest, outcomes, recall_at_k, reliability, set_counts
 
 RANKED = [["C1", "C2"], ["C3", None, "C4"], [None, "C5"], []]
 GOLDS = [[["C2"]], [], [["C5", "C6"]], [["C7"]]]
@@ -61,3 +61,17 @@ def test_calibration_error_by_hand() -> None:
 def test_confidences_that_are_not_probabilities_are_refused(confidences: list[float]) -> None:
     with pytest.raises(ValueError, match="confidences"):
         reliability(np.array(confidences), np.ones(len(confidences), dtype=bool))
+
+
+def test_an_answer_of_several_concepts_is_counted_against_the_nearest_alternative() -> None:
+    both, either = [["C1", "C2"]], [["C1"], ["C2", "C3"]]
+    assert nearest({"C3"}, either) == {"C2", "C3"}
+    assert nearest({"C9"}, either) == {"C1"}  # equally far: the smallest
+    assert nearest({"C1"}, []) == set()
+    answers = [["C1", "C2"], ["C1"], ["C2", "C9"], [], ["C4"], []]
+    golds = [both, both, either, both, [], []]
+    counts = set_counts(answers, golds)
+    assert counts.tolist() == [[2, 2, 2], [1, 1, 2], [1, 2, 2], [0, 0, 2], [0, 1, 0], [0, 0, 0]]
+    assert micro_f1(counts) == pytest.approx(2 * 4 / (6 + 8))
+    assert micro_f1(counts[5:]) == 1
+    assert set_counts([], []).shape == (0, 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rpdr.evaluation import bootstrap_interval, paired_test
+from rpdr.evaluation.significance import bootstrap_statistic
 
 
 def test_interval_matches_the_normal_approximation_on_a_large_sample() -> None:
@@ -58,3 +59,9 @@ def test_systems_that_never_differ_are_not_told_apart() -> None:
 def test_paired_test_wants_the_same_mentions() -> None:
     with pytest.raises(ValueError, match="same ones"):
         paired_test(np.ones(3, dtype=bool), np.ones(2, dtype=bool), 200, 1)
+
+
+def test_interval_of_a_statistic_is_that_of_the_mean_where_it_is_the_mean() -> None:
+    outcomes = np.arange(400) < 280
+    found = bootstrap_statistic(lambda rows: float(rows.mean()), outcomes, samples=4000, seed=1)
+    assert found == pytest.approx(bootstrap_interval(outcomes, samples=4000, seed=2), abs=0.01)

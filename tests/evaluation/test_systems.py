@@ -63,3 +63,19 @@ def test_markdown_table_has_three_decimals_intervals_and_only_columns_with_value
     assert lines[2].startswith("| a\\|b | 0.667 [")
     assert "| 1.000 [1.000, 1.000] |" in lines[2]
     assert lines[2].endswith("| $12.00 |")
+
+
+def test_micro_f1_is_measured_where_a_gold_has_several_together_and_not_elsewhere() -> None:
+    golds, ranked = [[["C1", "C2"]], [["C3"]], []], [["C1", "C2"], ["C3"], [None, "C1"]]
+    unseen = np.array([True, False, False])
+    one = evaluate("one", ranked, golds, unseen, samples=200, seed=1)
+    whole = evaluate("whole", ranked, golds, unseen, samples=200, seed=1, sets=[["C1", "C2"], ["C3"], []])
+    assert one.micro_f1 is not None
+    assert one.micro_f1.value == pytest.approx(2 * 2 / (2 + 3))
+    assert one.unseen_micro_f1 is not None
+    assert one.unseen_micro_f1.value == pytest.approx(2 / 3)
+    assert whole.micro_f1 is not None
+    assert whole.micro_f1.value == 1
+    assert result().micro_f1 is None
+    assert "Micro F1" in markdown_table([asdict(whole)])
+    assert "Micro F1" not in markdown_table([asdict(result())])

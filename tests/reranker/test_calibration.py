@@ -10,6 +10,7 @@ import pytest
 from scipy.special import softmax
 
 from rpdr.reranker import Calibration, fit_calibration, nil_threshold
+from rpdr.reranker.calibration import also_threshold
 
 
 def one(choices: np.ndarray, places: int) -> np.ndarray:
@@ -166,3 +167,29 @@ def test_where_exact_names_decide_dev_is_counted_as_they_decide_it():
     fitted = fit_calibration(scores, one(np.full(100, 1), 3), "made up", exact=[True] * 100)
     assert fitted.operating_point(0.9, exact_match=True).reachable
     assert not fitted.operating_point(0.9, exact_match=False).reachable
+
+
+def test_what_belongs_to_an_answer_beside_the_best_is_set_for_the_best_f1():
+    p = np.array([[0.5, 0.45, 0.05], [0.6, 0.35, 0.05], [0.8, 0.15, 0.05], [0.7, 0.2, 0.1], [0.1, 0.1, 0.1]])
+    wanted = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)
+    nil = np.array([False, False, False, False, True])
+    sizes = np.array([2, 2, 1, 1, 0])
+    assert also_threshold(p, nil, wanted, sizes) == pytest.approx((0.35 + 0.2) / 2)
+    alone = wanted & (p == p.max(axis=1, keepdims=True))
+    assert also_threshold(p, nil, alone, alone.sum(axis=1)) == 1.0
+
+
+def test_the_threshold_is_the_best_of_all_that_could_be_tried():
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet(np.ones(6) * 0.5, size=300)[:, :5]
+    wanted, nil = rng.random(p.shape) < p, rng.random(300) < 0.1
+    sizes = wanted.sum(axis=1) + (rng.random(300) < 0.2)
+
+    def f1(above: float) -> float:
+        given = (p > above) | (p == p.max(axis=1, keepdims=True))
+        given[nil] = False
+        return 2 * (given & wanted).sum() / (given.sum() + sizes.sum())
+
+    found = also_threshold(p, nil, wanted, sizes)
+    assert f1(found) == pytest.approx(max(f1(above) for above in np.linspace(0, 1, 2001)), abs=2e-3)
+    assert f1(found) > f1(1.0)
