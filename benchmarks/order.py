@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--reshuffles", type=int, default=1000)
     options = parser.parse_args()
     run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
-    found = load_candidates(run)
+    found = load_candidates(run, final=True)
     keys = dict.fromkeys(m.key for m in load_mentions(run.path("corpus", "mentions.parquet"), "test"))
     asked = queries(found[key] for key in keys)
     student = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size)

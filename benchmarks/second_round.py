@@ -1,0 +1,65 @@
+"""What a second round of the retriever finds that the first did not: the test mentions' candidates before and after.
+
+    python benchmarks/second_round.py --run-dir runs/askapatient
+
+Of a run whose stage `retune` is finished (`retriever.rounds: 2`); no student is needed. Writes results/second_round.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from outcome import keep
+
+from rpdr.config import load
+from rpdr.corpus import load_mentions
+from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.run import Run
+
+
+def main() -> int:
+    """Both rounds, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", default="runs/askapatient")
+    parser.add_argument("--data", default="Ask A Patient, fold 0")
+    options = parser.parse_args()
+    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    seed, samples, teacher = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach")
+    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    golds = [m.gold or [] for m in test]
+    ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
+    before, after = (
+        evaluate(name, r, golds, np.zeros(len(test), bool), samples=samples, seed=seed) for name, r in zip("12", ranked, strict=True)
+    )
+    tests = {k: paired_test(outcomes(ranked[1], golds, k), outcomes(ranked[0], golds, k), samples, seed) for k in (1, 5, 10)}
+    keep(
+        "second_round",
+        f"python benchmarks/second_round.py --run-dir {Path(options.run_dir).name}",
+        options.data,
+        ("", "Few labels", "… and the teacher's", "Difference"),
+        [
+            [name, _shown(asdict(before)[key]), _shown(asdict(after)[key]), f"{tests[k].difference:+.3f} (p = {tests[k].p_value:.2g})"]
+            for name, key, k in (("Acc@1", "acc_at_1", 1), ("Acc@5", "acc_at_5", 5), ("Recall@10", "recall_at_10", 10))
+        ],
+        protocol=f"`{run.config.retriever.model}`, tuned on {run.summary('retriever')['labelled_pairs']:,} labelled mentions and the knowledge "
+        f"base's names, and again on the sandbox teacher's {run.summary('retune')['teacher_pairs']:,} labels too, "
+        f"which it gives at an accuracy of {run.config.teacher.sandbox.accuracy:.2f} for ${teacher['spent_usd']:.2f}; all {len(test):,} test mentions. "
+        "95 % percentile bootstrap; exact McNemar.",
+        before=asdict(before),
+        after=asdict(after),
+        tests={str(k): asdict(result) for k, result in tests.items()},
+    )
+    return 0
+
+
+def _shown(score: dict[str, Any]) -> str:
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
