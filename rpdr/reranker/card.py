@@ -203,12 +203,15 @@ def _tuned(student: StudentConfig) -> str:
 
 def _training(facts: Facts) -> str:
     trained, student, retriever = facts.stage("distill"), facts.config.student, facts.config.retriever
+    again = facts.stage("retune")
     loss, held_out = trained.get("final_loss"), trained.get("held_out_losses")
     learned = f"the chosen one and the {student.train_candidates - 1} most similar others" if student.train_candidates else "all of them"
     more = _settings(student, TOLD)
     lines = [
         f"Candidates: {retriever.top_k} a mention, from `{shown(retriever.model)}`, tuned for {retriever.epochs} epochs on "
-        f"{_count(facts.stage('retriever').get('labelled_pairs'))} labelled mentions and on synonyms.",
+        f"{_count(facts.stage('retriever').get('labelled_pairs'))} labelled mentions and on synonyms"
+        + (f", and once more with {again['teacher_pairs']:,} of the teacher's labels" if again.get("tuned") else "")
+        + ".",
         f'Labels: {_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
         + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")
         + f"; candidates learned from: {learned}.",

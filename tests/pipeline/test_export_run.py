@@ -97,7 +97,7 @@ def test_figures_of_an_earlier_student_are_not_told(tmp_path: Path, base: Path):
     ("stages", "more", "says"),
     [
         ((), [], "rpdr prepare"),
-        (("prepare", "retriever", "candidates", "teach"), [], "rpdr distill"),
+        (("prepare", "retriever", "candidates", "teach", "retune"), [], "rpdr distill"),
         (tuple(STAGES), ["--set", "student.epochs=9"], "another config"),
     ],
     ids=["nothing was run", "not trained", "another config"],
