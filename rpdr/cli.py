@@ -166,8 +166,8 @@ def _ask(options: argparse.Namespace) -> int:
     if linker.warning:
         sys.stderr.write(f"note: {linker.warning}\n")
     for link in linker.link(options.text):
-        said = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
-        said = " + ".join(link.names) or said
+        silent = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
+        said = " + ".join(link.names) or silent
         table.add_row(Text(link.text), " + ".join(link.concept_ids) or "—", Text(said), f"{link.confidence:.2f}")
     Console().print(table)
     return 0

@@ -70,7 +70,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
         rows = [answered[m.mention_id] for m in test]
         retrieved = load_candidates(run)
-        rankings = _rankings(run, test, rows, retrieved)
+        reranked = load_candidates(run, final=True) if run.config.retriever.rounds == 2 else retrieved
+        rankings = _rankings(run, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         reranked_of = "few-label" if run.config.retriever.rounds == 1 else "teacher-tuned"
         prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
@@ -90,7 +91,6 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
                 )
             )
         comparison = _comparisons(run, rankings, golds, unseen)
-        reranked = load_candidates(run, final=True)
         told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
         metrics["calibration"] = details.calibration(told)
         metrics["selective"] = details.selective(told, linked)
@@ -153,7 +153,11 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
 
 
 def _rankings(
-    run: Run, test: Sequence[Mention], answered: Sequence[dict[str, Any]], candidates: dict[str, dict[str, Any]]
+    run: Run,
+    test: Sequence[Mention],
+    answered: Sequence[dict[str, Any]],
+    candidates: dict[str, dict[str, Any]],
+    reranked: dict[str, dict[str, Any]],
 ) -> dict[str, list[Ranking]]:
     """Each system's answers for the test mentions, best first, in the order of the results table; the student's are in `answered`."""
     retrieved = {RETRIEVER: candidates}
@@ -162,7 +166,7 @@ def _rankings(
         if path.exists():
             retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
     if run.config.retriever.rounds == 2:
-        retrieved[FROM_TEACHER] = load_candidates(run, final=True)
+        retrieved[FROM_TEACHER] = reranked
     rankings: dict[str, list[Ranking]] = {}
     for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER):
         if name in retrieved:

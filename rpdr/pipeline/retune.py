@@ -23,7 +23,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Pair, Retriever, rescored
-from rpdr.schema import LABELS, NIL, ConceptId, MentionKey
+from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey
 
 FOLDS = 2
 
@@ -42,7 +42,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     final.index.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     found, _ = candidates.retrieved(run, [m for m in mentions if m.split not in ("corpus", "unlabelled")], folder, progress)
-    write_rows(folder / candidates.FILE, found, candidates.CANDIDATES)
+    write_rows(folder / candidates.FILE, found, CANDIDATES)
     write_rows(folder / teach.FILE, _cross_fitted(tuner, labels), LABELS)
     return {"tuned": True, "content": sha256_tree(folder), "teacher_pairs": sum(row["choice"] != NIL for row in labels)}
 

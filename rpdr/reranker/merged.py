@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from safetensors.torch import load_file
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
-from rpdr.models import chosen_precision, load_causal_lm
-from rpdr.reranker.student import HEAD_FILE, Head, Student, Whole
+from rpdr.reranker.student import Student
 
 ABOUT_FILE = "rpdr.json"  # what makes a folder an export: how its student reads, what it was made from, the names of its files
 READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "precision")  # the keys of StudentConfig that scores depend on
@@ -34,10 +32,8 @@ def load_merged(folder: Path, device: str = "cpu", precision: str = "") -> Stude
     if about is None:
         raise ModelError(f"{folder}: no export of rpdr (no {ABOUT_FILE} that says so); make one with rpdr export --config …")
     try:
-        config = StudentConfig.model_validate({**about["student"], "model": str(folder)})
+        told = StudentConfig.model_validate({**about["student"], "model": str(folder)})
     except pydantic.ValidationError as error:
         raise ModelError(f"{folder / ABOUT_FILE}: not as this rpdr writes it; export the student again") from error
-    lm, tokenizer = load_causal_lm(str(folder.absolute()), precision or chosen_precision(config.precision, device))
-    head = Head(lm.config.hidden_size)
-    head.load_state_dict(load_file(str(folder / HEAD_FILE)))
-    return Student(Whole(lm), tokenizer, config, head).eval()
+    # merged, it is kept as a student is whose weights were all tuned
+    return Student.load(folder, told.model_copy(update={"tuning": "full", "precision": precision or told.precision}), device)

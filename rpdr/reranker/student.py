@@ -118,19 +118,19 @@ class Student(nn.Module):
         weights in ordinary layers, which can be merged. Raises ModelError if the base model cannot be loaded."""
         from peft import PeftModel
 
+        body: Any
         if config.tuning == "full":
             lm, tokenizer = load_causal_lm(str(folder.absolute()), chosen_precision(config.precision, device))
+            body = Whole(lm)
         else:
             lm, tokenizer = _base(config, device)
+            if config.tuning == "qlora" and (unpacked or device == "cpu"):  # a CPU would unpack them at each pass
+                lm = lm.dequantize()
+            with _without_warnings_of_the_future():
+                body = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         head = Head(lm.config.hidden_size)
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
-        if config.tuning == "full":
-            return cls(Whole(lm), tokenizer, config, head).eval()
-        if config.tuning == "qlora" and (unpacked or device == "cpu"):  # a CPU would unpack them at each pass
-            lm = lm.dequantize()
-        with _without_warnings_of_the_future():
-            adapted = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
-        return cls(adapted, tokenizer, config, head).eval()
+        return cls(body, tokenizer, config, head).eval()
 
     def load_weights(self, folder: Path) -> None:
         """Take over what `save` wrote of a student of the same shape."""
