@@ -53,7 +53,8 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
     asked_before = _keys_asked(ledger, settings.model)
     drawn = _draw(keys, asked_before, run.config.seed)
     rows = _rows(run, list(drawn), retrieved)
-    definitions = _definitions(run, {i for row in rows for i in row["candidate_ids"]})
+    # of all concepts where the examples are still to be chosen: theirs are others than these questions'
+    definitions = _definitions(run, None if examples is None else {i for row in rows for i in row["candidate_ids"]})
     if examples is None:
         examples = examples_of(run, definitions) if retrieved else _stand_ins(run, settings.examples)
     as_it_leaves = leaves(run.config)
@@ -208,8 +209,8 @@ def _stand_ins(run: Run, wanted: int) -> list[Example]:
     return [Example(question_of(row, definitions), NIL) for row in rows]
 
 
-def _definitions(run: Run, ids: Collection[str]) -> Mapping[ConceptId, str | None]:
-    wanted = pc.field("concept_id").isin(pa.array(sorted(ids), pa.string()))
+def _definitions(run: Run, ids: Collection[str] | None) -> Mapping[ConceptId, str | None]:
+    wanted = None if ids is None else pc.field("concept_id").isin(pa.array(sorted(ids), pa.string()))
     columns = ["concept_id", "definition"]
     rows = pq.read_table(run.path("kb", "concepts.parquet"), columns=columns, filters=wanted).to_pylist()
     return {row["concept_id"]: row["definition"] for row in rows}

@@ -16,6 +16,9 @@ from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
 from rpdr.errors import TeacherError
 from rpdr.files import write_rows
+from rpdr.kb.concept import concept_of
+from rpdr.kb.reader import save_kb
+from rpdr.pipeline.estimate import estimate_of
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
@@ -136,3 +139,19 @@ def test_many_actors_label_what_batches_began(tmp_path: Path):
     account = {row["mode"]: row["requests"] for row in more["account"]}
     assert account == {"batch": 100, "sync": 296}
     assert json.loads(run.path(".stages", "teach.json").read_text())["summary"]["labelled"] == 396
+
+
+def test_an_estimate_after_the_fact_asks_what_was_asked_also_where_examples_have_candidates_of_their_own(tmp_path: Path):
+    config = prepared(tmp_path, 12)
+    folder = tmp_path / "run"
+    rare = ["C1", "C9"]  # C9 is among the candidates of the labelled mentions alone
+    save_kb(folder / "kb" / "concepts.parquet", [concept_of(f"C{n}", f"name {n}", definition=f"what {n} is") for n in range(10)])
+    rows = pq.read_table(folder / "candidates" / "candidates.parquet").to_pylist()
+    few = {mention_key(f"phrase {n}") for n in range(4)}
+    other = {"candidate_ids": rare, "candidate_names": rare, "matched_names": rare, "scores": [0.9, 0.8]}
+    write_rows(folder / "candidates" / "candidates.parquet", [{**row, **(other if row["key"] in few else {})} for row in rows], CANDIDATES)
+    run, summary = taught(config)
+    assert summary["labelled"] == 8
+    sent = json.loads(Ledger(run.path("ledger")).rows()["messages"][0].as_py())
+    assert any("what 9 is" in message["content"] for message in sent)
+    assert estimate_of(run).to_ask == 0
