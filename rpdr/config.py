@@ -151,6 +151,11 @@ class RetrieverConfig(Section):
         1,
         description="2: tune it once more, on the teacher's labels too, and let the student re-rank what that finds; takes thrice the tuning again",
     )
+    aliases: bool = Field(
+        True,
+        description="linked mentions are further names of their concepts when the student looks for candidates: those of the split `labelled`, and "
+        "the teacher's that are more probably right than not",
+    )
     baselines: bool = Field(
         False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat"
     )

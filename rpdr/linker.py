@@ -25,7 +25,7 @@ from rpdr.reranker.student import HEAD_FILE
 from rpdr.retriever import Retriever, add_candidates
 from rpdr.schema import ConceptId
 
-RETUNED = "retuned"  # the folder of the second round's retriever
+RETUNED = "retuned"  # the folder of the second round's retriever and index
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class Linker:
         _has(folder, "config.yaml", "prepare")
         overrides = {} if target_precision is None else {"link.target_precision": target_precision}
         config = configuration.load(folder / "config.yaml", overrides)
-        found = retriever_folder(folder, config.retriever)
-        _has(found, "index", "retune" if found != folder else "retriever")
+        found, index = retriever_folders(folder, config.retriever)
+        _has(index.parent, "index", "retune" if second_round(config.retriever) else "retriever")
         _has(folder, f"student/{HEAD_FILE}", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str((found / "retriever").absolute()), config.retriever.max_tokens, device)
+        encoder = load_encoder(str(found.absolute()), config.retriever.max_tokens, device)
         reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)
-        return cls(config, Retriever.load(encoder, found / "index", concepts, config.retriever.prefix), reranker)
+        return cls(config, Retriever.load(encoder, index, concepts, config.retriever.prefix), reranker)
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
         """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
@@ -125,9 +125,15 @@ class Linker:
         )
 
 
-def retriever_folder(run_folder: Path, settings: configuration.RetrieverConfig) -> Path:
-    """Where the retriever/ and index/ are whose candidates the student re-ranks."""
-    return run_folder / RETUNED if settings.rounds == 2 else run_folder
+def second_round(settings: configuration.RetrieverConfig) -> bool:
+    """Whether the student re-ranks what a retriever found that has learned from the teacher."""
+    return settings.aliases or settings.rounds == 2
+
+
+def retriever_folders(run_folder: Path, settings: configuration.RetrieverConfig) -> tuple[Path, Path]:
+    """(encoder, index) that find what the student re-ranks."""
+    again = run_folder / RETUNED
+    return (again if settings.rounds == 2 else run_folder) / "retriever", (again if second_round(settings) else run_folder) / "index"
 
 
 def _has(folder: Path, needed: str, stage: str) -> None:

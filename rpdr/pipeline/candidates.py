@@ -15,7 +15,7 @@ from rpdr.config import RetrieverConfig
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import load_kb
-from rpdr.linker import retriever_folder
+from rpdr.linker import RETUNED, retriever_folders, second_round
 from rpdr.models import load_encoder
 from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
@@ -31,13 +31,15 @@ SECONDS = "seconds"
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
-    found, seconds = retrieved(run, mentions, run.folder, progress)
+    found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), progress)
     write_rows(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
-def retrieved(run: Run, mentions: Sequence[Mention], retriever: Path, progress: StageProgress) -> tuple[list[dict[str, Any]], float]:
-    """(rows of schema.CANDIDATES of the distinct mentions, sorted by key, seconds that actors were at work), by what is in `retriever`."""
+def retrieved(
+    run: Run, mentions: Sequence[Mention], retriever: tuple[Path, Path], progress: StageProgress
+) -> tuple[list[dict[str, Any]], float]:
+    """(rows of schema.CANDIDATES of the distinct mentions, sorted by key, seconds that actors were at work), by this encoder and index."""
     connect()
     rows = distinct_rows(mentions)
     found: list[dict[str, Any]] = []
@@ -53,8 +55,7 @@ def retrieved(run: Run, mentions: Sequence[Mention], retriever: Path, progress: 
 
 def candidates_file(run: Run, final: bool = False) -> Path:
     """Rows of schema.CANDIDATES as the teacher saw them; `final`: of the dev, test and labelled mentions, as the student does."""
-    folder = retriever_folder(run.folder, run.config.retriever) if final else run.folder
-    return run.path("candidates", FILE) if folder == run.folder else folder / FILE
+    return run.path(RETUNED if final and second_round(run.config.retriever) else "candidates", FILE)
 
 
 def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:
@@ -62,8 +63,13 @@ def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in pq.read_table(candidates_file(run, final)).to_pylist()}
 
 
-def retrieve_dataset(run: Run, dataset: Any, retriever: Path) -> Any:
-    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors; `retriever` is a folder with retriever/ and index/."""
+def final_retriever(run: Run) -> tuple[Path, Path]:
+    """(encoder, index) that find what the student re-ranks."""
+    return retriever_folders(run.folder, run.config.retriever)
+
+
+def retrieve_dataset(run: Run, dataset: Any, retriever: tuple[Path, Path]) -> Any:
+    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors with this encoder and index."""
     return dataset.map_batches(
         RetrieveActor,
         fn_constructor_args=(run.folder, retriever, run.config.retriever, run.config.link.retriever_actors),
@@ -77,11 +83,11 @@ def retrieve_dataset(run: Run, dataset: Any, retriever: Path) -> Any:
 class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, retriever: Path, settings: RetrieverConfig, actors: int) -> None:
+    def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, actors: int) -> None:
         share_threads(actors)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str(retriever / "retriever"), settings.max_tokens)
-        self.retriever = Retriever.load(encoder, retriever / "index", concepts, settings.prefix)
+        encoder_folder, index = retriever
+        self.retriever = Retriever.load(load_encoder(str(encoder_folder), settings.max_tokens), index, concepts, settings.prefix)
         self.top_k = settings.top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -43,6 +43,7 @@ from rpdr.schema import NIL, ConceptId, Gold
 TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
 REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's mentions
 TAUGHT = (0, 1, 2, 5, 20)  # … by labels of the gold concept
+LINKED_BY = ("hand", "teacher", "nobody")  # … by who has linked the same text before
 SHOWN = 5  # candidates of an example
 
 
@@ -200,15 +201,20 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     test, golds = told.mentions, told.golds
     repeats: Counter[str] = Counter()
     by_hand: dict[str, set[ConceptId]] = {}
+    before: dict[str, str] = {}
     for m in mentions:
         repeats[normalise(m.text)] += 1
         if m.split == "labelled" and m.gold is not None:
             by_hand[m.key] = {i for alternative in m.gold for i in alternative}
+            before[normalise(m.text)] = "hand"
+    learned = learned_labels(told.run)
     labels = Counter(i for members in by_hand.values() for i in members)
-    labels.update(chosen for row in learned_labels(told.run) if (chosen := chosen_id(row)) is not None)
+    labels.update(chosen for row in learned if (chosen := chosen_id(row)) is not None)
+    before = {**{normalise(row["text"]): "teacher" for row in learned}, **before}
     taught = [max((labels[i] for alternative in gold for i in alternative), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
         "type": by_name([m.type for m in test]),
+        "before": ([before.get(normalise(m.text), "nobody") for m in test], LINKED_BY),
         "repeats": by_count([repeats[normalise(m.text)] for m in test], REPEATS),
         "taught": by_count(taught, TAUGHT),
         "gold": ([gold_shape(gold) for gold in golds], SHAPES),
@@ -220,10 +226,10 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
 
 
 def learned_labels(run: Run) -> list[dict[str, Any]]:
-    """The teacher's labels that the student learned from, as rows of their key, candidates and choice."""
+    """The teacher's labels that the student learned from, as rows of their key, text, candidates and choice."""
     settings = run.config.student
     trusted = pc.field("trust") >= settings.min_trust
-    labels = pq.read_table(run.path("labels", teach.FILE), columns=["key", "candidate_ids", "choice"], filters=trusted).to_pylist()
+    labels = pq.read_table(run.path("labels", teach.FILE), columns=["key", "text", "candidate_ids", "choice"], filters=trusted).to_pylist()
     return labels[: settings.max_labels or None]
 
 

@@ -23,8 +23,8 @@ from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.errors import DataError
 from rpdr.files import write_json, write_rows
 from rpdr.kb import load_kb
-from rpdr.linker import answers, exact_answer, exact_names, operating_point, retriever_folder
-from rpdr.pipeline.candidates import SECONDS, retrieve_dataset, with_seconds
+from rpdr.linker import answers, exact_answer, exact_names, operating_point
+from rpdr.pipeline.candidates import SECONDS, final_retriever, retrieve_dataset, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import Run, Stopwatch
@@ -116,9 +116,7 @@ def _link_rows(
         settings = run.config.link
         actors = at_most_gpus(settings.student_actors)
         blocks = max(2 * actors, len(hard) // 256)  # each copy of the student takes whole blocks: as many as keep all at work
-        dataset = retrieve_dataset(
-            run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks), retriever_folder(run.folder, run.config.retriever)
-        )
+        dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks), final_retriever(run))
         ranked = dataset.map_batches(
             RerankActor,
             fn_constructor_args=(run.folder, run.config.student, settings, actors, point),

@@ -20,7 +20,7 @@ import torch
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
 from rpdr.kb import load_kb
-from rpdr.linker import guess
+from rpdr.linker import guess, second_round
 from rpdr.pipeline import details, teach
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
@@ -31,7 +31,7 @@ from rpdr.schema import ConceptId, Gold
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
-RETRIEVER, STUDENT = "retriever", "student"
+RETRIEVER, SECOND, STUDENT = "retriever", "second_round", "student"
 
 
 def report(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -70,11 +70,10 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
         rows = [answered[m.mention_id] for m in test]
         retrieved = load_candidates(run)
-        reranked = load_candidates(run, final=True) if run.config.retriever.rounds == 2 else retrieved
+        reranked = load_candidates(run, final=True) if second_round(run.config.retriever) else retrieved
         rankings = _rankings(run, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
-        reranked_of = "few-label" if run.config.retriever.rounds == 1 else "teacher-tuned"
-        prices = {STUDENT: taught.get("spent_usd"), FROM_TEACHER: taught.get("spent_usd")}
+        prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         sets = {STUDENT: [row["concept_ids"] or [i for i in [guess(row)] if i] for row in rows]}
         for name, ranked in rankings.items():
             systems.append(
@@ -86,7 +85,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
                     unseen,
                     prices.get(name, 0.0),
                     rates.get(name),
-                    NOTES[name].format(reranked_of),
+                    _note(run, name),
                     sets.get(name),
                 )
             )
@@ -123,14 +122,23 @@ TITLES = {
     ZERO_SHOT: "Retriever, zero-shot",
     RETRIEVER: "Retriever, few labels",
     FROM_TEACHER: "Retriever, few + teacher's labels",
+    SECOND: "Retriever, second round",
     STUDENT: "Student",
 }
-NOTES = {
-    ZERO_SHOT: "the encoder as it comes",
-    RETRIEVER: "tuned on the labelled mentions and synonyms",
-    FROM_TEACHER: "tuned on the labelled mentions, synonyms and the teacher's labels",
-    STUDENT: "re-ranks the candidates of the {} retriever",
-}
+
+
+def _note(run: Run, name: str) -> str:
+    settings = run.config.retriever
+    few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
+    aliases = "; linked mentions are names too" if settings.aliases else ""
+    reranked = "the second round" if second_round(settings) else "the few-label retriever"
+    return {
+        ZERO_SHOT: "the encoder as it comes",
+        RETRIEVER: few,
+        FROM_TEACHER: taught,
+        SECOND: (taught if settings.rounds == 2 else few) + aliases,
+        STUDENT: f"re-ranks the candidates of {reranked}",
+    }[name]
 
 
 def protocol(run: Run, trained: dict[str, Any]) -> str:
@@ -165,10 +173,10 @@ def _rankings(
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
             retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    if run.config.retriever.rounds == 2:
-        retrieved[FROM_TEACHER] = reranked
+    if second_round(run.config.retriever):
+        retrieved[SECOND] = reranked
     rankings: dict[str, list[Ranking]] = {}
-    for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER):
+    for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND):
         if name in retrieved:
             threshold = _nil_threshold(run, retrieved[name]) if run.config.link.allow_nil else -1.0
             rankings[name] = [_by_threshold(retrieved[name][m.key], threshold) for m in test]
@@ -235,7 +243,7 @@ def _evaluated(
 def _comparisons(run: Run, rankings: dict[str, list[Ranking]], golds: list[Gold], unseen: np.ndarray) -> list[dict[str, Any]]:
     """The student against each retriever, on all test mentions and on unseen ones."""
     found = []
-    for other in (RETRIEVER, FROM_TEACHER):
+    for other in (RETRIEVER, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
         a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)

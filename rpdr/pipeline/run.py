@@ -39,7 +39,7 @@ STAGES = {
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
-        Stage("retune", ("teach",), ("retriever", "retriever.rounds", "seed"), ("retuned",)),
+        Stage("retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "seed"), ("retuned",)),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "seed"), ("baselines",)),
         Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
@@ -48,7 +48,7 @@ STAGES = {
 }
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
-    "retriever": ("baselines", "rounds"),  # what only a later stage reads, which names it
+    "retriever": ("baselines", "rounds", "aliases"),  # what only a later stage reads, which names it
     "teacher": (
         *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
         *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),

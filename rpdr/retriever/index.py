@@ -16,16 +16,20 @@ import pyarrow.parquet as pq
 
 from rpdr.files import write_atomically, write_table
 
-NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string())])
+NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()), pa.field("alias", pa.bool_())])
 
 
 @dataclass(frozen=True)
 class Index:
-    """`faiss_index` over n unit vectors; `concept_rows` (n,) says which concept each name belongs to; `names` (n,) the text."""
+    """`faiss_index` over n unit vectors; `concept_rows` (n,) says which concept each name belongs to; `names` (n,) the text.
+
+    The last `aliases` names are not the knowledge base's, but mentions that somebody has linked.
+    """
 
     faiss_index: Any
     concept_rows: np.ndarray
     names: list[str]
+    aliases: int = 0
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(scores, rows), both (n_queries, k): cosine in [-1, 1], descending, and name rows (-1 where there are fewer than k)."""
@@ -35,18 +39,26 @@ class Index:
         """The unit vectors (n, d) of name rows (n,)."""
         return self.faiss_index.reconstruct_batch(rows)
 
+    def extended(self, vectors: np.ndarray, concept_rows: list[int], aliases: list[str]) -> Index:
+        """A copy with aliases, whose unit vectors are (m, d) float32."""
+        index = faiss.deserialize_index(faiss.serialize_index(self.faiss_index))  # a copy in memory, of a mapped one too
+        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        rows = np.concatenate([self.concept_rows, np.asarray(concept_rows, dtype=np.int32)])
+        return Index(index, rows, self.names + aliases, self.aliases + len(aliases))
+
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
         data = faiss.serialize_index(self.faiss_index)
         write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()))
-        write_table(folder / "names.parquet", pa.table({"concept": self.concept_rows, "name": self.names}), NAMES)
+        alias = np.arange(len(self.names)) >= len(self.names) - self.aliases
+        write_table(folder / "names.parquet", pa.table({"concept": self.concept_rows, "name": self.names, "alias": alias}), NAMES)
 
     @classmethod
     def load(cls, folder: Path) -> Index:
         """Read what `save` wrote; vectors are memory-mapped, so that the processes of one machine share them."""
         index = faiss.read_index(str(folder / "names.faiss"), faiss.IO_FLAG_MMAP_IFC)
         table = pq.read_table(folder / "names.parquet")
-        return cls(index, table["concept"].to_numpy(), table["name"].to_pylist())
+        return cls(index, table["concept"].to_numpy(), table["name"].to_pylist(), int(table["alias"].to_numpy().sum()))
 
 
 def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], kind: str) -> Index:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rpdr.corpus.normalise import normalise
 from rpdr.kb import Concept
 from rpdr.retriever.index import Index, build_index
+from rpdr.retriever.train import Pair
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Retriever:
 
     def __init__(self, encoder: Any, index: Index, concepts: Sequence[Concept], prefix: str = "") -> None:
         self.encoder, self.index, self.concepts, self.prefix = encoder, index, concepts, prefix
+        first = len(index.names) - index.aliases
+        self._aliases = {row: normalise(index.names[row]) for row in range(first, len(index.names))}
 
     @classmethod
     def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "flat", batch_size: int = 128) -> Retriever:
@@ -43,8 +47,23 @@ class Retriever:
         """Over an index that was saved in `folder`."""
         return cls(encoder, Index.load(folder), concepts, prefix)
 
-    def retrieve(self, texts: Sequence[str], k: int) -> list[Candidates]:
-        """The k best concepts for each text (fewer only if the knowledge base has fewer)."""
+    def with_aliases(self, pairs: Iterable[Pair], batch_size: int = 128) -> Retriever:
+        """With linked mentions as further names of their concepts: the anchor of each pair, where the knowledge base does not call it so."""
+        place: dict[str, int] = {concept.concept_id: row for row, concept in enumerate(self.concepts)}
+        found = dict.fromkeys((place[pair.concept], pair.anchor) for pair in pairs)
+        known = {row: {normalise(name) for name in self.concepts[row].names} for row, _ in found}
+        new = [(row, text) for row, text in found if normalise(text) not in known[row]]
+        if not new:
+            return self
+        rows, texts = [row for row, _ in new], [text for _, text in new]
+        index = self.index.extended(encode(self.encoder, texts, self.prefix, batch_size), rows, texts)
+        return Retriever(self.encoder, index, self.concepts, self.prefix)
+
+    def retrieve(self, texts: Sequence[str], k: int, as_new: bool = False) -> list[Candidates]:
+        """The k best concepts for each text (fewer only if the knowledge base has fewer).
+
+        `as_new`: as if nobody had linked this text before: aliases that say the same are passed over.
+        """
         if not texts:
             return []
         vectors = encode(self.encoder, texts, self.prefix)
@@ -55,7 +74,7 @@ class Retriever:
             scores, names = self.index.search(vectors[todo], width)
             unfinished = []
             for position, query in enumerate(todo):
-                best = self._best_by_concept(scores[position], names[position], k)
+                best = self._best_by_concept(scores[position], names[position], k, texts[query] if as_new else None)
                 if len(best.rows) < min(k, len(self.concepts)) and width < len(self.index.names):
                     unfinished.append(query)
                 else:
@@ -63,24 +82,26 @@ class Retriever:
             todo, width = unfinished, width * 4
         return [result for result in results if result is not None]
 
-    def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]]) -> list[Candidates]:
+    def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]], as_new: bool = False) -> list[Candidates]:
         """For each text these concepts alone, best first, scored as `retrieve` scores them; `concept_rows` are rows into the knowledge base."""
         by_concept = np.argsort(self.index.concept_rows, kind="stable")
         starts = np.searchsorted(self.index.concept_rows, np.arange(len(self.concepts) + 1), sorter=by_concept)
         results = []
-        for vector, concepts in zip(encode(self.encoder, texts, self.prefix) if texts else (), concept_rows, strict=True):
+        vectors = encode(self.encoder, texts, self.prefix) if texts else ()
+        for text, vector, concepts in zip(texts, vectors, concept_rows, strict=True):
             names = np.concatenate([by_concept[starts[row] : starts[row + 1]] for row in concepts])
             scores = self.index.vectors(names) @ vector
             order = np.argsort(-scores, kind="stable")
-            results.append(self._best_by_concept(scores[order], names[order], len(concepts)))
+            results.append(self._best_by_concept(scores[order], names[order], len(concepts), text if as_new else None))
         return results
 
-    def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int) -> Candidates:
+    def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int, new: str | None = None) -> Candidates:
         best = Candidates([], [], [])
         seen: set[int] = set()
+        own = None if new is None else normalise(new)
         for score, name in zip(scores.tolist(), names.tolist(), strict=True):
             row = int(self.index.concept_rows[name])
-            if name < 0 or row in seen:
+            if name < 0 or row in seen or (own is not None and self._aliases.get(name) == own):
                 continue
             seen.add(row)
             best.rows.append(row)

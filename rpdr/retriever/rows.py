@@ -20,9 +20,9 @@ def distinct_rows(mentions: Sequence[Mention]) -> list[dict[str, Any]]:
     return [rows[key] for key in sorted(rows)]
 
 
-def add_candidates(retriever: Retriever, batch: pa.Table, top_k: int) -> pa.Table:
-    """`batch` with the candidate columns of schema.CANDIDATES."""
-    found = [_columns(retriever, candidates) for candidates in retriever.retrieve(batch["text"].to_pylist(), top_k)]
+def add_candidates(retriever: Retriever, batch: pa.Table, top_k: int, as_new: bool = False) -> pa.Table:
+    """`batch` with the candidate columns of schema.CANDIDATES; `as_new`: see `Retriever.retrieve`."""
+    found = [_columns(retriever, candidates) for candidates in retriever.retrieve(batch["text"].to_pylist(), top_k, as_new)]
     for name in COLUMNS:
         values = [columns[name] for columns in found]
         batch = batch.append_column(CANDIDATES.field(name), pa.array(values, CANDIDATES.field(name).type))
@@ -32,9 +32,9 @@ def add_candidates(retriever: Retriever, batch: pa.Table, top_k: int) -> pa.Tabl
 
 
 def rescored(retriever: Retriever, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of schema.CANDIDATES with the candidates that they have, as this retriever scores and orders them."""
+    """Rows of schema.CANDIDATES with the candidates that they have, as this retriever scores and orders them for a text that it has not met."""
     place = {concept.concept_id: number for number, concept in enumerate(retriever.concepts)}
-    found = retriever.score([row["text"] for row in rows], [[place[i] for i in row["candidate_ids"]] for row in rows])
+    found = retriever.score([row["text"] for row in rows], [[place[i] for i in row["candidate_ids"]] for row in rows], as_new=True)
     return [{**row, **_columns(retriever, candidates)} for row, candidates in zip(rows, found, strict=True)]
 
 

@@ -155,6 +155,16 @@ def test_parts_by_how_often_a_text_stands_and_how_often_its_concept_was_taught(t
     }
 
 
+def test_parts_by_who_has_linked_the_same_text_before(tmp_path: Path):
+    told = told_in(tmp_path)
+    asked = [{**label(n, -1, 0.9), "text": text} for n, text in enumerate(("Throwing  UP", "sick", "something else"))]
+    write_rows(tmp_path / "labels" / "labels.parquet", asked, LABELS)
+    by_hand = [mention(0, "Sick", [["C2"]], "labelled"), mention(1, "left knee", None, "labelled")]  # the second without an answer
+    found = details.parts(told, np.ones(6, dtype=bool), [*told.mentions, *by_hand], ("new", "old"))
+    rows = next(group["rows"] for group in found["groups"] if group["by"] == "before")
+    assert [(row["name"], row["mentions"]) for row in rows] == [("hand", 1), ("teacher", 1), ("nobody", 4)]
+
+
 def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Path):
     write_rows(tmp_path / "labels" / "labels.parquet", [label(n, 0, 0.5 + n / 10) for n in range(4)], LABELS)
     assert len(details.learned_labels(run_in(tmp_path))) == 4

@@ -18,11 +18,12 @@ from rpdr.kb.reader import save_kb
 from rpdr.pipeline import baselines, retune
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
-from rpdr.retriever import Pair, Retriever, add_candidates
+from rpdr.retriever import Index, Pair, Retriever, add_candidates
 from rpdr.schema import CANDIDATES, LABELS, NIL
 from tests.retriever.letter_pairs import HashEncoder
 
 CONCEPTS = [concept_of(f"C{n}", name) for n, name in enumerate(("Vomiting", "Nausea", "Fever", "Dysphagia"))]
+CONCEPTS_BY_ID = {concept.concept_id: row for row, concept in enumerate(CONCEPTS)}
 
 
 class Tuned(HashEncoder):
@@ -48,15 +49,15 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
 
     for module in (retune, baselines):
         monkeypatch.setattr(module, "tuned_encoder", encoder)
-    monkeypatch.setattr(baselines, "load_encoder", lambda *_: HashEncoder())
+        monkeypatch.setattr(module, "load_encoder", lambda *_: HashEncoder())
     monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: ([], 0.0))  # needs Ray
     return made
 
 
-def labelled(folder: Path, rounds: int) -> tuple[Run, list[dict[str, Any]]]:
-    """A run whose teacher has labelled 40 mentions, every fourth with "none of these"."""
+def labelled(folder: Path, rounds: int, aliases: bool = False) -> tuple[Run, list[dict[str, Any]]]:
+    """A run whose teacher has labelled 40 mentions, every fourth with "none of these", every fifth not to be trusted."""
     tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
-    run = Run(Config.model_validate({**tree, "retriever": {"rounds": rounds, "baselines": True, "top_k": 3}}))
+    run = Run(Config.model_validate({**tree, "retriever": {"rounds": rounds, "aliases": aliases, "baselines": True, "top_k": 3}}))
     save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)
     texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
     splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
@@ -64,9 +65,10 @@ def labelled(folder: Path, rounds: int) -> tuple[Run, list[dict[str, Any]]]:
     save_mentions(run.path("corpus", "mentions.parquet"), mentions)
     questions = pa.table({"key": [mention_key(t) for t in texts], "text": texts, "context": [None] * 40, "type": [None] * 40})
     rows = add_candidates(Retriever.build(HashEncoder(), CONCEPTS), questions, 3).to_pylist()
-    answer = {"source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None, "trust": 0.9}
-    labels = [{**row, **answer, "choice": NIL if n % 4 == 3 else n % 3} for n, row in enumerate(rows)]
+    answer = {"source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None}
+    labels = [{**row, **answer, "trust": 0.4 if n % 5 == 0 else 0.9, "choice": NIL if n % 4 == 3 else n % 3} for n, row in enumerate(rows)]
     write_rows(run.path("labels", "labels.parquet"), labels, LABELS)
+    Retriever.build(HashEncoder(), CONCEPTS).index.save(run.path("index"))
     return run, labels
 
 
@@ -108,9 +110,36 @@ def chosen(row: dict[str, Any]) -> str | None:
 
 def test_one_round_tunes_nothing_and_leaves_the_labels_as_they_are(tmp_path: Path, tuned: list[Tuned]):
     run, _ = labelled(tmp_path, rounds=1)
-    assert ran(retune.retune, run) == {"tuned": False}
+    assert ran(retune.retune, run) == {"tuned": False, "aliases": 0}
     assert not tuned
     assert retune.labels_file(run) == run.path("labels", "labels.parquet")
+
+
+def test_linked_mentions_become_names_where_the_teacher_is_to_be_trusted(tmp_path: Path, tuned: list[Tuned]):
+    run, labels = labelled(tmp_path, rounds=1, aliases=True)
+    summary = ran(retune.retune, run)
+    index = Index.load(run.path("retuned", "index"))
+    given = zip(index.concept_rows.tolist(), index.names, strict=True)
+    trusted = {
+        (CONCEPTS_BY_ID[row["candidate_ids"][row["choice"]]], row["text"]) for row in labels if row["choice"] != NIL and row["trust"] > 0.5
+    }
+    assert set(given) == {*((n, c.name) for n, c in enumerate(CONCEPTS)), (1, "few"), *trusted}
+    assert summary == {"tuned": False, "aliases": 1 + len(trusted), "teacher_pairs": 30, "content": summary["content"]}
+    assert not tuned
+    assert not run.path("retuned", "retriever").exists()
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_no_mention_is_its_own_name_where_the_student_learns(tmp_path: Path, tuned: list[Tuned], rounds: int):
+    run, labels = labelled(tmp_path, rounds, aliases=True)
+    ran(retune.retune, run)
+    rows = pq.read_table(retune.labels_file(run)).to_pylist()
+    by_hand = pq.read_table(run.path("retuned", "candidates.parquet")).to_pylist()
+    assert [row["text"] for row in by_hand] == ["few"]
+    for row in rows + by_hand:
+        assert row["text"] not in row["matched_names"]
+    known = {row["text"] for row in labels}
+    assert any(known & set(row["matched_names"]) for row in rows)
 
 
 @pytest.mark.parametrize(("rounds", "measured"), [(1, ["from_teacher", "zero_shot"]), (2, ["zero_shot"])])

@@ -10,7 +10,7 @@ import pytest
 
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
-from rpdr.retriever import Index, Retriever, add_candidates, build_index, rescored
+from rpdr.retriever import Index, Pair, Retriever, add_candidates, build_index, rescored
 from rpdr.schema import CANDIDATES
 from tests.retriever.letter_pairs import HashEncoder
 
@@ -145,3 +145,37 @@ def test_rescored_rows_keep_their_candidates_and_get_a_new_order():
     assert row["candidate_ids"] == ["C2", "C0"]
     assert row["matched_names"][0] == "pyrexia"
     assert row["scores"][0] == pytest.approx(1, abs=1e-5)
+
+
+SAID = [Pair("couldn't keep it down", "Vomiting", "C0"), Pair("Burning up", "Fever", "C2"), Pair("FEVER", "Fever", "C2")]
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_a_linked_mention_is_a_name_of_its_concept(tmp_path: Path, kind: str):
+    encoder = HashEncoder()
+    retriever = Retriever.build(encoder, FEW, kind=kind)
+    before = list(retriever.index.names)
+    retriever.with_aliases(SAID).index.save(tmp_path)
+    learned = Retriever.load(encoder, tmp_path, FEW)
+    assert learned.index.names == [*before, "couldn't keep it down", "Burning up"]  # it was called Fever before
+    assert retriever.index.names == before
+    found = learned.retrieve(["burning up", "couldn't keep it down"], 1)
+    assert [(c.rows, c.matched_names) for c in found] == [([2], ["Burning up"]), ([0], ["couldn't keep it down"])]
+
+
+def test_aliases_can_be_added_to_an_index_that_is_mapped_into_memory(tmp_path: Path):
+    encoder = HashEncoder()
+    Retriever.build(encoder, FEW).index.save(tmp_path)
+    twice = Retriever.load(encoder, tmp_path, FEW).with_aliases(SAID[:1]).with_aliases(SAID[1:])
+    assert twice.index.aliases == 2
+    assert twice.retrieve(["couldn't keep it down"], 1)[0].rows == [0]
+
+
+def test_a_text_met_as_new_does_not_find_itself_but_what_others_said():
+    retriever = Retriever.build(HashEncoder(), FEW).with_aliases([*SAID, Pair("burning up inside", "Fever", "C2")])
+    [found] = retriever.retrieve(["burning  UP"], 4, as_new=True)
+    assert found.matched_names[found.rows.index(2)] == "burning up inside"
+    [again] = retriever.score(["burning  UP"], [[0, 1, 2, 3]], as_new=True)
+    assert again.matched_names == found.matched_names
+    assert again.scores == pytest.approx(found.scores, abs=1e-6)
+    assert retriever.retrieve(["emesis"], 1, as_new=True)[0].matched_names == ["emesis"]  # the knowledge base's own name

@@ -1,0 +1,151 @@
+"""The six data sets, each by its own config: retriever, teacher and student side by side, for teachers of several accuracies.
+
+    RPDR_DATA=… RPDR_MODELS=… python benchmarks/six_sets.py --root runs/six_sets
+
+Each set and accuracy is a run of its own, which `jobs/run_all.py` with the settings below repeats; what is finished is not run again. An
+accuracy of 1.0 is a student that learns from gold in the teacher's place. --sets and --accuracies choose some; results/six_sets.json keeps
+what other calls have measured. A set takes 20 to 60 minutes an accuracy on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from outcome import RESULTS, keep
+
+from rpdr.config import Config, load
+from rpdr.pipeline.report import TITLES, machine
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.stages import run_stages
+
+CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
+SETS = {
+    "askapatient": "Ask A Patient",
+    "cadec": "CADEC",
+    "ncbi_disease": "NCBI Disease",
+    "bc5cdr_disease": "BC5CDR, diseases",
+    "chip2019": "CHIP 2019",
+    "chip_cdn": "CHIP-CDN",
+}
+ACCURACIES = (0.9, 0.8, 0.95, 1.0)
+MAIN = 0.9  # the accuracy at which the baselines are measured too
+BEFORE = ("prepare", "retriever", "candidates")  # the same for each accuracy
+NAME = "six_sets"
+
+
+def main() -> int:
+    """Every set at every accuracy; the results file is written after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("runs") / NAME)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--accuracies", nargs="+", type=float, default=list(ACCURACIES))
+    parser.add_argument("--until", choices=list(STAGES), default="report", help="stop after this stage, and write no results")
+    options = parser.parse_args()
+    for accuracy in options.accuracies:
+        for name in options.sets:
+            config = load(
+                CONFIGS / f"{name}.yaml",
+                {
+                    "run_dir": str(options.root / f"{name}-{accuracy:g}"),
+                    "teacher.sandbox": {"accuracy": accuracy, "invalid_rate": 0.01 if accuracy < 1 else 0.0},
+                    "retriever.baselines": accuracy == MAIN,
+                },
+            )
+            _begin(config, sorted(options.root.glob(f"{name}-*")))
+            run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1])
+            if options.until == "report":
+                _write(_kept(name, accuracy, config))
+    return 0
+
+
+def _begin(config: Config, others: list[Path]) -> None:
+    """Take over what another accuracy's run has made and this one would make again."""
+    run = Run(config)
+    if run.folder.exists():
+        return
+    for other in others:
+        records = [other / ".stages" / f"{stage}.json" for stage in BEFORE]
+        if all(record.exists() and "id" in json.loads(record.read_text()) for record in records):
+            for part in (folder for stage in BEFORE for folder in STAGES[stage].owns):
+                shutil.copytree(other / part, run.path(part))
+            for record in records:
+                run.path(".stages").mkdir(exist_ok=True)
+                shutil.copy(record, run.path(".stages"))
+            return
+
+
+def _kept(name: str, accuracy: float, config: Config) -> dict[str, Any]:
+    """The results so far, with this run's figures."""
+    path = RESULTS / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    metrics = json.loads(Run(config).path("report", "metrics.json").read_text())
+    figures = {
+        **{key: metrics.get(key) for key in ("created_at", "protocol", "systems", "comparison", "calibration", "teacher", "stages")},
+        "machine": machine(),
+        "student": config.student.model_dump(mode="json"),
+    }
+    found.setdefault(name, {})[f"{accuracy:g}"] = figures
+    return found
+
+
+def _write(runs: dict[str, Any]) -> None:
+    rows = [row for name in SETS if name in runs for row in _rows(SETS[name], runs[name])]
+    keep(
+        NAME,
+        "RPDR_DATA=… RPDR_MODELS=… python benchmarks/six_sets.py",
+        "The six sets, each by its config in jobs/configs",
+        (
+            *(
+                "Set",
+                "Measured",
+                "Zero-shot",
+                "Few labels",
+                "… tuned on the teacher's too",
+                "… second round",
+                "Teachers 0.80 / 0.90 / 0.95",
+            ),
+            *("Student of 0.80", "of 0.90", "of 0.95", "of gold", "Student of 0.90 over few labels"),
+        ),
+        rows,
+        protocol="Retrievers of the columns three to six are tuned, or know names, from the teacher of 0.90. Teachers: what the accuracy makes of "
+        "the test's recall@10, as the simulation was not asked about test mentions. A mention is right if the concept named first is in its gold. "
+        "Unseen: its text is not among the labelled mentions. Exact McNemar; 95 % percentile bootstrap over mentions. –: not run yet.",
+        runs=runs,
+    )
+
+
+def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
+    """Acc@1, Acc@5 and Acc@1 on unseen mentions of one set."""
+    main = _systems(runs.get(f"{MAIN:g}", {}))
+    rows = []
+    for measured, key, on in (("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, unseen", "unseen_acc_at_1", "unseen")):
+        retrievers = [_value(main, TITLES[system], key) for system in ("zero_shot", "retriever", "from_teacher", "second_round")]
+        recall = (main.get(TITLES["retriever"]) or {}).get("recall_at_10")
+        teachers = " / ".join(f"{a * recall['value']:.3f}" for a in (0.8, 0.9, 0.95)) if recall and on == "all" else ""
+        students = [_value(_systems(runs.get(f"{a:g}", {})), TITLES["student"], key) for a in (0.8, 0.9, 0.95, 1.0)]
+        rows.append([title if on == "all" else "", measured, *retrievers, teachers, *students, _gain(runs.get(f"{MAIN:g}", {}), on)])
+    return rows
+
+
+def _systems(figures: dict[str, Any]) -> dict[str, Any]:
+    return {system["name"]: system for system in figures.get("systems", [])}
+
+
+def _value(systems: dict[str, Any], name: str, key: str) -> str:
+    score = systems.get(name, {}).get(key)
+    return f"{score['value']:.3f}" if score else "–"
+
+
+def _gain(figures: dict[str, Any], on: str | None) -> str:
+    for row in figures.get("comparison", []):
+        if row["b"] == TITLES["retriever"] and row["on"] == on:
+            return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], p = {row['p_value']:.2g}"
+    return ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
