@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-WHOLE = 32  # few lengths: libraries keep compiled kernels and memory for each one that they meet
+WHOLE = 8  # few lengths of attention: libraries keep compiled kernels and memory for each one that they meet
 
 
 @dataclass(frozen=True)
@@ -106,42 +106,49 @@ class Prompt:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def collate(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-        """Tensors for `Student.forward`, b mentions padded to length l, a multiple of WHOLE, and k candidates:
+        """Tensors for `Student.forward`: b mentions of n tokens together, one after another, in blocks of l places, and k candidates:
 
-        input_ids, position_ids (b, l); attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the last for "none";
-        present (b, k + 1) bool; similarities (b, k) float32.
+        input_ids, position_ids (1, n); places (b * l,), back (n,), see `attention.Blocks`; attention_mask (b, 1, l, l) bool, true = may look;
+        ends (b, k + 1), the token that is read for each candidate, the last for "none"; present (b, k + 1) bool; similarities (b, k) float32.
         """
-        b, length, k = len(batch), -(-max(map(len, batch)) // WHOLE) * WHOLE, max(len(t.branches) for t in batch)
-        ids = torch.full((b, length), self.tokenizer.pad_token_id)
-        positions = torch.zeros((b, length), dtype=torch.long)
+        b, k = len(batch), max(len(t.branches) for t in batch)
+        length = -(-max(map(len, batch)) // WHOLE) * WHOLE
+        ids: list[int] = []
+        positions: list[int] = []
+        places = torch.zeros((b, length), dtype=torch.long)
+        back: list[int] = []
         mask = torch.eye(length, dtype=torch.bool).repeat(b, 1, 1)  # padding looks at itself: an empty row would be NaN
         ends = torch.zeros((b, k + 1), dtype=torch.long)
         present = torch.zeros((b, k + 1), dtype=torch.bool)
         similarities = torch.zeros((b, k))
         for row, tokens in enumerate(batch):
-            stem = len(tokens.stem)
-            ids[row, :stem] = torch.tensor(tokens.stem)
-            positions[row, :stem] = torch.arange(stem)
+            first, stem = len(ids), len(tokens.stem)
+            ids += tokens.stem
+            positions += range(stem)
             mask[row, :stem, :stem] = _causal(stem)
             start, deepest = stem, stem
             for column, branch in enumerate(tokens.branches):
                 end = start + len(branch)
-                ids[row, start:end] = torch.tensor(branch)
-                positions[row, start:end] = torch.arange(stem, stem + len(branch))
+                ids += branch
+                positions += range(stem, stem + len(branch))
                 mask[row, start:end, :stem] = True
                 mask[row, start:end, start:end] = _causal(len(branch))
-                ends[row, column], present[row, column] = end - 1, True
+                ends[row, column], present[row, column] = first + end - 1, True
                 start, deepest = end, max(deepest, stem + len(branch))
             end = start + len(tokens.none)
-            ids[row, start:end] = torch.tensor(tokens.none)
-            positions[row, start:end] = torch.arange(deepest, deepest + len(tokens.none))
+            ids += tokens.none
+            positions += range(deepest, deepest + len(tokens.none))
             mask[row, start:end, :start] = True
             mask[row, start:end, start:end] = _causal(len(tokens.none))
-            ends[row, k], present[row, k] = end - 1, True
+            ends[row, k], present[row, k] = first + end - 1, True
             similarities[row, : len(tokens.branches)] = torch.tensor(tokens.similarities)
+            places[row, :end] = torch.arange(first, first + end)
+            back += range(row * length, row * length + end)
         return {
-            "input_ids": ids,
-            "position_ids": positions,
+            "input_ids": torch.tensor([ids]),
+            "position_ids": torch.tensor([positions]),
+            "places": places.flatten(),
+            "back": torch.tensor(back),
             "attention_mask": mask.unsqueeze(1),
             "ends": ends,
             "present": present,

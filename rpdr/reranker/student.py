@@ -19,6 +19,8 @@ from torch import nn
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
 from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.reranker import attention
+from rpdr.reranker.attention import Blocks
 from rpdr.reranker.prompt import Prompt
 from rpdr.retriever import Prior
 
@@ -77,6 +79,7 @@ class Student(nn.Module):
     def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head) -> None:
         super().__init__()
         self.lm, self.head = lm, head
+        lm.get_base_model().set_attn_implementation(attention.NAME)
         self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context)
 
     @classmethod
@@ -155,6 +158,8 @@ class Student(nn.Module):
         self,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
+        places: torch.Tensor,
+        back: torch.Tensor,
         attention_mask: torch.Tensor,
         ends: torch.Tensor,
         present: torch.Tensor,
@@ -164,10 +169,10 @@ class Student(nn.Module):
         body = self.lm.get_base_model().model  # without the output matrix: no vocabulary logits are needed
         lowest = torch.finfo(body.dtype).min
         additive = torch.zeros_like(attention_mask, dtype=body.dtype).masked_fill_(~attention_mask, lowest)
-        output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, use_cache=False)
-        hidden = output.last_hidden_state
-        rows = torch.arange(hidden.shape[0], device=hidden.device).unsqueeze(1)
-        return self.head(hidden[rows, ends].to(self.head.candidate.weight.dtype), similarities, present)
+        blocks = Blocks(places, back, len(ends))
+        output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, blocks=blocks, use_cache=False)
+        hidden = output.last_hidden_state[0]
+        return self.head(hidden[ends].to(self.head.candidate.weight.dtype), similarities, present)
 
 
 def _base(config: StudentConfig, device: str) -> tuple[Any, Any]:
