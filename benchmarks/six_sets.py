@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--accuracies", nargs="+", type=float, default=list(ACCURACIES))
+    parser.add_argument("--no-baselines", action="store_true", help="leave the two baselines out; a later call without this measures them")
     parser.add_argument("--until", choices=list(STAGES), default="report", help="stop after this stage, and write no results")
     options = parser.parse_args()
     for accuracy in options.accuracies:
@@ -52,11 +53,11 @@ def main() -> int:
                 {
                     "run_dir": str(options.root / f"{name}-{accuracy:g}"),
                     "teacher.sandbox": {"accuracy": accuracy, "invalid_rate": 0.01 if accuracy < 1 else 0.0},
-                    "retriever.baselines": accuracy == MAIN,
+                    "retriever.baselines": accuracy == MAIN and not options.no_baselines,
                 },
             )
             _begin(config, sorted(options.root.glob(f"{name}-*")))
-            run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1])
+            run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1], redo=True)  # what other settings of these flags have left
             if options.until == "report":
                 _write(_kept(name, accuracy, config))
     return 0

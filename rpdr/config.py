@@ -147,6 +147,9 @@ class RetrieverConfig(Section):
     learning_rate: float = Field(5e-5, gt=0)
     max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
     max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="of its tuning; auto: bf16 where the device computes in it, else fp32. Texts are always encoded in fp32"
+    )
     rounds: Literal[1, 2] = Field(
         1,
         description="2: tune it once more, on the teacher's labels too, and let the student re-rank what that finds; takes thrice the tuning again",

@@ -40,6 +40,7 @@ def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], 
         max_synonyms=settings.max_synonym_pairs,
         seed=run.config.seed,
         prefix=settings.prefix,
+        precision=settings.precision,
         on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
     )
     return encoder

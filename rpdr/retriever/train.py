@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from rpdr.models import chosen_precision
+
 SCALE = 20.0  # inverse temperature of the cosine, sentence-transformers' own default
 
 
@@ -36,11 +38,13 @@ def train_encoder(
     max_synonyms: int,
     seed: int,
     prefix: str = "",
+    precision: str = "auto",
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> float:
     """Train in place; an epoch is every labelled pair and a new sample of at most `max_synonyms` synonym pairs.
 
-    Returns the mean loss (nats) of the last epoch; 0.0 if there is nothing to train on. `on_step(done, total)` shows progress.
+    Returns the mean loss (nats) of the last epoch; 0.0 if there is nothing to train on. `precision`: bf16, with weights and optimizer in float32,
+    or fp32; auto: as suits the device. `on_step(done, total)` shows progress.
     """
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -49,6 +53,8 @@ def train_encoder(
     if not total:
         return 0.0
     encoder.train()
+    device = torch.device(encoder.device).type
+    low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01)
     warmup = max(1, total // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
@@ -57,9 +63,10 @@ def train_encoder(
     for batches in plan:
         losses = []
         for batch in batches:
-            anchors = _embed(encoder, [prefix + pair.anchor for pair in batch])
-            positives = _embed(encoder, [prefix + pair.positive for pair in batch])
-            similarity = anchors @ positives.T * SCALE
+            with low:
+                anchors = _embed(encoder, [prefix + pair.anchor for pair in batch])
+                positives = _embed(encoder, [prefix + pair.positive for pair in batch])
+            similarity = anchors.float() @ positives.float().T * SCALE
             target = torch.arange(len(batch), device=similarity.device)
             loss = torch.nn.functional.cross_entropy(similarity, target)
             loss.backward()
