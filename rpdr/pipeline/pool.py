@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
-from rpdr.corpus import load_mentions
+from rpdr.corpus import Mention, load_mentions
 from rpdr.pipeline import candidates
 from rpdr.pipeline.questions import ROWS_AT_ONCE, question_of
 from rpdr.pipeline.run import Run
@@ -34,14 +34,20 @@ def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, 
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
     none is right, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
-    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), split) if m.gold is not None]
-    found = _candidates(candidates.candidates_file(run, final), {m.key for m in mentions})
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), split)
+    return by_gold(mentions, _candidates(candidates.candidates_file(run, final), {m.key for m in mentions}))
+
+
+def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> list[dict[str, Any]]:
+    """As `chosen_by_gold`, of rows of schema.CANDIDATES by key."""
     rows = []
     for mention in mentions:
-        gold = {i for alternative in mention.gold or [] for i in alternative}
+        if mention.gold is None:
+            continue
+        gold = {i for alternative in mention.gold for i in alternative}
         row = found[mention.key]
         choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
-        rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold or []})
+        rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold})
     return rows
 
 
@@ -83,7 +89,7 @@ def leaves(config: Config) -> Leaves:
     return lambda question: mask_question(masker, question)
 
 
-def _candidates(path: Path, keys: Collection[MentionKey]) -> dict[str, dict[str, Any]]:
+def _candidates(path: Path, keys: Collection[MentionKey]) -> dict[MentionKey, dict[str, Any]]:
     """Rows of schema.CANDIDATES by key, of these keys alone."""
     found = {}
     for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=CANDIDATES.names):

@@ -17,43 +17,53 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rpdr.corpus import load_mentions
+from rpdr.corpus import Mention, load_mentions
 from rpdr.files import sha256_tree, write_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.linker import RETUNED, second_round
 from rpdr.models import load_encoder
 from rpdr.pipeline import candidates, teach
+from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
+from rpdr.pipeline.trust import believed_again
 from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, rescored
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
+PASSES = 2  # the first pass's aliases tell which labels to trust, the second's are of those
 
 
 def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
-    """Tune again, add aliases, retrieve anew, score the labels; nothing unless `retriever.aliases` or `retriever.rounds: 2` asks for it."""
+    """Tune again, add aliases, retrieve anew, score the labels and trust them anew; nothing unless `retriever.aliases` or
+    `retriever.rounds: 2` asks for it."""
     settings = run.config.retriever
     if not second_round(settings):
         return {"tuned": False, "aliases": 0}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
     labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
-    maker = _Maker(run, concepts, gold_pairs([m for m in mentions if m.split == "labelled"], concepts), labels, progress)
-    final = maker.first() if settings.rounds == 1 else maker.tuned(labels, "on all labels")
+    gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)
+    base, readers = _first(run, concepts, labels) if settings.rounds == 1 else _tuned(run, concepts, gold, labels, progress)
     if settings.rounds == 2:
-        final.encoder.save(str(folder / "retriever"))
+        base.encoder.save(str(folder / "retriever"))
+    progress.update(0, None, "scoring labels")
+    dev = [m for m in mentions if m.split == "dev"]
+    final = base
+    for _ in range(PASSES if settings.aliases else 1):
+        trusted = [row for row in labels if row["trust"] > TRUSTED]
+        aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
+        final = base.with_aliases(aliases)
+        labels = believed_again(_scored(readers, labels, aliases), by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.index.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     found, _ = candidates.retrieved(run, [m for m in mentions if m.split in ("dev", "test")], candidates.final_retriever(run), progress)
-    by_hand = pa.Table.from_pylist(distinct_rows([m for m in mentions if m.split == "labelled"]))
-    if by_hand.num_rows:
-        found += add_candidates(final, by_hand, settings.top_k, as_new=True).select(CANDIDATES.names).to_pylist()
-    write_rows(folder / candidates.FILE, found, CANDIDATES)
-    write_rows(folder / teach.FILE, _rescored(final, labels) if settings.rounds == 1 else _cross_fitted(maker), LABELS)
+    by_hand = _met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
+    write_rows(folder / candidates.FILE, [*found, *by_hand.values()], CANDIDATES)
+    write_rows(folder / teach.FILE, labels, LABELS)
     return {
         "tuned": settings.rounds == 2,
         "content": sha256_tree(folder),
@@ -75,48 +85,55 @@ def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) 
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes retrievers that know gold, synonyms and the teacher's labels."""
+class _Reader:
+    """A retriever, and the labels that it may score: those that it was not tuned on."""
 
-    run: Run
-    concepts: Sequence[Concept]
-    gold: list[Pair]
-    labels: Sequence[dict[str, Any]]
-    progress: StageProgress
-
-    def first(self) -> Retriever:
-        """The first round's, with aliases."""
-        settings = self.run.config.retriever
-        encoder = load_encoder(str(self.run.path("retriever")), settings.max_tokens)
-        return self._with_aliases(Retriever.load(encoder, self.run.path("index"), self.concepts, settings.prefix))
-
-    def tuned(self, labels: Sequence[dict[str, Any]], what: str) -> Retriever:
-        """The base encoder tuned once more, on these labels too, with aliases."""
-        settings = self.run.config.retriever
-        encoder = tuned_encoder(self.run, self.concepts, self.gold + taught_pairs(labels, self.concepts), self.progress, what)
-        return self._with_aliases(Retriever.build(encoder, self.concepts, settings.prefix, settings.index))
-
-    def _with_aliases(self, retriever: Retriever) -> Retriever:
-        if not self.run.config.retriever.aliases:
-            return retriever
-        trusted = [row for row in self.labels if row["trust"] > TRUSTED]
-        return retriever.with_aliases(self.gold + taught_pairs(trusted, self.concepts))
+    retriever: Retriever
+    keys: frozenset[MentionKey]
 
 
-def _cross_fitted(maker: _Maker) -> list[dict[str, Any]]:
-    """The labels in their order, the candidates of each scored by an encoder that has not seen it."""
-    found: dict[MentionKey, dict[str, Any]] = {}
+def _first(run: Run, concepts: Sequence[Concept], labels: Sequence[dict[str, Any]]) -> tuple[Retriever, list[_Reader]]:
+    """The first round's retriever, which has seen no label."""
+    settings = run.config.retriever
+    encoder = load_encoder(str(run.path("retriever")), settings.max_tokens)
+    retriever = Retriever.load(encoder, run.path("index"), concepts, settings.prefix)
+    return retriever, [_Reader(retriever, frozenset(row["key"] for row in labels))]
+
+
+def _tuned(
+    run: Run, concepts: Sequence[Concept], gold: list[Pair], labels: Sequence[dict[str, Any]], progress: StageProgress
+) -> tuple[Retriever, list[_Reader]]:
+    """A retriever tuned on all labels too, and for each fold one that was tuned on the others."""
+    settings = run.config.retriever
+
+    def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
+        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts), progress, what)
+        return Retriever.build(encoder, concepts, settings.prefix, settings.index)
+
+    readers = []
     for fold in range(FOLDS):
-        mine = [row for row in maker.labels if _fold(row["key"]) == fold]
+        others = [row for row in labels if _fold(row["key"]) != fold]
+        mine = frozenset(row["key"] for row in labels if _fold(row["key"]) == fold)
         if mine:
-            others = [row for row in maker.labels if _fold(row["key"]) != fold]
-            retriever = maker.tuned(others, f"for fold {fold + 1} of {FOLDS}")
-            found |= {row["key"]: row for row in _rescored(retriever, mine)}
-    return [found[row["key"]] for row in maker.labels]
+            readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}"), mine))
+    return tuned(labels, "on all labels"), readers
 
 
-def _rescored(retriever: Retriever, labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_rechosen(row, old) for row, old in zip(rescored(retriever, labels), labels, strict=True)]
+def _scored(readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair]) -> list[dict[str, Any]]:
+    """The labels in their order, the candidates of each as they are scored by a retriever that meets it as new."""
+    found: dict[MentionKey, dict[str, Any]] = {}
+    for reader in readers:
+        mine = [row for row in labels if row["key"] in reader.keys]
+        again = rescored(reader.retriever.with_aliases(aliases), mine)
+        found |= {row["key"]: _rechosen(row, old) for row, old in zip(again, mine, strict=True)}
+    return [found[row["key"]] for row in labels]
+
+
+def _met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -> dict[MentionKey, dict[str, Any]]:
+    """Rows of schema.CANDIDATES by key, as if nobody had linked these texts before."""
+    rows = distinct_rows(mentions)
+    found = add_candidates(retriever, pa.Table.from_pylist(rows), top_k, as_new=True).select(CANDIDATES.names).to_pylist() if rows else []
+    return {row["key"]: row for row in found}
 
 
 def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

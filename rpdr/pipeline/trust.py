@@ -5,7 +5,7 @@ A number a label is held in memory, no more.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,10 @@ def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
     else:
         some = next(_batches(answered, ["scores", "choice"]), [])
         prior, fitted_on = _prior_of(some), "the labels themselves, for want of dev mentions: it is too sure of the teacher"
-    chosen, options, kinds = _chosen(answered, prior)
-    if not kinds:
+    trust, accuracy = _believed(_batches(answered, ["scores", "choice", "agreed", "asked", "confidence"]), prior)
+    if not len(trust):
         with writing_rows(out, LABELS):
             return {"believed_accuracy": None}
-    trust, accuracy = believe(chosen, options, kinds)
     sure = iter(trust.tolist())
     with writing_rows(out, LABELS) as label:
         for rows in _batches(answered):
@@ -50,21 +49,29 @@ def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
     }
 
 
+def believed_again(labels: list[dict[str, Any]], dev: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of schema.LABELS, trusted as far as their similarities of another round say; `dev`: rows of `pool.by_gold` of that round."""
+    prior = _prior_of(dev if len(dev) >= ENOUGH else labels)
+    trust, _ = _believed([labels] if labels else [], prior)
+    return [{**row, "trust": sure} for row, sure in zip(labels, trust.tolist(), strict=True)]
+
+
 def _prior_of(rows: list[dict[str, Any]]) -> Prior:
     return fit_prior([row["scores"] for row in rows], [row["choice"] for row in rows]) if rows else Prior(1.0, 0.0)
 
 
-def _chosen(answered: Path, prior: Prior) -> tuple[np.ndarray, np.ndarray, list[Hashable]]:
+def _believed(batches: Iterable[list[dict[str, Any]]], prior: Prior) -> tuple[np.ndarray, dict[Hashable, float]]:
+    """(trust of each label, accuracy of the teacher by kind of label)."""
     chosen: list[np.ndarray] = []
     options: list[int] = []
     kinds: list[Hashable] = []
-    for rows in _batches(answered, ["scores", "choice", "agreed", "asked", "confidence"]):
+    for rows in batches:
         believed = prior.probabilities(similarity_matrix([row["scores"] for row in rows]))
         places = np.array([row["choice"] for row in rows])  # NIL is -1, and "none" is last
         chosen.append(believed[np.arange(len(rows)), places])
         options += [len(row["scores"]) + 1 for row in rows]
         kinds += [kind(row["agreed"], row["asked"], row["confidence"]) for row in rows]
-    return np.concatenate(chosen) if chosen else np.empty(0), np.array(options), kinds
+    return believe(np.concatenate(chosen), np.array(options), kinds) if kinds else (np.empty(0), {})
 
 
 def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
