@@ -16,12 +16,12 @@ def label(scores: list[float], choice: int) -> dict[str, Any]:
 
 def test_a_label_is_trusted_as_far_as_the_round_finds_it_likely():
     usual = [label([0.9, 0.5, 0.4], 0) for _ in range(60)]
-    odd = label([0.9, 0.5, 0.4], 2)
+    odd = [label([0.9, 0.5, 0.4], 2) for _ in range(20)]
     dev = [{"scores": [0.9, 0.5, 0.4], "choice": 0 if n % 10 else 1} for n in range(ENOUGH)]
-    *confirmed, contradicted = believed_again([*usual, odd], dev)
-    assert min(row["trust"] for row in confirmed) > 0.9
-    assert contradicted["trust"] < 0.5
-    assert [{**row, "trust": 0.5} for row in [*confirmed, contradicted]] == [*usual, odd]
+    found = believed_again([*usual, *odd], dev)
+    assert min(row["trust"] for row in found[:60]) > 0.9
+    assert max(row["trust"] for row in found[60:]) < 0.5
+    assert [{**row, "trust": 0.5} for row in found] == [*usual, *odd]
 
 
 def test_without_dev_the_labels_speak_for_themselves():
