@@ -89,6 +89,14 @@ class Calibration(TypedDict, total=False):
     ece_by_chance_high: float
 
 
+class Learning(TypedDict, total=False):
+    """How the student's training went."""
+
+    curve: list[dict[str, float]]  # {step, loss}: nats, the mean of the steps up to this one
+    held_out: list[float]  # mean loss (nats) on dev after each epoch, where it was measured
+    epochs: int  # at most
+
+
 class Selective(TypedDict, total=False):
     """What abstaining brings on test."""
 
@@ -199,6 +207,7 @@ class Metrics(TypedDict, total=False):
     teacher: Teacher
     calibration: Calibration
     selective: Selective
+    learning: Learning
     stages: list[Stage]
     errors: Errors
     label_noise: LabelNoise

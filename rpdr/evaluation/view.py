@@ -10,7 +10,7 @@ from typing import Any
 
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
 from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
-from rpdr.evaluation.view_details import errors, label_noise, parts, reliability_plot, selective
+from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective
 
 SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"), ("micro_f1", "Micro F1"))
 _LABELS = dict(SCORES)
@@ -66,6 +66,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "bill": _bill(metrics.get("teacher")),
         "calibration": reliability_plot(metrics.get("calibration")),
         "selective": selective(metrics.get("selective")),
+        "learning": learning(metrics.get("learning")),
         "stages": _stages(metrics.get("stages")),
         "errors": errors(metrics.get("errors")),
         "label_noise": label_noise(metrics.get("label_noise")),

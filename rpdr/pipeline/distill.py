@@ -37,6 +37,8 @@ from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL
 
+CURVE = 50  # points of the loss curve that is kept
+
 
 def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
@@ -66,11 +68,18 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "precision": chosen_precision(settings.precision, _device(run)),
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "held_out_losses": exams,
+        "loss_curve": _curve(losses),
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     return {"content": sha256_tree(run.path("student")), **summary}
+
+
+def _curve(losses: list[float]) -> list[dict[str, float]]:
+    """The mean loss of each of at most CURVE equal parts of the steps, and the step that ends it."""
+    parts = np.array_split(np.arange(len(losses)), min(CURVE, len(losses)) or 1)
+    return [{"step": int(part[-1]) + 1, "loss": float(np.mean([losses[n] for n in part]))} for part in parts if len(part)]
 
 
 def _gold(run: Run, split: str) -> list[Example]:
@@ -80,7 +89,7 @@ def _gold(run: Run, split: str) -> list[Example]:
 
 
 def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list[float], list[float], int]:
-    """(loss of each step of this start in nats, mean loss on dev after each epoch, steps in all)."""
+    """(loss of each step in nats, mean loss on dev after each epoch, steps in all)."""
     settings = run.config.student
     device = _device(run)
     gpu = device == "cuda"
@@ -119,7 +128,7 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     watcher.start()
     try:
         trainer.fit()
-        losses, exams, (_, steps) = ray.get([monitor.losses.remote(), monitor.exams.remote(), monitor.at.remote()])
+        (losses, exams), (_, steps) = ray.get([monitor.told.remote(), monitor.at.remote()])
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
@@ -146,15 +155,15 @@ def _worker(job: dict[str, Any]) -> None:
 
     def on_step(done: int, total: int, loss: float) -> None:
         if rank == 0:
-            monitor.step.remote(done, total, loss)
+            monitor.step.remote(done, total)
 
     def on_checkpoint(folder: Path, done: int, total: int) -> None:
         ray.train.report({"steps": done}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
         shutil.rmtree(folder, ignore_errors=True)
 
-    def on_end(losses: list[float]) -> None:
+    def on_end(losses: list[float], exams: list[float]) -> None:
         if rank == 0:
-            ray.get(monitor.end.remote(losses))
+            ray.get(monitor.end.remote(losses, exams))
 
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
     hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)
@@ -169,30 +178,24 @@ class Monitor:
     """Where the first training worker tells how far it is."""
 
     def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._exams: list[float] = []
         self._at = (0, 0)
+        self._told: tuple[list[float], list[float]] = ([], [])
 
-    def step(self, done: int, total: int, loss: float) -> None:
-        """`done` of `total` steps, the last with `loss` (nats)."""
+    def step(self, done: int, total: int) -> None:
+        """`done` of `total` steps."""
         self._at = (done, total)
-        self._losses.append(loss)
 
     def at(self) -> tuple[int, int]:
         """(done, total)."""
         return self._at
 
-    def losses(self) -> list[float]:
-        """Of every step since this start."""
-        return self._losses
+    def end(self, losses: list[float], exams: list[float]) -> None:
+        """Training is over; its loss at each step, and the mean loss on dev after each epoch."""
+        self._told = (losses, exams)
 
-    def end(self, exams: list[float]) -> None:
-        """Training is over; its mean loss on dev after each epoch."""
-        self._exams = exams
-
-    def exams(self) -> list[float]:
+    def told(self) -> tuple[list[float], list[float]]:
         """What `end` was told."""
-        return self._exams
+        return self._told
 
 
 def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None:

@@ -103,6 +103,11 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         teacher, agreement = _teacher(run, labels, label_golds, taught)
         systems.insert(max(0, len(systems) - 1), teacher)
         metrics["label_noise"] = details.label_noise(run, labels, label_golds, concepts)
+    metrics["learning"] = {
+        "curve": trained.get("loss_curve", []),
+        "held_out": trained["held_out_losses"],
+        "epochs": run.config.student.epochs,
+    }
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
     metrics["teacher"] = {

@@ -35,7 +35,7 @@ class Hooks:
     on_step: Callable[[int, int, float], None]  # steps done, steps in all, loss in nats
     checkpoint_folder: Callable[[], Path]
     on_checkpoint: Callable[[Path, int, int], None]  # folder, steps done, steps in all
-    on_end: Callable[[list[float]], None] = lambda losses: None  # mean loss (nats) on the held-out examples after each epoch
+    on_end: Callable[[list[float], list[float]], None] = lambda losses, exams: None  # nats of each step; on held-out ones after each epoch
 
 
 def train(
@@ -74,7 +74,7 @@ class _Trainer:
     ) -> None:
         self.config, self.student, self.device, self.save_to, self.hooks = config, student, device, save_to, hooks
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.done, self.exams = 0, list[float]()  # steps; losses on the held-out examples after each epoch
+        self.done, self.losses, self.exams = 0, list[float](), list[float]()  # steps; losses of each; of the held-out ones after each epoch
         state = json.loads((resume_from / STATE_FILE).read_text()) if resume_from else {}
         moved = bool(state) and state["world"] != self.world
         if resume_from and moved:  # DeepSpeed's state is one of so many ranks: the optimizer's moments start anew, the weights do not
@@ -85,7 +85,7 @@ class _Trainer:
         if resume_from:
             if not moved:
                 self.engine.load_checkpoint(str(resume_from), load_module_strict=False)
-            self.done, self.exams = state["steps"], state["exams"]
+            self.done, self.losses, self.exams = state["steps"], state["losses"], state["exams"]
 
     def run(self, task: Task, exam: Task, seed: int) -> None:
         """All epochs from where it is, or until one brings nothing."""
@@ -95,6 +95,7 @@ class _Trainer:
             if number <= self.done:
                 continue
             loss = self._step(task, step, _rate(number, len(steps), self.config.warmup_fraction))
+            self.losses.append(loss)
             self.hooks.on_step(number, len(steps), loss)
             if ends_epoch and exam.tokens and not self._got_better(exam):
                 break
@@ -102,7 +103,7 @@ class _Trainer:
                 self._checkpoint(number, len(steps))
         if not self.exams and self.save_to:
             self._save(self.save_to)
-        self.hooks.on_end(self.exams)
+        self.hooks.on_end(self.losses, self.exams)
 
     def _steps(self, task: Task, seed: int) -> list[tuple[list[Micro], bool]]:
         """This rank's part of each step, and whether it ends an epoch; every rank makes the same plan."""
@@ -154,7 +155,7 @@ class _Trainer:
         self.engine.save_checkpoint(str(folder), exclude_frozen_parameters=True)
         self._save(folder / WEIGHTS)
         if self.rank == 0:
-            write_json(folder / STATE_FILE, {"steps": number, "exams": self.exams, "world": self.world})
+            write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, "world": self.world})
         self.hooks.on_checkpoint(folder, number, of)
 
     def _save(self, folder: Path) -> None:

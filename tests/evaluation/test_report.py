@@ -14,6 +14,7 @@ import pytest
 
 from rpdr.evaluation import PairedResult, calibration_report, evaluate, precision_coverage, render, score, selected, slices, write_report
 from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
+from rpdr.evaluation.view_details import learning
 
 SECTIONS = {
     "comparison": "Paired comparisons",
@@ -21,6 +22,7 @@ SECTIONS = {
     "teacher": "The teacher and its price",
     "calibration": "Is the confidence honest?",
     "selective": "Precision against coverage",
+    "learning": "How the student learned",
     "corpus": "The corpus",
     "stages": "Where the time went",
     "errors": "Where it went wrong",
@@ -73,6 +75,11 @@ def full() -> dict[str, Any]:
                     point | {"test": selected(confidences > 0.75, right, 200, 1)},
                     out_of_reach | {"test": selected(confidences > 1, right, 200, 1)},
                 ],
+            },
+            "learning": {
+                "curve": [{"step": 10, "loss": 1.5}, {"step": 20, "loss": 0.9}, {"step": 30, "loss": 0.7}],
+                "held_out": [1.1, 0.8, 0.85],
+                "epochs": 5,
             },
             "stages": [
                 {"name": "student", "seconds": 2411.5, "peak_memory_mib": 3620},
@@ -196,6 +203,19 @@ def test_a_run_without_a_dev_curve_has_no_table_of_targets():
     page = render(metrics)
     assert "<h2>Precision against coverage" in page
     assert "What a target precision costs" not in page
+
+
+def test_the_loss_curve_is_drawn_with_what_dev_said_of_each_epoch():
+    page = render(full())
+    assert "from 1.500 to 0.700 nats over 30 steps" in page
+    assert "0.800 at its best, where it stopped learning more" in page
+    told = full()
+    told["learning"] |= {"held_out": [], "curve": told["learning"]["curve"][:2]}
+    drawn = learning(told["learning"])
+    assert drawn is not None
+    assert drawn["line"] == [(50.0, 100.0), (100.0, 60.0)]  # of 20 steps, and of an axis to 1.5
+    assert not drawn["exams"]
+    assert learning({"curve": [], "held_out": [], "epochs": 1}) is None
 
 
 def test_calibration_is_judged_by_what_chance_makes():

@@ -31,12 +31,12 @@ def examples(count: int, trust: float = 1.0) -> list[Example]:
 
 def trained(config: StudentConfig, folder: Path, chosen: list[Example], **more: Any) -> tuple[Reranker, list[float], list[float]]:
     """(student, loss of each step, losses on held-out examples)."""
-    losses: list[float] = []
-    exams: list[float] = []
-    hooks = Hooks(lambda done, total, loss: losses.append(loss), lambda: folder / "checkpoint", lambda *_: None, exams.extend)
+    told: list[list[float]] = []
+    hooks = Hooks(lambda *_: None, lambda: folder / "checkpoint", lambda *_: None, lambda losses, exams: told.extend((losses, exams)))
     settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "head_learning_rate": 0.05, "learning_rate": 0.01, **more})
     held_out = examples(12) if settings.early_stop else []
     train(settings, chosen, 7, hooks, held_out=held_out, resume_from=None, device="cpu", save_to=folder / "student")
+    losses, exams = told
     return Reranker.load(folder / "student", settings, 8, "cpu"), losses, exams
 
 
@@ -81,8 +81,13 @@ def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: Stu
     )
     losses: dict[str, list[float]] = {"whole": [], "rest": []}
     chosen = examples(48)
+    told: dict[str, list[float]] = {}
     for name in ("whole", "rest"):
-        hooks = Hooks(lambda done, total, loss, to=losses[name]: to.append(loss), folder, lambda *_: None)
+
+        def end(all_losses: list[float], _: list[float], name: str = name) -> None:
+            told[name] = all_losses
+
+        hooks = Hooks(lambda done, total, loss, to=losses[name]: to.append(loss), folder, lambda *_: None, end)
         start = folders[0] if name == "rest" else None
         train(settings, chosen, 7, hooks, resume_from=start, device="cpu", save_to=tmp_path / name)
         if name == "whole" and other_world:
@@ -90,6 +95,7 @@ def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: Stu
             (folders[0] / STATE_FILE).write_text(json.dumps({**state, "world": 3}))
     assert (len(losses["whole"]), len(losses["rest"])) == (48, 28)
     assert losses["rest"][0] == pytest.approx(losses["whole"][20], rel=1e-5)  # the same weights and batches
+    assert told == {"whole": losses["whole"], "rest": losses["whole"][:20] + losses["rest"]}  # the curve is whole
     if not other_world:  # the same moments too
         assert losses["rest"] == pytest.approx(losses["whole"][20:], rel=1e-4)
     assert losses["rest"][-1] < losses["rest"][0]
