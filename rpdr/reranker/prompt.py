@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
-WHOLE = 8  # few lengths of attention: libraries keep compiled kernels and memory for each one that they meet
+# few lengths: libraries keep compiled kernels and memory for each one that they meet
+WHOLE = 16  # of a mention's block, for attention alone
+WHOLE_ROW = 32  # of all tokens of a batch
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,9 @@ class Prompt:
     def collate(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
         """Tensors for `Student.forward`: b mentions of n tokens together, one after another, in blocks of l places, and k candidates:
 
-        input_ids, position_ids (1, n); places (b * l,), back (n,), see `attention.Blocks`; attention_mask (b, 1, l, l) bool, true = may look;
-        ends (b, k + 1), the token that is read for each candidate, the last for "none"; present (b, k + 1) bool; similarities (b, k) float32.
+        input_ids, position_ids (1, n), where n is made a multiple of WHOLE_ROW by tokens that nobody looks at; places (b * l,), back (n,),
+        see `attention.Blocks`; attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the token that is read for each
+        candidate, the last for "none"; present (b, k + 1) bool; similarities (b, k) float32.
         """
         b, k = len(batch), max(len(t.branches) for t in batch)
         length = -(-max(map(len, batch)) // WHOLE) * WHOLE
@@ -144,6 +147,10 @@ class Prompt:
             similarities[row, : len(tokens.branches)] = torch.tensor(tokens.similarities)
             places[row, :end] = torch.arange(first, first + end)
             back += range(row * length, row * length + end)
+        idle = -len(ids) % WHOLE_ROW
+        ids += [self.tokenizer.pad_token_id] * idle
+        positions += [0] * idle
+        back += [0] * idle
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
