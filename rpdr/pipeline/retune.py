@@ -1,6 +1,6 @@
 """Stage `retune`: the teacher's labels -> retuned/, a second round of the retriever, which finds what the student learns from and re-ranks.
 
-Linked mentions become names of their concepts, as in kNN-BioEL (Lin et al. 2023, arXiv 2312.10330); with `retriever.rounds: 2` the encoder
+Linked mentions become names of their concepts, as in kNN-BioEL (Lin et al. 2023, arXiv 2312.09806); with `retriever.rounds: 2` the encoder
 is tuned on the teacher's labels too. Either way the retriever is sure of what it has met: had it met the labels that the student learns
 from, the student would learn to follow it alone. So for a label the alias that it made itself is passed over, and its similarities come
 from an encoder that was tuned on the labels of the other fold (cross-fitting, as in stacked generalisation, Wolpert 1992,
