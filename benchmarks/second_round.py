@@ -2,7 +2,7 @@
 
     python benchmarks/second_round.py --run-dir runs/askapatient
 
-Of a run whose stage `retune` is finished (`retriever.rounds: 2`); no student is needed. Writes results/second_round.json.
+Of a run whose stage `retune` is finished; no student is needed. Writes results/second_round.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
     run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
-    seed, samples, teacher = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach")
+    seed, samples, teacher, second = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach"), run.summary("retune")
+    learned = [f"tuned again on the teacher's {second['teacher_pairs']:,} labels too"] if second["tuned"] else []
+    learned += [f"{second['aliases']:,} linked mentions are names of their concepts too"] if second["aliases"] else []
     test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
     golds = [m.gold or [] for m in test]
     ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
@@ -41,14 +43,14 @@ def main() -> int:
         "second_round",
         f"python benchmarks/second_round.py --run-dir {Path(options.run_dir).name}",
         options.data,
-        ("", "Few labels", "… and the teacher's", "Difference"),
+        ("", "First round", "Second", "Difference"),
         [
             [name, _shown(asdict(before)[key]), _shown(asdict(after)[key]), f"{tests[k].difference:+.3f} (p = {tests[k].p_value:.2g})"]
             for name, key, k in (("Acc@1", "acc_at_1", 1), ("Acc@5", "acc_at_5", 5), ("Recall@10", "recall_at_10", 10))
         ],
         protocol=f"`{run.config.retriever.model}`, tuned on {run.summary('retriever')['labelled_pairs']:,} labelled mentions and the knowledge "
-        f"base's names, and again on the sandbox teacher's {run.summary('retune')['teacher_pairs']:,} labels too, "
-        f"which it gives at an accuracy of {run.config.teacher.sandbox.accuracy:.2f} for ${teacher['spent_usd']:.2f}; all {len(test):,} test mentions. "
+        f"base's names; second round: {' and '.join(learned)}. The sandbox teacher labelled at an accuracy of "
+        f"{run.config.teacher.sandbox.accuracy:.2f} for ${teacher['spent_usd']:.2f}. All {len(test):,} test mentions. "
         "95 % percentile bootstrap; exact McNemar.",
         before=asdict(before),
         after=asdict(after),
