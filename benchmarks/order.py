@@ -47,7 +47,7 @@ def main() -> int:
         moved = max(moved, float(np.abs(scores[:k] - straight[n, order]).max()))
     keep(
         "order",
-        f"python benchmarks/order.py --run-dir {options.run_dir} --reshuffles {options.reshuffles}",
+        f"python benchmarks/order.py --run-dir {Path(options.run_dir).name} --reshuffles {options.reshuffles}",
         run.folder.name,
         ("Measured", "Value"),
         [
