@@ -272,7 +272,7 @@ class StudentConfig(Section):
         ge=0,
         description="train on the chosen candidate and the most similar others, so many in all; 0: all. Half of them take half the time",
     )
-    min_trust: float = Field(0.0, ge=0, lt=1, description="leave labels out that are less probably right: the column `trust` of the labels")
+    min_trust: float = Field(0.5, ge=0, lt=1, description="leave labels out that are less probably right: the column `trust` of the labels")
     soft_labels: bool = Field(
         False, description="believe a label as far as it is trusted; the rest of its probability stays where the retriever had it"
     )

@@ -34,7 +34,7 @@ from rpdr.evaluation import (
 )
 from rpdr.kb import Concept
 from rpdr.linker import guess
-from rpdr.pipeline import teach
+from rpdr.pipeline.retune import labels_file
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
 from rpdr.reranker.reranker import CALIBRATION_FILE
@@ -229,7 +229,7 @@ def learned_labels(run: Run) -> list[dict[str, Any]]:
     """The teacher's labels that the student learned from, as rows of their key, text, candidates and choice."""
     settings = run.config.student
     trusted = pc.field("trust") >= settings.min_trust
-    labels = pq.read_table(run.path("labels", teach.FILE), columns=["key", "text", "candidate_ids", "choice"], filters=trusted).to_pylist()
+    labels = pq.read_table(labels_file(run), columns=["key", "text", "candidate_ids", "choice"], filters=trusted).to_pylist()
     return labels[: settings.max_labels or None]
 
 
