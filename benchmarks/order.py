@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from rpdr.config import load
 from rpdr.corpus import load_mentions
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.run import Run
-from rpdr.reranker import Query, Reranker, queries
+from rpdr.reranker import Reranker, queries
 
 
 def main() -> int:
@@ -39,7 +38,7 @@ def main() -> int:
     some = list(islice(cycle(enumerate(asked)), options.reshuffles))
     orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for _, query in some]
     straight = student.scores(asked)
-    shuffled = student.scores([_in(query, order) for (_, query), order in zip(some, orders, strict=True)])
+    shuffled = student.scores([query.with_candidates(order) for (_, query), order in zip(some, orders, strict=True)])
     flips, moved = 0, 0.0
     for (n, query), order, scores in zip(some, orders, shuffled, strict=True):
         k = len(query.candidate_names)
@@ -60,15 +59,6 @@ def main() -> int:
         largest_change=moved,
     )
     return 0
-
-
-def _in(query: Query, order: list[int]) -> Query:
-    return replace(
-        query,
-        candidate_names=tuple(query.candidate_names[n] for n in order),
-        matched_names=tuple(query.matched_names[n] for n in order),
-        similarities=tuple(query.similarities[n] for n in order),
-    )
 
 
 if __name__ == "__main__":

@@ -307,6 +307,13 @@ class LinkConfig(Section):
 
     shard_mentions: int = Field(5000, ge=1, description="distinct mentions a shard; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
+    top_k: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="candidates a mention that the student re-ranks; 0: as many as the teacher chose from, retriever.top_k. A score does not depend "
+        "on the other candidates, so there may be more than the student learned from; twice as many take twice the time",
+    )
     retriever_actors: int = Field(1, ge=1)
     student_actors: int = Field(
         1, ge=1, description="copies of the student at work, at most one a GPU; without a GPU one a core is fastest"
@@ -359,6 +366,17 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     link: LinkConfig = LinkConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def final_top_k(self) -> int:
+        """Candidates a mention that the student re-ranks."""
+        return self.link.top_k or self.retriever.top_k
+
+    @pydantic.model_validator(mode="after")
+    def _more_candidates_come_from_a_second_round(self) -> Config:
+        if self.final_top_k != self.retriever.top_k and not self.retriever.aliases and self.retriever.rounds == 1:
+            raise ValueError("link.top_k needs a second round that retrieves so many: retriever.aliases: true, or retriever.rounds: 2")
+        return self
 
 
 def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:

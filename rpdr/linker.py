@@ -96,7 +96,7 @@ class Linker:
         known: dict[tuple[str, str | None], Link] = {}
         if hard:
             batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
-            rows = add_candidates(self.retriever, batch, self.config.retriever.top_k).to_pylist()
+            rows = add_candidates(self.retriever, batch, self.config.final_top_k).to_pylist()
             names = {c: n for row in rows for c, n in zip(row["candidate_ids"], row["candidate_names"], strict=True)}
             for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))

@@ -158,3 +158,13 @@ def test_configs_are_shipped():
 def test_a_target_precision_is_a_share_between_0_and_1(tmp_path: Path, target: float):
     assert f"link.target_precision: {target}: Input should be" in refusal(tmp_path, SMALL, {"link.target_precision": target})
     assert load(written(tmp_path, SMALL), {"link.target_precision": 0.95}).link.target_precision == 0.95
+
+
+def test_more_candidates_for_the_student_need_a_second_round(tmp_path: Path):
+    path = tmp_path / "c.yaml"
+    path.write_text("run_dir: x\nkb: {format: obo, path: x}\nmentions: [{format: jsonl}]\nlink: {top_k: 20}\n")
+    assert load(path).final_top_k == 20
+    assert load(path, {"link.top_k": 0}).final_top_k == 10
+    with pytest.raises(ConfigError, match=r"link\.top_k needs a second round"):
+        load(path, {"retriever.aliases": False})
+    assert load(path, {"retriever.aliases": False, "retriever.rounds": 2}).final_top_k == 20

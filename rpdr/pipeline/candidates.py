@@ -31,21 +31,22 @@ SECONDS = "seconds"
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
     mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
-    found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), progress)
+    found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), run.config.retriever.top_k, progress)
     write_rows(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
 def retrieved(
-    run: Run, mentions: Sequence[Mention], retriever: tuple[Path, Path], progress: StageProgress
+    run: Run, mentions: Sequence[Mention], retriever: tuple[Path, Path], top_k: int, progress: StageProgress
 ) -> tuple[list[dict[str, Any]], float]:
-    """(rows of schema.CANDIDATES of the distinct mentions, sorted by key, seconds that actors were at work), by this encoder and index."""
+    """(rows of schema.CANDIDATES of the distinct mentions, of `top_k` candidates, sorted by key, seconds that actors were at work), by this
+    encoder and index."""
     connect()
     rows = distinct_rows(mentions)
     found: list[dict[str, Any]] = []
     seconds = 0.0
     dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
-    for batch in retrieve_dataset(run, dataset, retriever).iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in retrieve_dataset(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
         found.extend(batch.select(CANDIDATES.names).to_pylist())
         seconds += sum(batch[SECONDS].to_pylist())
         progress.update(len(found), len(rows), "retrieving candidates")
@@ -68,11 +69,11 @@ def final_retriever(run: Run) -> tuple[Path, Path]:
     return retriever_folders(run.folder, run.config.retriever)
 
 
-def retrieve_dataset(run: Run, dataset: Any, retriever: tuple[Path, Path]) -> Any:
+def retrieve_dataset(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int) -> Any:
     """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors with this encoder and index."""
     return dataset.map_batches(
         RetrieveActor,
-        fn_constructor_args=(run.folder, retriever, run.config.retriever, run.config.link.retriever_actors),
+        fn_constructor_args=(run.folder, retriever, run.config.retriever, top_k, run.config.link.retriever_actors),
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
@@ -83,12 +84,12 @@ def retrieve_dataset(run: Run, dataset: Any, retriever: tuple[Path, Path]) -> An
 class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, actors: int) -> None:
+    def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, top_k: int, actors: int) -> None:
         share_threads(actors)
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         encoder_folder, index = retriever
         self.retriever = Retriever.load(load_encoder(str(encoder_folder), settings.max_tokens), index, concepts, settings.prefix)
-        self.top_k = settings.top_k
+        self.top_k = top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         watch = Stopwatch()

@@ -116,7 +116,8 @@ def _link_rows(
         settings = run.config.link
         actors = at_most_gpus(settings.student_actors)
         blocks = max(2 * actors, len(hard) // 256)  # each copy of the student takes whole blocks: as many as keep all at work
-        dataset = retrieve_dataset(run, ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks), final_retriever(run))
+        questions = ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks)
+        dataset = retrieve_dataset(run, questions, final_retriever(run), run.config.final_top_k)
         ranked = dataset.map_batches(
             RerankActor,
             fn_constructor_args=(run.folder, run.config.student, settings, actors, point),

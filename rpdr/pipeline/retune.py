@@ -60,7 +60,8 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         labels = believed_again(_scored(readers, labels, aliases), by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.index.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
-    found, _ = candidates.retrieved(run, [m for m in mentions if m.split in ("dev", "test")], candidates.final_retriever(run), progress)
+    asked = [m for m in mentions if m.split in ("dev", "test")]
+    found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
     by_hand = _met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
     write_rows(folder / candidates.FILE, [*found, *by_hand.values()], CANDIDATES)
     write_rows(folder / teach.FILE, labels, LABELS)

@@ -39,7 +39,7 @@ STAGES = {
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
-        Stage("retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "seed"), ("retuned",)),
+        Stage("retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "link.top_k", "seed"), ("retuned",)),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "seed"), ("baselines",)),
         Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),

@@ -29,6 +29,15 @@ class Query:
     similarities: tuple[float, ...]
     context: str | None = None
 
+    def with_candidates(self, places: Sequence[int]) -> Query:
+        """With the candidates at these places alone, in this order."""
+        return replace(
+            self,
+            candidate_names=tuple(self.candidate_names[n] for n in places),
+            matched_names=tuple(self.matched_names[n] for n in places),
+            similarities=tuple(self.similarities[n] for n in places),
+        )
+
 
 def queries(rows: Iterable[dict[str, Any]]) -> list[Query]:
     """From rows of schema.CANDIDATES (or LABELS, which extends it)."""
@@ -50,13 +59,7 @@ class Example:
             return self
         kept = [n for n in range(len(query.candidate_names)) if n != choice][: candidates - (choice >= 0)]
         kept = sorted([*kept, *([choice] if choice >= 0 else [])])
-        few = replace(
-            query,
-            candidate_names=tuple(query.candidate_names[n] for n in kept),
-            matched_names=tuple(query.matched_names[n] for n in kept),
-            similarities=tuple(query.similarities[n] for n in kept),
-        )
-        return Example(few, kept.index(choice) if choice >= 0 else choice, self.trust)
+        return Example(query.with_candidates(kept), kept.index(choice) if choice >= 0 else choice, self.trust)
 
 
 def examples(rows: Sequence[dict[str, Any]]) -> list[Example]:

@@ -48,6 +48,7 @@ def train(
     resume_from: Path | None,
     device: str,
     save_to: Path | None,
+    create: Callable[[StudentConfig, int, str], Student] = Student.create,
 ) -> Student:
     """Train a new student (or go on from `resume_from`), save it from rank 0 to `save_to`, and return it as it is at the end.
 
@@ -57,7 +58,7 @@ def train(
     if not dist.is_initialized():  # alone, as in a notebook
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=dist.HashStore(), rank=0, world_size=1)
-    student = Student.create(config, seed, device)
+    student = create(config, seed, device)
     prior = prior_of(examples)
     student.head.start_from(prior)
     task = Task.of(student.prompt, examples, prior if config.soft_labels else None)

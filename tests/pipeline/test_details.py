@@ -25,7 +25,12 @@ ALL = list(NAMES)
 
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
-    minimal = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    minimal = {
+        "run_dir": str(folder),
+        "kb": {"format": "obo", "path": "x"},
+        "mentions": [{"format": "jsonl"}],
+        "retriever": {"aliases": False},
+    }
     return Run(Config.model_validate({**minimal, "report": {"bootstrap_samples": 100}, **sections}))
 
 
