@@ -30,6 +30,8 @@ KEPT = (
 def figures(metrics: dict[str, Any], command: str, data: str) -> dict[str, Any]:
     """What stands in a results file, from a run's metrics.json."""
     kept = {name: metrics[name] for name in KEPT if name in metrics}
+    parts = metrics.get("parts") or {}
+    kept["before"] = {**parts, "groups": [group for group in parts.get("groups", []) if group["by"] == "before"]}
     kept["kb"] = {name: value for name, value in kept.get("kb", {}).items() if name != "source"}
     return {"command": command, "data": data, **kept}
 

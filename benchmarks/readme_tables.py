@@ -48,6 +48,9 @@ def text_of(result: dict[str, Any]) -> str:
         return _plain(result)
     teacher = result.get("teacher", {})
     lines = [_compared(row) for row in result.get("comparison", [])]
+    for group in (result.get("before") or {}).get("groups", []):
+        told = [_part(row, result["before"]["new"], result["before"]["old"]) for row in group["rows"]]
+        lines.append(f"Acc@1 by who had linked the same text before: {'; '.join(told)}.")
     if result.get("simulated_teacher"):
         lines.append(
             f"The teacher is **simulated**: it knows the answers of the {teacher['labelled']:,} mentions that it labelled and errs at a set rate; "
@@ -75,6 +78,14 @@ def _compared(row: dict[str, Any]) -> str:
     return (
         f"{row['a']} against *{row['b']}*, Acc@1, {where}: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
         f"McNemar p = {row['p_value']:.2g}"
+    )
+
+
+def _part(row: dict[str, Any], new: str, old: str) -> str:
+    who = {"hand": "somebody by hand", "teacher": "the teacher", "nobody": "nobody"}[row["name"]]
+    scores = f"{new} {row['new']['value']:.3f}, {old} {row['old']['value']:.3f}"
+    return (
+        f"{who} ({row['mentions']:,} mentions): {scores} ({row['difference']['difference']:+.3f}, p = {row['difference']['p_value']:.2g})"
     )
 
 

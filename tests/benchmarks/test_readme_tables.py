@@ -14,6 +14,11 @@ from rpdr.errors import DataError
 README = "# x\n\n<!-- results:demo -->\n<!-- /results:demo -->\n\nend\n"
 
 
+def part(by: str, name: str) -> dict:
+    difference = {"difference": 0.1, "p_value": 0.02}
+    return {"by": by, "rows": [{"name": name, "mentions": 333, "new": {"value": 0.6}, "old": {"value": 0.5}, "difference": difference}]}
+
+
 def metrics(acc: float) -> dict:
     score = {"value": acc, "low": acc - 0.02, "high": acc + 0.02}
     return {
@@ -27,6 +32,7 @@ def metrics(acc: float) -> dict:
         "comparison": [{"a": "Student", "b": "Retriever", "on": "all", "difference": 0.04, "low": 0.01, "high": 0.07, "p_value": 0.004}],
         "teacher": {"labelled": 1234},
         "errors": [{"text": "a patient's words"}],
+        "parts": {"new": "Student", "old": "Retriever", "groups": [part("type", "a patient's words"), part("before", "nobody")]},
     }
 
 
@@ -51,6 +57,7 @@ def test_the_table_says_what_the_results_say_and_that_the_teacher_is_simulated(r
         "p = 0.004",
         "**simulated**",
         "1,234",
+        "nobody (333 mentions): Student 0.600, Retriever 0.500 (+0.100, p = 0.02).",
         "`make demo` on Some CPU, 2 cores",
     ):
         assert words in text
