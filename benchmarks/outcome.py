@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rpdr.evaluation import PairedResult
+from rpdr.evaluation.systems import Score
 from rpdr.files import write_json
 from rpdr.pipeline.report import machine
 
@@ -23,3 +25,13 @@ def keep(name: str, command: str, data: str, columns: Sequence[str], rows: Seque
     Console().print(table)
     told = {"command": command, "data": data, "simulated_teacher": True, "machine": machine(), "columns": columns, "rows": rows}
     write_json(RESULTS / f"{name}.json", {**told, **measured})
+
+
+def shown(score: Score) -> str:
+    """A rate with its interval."""
+    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def against(test: PairedResult) -> str:
+    """A difference with its p-value."""
+    return f"{test.difference:+.3f} (p = {test.p_value:.2g})"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from outcome import keep
+from outcome import against, keep, shown
 from rich.console import Console
 from torch import nn
 
@@ -123,12 +123,12 @@ def main() -> int:
         options.data,
         ("Read", "Acc@1", "against the retriever whose candidates it re-ranks", "Answers that flip when candidates are reshuffled"),
         [
-            ["the retriever alone", _shown(asdict(scored["retriever"].acc_at_1)), "(it)", ""],
+            ["the retriever alone", shown(scored["retriever"].acc_at_1), "(it)", ""],
             *(
                 [
                     name,
-                    _shown(asdict(scored[name].acc_at_1)),
-                    f"{tests[name].difference:+.3f} (p = {tests[name].p_value:.2g})",
+                    shown(scored[name].acc_at_1),
+                    against(tests[name]),
                     f"{flips[name]:.1%} of {len(asked):,}",
                 ]
                 for name in ARMS
@@ -154,10 +154,6 @@ def _shuffled(example: Example, rng: random.Random) -> Example:
 def _tell(done: int, total: int, loss: float) -> None:
     if done % 20 == 0:
         Console(stderr=True).print(f"training: {done} of {total}, loss {loss:.3f}")
-
-
-def _shown(score: dict[str, Any]) -> str:
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from outcome import keep
+from outcome import against, keep, shown
 
 from rpdr.config import load
 from rpdr.corpus import load_mentions
@@ -45,7 +44,7 @@ def main() -> int:
         options.data,
         ("", "First round", "Second", "Difference"),
         [
-            [name, _shown(asdict(before)[key]), _shown(asdict(after)[key]), f"{tests[k].difference:+.3f} (p = {tests[k].p_value:.2g})"]
+            [name, shown(getattr(before, key)), shown(getattr(after, key)), against(tests[k])]
             for name, key, k in (("Acc@1", "acc_at_1", 1), ("Acc@5", "acc_at_5", 5), ("Recall@10", "recall_at_10", 10))
         ],
         protocol=f"`{run.config.retriever.model}`, tuned on {run.summary('retriever')['labelled_pairs']:,} labelled mentions and the knowledge "
@@ -57,10 +56,6 @@ def main() -> int:
         tests={str(k): asdict(result) for k, result in tests.items()},
     )
     return 0
-
-
-def _shown(score: dict[str, Any]) -> str:
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 if __name__ == "__main__":
