@@ -23,6 +23,8 @@ def second_of_two_workers() -> Iterator[None]:
     """As where training starts: transformers then saves nothing but on the first."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
+    if dist.is_initialized():  # by a test that trained in this process
+        dist.destroy_process_group()
     dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
     yield
     dist.destroy_process_group()
