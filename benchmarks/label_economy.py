@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from finished import annotated_test, tell
 from outcome import keep
 from rich.console import Console
 
 from rpdr.config import Config, load
-from rpdr.corpus import Mention, load_mentions
+from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.candidates import load_candidates
@@ -60,7 +61,7 @@ def main() -> int:
         CONFIG, {"run_dir": options.run_dir, "retriever.baselines": False, **{f"student.{name}": value for name, value in student.items()}}
     )
     run = run_stages(base, ("prepare", "retriever", "candidates"))
-    test = _test(run)
+    test = annotated_test(run)
     found, golds = load_candidates(run), [m.gold or [] for m in test]
     settings = [{"budget_usd": budget, "choose": choose, "votes": votes} for budget in options.budgets for choose, votes in ARMS]
     with ProcessPoolExecutor(options.at_once, get_context("spawn"), _share_cores, (options.at_once,)) as processes:
@@ -88,15 +89,11 @@ def _share_cores(processes: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def _test(run: Run) -> list[Mention]:
-    return [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
-
-
 def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
     """Labels for one budget by one way, a student of them, and what it is worth."""
     config = base.model_copy(update={"teacher": base.teacher.model_copy(update=settings)})
     run = Run(base)
-    test, found = _test(run), load_candidates(run)
+    test, found = annotated_test(run), load_candidates(run)
     golds = [m.gold or [] for m in test]
     with tempfile.TemporaryDirectory() as folder:
         labels, told = _labels(config, run, found, Path(folder))
@@ -155,7 +152,7 @@ def _ranked(
     config: Config, labels: list[dict[str, Any]], found: dict[str, Any], keys: list[str], folder: Path
 ) -> list[list[ConceptId | None]]:
     """The test mentions' candidates as the trained student ranks them."""
-    hooks = Hooks(_tell, lambda: folder / "checkpoint", lambda *_: None)
+    hooks = Hooks(tell, lambda: folder / "checkpoint", lambda *_: None)
     settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
     chosen = [example.narrowed(settings.train_candidates) for example in examples(labels)]
     student = train(settings, chosen, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
@@ -163,11 +160,6 @@ def _ranked(
     probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
     return [[found[key]["candidate_ids"][n] for n in order[key] if n < len(found[key]["candidate_ids"])] for key in keys]
-
-
-def _tell(done: int, total: int, loss: float) -> None:
-    if done % 20 == 0:
-        Console(stderr=True).print(f"training: {done} of {total}, loss {loss:.3f}")
 
 
 def _all(test: list[Any]) -> Any:

@@ -15,17 +15,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from finished import annotated_test, run_in
 from outcome import against, keep, shown
 
-from rpdr.config import load
-from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
-from rpdr.models import load_encoder
+from rpdr.linker import load_retriever
 from rpdr.pipeline.candidates import final_retriever
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
-from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.retriever import add_candidates, distinct_rows
 
 
 def main() -> int:
@@ -35,13 +33,11 @@ def main() -> int:
     parser.add_argument("--top-k", nargs="+", type=int, default=[5, 10, 20, 30])
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
-    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    run = run_in(options.run_dir)
     settings, seed, usual = run.config.retriever, run.config.seed, run.config.final_top_k
-    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    test = annotated_test(run)
     golds = [m.gold or [] for m in test]
-    encoder, index = final_retriever(run)
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    retriever = Retriever.load(load_encoder(str(encoder), settings.max_tokens), index, concepts, settings.prefix)
+    retriever = load_retriever(final_retriever(run), load_kb(run.path("kb", "concepts.parquet")), settings)
     rows = add_candidates(retriever, pa.Table.from_pylist(distinct_rows(test)), max(options.top_k)).to_pylist()
     scores = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size).scores(queries(rows))
     place = {row["key"]: n for n, row in enumerate(rows)}

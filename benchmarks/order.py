@@ -14,12 +14,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+from finished import run_in
 from outcome import keep
 
-from rpdr.config import load
 from rpdr.corpus import load_mentions
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
 
 
@@ -29,7 +28,7 @@ def main() -> int:
     parser.add_argument("--run-dir", default="runs/askapatient")
     parser.add_argument("--reshuffles", type=int, default=1000)
     options = parser.parse_args()
-    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    run = run_in(options.run_dir)
     found = load_candidates(run, final=True)
     keys = dict.fromkeys(m.key for m in load_mentions(run.path("corpus", "mentions.parquet"), "test"))
     asked = queries(found[key] for key in keys)

@@ -19,19 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
+from finished import annotated_test, run_in, tell
 from outcome import against, keep, shown
-from rich.console import Console
 from torch import nn
 
-from rpdr.config import StudentConfig, load
-from rpdr.corpus import load_mentions
+from rpdr.config import StudentConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.models import load_causal_lm
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.retune import labels_file
-from rpdr.pipeline.run import Run
+from rpdr.pipeline.retune import learned_labels
 from rpdr.reranker import Calibration, Example, Query, Reranker, Student, examples, queries
 from rpdr.reranker.prompt import Prompt, Tokens
 from rpdr.reranker.student import Head
@@ -92,19 +89,19 @@ def main() -> int:
     parser.add_argument("--labels", type=int, default=1000)
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
-    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    run = run_in(options.run_dir)
     settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9})
     rng = random.Random(run.config.seed)
-    rows = [row for row in pq.read_table(labels_file(run)).to_pylist() if row["trust"] >= settings.min_trust][: options.labels]
+    rows = learned_labels(run)[: options.labels]
     chosen = [_shuffled(example.narrowed(settings.train_candidates), rng) for example in examples(rows)]
-    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    test = annotated_test(run)
     golds, found = [m.gold or [] for m in test], load_candidates(run, final=True)
     keys = list(dict.fromkeys(m.key for m in test))
     asked = queries(found[key] for key in keys)
     orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for query in asked]
     ranked, flips = {"retriever": [found[m.key]["candidate_ids"] for m in test]}, {}
     for name, create in ARMS.items():
-        hooks = Hooks(_tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
+        hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
         student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device="cpu", save_to=None, create=create)
         reranker = Reranker(student, Calibration(), 32, "cpu")
         straight = reranker.scores(asked)[:, :-1]
@@ -149,11 +146,6 @@ def _shuffled(example: Example, rng: random.Random) -> Example:
     return replace(
         example, query=example.query.with_candidates(order), choice=order.index(example.choice) if example.choice >= 0 else example.choice
     )
-
-
-def _tell(done: int, total: int, loss: float) -> None:
-    if done % 20 == 0:
-        Console(stderr=True).print(f"training: {done} of {total}, loss {loss:.3f}")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from finished import annotated_test, run_in
 from outcome import against, keep, shown
 
-from rpdr.config import load
-from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.run import Run
 
 
 def main() -> int:
@@ -27,11 +25,11 @@ def main() -> int:
     parser.add_argument("--run-dir", default="runs/askapatient")
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
-    run = Run(load(Path(options.run_dir) / "config.yaml", {"run_dir": options.run_dir}))
+    run = run_in(options.run_dir)
     seed, samples, teacher, second = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach"), run.summary("retune")
     learned = [f"tuned again on the teacher's {second['teacher_pairs']:,} labels too"] if second["tuned"] else []
     learned += [f"{second['aliases']:,} linked mentions are names of their concepts too"] if second["aliases"] else []
-    test = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    test = annotated_test(run)
     golds = [m.gold or [] for m in test]
     ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
     before, after = (

@@ -164,6 +164,11 @@ class RetrieverConfig(Section):
     )
     index: Literal["flat", "hnsw"] = Field("flat", description="flat: exact; hnsw: for millions of names")
 
+    @property
+    def second_round(self) -> bool:
+        """Whether the student re-ranks what a retriever found that has learned from the teacher."""
+        return self.aliases or self.rounds == 2
+
 
 class Price(Section):
     """Dollars per million tokens."""
@@ -374,7 +379,7 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _more_candidates_come_from_a_second_round(self) -> Config:
-        if self.final_top_k != self.retriever.top_k and not self.retriever.aliases and self.retriever.rounds == 1:
+        if self.final_top_k != self.retriever.top_k and not self.retriever.second_round:
             raise ValueError("link.top_k needs a second round that retrieves so many: retriever.aliases: true, or retriever.rounds: 2")
         return self
 

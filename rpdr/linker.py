@@ -80,13 +80,13 @@ class Linker:
         _has(folder, "config.yaml", "prepare")
         overrides = {} if target_precision is None else {"link.target_precision": target_precision}
         config = configuration.load(folder / "config.yaml", overrides)
-        found, index = retriever_folders(folder, config.retriever)
-        _has(index.parent, "index", "retune" if second_round(config.retriever) else "retriever")
+        folders = retriever_folders(folder, config.retriever)
+        _has(folders[1].parent, "index", "retune" if config.retriever.second_round else "retriever")
         _has(folder, f"student/{HEAD_FILE}", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder = load_encoder(str(found.absolute()), config.retriever.max_tokens, device)
+        retriever = load_retriever(folders, concepts, config.retriever, device)
         reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)
-        return cls(config, Retriever.load(encoder, index, concepts, config.retriever.prefix), reranker)
+        return cls(config, retriever, reranker)
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
         """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
@@ -125,15 +125,18 @@ class Linker:
         )
 
 
-def second_round(settings: configuration.RetrieverConfig) -> bool:
-    """Whether the student re-ranks what a retriever found that has learned from the teacher."""
-    return settings.aliases or settings.rounds == 2
-
-
 def retriever_folders(run_folder: Path, settings: configuration.RetrieverConfig) -> tuple[Path, Path]:
     """(encoder, index) that find what the student re-ranks."""
     again = run_folder / RETUNED
-    return (again if settings.rounds == 2 else run_folder) / "retriever", (again if second_round(settings) else run_folder) / "index"
+    return (again if settings.rounds == 2 else run_folder) / "retriever", (again if settings.second_round else run_folder) / "index"
+
+
+def load_retriever(
+    folders: tuple[Path, Path], concepts: Sequence[Concept], settings: configuration.RetrieverConfig, device: str | None = None
+) -> Retriever:
+    """Of an encoder and an index in `folders`. Raises ModelError."""
+    encoder, index = folders
+    return Retriever.load(load_encoder(str(encoder.absolute()), settings.max_tokens, device), index, concepts, settings.prefix)
 
 
 def _has(folder: Path, needed: str, stage: str) -> None:

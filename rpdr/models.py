@@ -18,8 +18,6 @@ import torch
 from rpdr.errors import DataError, ModelError
 from rpdr.files import home, locate, sha256_tree
 
-# with a mask of one's own, PyTorch's fused attention trains 2 to 3 times slower on a CPU than plain matrix products
-ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -65,7 +63,7 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
             where = _converted(where)
         tokenizer = AutoTokenizer.from_pretrained(where)
         packed = _four_bits(precision, four_bit_on) if four_bit_on else {}
-        lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], attn_implementation=ATTENTION, **packed)
+        lm = AutoModelForCausalLM.from_pretrained(where, dtype=DTYPES[precision], **packed)
     except ModelError:
         raise
     except Exception as error:
@@ -136,9 +134,8 @@ def _converted(gguf: Path) -> Path:
         lm.tie_weights()
         whole = Path(half) / "model"
         lm.config.save_pretrained(whole)
-        save_model(
-            lm, str(whole / "model.safetensors"), metadata={"format": "pt"}
-        )  # lm.save_pretrained writes nothing on any rank but the first
+        # not lm.save_pretrained, which writes nothing on any rank but the first
+        save_model(lm, str(whole / "model.safetensors"), metadata={"format": "pt"})
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(whole)
         with suppress(OSError):  # another process was faster: its folder is the same
             whole.rename(folder)

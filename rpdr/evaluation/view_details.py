@@ -118,7 +118,7 @@ def learning(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     highest = max([point["loss"] for point in curve] + held_out) or 1.0
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 1e9) if highest / s <= 6)
     axis = (0.0, step * math.ceil(highest / step))
-    ends = [steps * n / (len(held_out) or 1) for n in range(1, len(held_out) + 1)]  # an early stop ends with an epoch
+    ends = [steps * n / len(held_out) for n in range(1, len(held_out) + 1)]  # an early stop ends with an epoch
     return {
         "line": [(place(point["step"], (0.0, steps)), place(point["loss"], axis)) for point in curve],
         "exams": [

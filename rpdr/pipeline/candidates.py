@@ -15,12 +15,11 @@ from rpdr.config import RetrieverConfig
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import load_kb
-from rpdr.linker import RETUNED, retriever_folders, second_round
-from rpdr.models import load_encoder
+from rpdr.linker import RETUNED, load_retriever, retriever_folders
 from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.retriever import add_candidates, distinct_rows
 from rpdr.schema import CANDIDATES
 
 BATCH = 256
@@ -56,7 +55,7 @@ def retrieved(
 
 def candidates_file(run: Run, final: bool = False) -> Path:
     """Rows of schema.CANDIDATES as the teacher saw them; `final`: of the dev, test and labelled mentions, as the student does."""
-    return run.path(RETUNED if final and second_round(run.config.retriever) else "candidates", FILE)
+    return run.path(RETUNED if final and run.config.retriever.second_round else "candidates", FILE)
 
 
 def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:
@@ -86,9 +85,7 @@ class RetrieveActor:
 
     def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, top_k: int, actors: int) -> None:
         share_threads(actors)
-        concepts = load_kb(folder / "kb" / "concepts.parquet")
-        encoder_folder, index = retriever
-        self.retriever = Retriever.load(load_encoder(str(encoder_folder), settings.max_tokens), index, concepts, settings.prefix)
+        self.retriever = load_retriever(retriever, load_kb(folder / "kb" / "concepts.parquet"), settings)
         self.top_k = top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -12,8 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rpdr.corpus import Mention, normalise
 from rpdr.evaluation import (
@@ -34,7 +32,7 @@ from rpdr.evaluation import (
 )
 from rpdr.kb import Concept
 from rpdr.linker import guess
-from rpdr.pipeline.retune import labels_file
+from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
 from rpdr.reranker.reranker import CALIBRATION_FILE
@@ -201,16 +199,15 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     test, golds = told.mentions, told.golds
     repeats: Counter[str] = Counter()
     by_hand: dict[str, set[ConceptId]] = {}
-    before: dict[str, str] = {}
+    learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice"])
+    before = dict.fromkeys((normalise(row["text"]) for row in learned), "teacher")
     for m in mentions:
         repeats[normalise(m.text)] += 1
         if m.split == "labelled" and m.gold is not None:
             by_hand[m.key] = {i for alternative in m.gold for i in alternative}
             before[normalise(m.text)] = "hand"
-    learned = learned_labels(told.run)
     labels = Counter(i for members in by_hand.values() for i in members)
     labels.update(chosen for row in learned if (chosen := chosen_id(row)) is not None)
-    before = {**{normalise(row["text"]): "teacher" for row in learned}, **before}
     taught = [max((labels[i] for alternative in gold for i in alternative), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
         "type": by_name([m.type for m in test]),
@@ -223,14 +220,6 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     groups = [{"by": kind, "rows": slices(of, told.right, old, *told.sampling, order)} for kind, (of, order) in kinds.items()]
     # one part of all mentions tells nothing that the table of systems does not
     return {"new": names[0], "old": names[1], "groups": [group for group in groups if len(group["rows"]) > 1]}
-
-
-def learned_labels(run: Run) -> list[dict[str, Any]]:
-    """The teacher's labels that the student learned from, as rows of their key, text, candidates and choice."""
-    settings = run.config.student
-    trusted = pc.field("trust") >= settings.min_trust
-    labels = pq.read_table(labels_file(run), columns=["key", "text", "candidate_ids", "choice"], filters=trusted).to_pylist()
-    return labels[: settings.max_labels or None]
 
 
 def chosen_id(label: Mapping[str, Any]) -> ConceptId | None:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -28,7 +26,7 @@ from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retune import labels_file
+from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.calibration import also_threshold
@@ -43,9 +41,7 @@ CURVE = 50  # points of the loss curve that is kept
 def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
     settings = run.config.student
-    labels = pq.read_table(labels_file(run), filters=pc.field("trust") >= settings.min_trust).to_pylist()
-    if settings.max_labels:
-        labels = labels[: settings.max_labels]  # in the order in which they were asked for
+    labels = learned_labels(run)
     if not labels:
         raise RunError(
             f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "

@@ -20,7 +20,7 @@ import torch
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
 from rpdr.kb import load_kb
-from rpdr.linker import guess, second_round
+from rpdr.linker import guess
 from rpdr.pipeline import details, teach
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
@@ -70,7 +70,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
         rows = [answered[m.mention_id] for m in test]
         retrieved = load_candidates(run)
-        reranked = load_candidates(run, final=True) if second_round(run.config.retriever) else retrieved
+        reranked = load_candidates(run, final=True) if run.config.retriever.second_round else retrieved
         rankings = _rankings(run, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
@@ -136,7 +136,7 @@ def _note(run: Run, name: str) -> str:
     settings = run.config.retriever
     few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
     aliases = "; linked mentions are names too" if settings.aliases else ""
-    reranked = "the second round" if second_round(settings) else "the few-label retriever"
+    reranked = "the second round" if settings.second_round else "the few-label retriever"
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
@@ -179,7 +179,7 @@ def _rankings(
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
             retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    if second_round(run.config.retriever):
+    if run.config.retriever.second_round:
         retrieved[SECOND] = reranked
     rankings: dict[str, list[Ranking]] = {}
     for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND):

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import sha256_tree, write_rows
 from rpdr.kb import Concept, load_kb
-from rpdr.linker import RETUNED, second_round
-from rpdr.models import load_encoder
+from rpdr.linker import RETUNED, load_retriever
 from rpdr.pipeline import candidates, teach
 from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
@@ -40,16 +40,19 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Tune again, add aliases, retrieve anew, score the labels and trust them anew; nothing unless `retriever.aliases` or
     `retriever.rounds: 2` asks for it."""
     settings = run.config.retriever
-    if not second_round(settings):
+    if not settings.second_round:
         return {"tuned": False, "aliases": 0}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
     labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)
-    base, readers = _first(run, concepts, labels) if settings.rounds == 1 else _tuned(run, concepts, gold, labels, progress)
+    readers: list[_Reader] = []
     if settings.rounds == 2:
+        base, readers = _tuned(run, concepts, gold, labels, progress)
         base.encoder.save(str(folder / "retriever"))
+    else:
+        base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
     final = base
@@ -57,7 +60,8 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         trusted = [row for row in labels if row["trust"] > TRUSTED]
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
         final = base.with_aliases(aliases)
-        labels = believed_again(_scored(readers, labels, aliases), by_gold(dev, _met_as_new(final, dev, settings.top_k)))
+        scored = _cross_fitted(readers, labels, aliases) if readers else _scored(final, labels)
+        labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.index.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     asked = [m for m in mentions if m.split in ("dev", "test")]
@@ -75,7 +79,14 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
 
 def labels_file(run: Run) -> Path:
     """Rows of schema.LABELS that the student learns from: as the teacher gave them, with the similarities of the last round."""
-    return run.path(RETUNED if second_round(run.config.retriever) else "labels", teach.FILE)
+    return run.path(RETUNED if run.config.retriever.second_round else "labels", teach.FILE)
+
+
+def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """The teacher's labels that the student learns from, in the order in which they were asked for."""
+    settings = run.config.student
+    trusted = pc.field("trust") >= settings.min_trust
+    return pq.read_table(labels_file(run), columns=columns, filters=trusted).to_pylist()[: settings.max_labels or None]
 
 
 def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> list[Pair]:
@@ -91,14 +102,6 @@ class _Reader:
 
     retriever: Retriever
     keys: frozenset[MentionKey]
-
-
-def _first(run: Run, concepts: Sequence[Concept], labels: Sequence[dict[str, Any]]) -> tuple[Retriever, list[_Reader]]:
-    """The first round's retriever, which has seen no label."""
-    settings = run.config.retriever
-    encoder = load_encoder(str(run.path("retriever")), settings.max_tokens)
-    retriever = Retriever.load(encoder, run.path("index"), concepts, settings.prefix)
-    return retriever, [_Reader(retriever, frozenset(row["key"] for row in labels))]
 
 
 def _tuned(
@@ -120,14 +123,18 @@ def _tuned(
     return tuned(labels, "on all labels"), readers
 
 
-def _scored(readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair]) -> list[dict[str, Any]]:
-    """The labels in their order, the candidates of each as they are scored by a retriever that meets it as new."""
+def _cross_fitted(readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair]) -> list[dict[str, Any]]:
+    """The labels in their order, the candidates of each as its reader scores them."""
     found: dict[MentionKey, dict[str, Any]] = {}
     for reader in readers:
         mine = [row for row in labels if row["key"] in reader.keys]
-        again = rescored(reader.retriever.with_aliases(aliases), mine)
-        found |= {row["key"]: _rechosen(row, old) for row, old in zip(again, mine, strict=True)}
+        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases), mine)}
     return [found[row["key"]] for row in labels]
+
+
+def _scored(retriever: Retriever, labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The labels, the candidates of each as a retriever scores them that meets it as new."""
+    return [_rechosen(row, old) for row, old in zip(rescored(retriever, labels), labels, strict=True)]
 
 
 def _met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -> dict[MentionKey, dict[str, Any]]:

@@ -19,12 +19,11 @@ NAME = "rpdr_blocks"
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where the n tokens of a row stand in b blocks of l places: `places` (b * l,) the token of each place, any where there is none;
-    `back` (n,) the place of each token."""
+    """Where the n tokens of a row stand in b blocks of l places: `places` (b, l) the token of each place, any where there is none;
+    `back` (n,) the place of each token, of b * l."""
 
     places: torch.Tensor
     back: torch.Tensor
-    mentions: int
 
 
 def attend(
@@ -58,7 +57,7 @@ def attend(
 
 def _unpacked(states: torch.Tensor, blocks: Blocks) -> torch.Tensor:
     """(1, h, n, d) -> (b, h, l, d)."""
-    return states[0].transpose(0, 1).index_select(0, blocks.places).unflatten(0, (blocks.mentions, -1)).transpose(1, 2)
+    return states[0].transpose(0, 1).index_select(0, blocks.places.flatten()).unflatten(0, blocks.places.shape).transpose(1, 2)
 
 
 def _as_given(*_: Any, attention_mask: torch.Tensor | None = None, **__: Any) -> torch.Tensor | None:

@@ -113,7 +113,7 @@ class Prompt:
     def collate(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
         """Tensors for `Student.forward`: b mentions of n tokens together, one after another, in blocks of l places, and k candidates:
 
-        input_ids, position_ids (1, n), where n is made a multiple of WHOLE_ROW by tokens that nobody looks at; places (b * l,), back (n,),
+        input_ids, position_ids (1, n), where n is made a multiple of WHOLE_ROW by tokens that nobody looks at; places (b, l), back (n,),
         see `attention.Blocks`; attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the token that is read for each
         candidate, the last for "none"; present (b, k + 1) bool; similarities (b, k) float32.
         """
@@ -157,7 +157,7 @@ class Prompt:
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            "places": places.flatten(),
+            "places": places,
             "back": torch.tensor(back),
             "attention_mask": mask.unsqueeze(1),
             "ends": ends,

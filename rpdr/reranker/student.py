@@ -169,7 +169,7 @@ class Student(nn.Module):
         body = self.lm.get_base_model().model  # without the output matrix: no vocabulary logits are needed
         lowest = torch.finfo(body.dtype).min
         additive = torch.zeros_like(attention_mask, dtype=body.dtype).masked_fill_(~attention_mask, lowest)
-        blocks = Blocks(places, back, len(ends))
+        blocks = Blocks(places, back)
         output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, blocks=blocks, use_cache=False)
         hidden = output.last_hidden_state[0]
         return self.head(hidden[ends].to(self.head.candidate.weight.dtype), similarities, present)

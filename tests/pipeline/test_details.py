@@ -15,6 +15,7 @@ from rpdr.corpus import Mention
 from rpdr.files import write_rows
 from rpdr.kb import Concept
 from rpdr.pipeline import details
+from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
 from rpdr.schema import LABELS, ConceptId, Gold, MentionKey
@@ -172,9 +173,9 @@ def test_parts_by_who_has_linked_the_same_text_before(tmp_path: Path):
 
 def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Path):
     write_rows(tmp_path / "labels" / "labels.parquet", [label(n, 0, 0.5 + n / 10) for n in range(4)], LABELS)
-    assert len(details.learned_labels(run_in(tmp_path))) == 4
+    assert len(learned_labels(run_in(tmp_path))) == 4
     run = run_in(tmp_path, student={"min_trust": 0.65, "max_labels": 1})
-    assert [row["key"] for row in details.learned_labels(run)] == ["unlabelled2"]
+    assert [row["key"] for row in learned_labels(run)] == ["unlabelled2"]
 
 
 def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):

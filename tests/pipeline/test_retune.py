@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rpdr import linker
 from rpdr.config import Config
 from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
@@ -48,6 +49,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
 
     for module in (retune, baselines):
         monkeypatch.setattr(module, "tuned_encoder", encoder)
+    for module in (linker, baselines):
         monkeypatch.setattr(module, "load_encoder", lambda *_: HashEncoder())
     monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: ([], 0.0))  # needs Ray
     return made

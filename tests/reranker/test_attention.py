@@ -34,13 +34,13 @@ def test_a_row_of_texts_is_read_as_each_text_alone(made: type):
         for n, text in enumerate(texts):
             for row in range(8):
                 mask[n, 0, row, : row + 1 if row < text.shape[1] else 1] = 0  # what is no token looks at the first
-        places = torch.tensor([[*range(7), 0], [7, 8, 9, 0, 0, 0, 0, 0], [*range(10, 15), 0, 0, 0]]).flatten()
+        places = torch.tensor([[*range(7), 0], [7, 8, 9, 0, 0, 0, 0, 0], [*range(10, 15), 0, 0, 0]])
         back = torch.tensor([*range(7), *range(8, 11), *range(16, 21)])
         together = model.model(
             input_ids=torch.cat(texts, dim=1),
             position_ids=torch.cat([torch.arange(text.shape[1]) for text in texts]).unsqueeze(0),
             attention_mask=mask,
-            blocks=Blocks(places, back, 3),
+            blocks=Blocks(places, back),
             use_cache=False,
         ).last_hidden_state[0]
     assert torch.allclose(together, alone, atol=1e-5)
