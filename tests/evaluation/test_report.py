@@ -218,6 +218,16 @@ def test_the_loss_curve_is_drawn_with_what_dev_said_of_each_epoch():
     assert learning({"curve": [], "held_out": [], "epochs": 1}) is None
 
 
+def test_a_loss_that_is_no_number_is_left_out_of_the_curve():
+    told = full()["learning"]
+    told["curve"].insert(1, {"step": 15, "loss": None})
+    drawn = learning({**told, "held_out": [1.1, None]})
+    assert drawn is not None
+    assert [x for x, _ in drawn["line"]] == [33.33, 66.67, 100.0]
+    assert [e["x"] for e in drawn["exams"]] == [50.0]
+    assert drawn["best"] == "1.100"
+
+
 def test_calibration_is_judged_by_what_chance_makes():
     metrics = full()
     metrics["calibration"] |= {"ece": 0.02, "ece_by_chance": 0.03, "ece_by_chance_high": 0.05}
