@@ -157,7 +157,7 @@ class RetrieverConfig(Section):
     aliases: bool = Field(
         True,
         description="linked mentions are further names of their concepts when the student looks for candidates: those of the split `labelled`, and "
-        "the teacher's that are more probably right than not",
+        "the teacher's that are more probably right than not; their similarity counts less, by as much as does best on dev",
     )
     baselines: bool = Field(
         False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat"

@@ -135,7 +135,8 @@ TITLES = {
 def _note(run: Run, name: str) -> str:
     settings = run.config.retriever
     few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
-    aliases = "; linked mentions are names too" if settings.aliases else ""
+    discount = run.summary("retune").get("alias_discount")
+    aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
     reranked = "the second round" if settings.second_round else "the few-label retriever"
     return {
         ZERO_SHOT: "the encoder as it comes",

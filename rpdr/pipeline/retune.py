@@ -27,8 +27,8 @@ from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
-from rpdr.pipeline.trust import believed_again
-from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, rescored
+from rpdr.pipeline.trust import ENOUGH, believed_again
+from rpdr.retriever import Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, rescored
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey
 
 FOLDS = 2
@@ -53,14 +53,16 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         base.encoder.save(str(folder / "retriever"))
     else:
         base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
+    base, readers = _remembering(base), [_Reader(_remembering(reader.retriever), reader.keys) for reader in readers]
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
-    final = base
+    final, discount = base, 0.0
     for _ in range(PASSES if settings.aliases else 1):
         trusted = [row for row in labels if row["trust"] > TRUSTED]
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
-        final = base.with_aliases(aliases)
-        scored = _cross_fitted(readers, labels, aliases) if readers else _scored(final, labels)
+        discount = _discount(base, aliases, mentions, run.config.final_top_k)
+        final = base.with_aliases(aliases, discount)
+        scored = _cross_fitted(readers, labels, aliases, discount) if readers else _scored(final, labels)
         labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.index.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
@@ -74,6 +76,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         "content": sha256_tree(folder),
         "teacher_pairs": sum(row["choice"] != NIL for row in labels),
         "aliases": final.index.aliases,
+        "alias_discount": discount if final.index.aliases else None,
     }
 
 
@@ -123,12 +126,28 @@ def _tuned(
     return tuned(labels, "on all labels"), readers
 
 
-def _cross_fitted(readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair]) -> list[dict[str, Any]]:
+def _remembering(retriever: Retriever) -> Retriever:
+    """The same, that encodes no text twice: both passes are over the same labels."""
+    return Retriever(Remembering(retriever.encoder), retriever.index, retriever.concepts, retriever.prefix)
+
+
+def _discount(retriever: Retriever, aliases: Sequence[Pair], mentions: Sequence[Mention], top_k: int) -> float:
+    """Fitted on dev, of which some were linked before and some not, as new mentions are; on labelled mentions met as new, where dev has too few."""
+    for split, as_new in (("dev", False), ("labelled", True)):
+        asked = [(m.text, {i for alternative in m.gold for i in alternative}) for m in mentions if m.split == split and m.gold]
+        if len(asked) >= ENOUGH:
+            return fit_discount(retriever, aliases, asked, top_k, as_new)
+    return fit_discount(retriever, aliases, (), top_k)
+
+
+def _cross_fitted(
+    readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair], discount: float
+) -> list[dict[str, Any]]:
     """The labels in their order, the candidates of each as its reader scores them."""
     found: dict[MentionKey, dict[str, Any]] = {}
     for reader in readers:
         mine = [row for row in labels if row["key"] in reader.keys]
-        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases), mine)}
+        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases, discount), mine)}
     return [found[row["key"]] for row in labels]
 
 

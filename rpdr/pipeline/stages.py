@@ -73,7 +73,7 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for ${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}{stopped}"
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
-        aliases = [f"{s['aliases']:,} linked mentions are names too"] if s["aliases"] else []
+        aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
         return "; ".join([*tuned, *aliases]) or "nothing learned from the teacher's labels"
     if name == "baselines":
         return "measured" if s["measured"] else "skipped: retriever.baselines is not set"

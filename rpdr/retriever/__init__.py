@@ -1,8 +1,9 @@
 """The bi-encoder: fine-tuning on few labels, the index over all names, and search."""
 
+from rpdr.retriever.discount import fit_discount
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.prior import Prior, fit_prior, similarity_matrix
-from rpdr.retriever.retriever import Candidates, Retriever
+from rpdr.retriever.retriever import Candidates, Remembering, Retriever
 from rpdr.retriever.rows import add_candidates, distinct_rows, rescored
 from rpdr.retriever.train import Pair, train_encoder
 
@@ -11,10 +12,12 @@ __all__ = [
     "Index",
     "Pair",
     "Prior",
+    "Remembering",
     "Retriever",
     "add_candidates",
     "build_index",
     "distinct_rows",
+    "fit_discount",
     "fit_prior",
     "rescored",
     "similarity_matrix",

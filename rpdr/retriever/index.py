@@ -1,4 +1,4 @@
-"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.parquet, index.json.
+"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.parquet.
 
 Takes unit vectors and returns names; what a concept's score is, is the retriever's business.
 """
@@ -21,9 +21,10 @@ NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()
 
 @dataclass(frozen=True)
 class Index:
-    """`faiss_index` over n unit vectors; `concept_rows` (n,) says which concept each name belongs to; `names` (n,) the text.
+    """`faiss_index` over n vectors; `concept_rows` (n,) says which concept each name belongs to; `names` (n,) the text.
 
-    The last `aliases` names are not the knowledge base's, but mentions that somebody has linked.
+    The last `aliases` names are not the knowledge base's, but mentions that somebody has linked. A vector's length is what a cosine with it
+    counts: 1 for the knowledge base's own names, less for an alias at a discount.
     """
 
     faiss_index: Any
@@ -32,15 +33,15 @@ class Index:
     aliases: int = 0
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(scores, rows), both (n_queries, k): cosine in [-1, 1], descending, and name rows (-1 where there are fewer than k)."""
+        """(scores, rows), both (n_queries, k): cosine in [-1, 1] (an alias's at its discount), descending, and name rows (-1 where there are fewer than k)."""
         return self.faiss_index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, len(self.names)))
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The unit vectors (n, d) of name rows (n,)."""
+        """The vectors (n, d) of name rows (n,)."""
         return self.faiss_index.reconstruct_batch(rows)
 
     def extended(self, vectors: np.ndarray, concept_rows: list[int], aliases: list[str]) -> Index:
-        """A copy with aliases, whose unit vectors are (m, d) float32."""
+        """A copy with aliases, whose vectors are (m, d) float32."""
         index = faiss.deserialize_index(faiss.serialize_index(self.faiss_index))  # a copy in memory, of a mapped one too
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         rows = np.concatenate([self.concept_rows, np.asarray(concept_rows, dtype=np.int32)])
@@ -61,8 +62,8 @@ class Index:
         return cls(index, table["concept"].to_numpy(), table["name"].to_pylist(), int(table["alias"].to_numpy().sum()))
 
 
-def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], kind: str) -> Index:
-    """Index unit vectors (n, d) float32. `kind`: "flat" (exact) or "hnsw" (approximate, for millions of names; Malkov & Yashunin 2018)."""
+def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], kind: str, aliases: int = 0) -> Index:
+    """Index vectors (n, d) float32, of which the last `aliases` are of linked mentions. `kind`: "flat" (exact) or "hnsw" (approximate, for millions of names; Malkov & Yashunin 2018)."""
     dimensions = vectors.shape[1]
     if kind == "hnsw":
         index: Any = faiss.IndexHNSWFlat(dimensions, 32, faiss.METRIC_INNER_PRODUCT)
@@ -70,4 +71,4 @@ def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], 
     else:
         index = faiss.IndexFlatIP(dimensions)
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    return Index(index, np.asarray(concept_rows, dtype=np.int32), names)
+    return Index(index, np.asarray(concept_rows, dtype=np.int32), names, aliases)

@@ -17,7 +17,8 @@ from rpdr.retriever.train import Pair
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of one mention, best first: rows into the knowledge base, the name that matched, cosine in [-1, 1]."""
+    """The candidates of one mention, best first: rows into the knowledge base, the name that matched, cosine in [-1, 1] (an alias's at its
+    discount)."""
 
     rows: list[int]
     matched_names: list[str]
@@ -47,17 +48,32 @@ class Retriever:
         """Over an index that was saved in `folder`."""
         return cls(encoder, Index.load(folder), concepts, prefix)
 
-    def with_aliases(self, pairs: Iterable[Pair], batch_size: int = 128) -> Retriever:
-        """With linked mentions as further names of their concepts: the anchor of each pair, where the knowledge base does not call it so."""
+    def with_aliases(self, pairs: Iterable[Pair], discount: float = 0.0) -> Retriever:
+        """With linked mentions as further names of their concepts: the anchor of each pair, where the knowledge base does not call it so.
+
+        A cosine with an alias counts 1 - `discount` times.
+        """
+        rows, texts = self._new_names(pairs)
+        if not rows:
+            return self
+        index = self.index.extended(encode(self.encoder, texts, self.prefix) * np.float32(1 - discount), rows, texts)
+        return Retriever(self.encoder, index, self.concepts, self.prefix)
+
+    def aliases_alone(self, pairs: Iterable[Pair]) -> Retriever | None:
+        """A retriever over what `with_aliases` would add, at no discount; None if that is nothing."""
+        rows, texts = self._new_names(pairs)
+        if not rows:
+            return None
+        index = build_index(encode(self.encoder, texts, self.prefix), rows, texts, "flat", aliases=len(texts))
+        return Retriever(self.encoder, index, self.concepts, self.prefix)
+
+    def _new_names(self, pairs: Iterable[Pair]) -> tuple[list[int], list[str]]:
+        """(concept rows, texts) that are not among the knowledge base's names."""
         place: dict[str, int] = {concept.concept_id: row for row, concept in enumerate(self.concepts)}
         found = dict.fromkeys((place[pair.concept], pair.anchor) for pair in pairs)
         known = {row: {normalise(name) for name in self.concepts[row].names} for row, _ in found}
         new = [(row, text) for row, text in found if normalise(text) not in known[row]]
-        if not new:
-            return self
-        rows, texts = [row for row, _ in new], [text for _, text in new]
-        index = self.index.extended(encode(self.encoder, texts, self.prefix, batch_size), rows, texts)
-        return Retriever(self.encoder, index, self.concepts, self.prefix)
+        return [row for row, _ in new], [text for _, text in new]
 
     def retrieve(self, texts: Sequence[str], k: int, as_new: bool = False) -> list[Candidates]:
         """The k best concepts for each text (fewer only if the knowledge base has fewer).
@@ -110,6 +126,21 @@ class Retriever:
             if len(seen) == k:
                 break
         return best
+
+
+class Remembering:
+    """An encoder that encodes no text twice; for work that comes back to the same texts, as it holds their vectors."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def encode(self, texts: Sequence[str], **how: Any) -> np.ndarray:
+        """(n, d), as the encoder's own."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self.encoder.encode(new, **how), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 def encode(encoder: Any, texts: Sequence[str], prefix: str = "", batch_size: int = 128) -> np.ndarray:

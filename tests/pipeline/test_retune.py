@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rpdr import linker
 from rpdr.config import Config
-from rpdr.corpus import Mention, mention_key
+from rpdr.corpus import Mention, load_mentions, mention_key
 from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
@@ -20,6 +21,7 @@ from rpdr.pipeline import baselines, retune
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Index, Pair, Retriever, add_candidates
+from rpdr.retriever.discount import USUAL
 from rpdr.schema import CANDIDATES, LABELS, NIL
 from tests.retriever.letter_pairs import HashEncoder
 
@@ -127,10 +129,35 @@ def test_linked_mentions_become_names_where_the_teacher_is_to_be_trusted(
     given = zip(index.concept_rows.tolist(), index.names, strict=True)
     trusted = {(place(row), row["text"]) for row in labels if row["choice"] != NIL and found[row["text"]] > 0.5}
     assert set(given) == {*((n, c.name) for n, c in enumerate(CONCEPTS)), (1, "few"), *trusted}
-    assert summary == {"tuned": False, "aliases": 1 + len(trusted), "teacher_pairs": 30, "content": summary["content"]}
+    told = {"tuned": False, "aliases": 1 + len(trusted), "alias_discount": USUAL, "teacher_pairs": 30, "content": summary["content"]}
+    assert summary == told
     assert {row["text"]: row["trust"] for row in pq.read_table(retune.labels_file(run)).to_pylist()} == found
     assert not tuned
     assert not run.path("retuned", "retriever").exists()
+
+
+@pytest.mark.parametrize(("split", "as_new"), [("dev", False), ("labelled", True)])
+def test_the_discount_is_fitted_on_dev_or_on_labelled_mentions_met_as_new(
+    tmp_path: Path, tuned: list[Tuned], monkeypatch: pytest.MonkeyPatch, split: str, as_new: bool
+):
+    run, _ = labelled(tmp_path, rounds=1, aliases=True)
+    more = [Mention(str(n), mention_key(f"Fev {n}"), f"Fev {n}", None, None, None, split, [["C2"], ["C1", "C0"]]) for n in range(20)]
+    save_mentions(run.path("corpus", "mentions.parquet"), [*load_mentions(run.path("corpus", "mentions.parquet")), *more])
+    asked: list[Any] = []
+
+    def fit(retriever: Retriever, pairs: list[Pair], *told: Any) -> float:
+        asked.append(told)
+        return 0.25
+
+    monkeypatch.setattr(retune, "fit_discount", fit)
+    assert ran(retune.retune, run)["alias_discount"] == 0.25
+    mentions, top_k, new = asked[-1]
+    assert [(text, gold) for text, gold in mentions if text != "few"] == [(m.text, {"C0", "C1", "C2"}) for m in more]
+    assert (top_k, new) == (3, as_new)
+    index = Index.load(run.path("retuned", "index"))
+    lengths = np.linalg.norm(index.vectors(np.arange(len(index.names))), axis=1)
+    assert lengths[: len(CONCEPTS)] == pytest.approx(1.0)
+    assert lengths[len(CONCEPTS) :] == pytest.approx(0.75)
 
 
 def place(row: dict[str, Any]) -> int:

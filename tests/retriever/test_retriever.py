@@ -10,7 +10,7 @@ import pytest
 
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
-from rpdr.retriever import Index, Pair, Retriever, add_candidates, build_index, rescored
+from rpdr.retriever import Index, Pair, Remembering, Retriever, add_candidates, build_index, rescored
 from rpdr.schema import CANDIDATES
 from tests.retriever.letter_pairs import HashEncoder
 
@@ -179,3 +179,33 @@ def test_a_text_met_as_new_does_not_find_itself_but_what_others_said():
     assert again.matched_names == found.matched_names
     assert again.scores == pytest.approx(found.scores, abs=1e-6)
     assert retriever.retrieve(["emesis"], 1, as_new=True)[0].matched_names == ["emesis"]  # the knowledge base's own name
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_an_alias_at_a_discount_counts_that_much_less_and_no_other_name_does(tmp_path: Path, kind: str):
+    encoder = HashEncoder()
+    Retriever.build(encoder, FEW, kind=kind).with_aliases(SAID, discount=0.2).index.save(tmp_path)
+    retriever = Retriever.load(encoder, tmp_path, FEW)
+    for found in (retriever.retrieve(["burning up", "emesis"], 4), retriever.score(["burning up", "emesis"], [[0, 1, 2, 3]] * 2)):
+        linked, known = found
+        cosine = float(encoder.encode(["Burning up"])[0] @ encoder.encode(["burning up"])[0])
+        assert (linked.rows[0], linked.matched_names[0]) == (2, "Burning up")
+        assert linked.scores[0] == pytest.approx(0.8 * cosine, abs=1e-5)
+        assert (known.rows[0], known.scores[0]) == (0, pytest.approx(1, abs=1e-5))
+
+
+def test_aliases_alone_know_no_other_name():
+    alone = Retriever.build(HashEncoder(), FEW).aliases_alone(SAID)
+    assert alone is not None
+    assert alone.index.names == ["couldn't keep it down", "Burning up"]
+    assert [c.rows for c in alone.retrieve(["burning up"], 10)] == [[2, 0]]
+    assert [c.rows for c in alone.retrieve(["burning up"], 10, as_new=True)] == [[0]]
+    assert Retriever.build(HashEncoder(), FEW).aliases_alone([Pair("FEVER", "Fever", "C2")]) is None
+
+
+def test_a_remembering_encoder_encodes_no_text_twice():
+    encoder = HashEncoder()
+    remembering = Remembering(encoder)
+    first = remembering.encode(["a fever", "emesis"])
+    assert np.array_equal(remembering.encode(["emesis", "nausea", "a fever"])[[2, 0]], first)
+    assert encoder.seen == ["a fever", "emesis", "nausea"]
