@@ -113,10 +113,12 @@ def _write(runs: dict[str, Any]) -> None:
 
 
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
-    """Acc@1, Acc@5 and Acc@1 on unseen mentions of one set."""
+    """Acc@1, Acc@5, Acc@1 on unseen mentions and, where mentions name several concepts, the micro F1 of one set."""
     main = _systems(runs.get(f"{MAIN:g}", {}))
     rows = []
-    for measured, key, on in (("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, unseen", "unseen_acc_at_1", "unseen")):
+    several = any(system.get("micro_f1") for system in main.values())
+    measures = (("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, unseen", "unseen_acc_at_1", "unseen"))
+    for measured, key, on in (*measures, *((("Micro F1 of the set", "micro_f1", None),) if several else ())):
         retrievers = [_value(main, TITLES[system], key) for system in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND)]
         recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
         teachers = " / ".join(f"{a * recall['value']:.3f}" for a in TEACHERS) if recall and on == "all" else ""
