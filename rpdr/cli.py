@@ -20,7 +20,7 @@ STAGE_HELP = {
     "retriever": "tune the retriever on few labels, index all names",
     "candidates": "retrieve candidates for every distinct mention",
     "teach": "have the teacher label unlabelled mentions, under a budget",
-    "retune": "tune the retriever on the teacher's labels too, where retriever.rounds is 2",
+    "retune": "let the retriever learn from the labels too",
     "baselines": "measure the retriever untuned, and tuned on the teacher's labels",
     "distill": "train the student on the teacher's labels",
     "link": "link the test mentions and the corpus",

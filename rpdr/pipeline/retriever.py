@@ -14,6 +14,9 @@ from rpdr.pipeline.run import Run
 from rpdr.retriever import Pair, Retriever, train_encoder
 
 
+AGAIN = (2, 5)  # of the epochs: on Ask A Patient, going on for two found as much as starting anew for five
+
+
 def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Tune, save in sentence-transformers form, index."""
     concepts = load_kb(run.path("kb", "concepts.parquet"))
@@ -26,15 +29,18 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
 
 
-def tuned_encoder(run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "") -> Any:
-    """The base encoder, tuned on `pairs` and on synonyms; `what` it is tuned on, for who watches."""
+def tuned_encoder(
+    run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "", again: bool = False
+) -> Any:
+    """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs. `what` it is tuned on,
+    for who watches."""
     settings = run.config.retriever
-    encoder = load_encoder(settings.model, settings.max_tokens)
+    encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
     train_encoder(
         encoder,
         pairs,
         synonym_pairs(concepts),
-        epochs=settings.epochs,
+        epochs=-(-settings.epochs * AGAIN[0] // AGAIN[1]) if again else settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         max_synonyms=settings.max_synonym_pairs,

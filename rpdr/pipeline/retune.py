@@ -48,8 +48,9 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)
     readers: list[_Reader] = []
+    taught = [row for row in labels if row["trust"] > TRUSTED and row["choice"] != NIL] if settings.rounds == 2 else []
     if settings.rounds == 2:
-        base, readers = _tuned(run, concepts, gold, labels, progress)
+        base, readers = _tuned(run, concepts, gold, taught, labels, progress)
         base.encoder.save(str(folder / "retriever"))
     else:
         base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
@@ -74,7 +75,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     return {
         "tuned": settings.rounds == 2,
         "content": sha256_tree(folder),
-        "teacher_pairs": sum(row["choice"] != NIL for row in labels),
+        "teacher_pairs": len(taught),
         "aliases": final.index.aliases,
         "alias_discount": discount if final.index.aliases else None,
     }
@@ -108,22 +109,27 @@ class _Reader:
 
 
 def _tuned(
-    run: Run, concepts: Sequence[Concept], gold: list[Pair], labels: Sequence[dict[str, Any]], progress: StageProgress
+    run: Run,
+    concepts: Sequence[Concept],
+    gold: list[Pair],
+    taught: Sequence[dict[str, Any]],
+    labels: Sequence[dict[str, Any]],
+    progress: StageProgress,
 ) -> tuple[Retriever, list[_Reader]]:
-    """A retriever tuned on all labels too, and for each fold one that was tuned on the others."""
+    """A retriever tuned on all that is `taught`, and for each fold one that was tuned on the others' part of it; they may score `labels`."""
     settings = run.config.retriever
 
     def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
-        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts), progress, what)
+        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts), progress, what, again=True)
         return Retriever.build(encoder, concepts, settings.prefix, settings.index)
 
     readers = []
     for fold in range(FOLDS):
-        others = [row for row in labels if _fold(row["key"]) != fold]
+        others = [row for row in taught if _fold(row["key"]) != fold]
         mine = frozenset(row["key"] for row in labels if _fold(row["key"]) == fold)
         if mine:
             readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}"), mine))
-    return tuned(labels, "on all labels"), readers
+    return tuned(taught, "on all labels"), readers
 
 
 def _remembering(retriever: Retriever) -> Retriever:
