@@ -13,7 +13,6 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Pair, Retriever, train_encoder
 
-
 AGAIN = (2, 5)  # of the epochs: on Ask A Patient, going on for two found as much as starting anew for five
 
 

@@ -94,10 +94,15 @@ def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str,
 
 
 def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> list[Pair]:
-    """(mention, preferred name) for each label that names a concept."""
+    """(mention, preferred name) for each label that names a concept, and the most similar candidate that the teacher passed over."""
     names = {c.concept_id: c.name for c in concepts}
-    chosen = [(row["text"], row["candidate_ids"][row["choice"]]) for row in labels if row["choice"] != NIL]
-    return [Pair(text, names[i], i) for text, i in chosen]
+    pairs = []
+    for row in labels:
+        if row["choice"] != NIL:
+            chosen = row["candidate_ids"][row["choice"]]
+            other = next((i for i in row["candidate_ids"] if i != chosen), None)
+            pairs.append(Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None))
+    return pairs
 
 
 @dataclass(frozen=True)

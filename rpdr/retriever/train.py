@@ -1,4 +1,4 @@
-"""Fine-tune a bi-encoder on (mention, concept name) and (synonym, concept name) pairs with in-batch negatives.
+"""Fine-tune a bi-encoder on (mention, concept name) and (synonym, concept name) pairs with in-batch and hard negatives.
 
 The multiple-negatives ranking loss of Henderson et al. 2017 (arXiv 1705.00652); two pairs of one concept never meet in a
 batch, as each would be the other's false negative.
@@ -20,11 +20,12 @@ SCALE = 20.0  # inverse temperature of the cosine, sentence-transformers' own de
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts of one concept; `concept` keeps pairs of the same concept apart."""
+    """Two texts of one concept; `concept` keeps pairs of the same concept apart. `negative`: (text, concept) of another that is easily taken for it."""
 
     anchor: str
     positive: str
     concept: str
+    negative: tuple[str, str] | None = None
 
 
 def train_encoder(
@@ -66,8 +67,10 @@ def train_encoder(
         for batch in batches:
             with low:
                 anchors = _embed(encoder, [prefix + pair.anchor for pair in batch])
-                positives = _embed(encoder, [prefix + pair.positive for pair in batch])
-            similarity = anchors.float() @ positives.float().T * SCALE
+                options = [(pair.positive, pair.concept) for pair in batch] + [pair.negative for pair in batch if pair.negative]
+                named = _embed(encoder, [prefix + text for text, _ in options])
+            similarity = anchors.float() @ named.float().T * SCALE
+            similarity = similarity.masked_fill(_also_right(batch, options).to(similarity.device), float("-inf"))
             target = torch.arange(len(batch), device=similarity.device)
             loss = torch.nn.functional.cross_entropy(similarity, target)
             loss.backward()
@@ -105,6 +108,11 @@ def _batches(labelled: Sequence[Pair], synonyms: Sequence[Pair], max_synonyms: i
         batches.append(batch)
         waiting = kept
     return batches
+
+
+def _also_right(batch: Sequence[Pair], options: Sequence[tuple[str, str]]) -> torch.Tensor:
+    """(b, options) bool: another pair's negative that is of this pair's own concept."""
+    return torch.tensor([[n != m and concept == pair.concept for m, (_, concept) in enumerate(options)] for n, pair in enumerate(batch)])
 
 
 def _embed(encoder: Any, texts: list[str]) -> torch.Tensor:

@@ -107,6 +107,15 @@ def test_a_label_keeps_its_choice_among_its_candidates(tmp_path: Path, tuned: li
         assert 0 < new["trust"] < 1
 
 
+def test_a_label_teaches_its_choice_and_the_most_similar_candidate_that_was_passed_over(tmp_path: Path):
+    _, labels = labelled(tmp_path, rounds=1)
+    rows = [row for row in labels if row["choice"] != NIL]
+    names = {c.concept_id: c.name for c in CONCEPTS}
+    for pair, row in zip(retune.taught_pairs(labels, CONCEPTS), rows, strict=True):
+        other = row["candidate_ids"][0 if row["choice"] else 1]
+        assert pair == Pair(row["text"], names[str(chosen(row))], str(chosen(row)), (names[other], other))
+
+
 def chosen(row: dict[str, Any]) -> str | None:
     return None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 
 from rpdr.models import load_encoder
 from rpdr.retriever import Pair, train_encoder
+from rpdr.retriever.train import _also_right
 
 
 class TinyEncoder(nn.Module):
@@ -56,6 +59,27 @@ def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_
     assert len(anchors) == len(set(anchors))
     assert {pair.anchor for pair in LABELLED} <= set(anchors)
     assert sum("syn" in text for text in anchors) <= 10
+
+
+def likeness(encoder: TinyEncoder, one: str, other: str) -> float:
+    vectors = encoder(encoder.tokenize([one, other]))["sentence_embedding"]
+    return torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:]).item()
+
+
+def test_what_a_mention_is_easily_taken_for_is_pushed_away():
+    settings = {**SETTINGS, "epochs": 50, "learning_rate": 0.05}
+    pairs = [Pair("ab", "bb", "b"), Pair("xx", "yy", "y")]
+    without, with_it = TinyEncoder(), TinyEncoder()
+    train_encoder(without, pairs, [], **settings)
+    train_encoder(with_it, [replace(pairs[0], negative=("ac", "c")), pairs[1]], [], **settings)
+    assert likeness(with_it, "ab", "ac") < likeness(without, "ab", "ac") - 0.1
+
+
+def test_a_negative_that_is_another_pairs_concept_is_none_to_that_pair():
+    batch = [Pair("aa", "bb", "b", ("yy", "y")), Pair("xx", "yy", "y")]
+    options = [("bb", "b"), ("yy", "y"), ("yy", "y")]
+    assert _also_right(batch, options).tolist() == [[False, False, False], [False, False, True]]
+    assert train_encoder(TinyEncoder(), batch, [], **{**SETTINGS, "epochs": 1}) < math.inf
 
 
 def test_the_same_seed_trains_the_same():
