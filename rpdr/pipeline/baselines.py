@@ -31,7 +31,7 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
     asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
-    taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts)
+    taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts, run.config.link.several)
 
     def measure(name: str, encoder: Any) -> None:
         retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index)

@@ -93,14 +93,15 @@ def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str,
     return pq.read_table(labels_file(run), columns=columns, filters=trusted).to_pylist()[: settings.max_labels or None]
 
 
-def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> list[Pair]:
-    """(mention, preferred name) for each label that names a concept, and the most similar candidate that the teacher passed over."""
+def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], several: bool = False) -> list[Pair]:
+    """(mention, preferred name) for each label that names a concept, and the most similar candidate that the teacher passed over: not where a
+    mention may mean `several`, as the teacher names one."""
     names = {c.concept_id: c.name for c in concepts}
     pairs = []
     for row in labels:
         if row["choice"] != NIL:
             chosen = row["candidate_ids"][row["choice"]]
-            other = next((i for i in row["candidate_ids"] if i != chosen), None)
+            other = None if several else next((i for i in row["candidate_ids"] if i != chosen), None)
             pairs.append(Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None))
     return pairs
 
@@ -125,7 +126,7 @@ def _tuned(
     settings = run.config.retriever
 
     def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
-        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts), progress, what, again=True)
+        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts, run.config.link.several), progress, what, again=True)
         return Retriever.build(encoder, concepts, settings.prefix, settings.index)
 
     readers = []

@@ -114,6 +114,7 @@ def test_a_label_teaches_its_choice_and_the_most_similar_candidate_that_was_pass
     for pair, row in zip(retune.taught_pairs(labels, CONCEPTS), rows, strict=True):
         other = row["candidate_ids"][0 if row["choice"] else 1]
         assert pair == Pair(row["text"], names[str(chosen(row))], str(chosen(row)), (names[other], other))
+    assert {pair.negative for pair in retune.taught_pairs(labels, CONCEPTS, several=True)} == {None}
 
 
 def chosen(row: dict[str, Any]) -> str | None:
