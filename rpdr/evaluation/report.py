@@ -94,6 +94,7 @@ class Learning(TypedDict, total=False):
 
     curve: list[dict[str, float]]  # {step, loss}: nats, the mean of the steps up to this one
     held_out: list[float]  # mean loss (nats) on dev after each epoch, where it was measured
+    retriever: float | None  # mean loss (nats) of the retriever's similarities alone, on the same labels
     epochs: int  # at most
 
 

@@ -117,13 +117,15 @@ def learning(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     steps, held_out = curve[-1]["step"], found.get("held_out") or []
     ends = [steps * n / len(held_out) for n in range(1, len(held_out) + 1)]  # an early stop ends with an epoch
     exams = [(at, loss) for at, loss in zip(ends, held_out, strict=True) if loss is not None]
-    highest = max([point["loss"] for point in curve] + [loss for _, loss in exams]) or 1.0
+    alone = found.get("retriever")
+    highest = max([point["loss"] for point in curve] + [loss for _, loss in exams] + [alone or 0.0]) or 1.0
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 1e9) if highest / s <= 6)
     axis = (0.0, step * math.ceil(highest / step))
     return {
         "line": [(place(point["step"], (0.0, steps)), place(point["loss"], axis)) for point in curve],
         "exams": [{"x": place(at, (0.0, steps)), "y": place(loss, axis), "loss": f"{loss:.3f}"} for at, loss in exams],
         "ticks": [{"y": place(step * n, axis), "label": f"{step * n:g}"} for n in range(round(axis[1] / step) + 1)],
+        "alone": None if alone is None else {"y": place(alone, axis), "loss": f"{alone:.3f}"},
         "steps": number(steps),
         "first": f"{curve[0]['loss']:.3f}",
         "last": f"{curve[-1]['loss']:.3f}",

@@ -32,6 +32,7 @@ from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibrat
 from rpdr.reranker.calibration import also_threshold
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
 from rpdr.schema import NIL
 
@@ -64,6 +65,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "precision": chosen_precision(settings.precision, _device(run)),
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "held_out_losses": exams,
+        "retriever_loss": prior_loss(chosen, prior_of(chosen)),
         "loss_curve": _curve(losses),
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,

@@ -106,6 +106,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     metrics["learning"] = {
         "curve": trained.get("loss_curve", []),
         "held_out": trained["held_out_losses"],
+        "retriever": trained.get("retriever_loss"),
         "epochs": run.config.student.epochs,
     }
     metrics["systems"] = [asdict(s) for s in systems]

@@ -48,6 +48,15 @@ def target(example: Example, prior: Prior | None = None) -> np.ndarray:
     return rest
 
 
+def prior_loss(examples: Sequence[Example], prior: Prior) -> float:
+    """The mean cross-entropy (nats) of a student that has learned nothing: what its training's loss is to be compared with."""
+    losses = []
+    for example in examples:
+        p = prior.probabilities(np.array([example.query.similarities]).reshape(1, -1))[0]
+        losses.append(-np.log(max(p[example.choice if example.choice >= 0 else -1], 1e-12)))
+    return float(np.mean(losses))
+
+
 def prior_of(examples: Sequence[Example]) -> Prior:
     """What the retriever's similarities alone say of these choices, at their likeliest: where a student starts."""
     return fit_prior([example.query.similarities for example in examples], [example.choice for example in examples])

@@ -78,6 +78,7 @@ def full() -> dict[str, Any]:
             },
             "learning": {
                 "curve": [{"step": 10, "loss": 1.5}, {"step": 20, "loss": 0.9}, {"step": 30, "loss": 0.7}],
+                "retriever": 1.2,
                 "held_out": [1.1, 0.8, 0.85],
                 "epochs": 5,
             },
@@ -209,11 +210,13 @@ def test_the_loss_curve_is_drawn_with_what_dev_said_of_each_epoch():
     page = render(full())
     assert "from 1.500 to 0.700 nats over 30 steps" in page
     assert "0.800 at its best, where it stopped learning more" in page
+    assert "alone have on the same labels, 1.200" in page
     told = full()
     told["learning"] |= {"held_out": [], "curve": told["learning"]["curve"][:2]}
     drawn = learning(told["learning"])
     assert drawn is not None
     assert drawn["line"] == [(50.0, 100.0), (100.0, 60.0)]  # of 20 steps, and of an axis to 1.5
+    assert drawn["alone"] == {"y": 80.0, "loss": "1.200"}
     assert not drawn["exams"]
     assert learning({"curve": [], "held_out": [], "epochs": 1}) is None
 

@@ -17,7 +17,7 @@ from rpdr.config import StudentConfig
 from rpdr.reranker import Example, Query, Reranker
 from rpdr.reranker.batches import batches, share
 from rpdr.reranker.prompt import Tokens
-from rpdr.reranker.targets import target
+from rpdr.reranker.targets import prior_loss, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
 from rpdr.retriever import Prior
 
@@ -122,6 +122,15 @@ def test_a_soft_label_leaves_the_rest_to_the_retriever():
     assert wanted[0] / wanted[2] == pytest.approx(believed[0] / believed[2])
     assert target(example).tolist() == [0, 1, 0, 0]
     assert target(replace(example, choice=-1), prior)[-1] == 0.8
+
+
+def test_what_the_retriever_alone_loses_is_where_training_starts():
+    prior = Prior(10.0, 4.0)
+    one, other = examples(2)
+    logits = np.array([6.0, 5.0, 4.0, 4.0])
+    logs = logits - np.log(np.exp(logits).sum())
+    assert prior_loss([one], prior) == pytest.approx(-logs[0])
+    assert prior_loss([one, replace(other, choice=-1)], prior) == pytest.approx(-(logs[0] + logs[3]) / 2)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
