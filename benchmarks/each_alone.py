@@ -1,0 +1,161 @@
+"""What each way to train a student changes, alone: the same labels and candidates, one setting away from the run's own.
+
+    python benchmarks/each_alone.py --run-dir runs/askapatient [--labels 1500] [--arms …]
+
+Of a run whose stage `retune` is finished. Each arm trains a student on the labels that come first in the teacher's queue, and ranks all test
+mentions; its loss is on the dev mentions whose text nobody has linked, where a student has to know more than who said the same before. No Ray:
+the training step is called as it is. results/each_alone.json keeps what other calls have measured of the same run and labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from finished import annotated_test, run_in, tell
+from outcome import RESULTS, against, keep, shown
+from rich.console import Console
+
+from rpdr.corpus import load_mentions, normalise
+from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.evaluation.significance import PairedResult
+from rpdr.evaluation.systems import Score
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.retune import learned_labels
+from rpdr.pipeline.run import Run
+from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker.targets import prior_of
+from rpdr.reranker.training import Hooks, train
+
+NAME, OWN, RETRIEVER = "each_alone", "the run's own settings", "the retriever alone"
+ARMS: dict[str, dict[str, Any]] = {
+    OWN: {},
+    "all layers of the model": {"layers": 0},
+    "all layers, a third of the learning rate": {"layers": 0, "learning_rate": 3e-4},
+    "a third of the learning rate": {"learning_rate": 3e-4},
+    "all weights tuned, learning rate 1e-4": {"tuning": "full", "learning_rate": 1e-4},
+    "labels believed as far as they are trusted (soft_labels)": {"soft_labels": True},
+    "labels of any trust (min_trust: 0)": {"min_trust": 0.0},
+    "labelled mentions too (gold_labels)": {"gold_labels": True},
+    "all ten candidates in training": {"train_candidates": 0},
+    "twice the epochs": {"epochs": 4},
+}
+
+
+def main() -> int:
+    """The arms that are asked for, side by side, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", default="runs/askapatient")
+    parser.add_argument("--labels", type=int, default=1500)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="arms side by side, a share of the cores each")
+    parser.add_argument("--data", default="Ask A Patient, fold 0")
+    options = parser.parse_args()
+    run, told = run_in(options.run_dir), _kept(options.labels)
+    with ProcessPoolExecutor(options.at_once, get_context("spawn"), _share_cores, (options.at_once,)) as processes:
+        for arm in processes.map(partial(_arm, options.run_dir, options.labels), options.arms):
+            told[arm["name"]] = arm
+            Console(stderr=True).print({key: arm[key] for key in ("name", "loss", "acc_at_1")})
+            _write(run, told, options)
+    return 0
+
+
+def _kept(labels: int) -> dict[str, Any]:
+    path = RESULTS / f"{NAME}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return dict(found["arms"]) if found.get("labels") == labels else {}
+
+
+def _share_cores(at_once: int) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+
+
+def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
+    run = run_in(run_dir)
+    settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9, "workers": 1, "epochs": 2, **ARMS[name]})
+    changed = run.config.model_copy(update={"student": settings.model_copy(update={"max_labels": count})})
+    rows = learned_labels(Run(changed))
+    chosen = examples(rows)
+    if settings.gold_labels:
+        by_hand = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, "labelled", final=True)}
+        chosen += examples(list(by_hand.values()))
+    chosen = [example.narrowed(settings.train_candidates) for example in chosen]
+    hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
+    student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device="cpu", save_to=None)
+    reranker = Reranker(student, Calibration(), 32, "cpu")
+    return {"name": name, **_measured(run, chosen, lambda rows: reranker.scores(queries(rows))), "labels": len(rows), **ARMS[name]}
+
+
+def _measured(run: Run, chosen: list[Example], scores: Any) -> dict[str, Any]:
+    """Acc@1 on test with its outcomes, and the loss on dev mentions that nobody has linked; of the retriever alone, too."""
+    prior = prior_of(chosen)
+
+    def alone(rows: list[dict[str, Any]]) -> np.ndarray:
+        return np.array([[*(prior.scale * np.array(row["scores"])), prior.none] for row in rows])
+
+    test, found, dev = annotated_test(run), load_candidates(run, final=True), _nobodys(run)
+    golds, none = [m.gold or [] for m in test], np.zeros(len(test), dtype=bool)
+    keys = list(dict.fromkeys(m.key for m in test))
+    out = {}
+    for who, score in (("student", scores), ("retriever", alone)):
+        best = dict(zip(keys, score([found[key] for key in keys])[:, :-1], strict=True))
+        ranked = [[found[m.key]["candidate_ids"][n] for n in np.argsort(-best[m.key], kind="stable")] for m in test]
+        seed = run.config.seed
+        out[who] = {
+            "acc_at_1": asdict(evaluate(who, ranked, golds, none, samples=1000, seed=seed).acc_at_1),
+            "outcomes": outcomes(ranked, golds, 1).astype(int).tolist(),
+            "loss": _loss(score(dev), dev),
+        }
+    base = np.array(out["retriever"]["outcomes"], dtype=bool)
+    test_of = paired_test(np.array(out["student"]["outcomes"], dtype=bool), base, 1000, run.config.seed)
+    return {**out["student"], "retriever": out["retriever"], "against_retriever": asdict(test_of), "dev": len(dev)}
+
+
+def _nobodys(run: Run) -> list[dict[str, Any]]:
+    """The dev mentions with gold whose text nobody has linked."""
+    linked = {normalise(row["text"]) for row in learned_labels(run, ["text", "trust"])}
+    linked |= {normalise(m.text) for m in load_mentions(run.path("corpus", "mentions.parquet"), "labelled")}
+    return [row for row in chosen_by_gold(run, "dev", final=True) if normalise(row["text"]) not in linked]
+
+
+def _loss(scores: np.ndarray, rows: list[dict[str, Any]]) -> float:
+    """Nats, at the temperature and shift that suit these mentions best: how well they are ordered, not how sure it is."""
+    right = np.array([[i in row["gold"] for i in row["candidate_ids"]] for row in rows])
+    right = np.concatenate([right, ~right.any(axis=1, keepdims=True)], axis=1)
+    believed = fit_calibration(scores, right, "dev").probabilities(scores)
+    return float(-np.log(np.maximum((believed * right).sum(axis=1), 1e-12)).mean())
+
+
+def _write(run: Run, told: dict[str, Any], options: argparse.Namespace) -> None:
+    arms = {name: told[name] for name in ARMS if name in told}
+    first = next(iter(arms.values()))
+    rows = [[RETRIEVER, f"{first['retriever']['loss']:.3f}", shown(Score(**first["retriever"]["acc_at_1"])), "(it)"]]
+    for name, arm in arms.items():
+        rows.append([name, f"{arm['loss']:.3f}", shown(Score(**arm["acc_at_1"])), against(PairedResult(**arm["against_retriever"]))])
+    student = run.config.student
+    keep(
+        NAME,
+        f"python benchmarks/each_alone.py --run-dir {Path(options.run_dir).name} --labels {options.labels}",
+        options.data,
+        ("Trained with", "Loss on dev, nats", "Acc@1", "against the retriever whose candidates it re-ranks"),
+        rows,
+        protocol=f"`{student.model}`, {student.layers or 'all'} layers, learning rate {student.learning_rate:g}, {options.labels:,} labels of the "
+        f"sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), 2 epochs, but for what the row says; one run each. Loss: on the {first['dev']} dev "
+        "mentions whose text nobody had linked, at the temperature that suits them best. Acc@1: all test mentions; 95 % percentile bootstrap; exact McNemar.",
+        labels=options.labels,
+        arms=told,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
