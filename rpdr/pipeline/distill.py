@@ -29,11 +29,14 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker.balance import fit_balance
 from rpdr.reranker.calibration import also_threshold
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
+from rpdr.retriever import similarity_matrix
 from rpdr.schema import NIL
 
 CURVE = 50  # points of the loss curve that is kept
@@ -55,7 +58,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     losses, exams, steps = _fit(run, chosen, progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
-    calibration = _calibrate(run)
+    calibration, balance = _calibrate(run)
     calibration.save(run.path("student", CALIBRATION_FILE))
     summary = {
         "labels": len(labels),
@@ -69,6 +72,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "loss_curve": _curve(losses),
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
+        "balance": balance,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     return {"content": sha256_tree(run.path("student")), **summary}
@@ -205,22 +209,43 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
         progress.update(at, total or None, "training the student" if total else "loading the student")
 
 
-def _calibrate(run: Run) -> Calibration:
-    """On dev gold. With fewer than 20 dev mentions, on nothing: probabilities are then the plain softmax."""
+def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None]:
+    """On dev gold, and by how much the balance of the student was changed. With fewer than 20 dev mentions, on nothing: probabilities are then the
+    plain softmax."""
     rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
-        return Calibration()
-    scores = _reranker(run).scores(queries(rows))
+        return Calibration(), None
+    reranker = _reranker(run)
+    scores = reranker.scores(queries(rows))
     right = np.zeros(scores.shape, dtype=bool)
     for n, row in enumerate(rows):
         right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
     right[:, -1] = ~right.any(axis=1)
+    scores, balance = _balanced(run, reranker, rows, scores, right)
     names = exact_names(load_kb(run.path("kb", "concepts.parquet")))
     owners = [names.get(normalise(row["text"])) for row in rows]
     exact = [None if owner is None else owner.concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
     nil = np.array([not row["gold"] for row in rows])
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
-    return _also(fitted, scores, rows, run.config.link.allow_nil) if run.config.link.several else fitted
+    if run.config.link.several:
+        fitted = _also(fitted, scores, rows, run.config.link.allow_nil)
+    return fitted, balance
+
+
+def _balanced(
+    run: Run, reranker: Reranker, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+    """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits dev, which the student is told."""
+    head = reranker.student.head
+    before = head.log_scale.exp().item()
+    similarities = similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
+    learned = np.where(np.isfinite(similarities), scores[:, :-1] - before * np.where(np.isfinite(similarities), similarities, 0.0), 0.0)
+    balance = fit_balance(similarities, learned, scores[:, -1], right, before)
+    head.rebalance(balance)
+    path = run.path("student", HEAD_FILE)
+    head.save(path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+    return balance.scores(similarities, learned, scores[:, -1]), {"similarity": balance.similarity / before, "learned": balance.learned}
 
 
 def _also(calibration: Calibration, scores: np.ndarray, rows: list[dict[str, Any]], allow_nil: bool) -> Calibration:

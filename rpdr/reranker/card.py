@@ -298,6 +298,12 @@ def _calibration(facts: Facts) -> str:
     fit = (
         f"Fitted on {fitted_on}" if fitted_on != "nothing" else "Not fitted (fewer than 20 dev mentions): confidences are the plain softmax"
     )
+    balance = facts.stage("distill").get("balance")
+    if balance:
+        values += (
+            f"; before that, in the head itself, what training made of the retriever's similarity times {balance['similarity']:.2f} and of what was "
+            f"learned times {balance['learned']:.2f}"
+        )
     return f"{fit}: {values} (`calibration.json`). Expected calibration error: {error}."
 
 

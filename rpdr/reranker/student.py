@@ -21,6 +21,7 @@ from rpdr.errors import ModelError
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
+from rpdr.reranker.balance import Balance
 from rpdr.reranker.prompt import Prompt
 from rpdr.retriever import Prior
 
@@ -45,6 +46,18 @@ class Head(nn.Module):
         candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.log_scale.float().exp() * similarities.float()
         none = self.none(hidden[:, -1]).float()
         return torch.cat([candidates, none], dim=1).masked_fill(~present, float("-inf"))
+
+    @torch.no_grad()
+    def rebalance(self, balance: Balance) -> None:
+        """Score as `balance` says."""
+        self.log_scale.fill_(math.log(balance.similarity))
+        self.candidate.weight.mul_(balance.learned)
+        self.none.weight.mul_(balance.none)
+        self.none.bias.mul_(balance.none).add_(balance.shift)
+
+    def save(self, path: Path) -> None:
+        """As safetensors, in float32."""
+        save_file({name: value.float().contiguous() for name, value in self.state_dict().items()}, str(path))
 
     @torch.no_grad()
     def start_from(self, prior: Prior) -> None:
@@ -152,7 +165,7 @@ class Student(nn.Module):
         self.lm.save_pretrained(str(folder), save_embedding_layers=False)
         if isinstance(self.lm, Whole):
             self.prompt.tokenizer.save_pretrained(str(folder))
-        save_file({name: value.float().contiguous() for name, value in self.head.state_dict().items()}, str(folder / HEAD_FILE))
+        self.head.save(folder / HEAD_FILE)
 
     def forward(
         self,
