@@ -80,9 +80,18 @@ PROTOCOLS = {  # config -> concepts, rejected rows, gold outside the knowledge b
         *(1_044, 3, 3),
         {"labelled": (736, 35, 13), "unlabelled": (3_798, 180, 112), "dev": (865, 43, 18), "test": (986, 56, 38)},
     ),
-    "ncbi_disease": (11_915, 0, 0, {"labelled": (547, 0, 9), "unlabelled": (4_598, 0, 99), "test": (787, 0, 30)}),
-    "bc5cdr_disease": (11_915, 0, 68, {"labelled": (350, 1, 17), "unlabelled": (3_832, 31, 77), "test": (4_244, 16, 97)}),
-    "bc5cdr_chemical": (29_054, 0, 1_200, {"labelled": (401, 4, 1), "unlabelled": (4_802, 40, 2), "test": (5_347, 43, 2)}),
+    "ncbi_disease": (
+        *(11_915, 0, 0),
+        {"labelled": (547, 0, 9), "unlabelled": (4_083, 0, 89), "dev": (515, 0, 10), "test": (787, 0, 30)},
+    ),
+    "bc5cdr_disease": (
+        *(11_915, 0, 68),
+        {"labelled": (350, 1, 17), "unlabelled": (3_407, 30, 68), "dev": (425, 1, 9), "test": (4_244, 16, 97)},
+    ),
+    "bc5cdr_chemical": (
+        *(29_054, 0, 1_200),
+        {"labelled": (401, 4, 1), "unlabelled": (4_138, 39, 2), "dev": (664, 1, 0), "test": (5_347, 43, 2)},
+    ),
     "chip2019": (
         *(9_468, 0, 0),
         {"labelled": (411, 0, 21), "unlabelled": (3_159, 0, 155), "dev": (430, 0, 23), "test": (1_000, 0, 50)},
