@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from finished import annotated_test, run_in, tell
+from finished import annotated_test, run_in, share_cores, tell
 from outcome import RESULTS, against, keep, shown
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.distill import gold_examples
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
     run, told = run_in(options.run_dir), _kept(options.labels)
-    with ProcessPoolExecutor(options.at_once, get_context("spawn"), _share_cores, (options.at_once,)) as processes:
+    with ProcessPoolExecutor(options.at_once, get_context("spawn"), share_cores, (options.at_once,)) as processes:
         for arm in processes.map(partial(_arm, options.run_dir, options.labels), options.arms):
             told[arm["name"]] = arm
             Console(stderr=True).print({key: arm[key] for key in ("name", "loss", "acc_at_1")})
@@ -76,10 +76,6 @@ def _kept(labels: int) -> dict[str, Any]:
     return dict(found["arms"]) if found.get("labels") == labels else {}
 
 
-def _share_cores(at_once: int) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
-
-
 def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
     run = run_in(run_dir)
     settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9, "workers": 1, "epochs": 2, **ARMS[name]})
@@ -87,8 +83,7 @@ def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
     rows = learned_labels(Run(changed))
     chosen = examples(rows)
     if settings.gold_labels:
-        by_hand = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, "labelled", final=True)}
-        chosen += examples(list(by_hand.values()))
+        chosen += gold_examples(run, "labelled")
     chosen = [example.narrowed(settings.train_candidates) for example in chosen]
     hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
     student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device="cpu", save_to=None)

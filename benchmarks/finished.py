@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from rpdr.config import load
@@ -19,6 +21,11 @@ def run_in(folder: str) -> Run:
 def annotated_test(run: Run) -> list[Mention]:
     """The test mentions that have gold."""
     return [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+
+
+def share_cores(processes: int) -> None:
+    """In each of so many processes side by side: as many threads as are its share."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
 def tell(done: int, total: int, loss: float) -> None:

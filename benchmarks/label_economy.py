@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from finished import annotated_test, tell
+from finished import annotated_test, share_cores, tell
 from outcome import keep
 from rich.console import Console
 
@@ -64,7 +63,7 @@ def main() -> int:
     test = annotated_test(run)
     found, golds = load_candidates(run), [m.gold or [] for m in test]
     settings = [{"budget_usd": budget, "choose": choose, "votes": votes} for budget in options.budgets for choose, votes in ARMS]
-    with ProcessPoolExecutor(options.at_once, get_context("spawn"), _share_cores, (options.at_once,)) as processes:
+    with ProcessPoolExecutor(options.at_once, get_context("spawn"), share_cores, (options.at_once,)) as processes:
         arms = []
         for arm in processes.map(_arm, repeat(base), settings):
             arms.append(arm)
@@ -83,10 +82,6 @@ def main() -> int:
         arms=arms,
     )
     return 0
-
-
-def _share_cores(processes: int) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
 def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         )
     connect()
     watch = Stopwatch()
-    gold = _gold(run, "labelled") if settings.gold_labels else []
+    gold = gold_examples(run, "labelled") if settings.gold_labels else []
     chosen = [example.narrowed(settings.train_candidates) for example in [*examples(labels), *gold]]
     losses, exams, steps = _fit(run, chosen, progress)
     seconds = watch.seconds
@@ -84,7 +84,7 @@ def _curve(losses: list[float]) -> list[dict[str, float]]:
     return [{"step": int(part[-1]) + 1, "loss": float(np.mean([losses[n] for n in part]))} for part in parts if len(part)]
 
 
-def _gold(run: Run, split: str) -> list[Example]:
+def gold_examples(run: Run, split: str) -> list[Example]:
     """The distinct mentions of a split, as examples that are certainly right."""
     rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
     return examples(list(rows.values()))
@@ -107,7 +107,7 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
         _worker,
         train_loop_config={
             "settings": settings,
-            "examples": ray.put((chosen, _gold(run, "dev") if settings.early_stop else [])),
+            "examples": ray.put((chosen, gold_examples(run, "dev") if settings.early_stop else [])),
             "seed": run.config.seed,
             "out": run.path("student"),
             "monitor": monitor,
@@ -239,12 +239,10 @@ def _balanced(
     head = reranker.student.head
     before = head.log_scale.exp().item()
     similarities = similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
-    learned = np.where(np.isfinite(similarities), scores[:, :-1] - before * np.where(np.isfinite(similarities), similarities, 0.0), 0.0)
+    learned = np.subtract(scores[:, :-1], before * similarities, out=np.zeros_like(similarities), where=np.isfinite(similarities))
     balance = fit_balance(similarities, learned, scores[:, -1], right, before)
     head.rebalance(balance)
-    path = run.path("student", HEAD_FILE)
-    head.save(path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
+    head.save(run.path("student", HEAD_FILE))
     return balance.scores(similarities, learned, scores[:, -1]), {"similarity": balance.similarity / before, "learned": balance.learned}
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
+from rpdr.files import write_atomically
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
@@ -56,8 +58,9 @@ class Head(nn.Module):
         self.none.bias.mul_(balance.none).add_(balance.shift)
 
     def save(self, path: Path) -> None:
-        """As safetensors, in float32."""
-        save_file({name: value.float().contiguous() for name, value in self.state_dict().items()}, str(path))
+        """As safetensors, in float32, atomically."""
+        data = safetensors_bytes({name: value.float().contiguous() for name, value in self.state_dict().items()})
+        write_atomically(path, lambda file: file.write(data))
 
     @torch.no_grad()
     def start_from(self, prior: Prior) -> None:

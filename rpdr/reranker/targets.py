@@ -10,7 +10,7 @@ import torch
 
 from rpdr.reranker.batches import Micro
 from rpdr.reranker.prompt import Example, Prompt, Tokens
-from rpdr.retriever import Prior, fit_prior
+from rpdr.retriever import Prior, fit_prior, similarity_matrix
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,9 @@ def target(example: Example, prior: Prior | None = None) -> np.ndarray:
 
 def prior_loss(examples: Sequence[Example], prior: Prior) -> float:
     """The mean cross-entropy (nats) of a student that has learned nothing: what its training's loss is to be compared with."""
-    losses = []
-    for example in examples:
-        p = prior.probabilities(np.array([example.query.similarities]).reshape(1, -1))[0]
-        losses.append(-np.log(max(p[example.choice if example.choice >= 0 else -1], 1e-12)))
-    return float(np.mean(losses))
+    believed = prior.probabilities(similarity_matrix([example.query.similarities for example in examples]))
+    chosen = believed[np.arange(len(examples)), [example.choice for example in examples]]  # NIL is -1, and "none" is last
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
 def prior_of(examples: Sequence[Example]) -> Prior:
