@@ -91,7 +91,9 @@ class MentionsConfig(Section):
         description="table: CSV/TSV/Parquet; jsonl: JSON Lines, or one JSON array of objects; standoff: .ann folders or a .tar.gz of them; "
         "concept_names: the names of a knowledge base (`kb`)"
     )
-    path: str = Field("", description="as kb.path; concept_names takes its path from `kb`")
+    path: str = Field(
+        "", description="as kb.path; also a folder or a pattern (parts/*.parquet) of several files; concept_names takes its path from `kb`"
+    )
     encoding: str = "utf-8"
     split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
         "corpus", description="a split's name, or a rule by hash of the text"

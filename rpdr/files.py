@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import re
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rpdr.errors import DataError
+
+BLOCK = 2**20  # bytes that are read at once
 
 
 def locate(where: str) -> Path:
@@ -54,13 +56,53 @@ def home() -> Path:
     return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr")
 
 
+def locate_all(where: str) -> list[Path]:
+    """`locate`, or the files that a pattern stands for (`parts/*.parquet`), or those in a folder but for names with a first dot or
+    underscore, in order of name. Raises DataError where there is none."""
+    folder, _, pattern = where.rpartition("/")
+    if any(sign in pattern for sign in "*?["):
+        found = locate(folder or ".").glob(pattern)
+    elif (path := locate(where)).is_dir():
+        found = path.iterdir()
+    else:
+        return [path]
+    files = sorted(file for file in found if file.is_file() and file.name[0] not in "._")
+    if not files:
+        raise DataError(f"{where}: no file there")
+    return files
+
+
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not {encoding} at byte {error.start}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)") from error
+        raise _not_encoded(path, encoding, error.start) from error
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
+    """`read_text` split at each newline, in the memory of a few lines."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    rest, read = "", 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK)
+            start = read - len(decoder.getstate()[0])  # of a character that the last block cut in two
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise _not_encoded(path, encoding, start + error.start) from error
+            read += len(block)
+            *whole, rest = (rest + text).split("\n")
+            yield from whole
+            if not block:
+                yield rest
+                return
+
+
+def _not_encoded(path: Path, encoding: str, byte: int) -> DataError:
+    return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
 
 
 @contextmanager
@@ -177,6 +219,6 @@ def sha256_tree(path: Path) -> str:
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
-            while block := stream.read(io.DEFAULT_BUFFER_SIZE * 64):
+            while block := stream.read(BLOCK):
                 digest.update(block)
     return digest.hexdigest()

@@ -10,8 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rpdr import files
 from rpdr.errors import DataError
-from rpdr.files import atomic_folder, locate, read_text, sha256, sha256_tree, write_atomically, write_json, write_rows, write_text
+from rpdr.files import (
+    atomic_folder,
+    locate,
+    locate_all,
+    read_lines,
+    read_text,
+    sha256,
+    sha256_tree,
+    write_atomically,
+    write_json,
+    write_rows,
+    write_text,
+)
 
 SCHEMA = pa.schema([pa.field("a", pa.int32()), pa.field("b", pa.string())])
 
@@ -48,6 +61,35 @@ def test_what_is_not_there_is_named_as_the_config_has_it(where: str, says: str, 
         locate(where)
     assert str(caught.value).startswith(where)
     assert says in str(caught.value)
+
+
+def test_a_source_may_be_a_folder_or_a_pattern(tmp_path: Path):
+    for name in ("b.csv", "a.csv", "a.tsv", "_manifest.json", ".hidden"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in locate_all(str(tmp_path))] == ["a.csv", "a.tsv", "b.csv"]
+    assert [path.name for path in locate_all(f"{tmp_path}/*.csv")] == ["a.csv", "b.csv"]
+    assert locate_all(f"{tmp_path}/_manifest.json") == [tmp_path / "_manifest.json"]
+    with pytest.raises(DataError, match=r"\*\.jsonl: no file there"):
+        locate_all(f"{tmp_path}/*.jsonl")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "iso-8859-1"])
+@pytest.mark.parametrize("text", ["", "\n", "a\r\né\n\né", "é" * 100])
+def test_lines_are_those_of_the_whole_text_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, text: str):
+    monkeypatch.setattr(files, "BLOCK", 3)
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    assert list(read_lines(tmp_path / "a.txt", encoding)) == text.split("\n")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    assert list(read_lines(tmp_path / "a.txt.gz", encoding)) == text.split("\n")
+
+
+def test_the_byte_that_is_not_in_the_encoding_is_counted_from_the_start_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "BLOCK", 3)
+    (tmp_path / "a.txt").write_bytes("aéé\né".encode() + b"\xc3(")
+    with pytest.raises(DataError, match="not utf-8 at byte 8"):
+        list(read_lines(tmp_path / "a.txt"))
+    with pytest.raises(DataError, match="not utf-8 at byte 8"):
+        read_text(tmp_path / "a.txt")
 
 
 def test_text_is_read_plain_and_compressed(tmp_path: Path):

@@ -3,6 +3,15 @@
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention, load_mentions, save_mentions
 from rpdr.corpus.normalise import mention_key, normalise
-from rpdr.corpus.reader import read_mentions
+from rpdr.corpus.reader import read_mentions, stream_mentions
 
-__all__ = ["KnownConcepts", "Mention", "load_mentions", "mention_key", "normalise", "read_mentions", "save_mentions"]
+__all__ = [
+    "KnownConcepts",
+    "Mention",
+    "load_mentions",
+    "mention_key",
+    "normalise",
+    "read_mentions",
+    "save_mentions",
+    "stream_mentions",
+]

@@ -13,7 +13,7 @@ from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.kb.rows import lines_of, text_of
 
 _ARRAY = re.compile(r"\s*\[\s*\{")
 _BETWEEN = re.compile(r"\s*(,\s*|\])")
@@ -25,8 +25,7 @@ def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     path = files.locate(config.path)
     columns = wanted_columns(config, FIELDS)
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
-    text = text_of(path, config.encoding)
-    for number, source in _of_array(path, text) if _ARRAY.match(text) else enumerate(text.split("\n"), start=1):
+    for number, source in _objects(path, config.encoding):
         if not source.strip():
             continue
         try:
@@ -43,6 +42,15 @@ def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     if missing and seen:
         there = ", ".join(sorted(seen)[:20])
         raise DataError(f"{path}: no line has the key {sorted(missing)[0]!r}; set mentions.columns to keys it has: {there}")
+
+
+def _objects(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """The line on which each value begins, and its text. An array is held in memory, JSON Lines are not."""
+    first = next((line for line in lines_of(path, encoding) if line.strip()), "")
+    if first.lstrip().startswith("[") and _ARRAY.match(text := text_of(path, encoding)):
+        yield from _of_array(path, text)
+    else:
+        yield from enumerate(lines_of(path, encoding), start=1)
 
 
 def _of_array(path: Path, text: str) -> Iterator[tuple[int, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,19 +45,28 @@ class RawMention:
     gold: Gold | None = None
 
 
-def save_mentions(path: Path, mentions: Sequence[Mention]) -> None:
+@contextmanager
+def writing_mentions(path: Path) -> Iterator[Callable[[Mention], None]]:
+    """A function that adds a mention to a Parquet file of schema.MENTIONS, in the memory of ROWS_AT_ONCE; the file is there when the block
+    has ended well."""
+    with files.writing_rows(path, MENTIONS, ROWS_AT_ONCE) as write:
+        yield lambda mention: write({name: getattr(mention, name) for name in MENTIONS.names})
+
+
+def save_mentions(path: Path, mentions: Iterable[Mention]) -> None:
     """Write mentions as Parquet of schema.MENTIONS, atomically."""
-    blocks = [mentions[start : start + ROWS_AT_ONCE] for start in range(0, len(mentions), ROWS_AT_ONCE)]
-    tables = [pa.Table.from_pylist([asdict(mention) for mention in block], schema=MENTIONS) for block in blocks]
-    files.write_table(path, pa.concat_tables(tables) if tables else MENTIONS.empty_table(), MENTIONS)
+    with writing_mentions(path) as write:
+        for mention in mentions:
+            write(mention)
 
 
-def load_mentions(path: Path, split: str | None = None) -> list[Mention]:
-    """The mentions that `save_mentions` wrote, all or those of one split, in order. Raises DataError if it is not such a file."""
-    if split is not None and split not in SPLITS:
-        raise DataError(f"{split!r} is not a split; the splits are {', '.join(SPLITS)}")
+def load_mentions(path: Path, *splits: str) -> list[Mention]:
+    """The mentions that `save_mentions` wrote, all or those of some splits, in order. Raises DataError if it is not such a file."""
+    for split in splits:
+        if split not in SPLITS:
+            raise DataError(f"{split!r} is not a split; the splits are {', '.join(SPLITS)}")
     try:
-        table = pq.read_table(path, filters=[("split", "=", split)] if split else None).cast(MENTIONS)
+        table = pq.read_table(path, filters=[("split", "in", splits)] if splits else None).cast(MENTIONS)
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [Mention(**row) for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE) for row in batch.to_pylist()]

@@ -15,7 +15,7 @@ from rpdr.corpus.context import window
 from rpdr.corpus.gold import alternatives_of, gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.kb.rows import lines_of
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 
@@ -24,7 +24,7 @@ def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. An annotation whose offsets do not fit the text is a reject."""
     path = files.locate(config.path)
     file, doc_id, passages = str(path), "", dict[str, str]()
-    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
+    for number, line in enumerate(lines_of(path, config.encoding), start=1):
         line = line.removesuffix("\r")
         passage = _PASSAGE.fullmatch(line)
         if passage:

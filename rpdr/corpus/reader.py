@@ -9,17 +9,19 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from rpdr import files
 from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
 from rpdr.corpus.context import given_context
 from rpdr.corpus.gold import KnownConcepts
+from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
 from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
 from rpdr.errors import DataError
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.kb.rows import open_parquet, text_of
 from rpdr.schema import SPLITS, Gold
 
 _READERS: dict[str, Callable[[MentionsConfig], Iterator[RawMention | Reject]]] = {
@@ -32,20 +34,43 @@ _READERS: dict[str, Callable[[MentionsConfig], Iterator[RawMention | Reject]]] =
 
 
 def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> tuple[list[Mention], list[Reject]]:
-    """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS).
-
-    `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it.
-    Raises DataError if a file or column is missing or a source yields no mention.
-    """
+    """What `stream_mentions` reads: the mentions, and the rows that could not be used."""
     mentions: list[Mention] = []
     rejects: list[Reject] = []
-    for index, config in enumerate(sources):
-        found, refused = _read_source(index, config, known)
-        if not found:
-            raise DataError(_empty(config, refused))
-        mentions += _repeated(found, config.repeat, f"{seed}:{index}") if config.repeat else found
-        rejects += refused
+    for found in stream_mentions(sources, seed, known):
+        if isinstance(found, Mention):
+            mentions.append(found)
+        else:
+            rejects.append(found)
     return mentions, rejects
+
+
+def stream_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> Iterator[Mention | Reject]:
+    """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
+    without `repeat` only a number a mention is remembered.
+
+    `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it.
+    Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
+    """
+    for config in sources:
+        for path in _files(config):
+            if path.suffix == ".parquet":
+                open_parquet(path)
+    for index, config in enumerate(sources):
+        found, refused, first = 0, 0, None
+        stream = _read_source(index, config, known)
+        if config.repeat:
+            read = list(stream)
+            drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
+            stream = itertools.chain((r for r in read if not isinstance(r, Mention)), drawn)
+        for mention in stream:
+            if isinstance(mention, Mention):
+                found += 1
+            else:
+                refused, first = refused + 1, first or mention
+            yield mention
+        if not found:
+            raise DataError(_empty(config, refused, first))
 
 
 def split_of(text: str, given: str, rule: HashSplit) -> str | None:
@@ -63,24 +88,22 @@ def _md5(text: str) -> int:
     return int(hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
 
 
-def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None) -> tuple[list[Mention], list[Reject]]:
+def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
-    found: list[Mention] = []
-    refused: list[Reject] = []
-    used: set[str] = set()
-    for number, raw in enumerate(_READERS[config.format](config), start=1):
+    ids = UniqueIds()
+    for number, raw in enumerate(_rows(config), start=1):
         if isinstance(raw, dict):
-            refused.append(raw)
+            yield raw
             continue
         text, problem = _clean_text(raw.text)
         if problem:
-            refused.append(reject(raw.file, raw.line, problem, raw.text))
+            yield reject(raw.file, raw.line, problem, raw.text)
             continue
         if (config.types and raw.type not in config.types) or not _is_kept(text, config):
             continue
         if config.split_documents and not raw.doc_id:
-            refused.append(reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text))
+            yield reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text)
             continue
         split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, raw.text, config.split)
         if split is None:
@@ -90,10 +113,22 @@ def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None
         gold = _gold(raw.gold, config.gold)
         if known is not None:
             gold = known.resolve(gold, config)
-        mention_id = _unused(f"{index}:{raw.id or number}", used)
-        used.add(mention_id)
-        found.append(Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold))
-    return found, refused
+        mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
+        yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold)
+
+
+def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+    """Of all files of a source, one after another."""
+    paths = _files(config)
+    for path in paths:
+        yield from _READERS[config.format](config if len(paths) == 1 else config.model_copy(update={"path": str(path)}))
+
+
+def _files(config: MentionsConfig) -> list[Path]:
+    """The files of a source; of a format that has folders of its own, or no file, none but itself."""
+    if config.format == "concept_names":
+        return [Path()]
+    return [files.locate(config.path)] if config.format == "standoff" else files.locate_all(config.path)
 
 
 def _clean_text(raw: str) -> tuple[str, str | None]:
@@ -120,19 +155,14 @@ def _gold(gold: Gold | None, override: str) -> Gold | None:
     return gold if override == "given" else [] if override == "nil" else None
 
 
-def _unused(wanted: str, used: set[str]) -> str:
-    if wanted not in used:
-        return wanted
-    return next(other for n in itertools.count(2) if (other := f"{wanted}#{n}") not in used)
-
-
-def _repeated(mentions: Sequence[Mention], count: int, seed: str) -> list[Mention]:
+def _repeated(mentions: Sequence[Mention], count: int, seed: str) -> Iterator[Mention]:
     """`count` draws with repeats: of the shuffled mentions the n-th comes with weight 1/n, as words do (Zipf)."""
     draw = random.Random(seed)
     order = draw.sample(mentions, len(mentions))
     cumulative = list(itertools.accumulate(1 / rank for rank in range(1, len(order) + 1)))
     drawn = draw.choices(order, cum_weights=cumulative, k=count)
-    return [dataclasses.replace(mention, mention_id=f"{mention.mention_id}@{n}") for n, mention in enumerate(drawn, start=1)]
+    for n, mention in enumerate(drawn, start=1):
+        yield dataclasses.replace(mention, mention_id=f"{mention.mention_id}@{n}")
 
 
 def _split_by_doc(config: MentionsConfig) -> dict[str, str] | None:
@@ -144,7 +174,7 @@ def _split_by_doc(config: MentionsConfig) -> dict[str, str] | None:
 
 def _split_in_order(config: MentionsConfig, shares: DocumentSplit) -> dict[str, str]:
     """By the order of documents in the source, which is read once for it; those without a usable mention do not count."""
-    docs = list(dict.fromkeys(raw.doc_id for raw in _READERS[config.format](config) if isinstance(raw, RawMention) and raw.doc_id))
+    docs = list(dict.fromkeys(raw.doc_id for raw in _rows(config) if isinstance(raw, RawMention) and raw.doc_id))
     splits: dict[str, str] = {}
     share, start = 0.0, 0
     for split in SPLITS:
@@ -169,11 +199,10 @@ def _split_of_file(where: str) -> dict[str, str]:
     return splits
 
 
-def _empty(config: MentionsConfig, refused: Sequence[Reject]) -> str:
+def _empty(config: MentionsConfig, refused: int, first: Reject | None) -> str:
     where = config.path or (config.kb.path if config.kb else config.format)
-    if refused:
-        first = refused[0]
-        why = f"{len(refused)} rows were refused, the first on line {first['line']}: {first['reason']}; check format, columns and separator"
+    if first:
+        why = f"{refused} rows were refused, the first on line {first['line']}: {first['reason']}; check format, columns and separator"
     else:
         why = "check that the file has rows, and that types, keep_every, split and split_file leave some"
     return f"{where}: empty corpus: no mention could be read; {why}"

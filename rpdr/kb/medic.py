@@ -8,12 +8,12 @@ from pathlib import Path
 from rpdr.config import KbConfig
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.kb.rows import lines_of
 
 
 def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with their 1-based line; lines without `||`, an id or a name are rejects."""
-    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
+    for number, line in enumerate(lines_of(path, config.encoding), start=1):
         if not line.strip():
             continue
         ids_part, bar, names_part = line.partition("||")

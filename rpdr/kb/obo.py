@@ -15,7 +15,7 @@ from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.kb.concept import Concept, concept_of, distinct_names
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.kb.rows import lines_of
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _SYNONYM = re.compile(_QUOTED + r"(?:\s+(EXACT|NARROW|BROAD|RELATED))?(?:\s+([^\s\[{]+))?\s*(?:\[.*\])?\s*(?:\{.*\})?\s*(?:!.*)?$")
@@ -67,7 +67,7 @@ def _concept(term: _Term, config: KbConfig) -> Concept | None:
 
 def _terms(path: Path, config: KbConfig) -> Iterator[_Term | Reject]:
     term: _Term | None = None
-    for number, line in enumerate(text_of(path, config.encoding).split("\n"), start=1):
+    for number, line in enumerate(lines_of(path, config.encoding), start=1):
         line = line.strip()
         if line.startswith("[") and line.endswith("]"):
             if term is not None:

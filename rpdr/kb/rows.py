@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import difflib
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from rpdr.kb.rejects import Reject, reject
 
 MAX_LINES_PER_ROW = 100
 ROWS_THAT_TELL_THE_WIDTH = 100
+MARK = "\ufeff"  # of byte order
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
 
@@ -66,7 +68,7 @@ def open_rows(path: Path, encoding: str, separator: str = "", header: bool = Tru
     if path.suffix == ".parquet":
         return _parquet_rows(path)
     separator = separator or default_separator(path)
-    records = _records(text_of(path, encoding).split("\n"), separator)
+    records = _records(lines_of(path, encoding), separator)
     filled = (row for row in records if row.cells != [""])
     if header:
         first = next(filled, None)
@@ -89,8 +91,22 @@ def default_separator(path: Path) -> str:
 
 def text_of(path: Path, encoding: str) -> str:
     """The text of a plain or .gz file without a byte-order mark. Raises DataError if it cannot be read, whatever the cause."""
+    with _readable(path, encoding):
+        return files.read_text(path, encoding).removeprefix(MARK)
+
+
+def lines_of(path: Path, encoding: str) -> Iterator[str]:
+    """`text_of` split at each newline, in the memory of a few lines."""
+    with _readable(path, encoding):
+        lines = files.read_lines(path, encoding)
+        yield next(lines).removeprefix(MARK)
+        yield from lines
+
+
+@contextmanager
+def _readable(path: Path, encoding: str) -> Iterator[None]:
     try:
-        return files.read_text(path, encoding).removeprefix("\ufeff")
+        yield
     except LookupError as error:
         raise DataError(f"{path}: {encoding!r} is not an encoding that Python knows; try utf-8, iso-8859-1 or gb18030") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -102,19 +118,22 @@ def cell_text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _records(lines: list[str], separator: str) -> Iterator[Row]:
+def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
     csv.field_size_limit(NO_LIMIT)
-    start = 0
-    while start < len(lines):
-        line = lines[start].removesuffix("\r")
+    number, ahead = 1, deque[str]()
+    while ahead or (ahead := deque(islice(lines, MAX_LINES_PER_ROW))):
+        line = ahead[0].removesuffix("\r")
         size, cells = 1, line.split(separator)
         if separator != "\t" and '"' in line:
-            size, cells = _quoted(lines[start : start + MAX_LINES_PER_ROW], separator) or (1, cells)
-        yield Row(start + 1, cells)
-        start += size
+            ahead.extend(islice(lines, MAX_LINES_PER_ROW - len(ahead)))
+            size, cells = _quoted(ahead, separator) or (1, cells)
+        yield Row(number, cells)
+        for _ in range(size):
+            ahead.popleft()
+        number += size
 
 
-def _quoted(lines: list[str], separator: str) -> tuple[int, list[str]] | None:
+def _quoted(lines: Collection[str], separator: str) -> tuple[int, list[str]] | None:
     """The first record of `lines` and how many of them it takes; None if a quote in it is never closed."""
     reader = csv.reader((line.removesuffix("\r") + "\n" for line in [*lines, ""]), delimiter=separator)
     cells = next(reader)
@@ -130,16 +149,24 @@ def _checked(path: Path, rows: Iterator[Row], width: int, separator: str) -> Ite
 
 
 def _parquet_rows(path: Path) -> Rows:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
+    file = open_parquet(path)
 
     def rows() -> Iterator[Row | Reject]:
         line = 0
-        for batch in table.to_batches(max_chunksize=10_000):
-            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                line += 1
-                yield Row(line, cells)
+        try:
+            for batch in file.iter_batches(10_000):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    line += 1
+                    yield Row(line, cells)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: damaged after row {line} ({str(error).splitlines()[0]}); write it again") from error
 
-    return Rows(path, tuple(table.column_names), rows())
+    return Rows(path, tuple(file.schema_arrow.names), rows())
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file whose metadata are sound. Raises DataError."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error

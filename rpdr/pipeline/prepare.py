@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
-from rpdr.corpus import KnownConcepts, read_mentions, save_mentions
-from rpdr.files import sha256_tree, write_rows
+from rpdr.corpus import KnownConcepts, Mention, stream_mentions
+from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
+from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import read_kb, save_kb
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
@@ -15,22 +17,30 @@ from rpdr.schema import REJECTS
 
 def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Read everything once; what cannot be read is set aside, what must not be wrong stops the run."""
-    progress.update(0, 3, "reading the knowledge base")
-    concepts, rejects = read_kb(run.config.kb)
-    progress.update(1, 3, "reading mentions")
+    progress.update(0, None, "reading the knowledge base")
+    concepts, refused = read_kb(run.config.kb)
     known = KnownConcepts(concepts)
-    mentions, more = read_mentions(run.config.mentions, run.config.seed, known)
-    progress.update(2, 3, "writing")
-    save_kb(run.path("kb", "concepts.parquet"), concepts)
-    save_mentions(run.path("corpus", "mentions.parquet"), mentions)
-    write_rows(run.path("corpus", "rejects.parquet"), rejects + more, REJECTS)
+    splits: Counter[str] = Counter()
+    rejects = 0
+    path = run.path("corpus", "mentions.parquet")
+    with writing_rows(run.path("corpus", "rejects.parquet"), REJECTS) as set_aside, writing_mentions(path) as write:
+        for found in chain(refused, stream_mentions(run.config.mentions, run.config.seed, known)):
+            if isinstance(found, Mention):
+                write(found)
+                splits[found.split] += 1
+                if splits.total() % ROWS_AT_ONCE == 0:
+                    progress.update(splits.total(), None, "reading mentions")
+            else:
+                set_aside(found)
+                rejects += 1
+        save_kb(run.path("kb", "concepts.parquet"), concepts)
     return {
-        "content": sha256_tree(run.path("kb")) + sha256_tree(run.path("corpus", "mentions.parquet")),
+        "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "concepts": len(concepts),
         "names": sum(len(c.names) for c in concepts),
-        "mentions": len(mentions),
-        "splits": dict(Counter(m.split for m in mentions)),
-        "rejects": len(rejects) + len(more),
+        "mentions": splits.total(),
+        "splits": dict(splits),
+        "rejects": rejects,
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(5)],
     }

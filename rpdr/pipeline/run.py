@@ -39,7 +39,9 @@ STAGES = {
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
-        Stage("retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "link.top_k", "link.several", "seed"), ("retuned",)),
+        Stage(
+            "retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "link.top_k", "link.several", "seed"), ("retuned",)
+        ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),

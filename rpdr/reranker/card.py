@@ -211,7 +211,11 @@ def _training(facts: Facts) -> str:
         f"Candidates: {retriever.top_k} a mention, from `{shown(retriever.model)}`, tuned for {retriever.epochs} epochs on "
         f"{_count(facts.stage('retriever').get('labelled_pairs'))} labelled mentions and on synonyms"
         + (f", and once more with {again['teacher_pairs']:,} of the teacher's labels" if again.get("tuned") else "")
-        + (f"; {again['aliases']:,} linked mentions are names of their concepts, at a discount of {again['alias_discount']:g}" if again.get("aliases") else "")
+        + (
+            f"; {again['aliases']:,} linked mentions are names of their concepts, at a discount of {again['alias_discount']:g}"
+            if again.get("aliases")
+            else ""
+        )
         + ".",
         f'Labels: {_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
         + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions
+from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions, stream_mentions
 from rpdr.errors import DataError
 from rpdr.schema import MENTIONS, REJECTS
 
@@ -126,7 +126,7 @@ def test_types_filter_and_gold_overrides(tmp_path: Path) -> None:
 def test_ids_are_unique_across_sources_and_repeats(tmp_path: Path) -> None:
     rows = [{"text": "a", "id": "x"}, {"text": "b", "id": "x"}, {"text": "c"}, {"text": "d", "id": "x#2"}]
     mentions, _ = read_mentions([source(tmp_path, rows), source(tmp_path, rows), source(tmp_path, rows, repeat=50)], 13)
-    assert [m.mention_id for m in mentions[:4]] == ["0:x", "0:x#2", "0:3", "0:x#2#2"]
+    assert [m.mention_id for m in mentions[:4]] == ["0:x", "0:x#2", "0:3", "0:x#2#4"]
     assert mentions[4].mention_id == "1:x"
     assert len({m.mention_id for m in mentions}) == 58
 
@@ -184,3 +184,29 @@ def test_saved_mentions_load_the_same_by_split_too_and_fit_the_schema(tmp_path: 
         load_mentions(path, "train")
     with pytest.raises(DataError, match="not a file of saved mentions"):
         load_mentions(tmp_path / "nowhere.parquet")
+
+
+def test_a_source_of_several_files_is_read_in_order_of_their_names(tmp_path: Path) -> None:
+    for name, texts in {"b": ["c", "d"], "a": ["a", "b"]}.items():
+        pq.write_table(pa.table({"text": texts, "id": ["1", "2"]}), tmp_path / f"{name}.parquet")
+    for path in (tmp_path, tmp_path / "*.parquet"):
+        mentions, _ = read_mentions([MentionsConfig(format="table", path=str(path))], 13)
+        assert [(m.mention_id, m.text) for m in mentions] == [("0:1", "a"), ("0:2", "b"), ("0:1#3", "c"), ("0:2#4", "d")]
+
+
+def test_a_damaged_file_is_refused_by_name_before_anything_is_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-30])
+    read = stream_mentions([MentionsConfig(format="table", path=str(tmp_path))], 13)
+    with pytest.raises(DataError, match=r"b\.parquet: not a Parquet file"):
+        next(read)
+
+
+def test_a_file_damaged_inside_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(5000)]}), path, row_group_size=1000, compression="snappy")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = b"x" * (len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.parquet: damaged after row"):
+        read_mentions([MentionsConfig(format="table", path=str(path))], 13)
