@@ -312,7 +312,7 @@ class StudentConfig(Section):
 class LinkConfig(Section):
     """The batch job over the test mentions and the corpus."""
 
-    shard_mentions: int = Field(5000, ge=1, description="distinct mentions a shard; a shard is the unit of resume")
+    shard_mentions: int = Field(10_000, ge=1, description="mentions a shard, about; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     top_k: int = Field(
         0,

@@ -6,7 +6,7 @@ Also home of the rules that the batch job shares with it: what an exact name dec
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from rpdr import config as configuration
-from rpdr.corpus import normalise
 from rpdr.corpus.normalise import clean
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.reranker.student import HEAD_FILE
-from rpdr.retriever import Retriever, add_candidates
+from rpdr.retriever import ExactNames, Retriever, add_candidates
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import ConceptId
 
 RETUNED = "retuned"  # the folder of the second round's retriever and index
@@ -63,7 +63,7 @@ class Linker:
 
     def __init__(self, config: configuration.Config, retriever: Retriever, reranker: Reranker) -> None:
         self.config, self.retriever, self.reranker = config, retriever, reranker
-        self._exact = exact_names(retriever.concepts) if config.link.exact_match else {}
+        self._exact = ExactNames.of(retriever.concepts if config.link.exact_match else ())
         self._point = operating_point(reranker.calibration, config.link)
         self.warning = self._point.warning() if self._point else None
         if self.warning:
@@ -92,7 +92,8 @@ class Linker:
         """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
         context = list(contexts) if contexts is not None else [None] * len(texts)
         asked = list(dict.fromkeys((clean(t), c) for t, c in zip(texts, context, strict=True)))
-        hard = [(t, c) for t, c in asked if t and normalise(t) not in self._exact]
+        exact = self._exact.find([t for t, _ in asked])
+        hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
         known: dict[tuple[str, str | None], Link] = {}
         if hard:
             batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
@@ -102,16 +103,15 @@ class Linker:
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
                 said = (answer["concept_id"], answer["name"], answer["confidence"])
                 known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]))
-        for key in asked:
+        for key, row in zip(asked, exact, strict=True):
             if key not in known:
-                known[key] = self._easy(key[0])
+                known[key] = self._easy(key[0], self.retriever.concepts[row])
         return [known[clean(t), c] for t, c in zip(texts, context, strict=True)]
 
-    def _easy(self, text: str) -> Link:
-        concept = self._exact.get(normalise(text)) if text else None
-        if concept is None:
+    def _easy(self, text: str, concept: Concept) -> Link:
+        if not text:
             return Link(text, None, None, 1.0, (), "empty")
-        answer = exact_answer(concept, self.reranker.calibration, self._point)
+        answer = exact_answer(concept.concept_id, concept.name, self.reranker.calibration, self._point)
         ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
         return Link(
             text,
@@ -142,17 +142,6 @@ def load_retriever(
 def _has(folder: Path, needed: str, stage: str) -> None:
     if not (folder / needed).exists():
         raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
-
-
-def exact_names(concepts: Iterable[Concept]) -> dict[str, Concept]:
-    """Normalised name -> concept, for names that exactly one concept has: a mention that is one needs no model."""
-    owners: dict[str, set[str]] = {}
-    by_id = {}
-    for concept in concepts:
-        by_id[concept.concept_id] = concept
-        for name in concept.names:
-            owners.setdefault(normalise(name), set()).add(concept.concept_id)
-    return {name: by_id[ConceptId(next(iter(ids)))] for name, ids in owners.items() if len(ids) == 1}
 
 
 def operating_point(calibration: Calibration, settings: configuration.LinkConfig) -> OperatingPoint | None:
@@ -189,17 +178,17 @@ def answers(
     return found
 
 
-def exact_answer(concept: Concept, calibration: Calibration, point: OperatingPoint | None) -> dict[str, Any]:
-    """What `answers` gives for a mention that is a name of `concept` alone."""
+def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, point: OperatingPoint | None) -> dict[str, Any]:
+    """What `answers` gives for a mention that is a name of this concept alone, whose preferred name is `name`."""
     sure = calibration.exact_confidence
     abstained = point is not None and not point.gives(sure, exact=True)
     return {
-        "concept_id": None if abstained else concept.concept_id,
-        "name": None if abstained else concept.name,
-        "concept_ids": [] if abstained else [concept.concept_id],
+        "concept_id": None if abstained else concept_id,
+        "name": None if abstained else name,
+        "concept_ids": [] if abstained else [concept_id],
         "abstained": abstained,
         "confidence": sure,
-        "ranked_ids": [concept.concept_id],
+        "ranked_ids": [concept_id],
         "ranked_scores": [sure],
         "source": "exact",
     }

@@ -17,6 +17,7 @@ Gold = list[list[ConceptId]]
 NIL = -1  # the choice "none of these", where a choice is an index into candidates
 
 SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
+STUDIED = SPLITS[:4]  # all but the corpus, which is only linked and may be larger than memory
 
 CONCEPTS = pa.schema(
     [

@@ -102,11 +102,11 @@ def test_where_nil_is_not_allowed_none_of_these_lowers_the_confidence_and_is_nev
 
 def test_an_exact_name_is_given_where_dev_has_not_found_such_names_wrong():
     trusted, doubted = Calibration(), Calibration(dev_exact=(True, False, True))
-    assert exact_answer(VOMITING, trusted, None)["confidence"] == 1.0
-    assert exact_answer(VOMITING, doubted, None)["confidence"] == 0.75
+    assert exact_answer(VOMITING.concept_id, VOMITING.name, trusted, None)["confidence"] == 1.0
+    assert exact_answer(VOMITING.concept_id, VOMITING.name, doubted, None)["confidence"] == 0.75
     for point in (FROM_80, UNREACHABLE):
-        assert exact_answer(VOMITING, trusted, point)["concept_id"] == "C1"
-        withheld = exact_answer(VOMITING, doubted, point)
+        assert exact_answer(VOMITING.concept_id, VOMITING.name, trusted, point)["concept_id"] == "C1"
+        withheld = exact_answer(VOMITING.concept_id, VOMITING.name, doubted, point)
         assert (withheld["concept_id"], withheld["abstained"], guess(withheld)) == (None, True, "C1")
 
 

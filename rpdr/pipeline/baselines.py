@@ -18,7 +18,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.retune import taught_pairs
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES
+from rpdr.schema import CANDIDATES, STUDIED
 
 ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 
@@ -29,7 +29,7 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     if not settings.baselines:
         return {"measured": False}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
     taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts, run.config.link.several)
 

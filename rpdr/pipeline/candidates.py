@@ -20,7 +20,7 @@ from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES
+from rpdr.schema import CANDIDATES, STUDIED
 
 BATCH = 256
 FILE = "candidates.parquet"
@@ -29,7 +29,7 @@ SECONDS = "seconds"
 
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
-    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split != "corpus"]
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), run.config.retriever.top_k, progress)
     write_rows(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
@@ -45,7 +45,7 @@ def retrieved(
     found: list[dict[str, Any]] = []
     seconds = 0.0
     dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
-    for batch in retrieve_dataset(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in retrieving(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
         found.extend(batch.select(CANDIDATES.names).to_pylist())
         seconds += sum(batch[SECONDS].to_pylist())
         progress.update(len(found), len(rows), "retrieving candidates")
@@ -68,10 +68,10 @@ def final_retriever(run: Run) -> tuple[Path, Path]:
     return retriever_folders(run.folder, run.config.retriever)
 
 
-def retrieve_dataset(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int) -> Any:
-    """Add candidates to a dataset with a `text` column, by `link.retriever_actors` actors with this encoder and index."""
+def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, actor: type | None = None) -> Any:
+    """A dataset with a `text` column through `link.retriever_actors` actors (RetrieveActor, or of a subclass) with this encoder and index."""
     return dataset.map_batches(
-        RetrieveActor,
+        actor or RetrieveActor,
         fn_constructor_args=(run.folder, retriever, run.config.retriever, top_k, run.config.link.retriever_actors),
         batch_size=BATCH,
         batch_format="pyarrow",
@@ -93,6 +93,6 @@ class RetrieveActor:
         return with_seconds(add_candidates(self.retriever, batch, self.top_k), watch)
 
 
-def with_seconds(batch: pa.Table, watch: Stopwatch) -> pa.Table:
-    """`batch` with each row's share of the time that its actor worked on it: what rates are counted from, not when batches arrive."""
-    return batch.append_column(SECONDS, pa.array([watch.seconds / max(1, batch.num_rows)] * batch.num_rows, pa.float64()))
+def with_seconds(batch: pa.Table, watch: Stopwatch, name: str = SECONDS) -> pa.Table:
+    """`batch` with the column `name`: each row's share of the time that its actor worked on it: what rates are counted from, not when batches arrive."""
+    return batch.append_column(name, pa.array([watch.seconds / max(1, batch.num_rows)] * batch.num_rows, pa.float64()))

@@ -16,12 +16,10 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rpdr.corpus import normalise
 from rpdr.errors import RunError
 from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
-from rpdr.linker import exact_names
 from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.pool import chosen_by_gold
@@ -36,7 +34,8 @@ from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
-from rpdr.retriever import similarity_matrix
+from rpdr.retriever import ExactNames, similarity_matrix
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import NIL
 
 CURVE = 50  # points of the loss curve that is kept
@@ -222,9 +221,9 @@ def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None]:
         right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
     right[:, -1] = ~right.any(axis=1)
     scores, balance = _balanced(run, reranker, rows, scores, right)
-    names = exact_names(load_kb(run.path("kb", "concepts.parquet")))
-    owners = [names.get(normalise(row["text"])) for row in rows]
-    exact = [None if owner is None else owner.concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    owners = ExactNames.of(concepts).find([row["text"] for row in rows])
+    exact = [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
     nil = np.array([not row["gold"] for row in rows])
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
     if run.config.link.several:

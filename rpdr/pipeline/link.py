@@ -1,17 +1,21 @@
 """Stage `link`: test and corpus mentions -> linked/, in shards; distinct mentions are linked once and joined back to every repeat.
 
-The distinct keys, in order, are cut into shards. A shard is finished when its file is in place (write, fsync, rename) and in
-the manifest; a start after a kill does the others.
+Shards flow through exact names, retriever and student as one stream, and each is written as its last answer arrives. A shard is finished when
+its file is in place (write, fsync, rename); a start after a kill does the others. Memory holds the shards on their way, not the corpus.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+import shutil
+import time
+from collections import defaultdict
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,53 +23,50 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import LinkConfig, StudentConfig
-from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.errors import DataError
-from rpdr.files import write_json, write_rows
+from rpdr.files import write_json, write_table
 from rpdr.kb import load_kb
-from rpdr.linker import answers, exact_answer, exact_names, operating_point
-from rpdr.pipeline.candidates import SECONDS, final_retriever, retrieve_dataset, with_seconds
+from rpdr.linker import answers, exact_answer, operating_point
+from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
-from rpdr.retriever import distinct_rows
-from rpdr.schema import LINKED
+from rpdr.retriever import ExactNames
+from rpdr.retriever.exact import UNDECIDED
+from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
+from rpdr.schema import CANDIDATES, LINKED
 
-MANIFEST = "_manifest.json"  # readers of Parquet folders pass over names with an underscore
+SPLITS = ("test", "corpus")
+# readers of Parquet folders pass over names with an underscore
+MANIFEST, WORK = "_manifest.json", "_work"
+MANIFEST_EVERY_S = 5.0
 
 
 def link(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Link what no finished shard holds yet."""
-    mentions = [m for m in load_mentions(run.path("corpus", "mentions.parquet")) if m.split in ("test", "corpus")]
-    if not mentions:
+    progress.update(0, None, "spreading the corpus over shards")
+    work = run.path("linked", WORK)
+    shards = Shards.spread(run.path("corpus", "mentions.parquet"), SPLITS, run.config.link.shard_mentions, work)
+    if not shards.mentions.sum():
         raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
-    rows = distinct_rows(mentions)
-    size = run.config.link.shard_mentions
-    shards = {number: rows[start : start + size] for number, start in enumerate(range(0, len(rows), size))}
-    finished = _finished(run)
-    todo = [{**row, "shard": number} for number, shard in shards.items() if number not in finished for row in shard]
-    resumed = len(finished)
-    watch = Stopwatch()
+    output = _Output(run.path("linked"), shards)
+    resumed = len(output.counts)
     calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
     point = operating_point(calibration, run.config.link)
     warning = point.warning() if point else None
     if warning:
         console.print(f"[yellow]note:[/yellow] {warning}", soft_wrap=True)
-    rates = _link_rows(run, todo, shards, mentions, finished, calibration, point, progress) if todo else {}
-    linked = pq.read_table(run.path("linked"), columns=["concept_id", "abstained", "source", "key"])
-    abstained = pc.sum(linked["abstained"]).as_py()
-    sources = Counter(dict(zip(linked["key"].to_pylist(), linked["source"].to_pylist(), strict=True)).values())
+    watch = Stopwatch()
+    rates = _link(run, output, point, progress) if output.todo else {}
+    output.write_manifest()
+    shutil.rmtree(work)
     return {
-        "mentions": linked.num_rows,
-        "distinct": len(rows),
-        "nil": linked["concept_id"].null_count - abstained,
-        "abstained": abstained,
+        **output.total(),
         "operating_point": asdict(point) if point else None,
         "warning": warning,
-        "exact": sources["exact"],
-        "student_scored": sources["student"],
         "shards": len(shards),
         "shards_resumed": resumed,
         "link_s": watch.seconds,
@@ -73,92 +74,91 @@ def link(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
 
 
-def _link_rows(
-    run: Run,
-    todo: list[dict[str, Any]],
-    shards: dict[int, list[dict[str, Any]]],
-    mentions: list[Mention],
-    finished: dict[int, str],
-    calibration: Calibration,
-    point: OperatingPoint | None,
-    progress: StageProgress,
-) -> dict[str, float]:
+def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: StageProgress) -> dict[str, float]:
+    """Answer and write the shards to do; how fast each part was."""
     connect()
-    by_key: dict[str, list[Mention]] = defaultdict(list)
-    for mention in mentions:
-        by_key[mention.key].append(mention)
-    names = exact_names(load_kb(run.path("kb", "concepts.parquet"))) if run.config.link.exact_match else {}
-    waiting: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    done = written = 0
-    whole = Stopwatch()
-
-    def accept(answered: list[dict[str, Any]], shard: int) -> None:
-        nonlocal done, written
-        done += len(answered)
-        waiting[shard].extend(answered)
-        if len(waiting[shard]) == len(shards[shard]):
-            out = [_joined(answer, m) for answer in sorted(waiting.pop(shard), key=lambda a: a["key"]) for m in by_key[answer["key"]]]
-            file = f"shard-{shard:06d}.parquet"
-            write_rows(run.path("linked", file), out, LINKED)
-            finished[shard] = file
-            write_json(run.path("linked", MANIFEST), {"shards": {str(n): finished[n] for n in sorted(finished)}, "of": len(shards)})
-            written += len(out)
-
-    hard = []
-    for row in todo:
-        concept = names.get(normalise(row["text"]))
-        if concept is None:
-            hard.append(row)
-        else:
-            accept([{**row, **exact_answer(concept, calibration, point)}], row["shard"])
-    seconds = 0.0
-    if hard:
-        settings = run.config.link
-        actors = at_most_gpus(settings.student_actors)
-        blocks = max(2 * actors, len(hard) // 256)  # each copy of the student takes whole blocks: as many as keep all at work
-        questions = ray.data.from_arrow(pa.Table.from_pylist(hard)).repartition(blocks)
-        dataset = retrieve_dataset(run, questions, final_retriever(run), run.config.final_top_k)
-        ranked = dataset.map_batches(
-            RerankActor,
-            fn_constructor_args=(run.folder, run.config.student, settings, actors, point),
-            batch_size=settings.batch_size * 4,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=actors),
-            # a share of the CPUs must be left to Ray Data's own tasks, or they never start
-            **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / (4 * actors))}),
-        )
-        for batch in ranked.iter_batches(batch_size=None, batch_format="pyarrow"):
-            answered = batch.to_pylist()
-            seconds += sum(answer[SECONDS] for answer in answered)
-            by_shard: dict[int, list[dict[str, Any]]] = defaultdict(list)
-            for answer in answered:
-                by_shard[answer["shard"]].append(answer)
-            for shard, some in by_shard.items():
-                accept(some, shard)
-            progress.update(done, len(todo), "linking distinct mentions")
-    rates = {"mentions_per_s": written / whole.seconds}
-    if hard:
-        rates["student_mentions_per_s"] = len(hard) / seconds
+    settings = run.config.link
+    if settings.exact_match:
+        ExactNames.of(load_kb(run.path("kb", "concepts.parquet"))).save(run.path("linked", WORK))
+    total = int(output.shards.mentions.sum())
+    watch, asked = Stopwatch(), 0
+    seconds = dict.fromkeys((RETRIEVE_S, RERANK_S), 0.0)
+    before = output.mentions
+    for batch in _answers(run, output.todo, point).iter_batches(batch_size=None, batch_format="pyarrow"):
+        by_student = pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
+        asked += by_student
+        for name in seconds:
+            seconds[name] += pc.sum(batch[name]).as_py() or 0.0
+        output.accept(batch)
+        progress.update(output.mentions, total, f"linking, {(output.mentions - before) / watch.seconds:,.0f} mentions a second")
+    rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
+    if asked:
+        rates |= {"retriever_mentions_per_s": asked / seconds[RETRIEVE_S], "student_mentions_per_s": asked / seconds[RERANK_S]}
     return rates
 
 
-def _joined(answer: dict[str, Any], mention: Mention) -> dict[str, Any]:
-    return {
-        **{n: answer[n] for n in LINKED.names if n in answer},
-        "mention_id": mention.mention_id,
-        "text": mention.text,
-        "split": mention.split,
-    }
+def _answers(run: Run, todo: list[int], point: OperatingPoint | None) -> Any:
+    """A dataset of rows of ANSWERED, one a distinct mention of these shards."""
+    settings, work = run.config.link, run.path("linked", WORK)
+    actors = at_most_gpus(settings.student_actors)
+    numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
+    names = run.path("kb", "concepts.parquet") if settings.exact_match else None
+    questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
+    # each copy of the student takes whole blocks: few enough rows that of a small corpus all copies get some
+    questions = questions.repartition(target_num_rows_per_block=BATCH)
+    retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, Retrieve)
+    return retrieved.map_batches(
+        Rerank,
+        fn_constructor_args=(run.folder, run.config.student, settings, actors, point),
+        batch_size=settings.batch_size * 4,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=actors),
+        # a share of the CPUs must be left to Ray Data's own tasks, or they never start
+        **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / (4 * actors))}),
+    )
 
 
-def _finished(run: Run) -> dict[int, str]:
-    path = run.path("linked", MANIFEST)
-    shards = json.loads(path.read_text())["shards"] if path.exists() else {}
-    return {int(number): file for number, file in shards.items() if run.path("linked", file).exists()}
+RETRIEVE_S, RERANK_S = "retrieve_s", "rerank_s"  # each row's share of an actor's time
+_PLACE = [pa.field("shard", pa.int64()), pa.field("of", pa.int64()), pa.field(RETRIEVE_S, pa.float64())]
+# `exact`: its one candidate is the concept whose name it is; the others have none before they meet the retriever
+QUESTIONS = pa.schema([*CANDIDATES, pa.field("exact", pa.bool_()), *_PLACE])
+ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE, pa.field(RERANK_S, pa.float64())])
+_shards = lru_cache(maxsize=1)(Shards.load)
+_exact = lru_cache(maxsize=1)(ExactNames.load)
+_concepts = lru_cache(maxsize=1)(lambda path: pq.read_table(path, columns=["concept_id", "name"]))
 
 
-class RerankActor:
-    """Holds a student; a batch of candidates in, answers out."""
+def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) -> pa.Table:
+    """The distinct mentions of a shard as rows of QUESTIONS; those that are `names` of one concept of this file decided."""
+    shard = todo[numbers["id"][0].as_py()]
+    rows = distinct(_shards(work).read(shard))
+    n = rows.num_rows
+    owners = _exact(work).find(rows["text"].to_pylist()) if names else np.full(n, UNDECIDED)
+    owned = owners != UNDECIDED
+    ids: list[list[str]] = [[]] * n
+    called = ids.copy()
+    if owned.any():
+        concepts = _concepts(names).take(owners[owned])
+        for place, i, name in zip(np.flatnonzero(owned), *(column.to_pylist() for column in concepts.columns), strict=True):
+            ids[place], called[place] = [i], [name]
+    found = {"candidate_ids": ids, "candidate_names": called, "matched_names": called, "scores": [[1.0] * len(i) for i in ids]}
+    told = {**{name: rows[name] for name in ("key", "text", "context", "type")}, **found}
+    return pa.table({**told, "exact": owned, "shard": [shard] * n, "of": [n] * n, RETRIEVE_S: [0.0] * n}, schema=QUESTIONS)
+
+
+class Retrieve(RetrieveActor):
+    """As its base; rows of QUESTIONS in and out, of which exact names pass by."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        hard, easy = _parted(batch)
+        if hard.num_rows:
+            hard = super().__call__(hard.drop_columns([*CANDIDATE_COLUMNS, RETRIEVE_S]))
+            hard = hard.rename_columns({SECONDS: RETRIEVE_S})
+        return pa.concat_tables([part.select(QUESTIONS.names).cast(QUESTIONS) for part in (hard, easy)])
+
+
+class Rerank:
+    """Holds a student; rows of QUESTIONS in, of ANSWERED out."""
 
     def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig, actors: int, point: OperatingPoint | None) -> None:
         share_threads(actors)
@@ -167,11 +167,75 @@ class RerankActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         watch = Stopwatch()
-        rows = batch.to_pylist()
-        found = answers(self.reranker, rows, self.allow_nil, self.point)
-        keep = ("key", "text", "shard")
-        kept = [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(rows, found, strict=True)]
-        return with_seconds(pa.Table.from_pylist(kept, SCHEMA), watch)
+        hard, easy = (part.to_pylist() for part in _parted(batch))
+        found = answers(self.reranker, hard, self.allow_nil, self.point)
+        found += [exact_answer(row["candidate_ids"][0], row["candidate_names"][0], self.reranker.calibration, self.point) for row in easy]
+        keep = ("key", *(field.name for field in _PLACE))
+        kept = [{**{name: row[name] for name in keep}, **answer, RERANK_S: 0.0} for row, answer in zip(hard + easy, found, strict=True)]
+        return with_seconds(pa.Table.from_pylist(kept, ANSWERED).drop_columns([RERANK_S]), watch, RERANK_S)
 
 
-SCHEMA = pa.schema([*(f for f in LINKED if f.name not in ("mention_id", "split")), pa.field("shard", pa.int64())])
+def _parted(questions: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(those for the models, those that an exact name decides)."""
+    return questions.filter(pc.invert(questions["exact"])), questions.filter(questions["exact"])
+
+
+class _Output:
+    """The folder of finished shards. `counts`: of each, what the summary adds up; `todo`: the shards that are not there yet."""
+
+    def __init__(self, folder: Path, shards: Shards) -> None:
+        self.folder, self.shards = folder, shards
+        filled = [int(shard) for shard in np.flatnonzero(shards.mentions)]
+        for left in folder.glob(".shard-*"):  # by a start that was killed while it wrote
+            left.unlink()
+        self.counts = self._finished(filled)
+        self.todo = [shard for shard in filled if shard not in self.counts]
+        self.mentions = sum(counts["mentions"] for counts in self.counts.values())
+        self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
+        self._told = time.monotonic()
+
+    def accept(self, answered: pa.Table) -> None:
+        """Take rows of ANSWERED; write the shards that they make whole."""
+        for shard in pc.unique(answered["shard"]).to_pylist():
+            waiting = self._waiting[shard]
+            waiting.append(answered.filter(pc.equal(answered["shard"], shard)))
+            if sum(table.num_rows for table in waiting) == waiting[0]["of"][0].as_py():
+                self._write(shard, pa.concat_tables(self._waiting.pop(shard)))
+
+    def _write(self, shard: int, answered: pa.Table) -> None:
+        table = joined(self.shards.read(shard), answered, LINKED)
+        write_table(self._file(shard), table, LINKED)
+        self.counts[shard] = _counts(table)
+        self.mentions += table.num_rows
+        if time.monotonic() - self._told > MANIFEST_EVERY_S:
+            self.write_manifest()
+
+    def write_manifest(self) -> None:
+        """Note the finished shards and what is in them."""
+        told = {str(shard): {"file": self._file(shard).name, **self.counts[shard]} for shard in sorted(self.counts)}
+        write_json(self.folder / MANIFEST, {"shards": told, "of": len(self.counts) + len(self.todo)})
+        self._told = time.monotonic()
+
+    def total(self) -> dict[str, int]:
+        """`counts` of all shards together."""
+        return {name: sum(counts[name] for counts in self.counts.values()) for name in COUNTED}
+
+    def _finished(self, filled: list[int]) -> dict[int, dict[str, int]]:
+        path = self.folder / MANIFEST
+        told = json.loads(path.read_text())["shards"] if path.exists() else {}
+        there = [shard for shard in filled if self._file(shard).exists()]  # a file is renamed into its place when it is whole
+        return {n: {c: told[str(n)][c] for c in COUNTED} if str(n) in told else _counts(pq.read_table(self._file(n))) for n in there}
+
+    def _file(self, shard: int) -> Path:
+        return self.folder / f"shard-{shard:06d}.parquet"
+
+
+COUNTED = ("mentions", "distinct", "nil", "abstained", "exact", "student_scored")
+
+
+def _counts(linked: pa.Table) -> dict[str, int]:
+    """COUNTED of rows of schema.LINKED: mentions, but distinct ones of the last two."""
+    abstained = pc.sum(linked["abstained"]).as_py() or 0
+    by = {source: pc.count_distinct(linked["key"].filter(pc.equal(linked["source"], source))).as_py() for source in ("exact", "student")}
+    nil = linked["concept_id"].null_count - abstained
+    return dict(zip(COUNTED, (linked.num_rows, sum(by.values()), nil, abstained, by["exact"], by["student"]), strict=True))

@@ -22,11 +22,12 @@ from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_qu
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
 
 
-def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",)) -> Counter[MentionKey]:
-    """How many mentions of the splits each key stands for."""
+def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",), among: Collection[MentionKey] | None = None) -> Counter[MentionKey]:
+    """How many mentions of the splits each key stands for; of the keys `among` these, where given."""
     counts: Counter[MentionKey] = Counter()
     for batch in pq.ParquetFile(run.path("corpus", "mentions.parquet")).iter_batches(columns=["key", "split"]):
-        counts.update(key for key, split in zip(*(batch[name].to_pylist() for name in ("key", "split")), strict=True) if split in splits)
+        rows = zip(*(batch[name].to_pylist() for name in ("key", "split")), strict=True)
+        counts.update(key for key, split in rows if split in splits and (among is None or key in among))
     return counts
 
 
@@ -55,7 +56,7 @@ def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
     """The pool's keys, in the order in which the teacher is asked about them."""
     if run.config.teacher.choose == "random":
         return at_random(list(pool), run.config.seed)
-    counts = mentions_of(run, ("unlabelled", "corpus"))
+    counts = mentions_of(run, ("unlabelled", "corpus"), pool)
     scores: dict[MentionKey, list[float]] = {}
     first: dict[MentionKey, ConceptId] = {}
     columns = ["key", "candidate_ids", "scores"]

@@ -27,7 +27,7 @@ from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.reranker import nil_threshold
-from rpdr.schema import ConceptId, Gold
+from rpdr.schema import STUDIED, ConceptId, Gold
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
@@ -38,7 +38,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Measure and write; the summary names the page."""
     progress.update(0, None, "measuring")
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     test = [m for m in mentions if m.split == "test" and m.gold is not None]
     taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
     prepared = run.summary("prepare")

@@ -29,7 +29,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import ENOUGH, believed_again
 from rpdr.retriever import Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, rescored
-from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey
+from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
@@ -43,7 +43,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     if not settings.second_round:
         return {"tuned": False, "aliases": 0}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)

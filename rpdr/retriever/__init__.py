@@ -1,6 +1,7 @@
 """The bi-encoder: fine-tuning on few labels, the index over all names, and search."""
 
 from rpdr.retriever.discount import fit_discount
+from rpdr.retriever.exact import ExactNames
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.prior import Prior, fit_prior, similarity_matrix
 from rpdr.retriever.retriever import Candidates, Remembering, Retriever
@@ -9,6 +10,7 @@ from rpdr.retriever.train import Pair, train_encoder
 
 __all__ = [
     "Candidates",
+    "ExactNames",
     "Index",
     "Pair",
     "Prior",

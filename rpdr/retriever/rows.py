@@ -15,8 +15,8 @@ COLUMNS = ("candidate_ids", "candidate_names", "matched_names", "scores")
 
 
 def distinct_rows(mentions: Sequence[Mention]) -> list[dict[str, Any]]:
-    """One row a key, sorted by key: the questions, of which mentions are repeats."""
-    rows = {m.key: {"key": m.key, "text": m.text, "context": m.context, "type": m.type} for m in mentions}
+    """One row a key, of its first mention, sorted by key: the questions, of which mentions are repeats."""
+    rows = {m.key: {"key": m.key, "text": m.text, "context": m.context, "type": m.type} for m in reversed(mentions)}
     return [rows[key] for key in sorted(rows)]
 
 

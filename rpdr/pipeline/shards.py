@@ -1,0 +1,114 @@
+"""The corpus in shards, on disk: a mention's shard follows from its key alone, so all repeats of a mention meet in one.
+
+Spreading reads the corpus once, in the memory of one part, and writes it in parts that are sorted by shard; a shard is a slice of each part.
+No order of work, number of machines or start after a kill changes what is in a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rpdr.files import write_atomically
+from rpdr.schema import MENTIONS
+
+PART = 200_000  # mentions that are held in memory while spreading
+COLUMNS = ("mention_id", "key", "text", "context", "type", "split")
+SCHEMA = pa.schema([MENTIONS.field(name) for name in COLUMNS])
+BOUNDS = "bounds.npy"  # written last: the folder is whole if it is there
+
+
+@dataclass(frozen=True)
+class Shards:
+    """`bounds` (parts, shards + 1): where each shard begins in each part."""
+
+    folder: Path
+    bounds: np.ndarray
+
+    @classmethod
+    def spread(cls, corpus: Path, splits: tuple[str, ...], size: int, folder: Path) -> Shards:
+        """The mentions of these splits from a file of schema.MENTIONS, about `size` a shard; what an earlier start has spread is taken as it is."""
+        if (folder / BOUNDS).exists():
+            return cls.load(folder)
+        count = max(1, -(-_count(corpus, splits) // size))
+        bounds = []
+        for number, part in enumerate(_parts(corpus, splits)):
+            shards = np.array([shard_of(key, count) for key in part["key"].to_pylist()], dtype=np.int64)
+            order = np.argsort(shards, kind="stable")
+            bounds.append(np.searchsorted(shards[order], np.arange(count + 1)))
+            write_atomically(_part_file(folder, number), partial(_write, part.take(order)))
+        whole = np.array(bounds, dtype=np.int64).reshape(-1, count + 1)
+        write_atomically(folder / BOUNDS, lambda file: np.save(file, whole))
+        return cls(folder, whole)
+
+    @classmethod
+    def load(cls, folder: Path) -> Shards:
+        """What `spread` left in `folder`."""
+        return cls(folder, np.load(folder / BOUNDS))
+
+    def __len__(self) -> int:
+        return self.bounds.shape[1] - 1
+
+    @property
+    def mentions(self) -> np.ndarray:
+        """(shards,) how many mentions each holds."""
+        return np.diff(self.bounds, axis=1).sum(axis=0)
+
+    def read(self, shard: int) -> pa.Table:
+        """The mentions of a shard, in the order of the corpus: SCHEMA."""
+        slices = []
+        for number, bounds in enumerate(self.bounds):
+            start, end = int(bounds[shard]), int(bounds[shard + 1])
+            if end > start:
+                with pa.memory_map(str(_part_file(self.folder, number))) as file:
+                    slices.append(pa.ipc.open_file(file).read_all().slice(start, end - start))
+        return pa.concat_tables(slices).combine_chunks() if slices else SCHEMA.empty_table()
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The shard of a mention's key (hexadecimal digits)."""
+    return int(key[:15], 16) % shards
+
+
+def distinct(mentions: pa.Table) -> pa.Table:
+    """The first mention of each key, in order: what is asked for all of its repeats."""
+    codes = pc.dictionary_encode(mentions["key"].combine_chunks()).indices.to_numpy()
+    return mentions.take(np.unique(codes, return_index=True)[1])
+
+
+def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Each mention with the answer of its key; `answers` has one row a key. Columns of `schema`, a mention's own where both have one."""
+    found = answers.take(pc.index_in(mentions["key"], answers["key"].combine_chunks()))
+    return pa.table([mentions[name] if name in mentions.column_names else found[name] for name in schema.names], schema=schema)
+
+
+def _count(corpus: Path, splits: tuple[str, ...]) -> int:
+    wanted = pa.array(splits)
+    batches = pq.ParquetFile(corpus).iter_batches(PART, columns=["split"])
+    return sum(pc.sum(pc.is_in(batch["split"], wanted)).as_py() or 0 for batch in batches)
+
+
+def _parts(corpus: Path, splits: tuple[str, ...]) -> Iterator[pa.Table]:
+    wanted = pa.array(splits)
+    for batch in pq.ParquetFile(corpus).iter_batches(PART, columns=list(COLUMNS)):
+        part = pa.Table.from_batches([batch]).filter(pc.is_in(batch["split"], wanted))
+        if part.num_rows:
+            yield part.select(COLUMNS).cast(SCHEMA)
+
+
+def _part_file(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:06d}.arrow"
+
+
+def _write(table: pa.Table, file: IO[bytes]) -> None:
+    table = table.combine_chunks()
+    with pa.ipc.new_file(file, SCHEMA) as writer:
+        writer.write_table(table)

@@ -1,0 +1,77 @@
+"""The corpus in shards: every mention in one, repeats together, whatever was done before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rpdr.corpus import Mention, mention_key
+from rpdr.corpus.mention import save_mentions
+from rpdr.pipeline import shards as module
+from rpdr.pipeline.shards import SCHEMA, Shards, distinct, joined, shard_of
+
+
+def corpus(folder: Path, texts: list[str], split: str = "corpus") -> Path:
+    mentions = [Mention(f"0:{n}", mention_key(text), text, None, None, None, split, None) for n, text in enumerate(texts)]
+    other = [Mention(f"1:{n}", mention_key(f"other {n}"), f"other {n}", None, None, None, "dev", None) for n in range(20)]
+    save_mentions(folder / "mentions.parquet", [*other[:10], *mentions, *other[10:]])
+    return folder / "mentions.parquet"
+
+
+@pytest.mark.parametrize("part", [7, 200_000])
+def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int):
+    monkeypatch.setattr(module, "PART", part)
+    texts = [f"Text {n % 30}" if n % 2 else f"text {n % 30}" for n in range(200)]
+    spread = Shards.spread(corpus(tmp_path, texts), ("test", "corpus"), 10, tmp_path / "work")
+    assert len(spread) == 20
+    tables = [spread.read(shard) for shard in range(len(spread))]
+    assert all(table.schema == SCHEMA for table in tables)
+    assert spread.mentions.tolist() == [table.num_rows for table in tables]
+    ids = [i for table in tables for i in table["mention_id"].to_pylist()]
+    assert Counter(ids) == Counter(f"0:{n}" for n in range(200))
+    where = [set(table["key"].to_pylist()) for table in tables]
+    assert sum(map(len, where)) == 30
+    for table in tables:  # in the order of the corpus
+        numbers = [int(i[2:]) for i in table["mention_id"].to_pylist()]
+        assert numbers == sorted(numbers)
+
+
+def test_what_was_spread_is_taken_as_it_is_and_what_was_begun_is_done_anew(tmp_path: Path):
+    path = corpus(tmp_path, ["a", "b", "a"])
+    work = tmp_path / "work"
+    first = Shards.spread(path, ("corpus",), 1, work)
+    (work / module.BOUNDS).unlink()
+    (work / "part-000000.arrow").write_bytes(b"half")
+    again = Shards.spread(path, ("corpus",), 1, work)
+    assert [again.read(n).to_pylist() for n in range(3)] == [first.read(n).to_pylist() for n in range(3)]
+    path.unlink()
+    assert Shards.spread(path, ("corpus",), 1, work).mentions.tolist() == first.mentions.tolist()
+
+
+def test_a_shard_without_mentions_is_empty(tmp_path: Path):
+    spread = Shards.spread(corpus(tmp_path, ["same"] * 50), ("corpus",), 10, tmp_path / "work")
+    filled = shard_of(mention_key("same"), 5)
+    assert spread.mentions.tolist() == [50 if n == filled else 0 for n in range(5)]
+    assert spread.read((filled + 1) % 5).num_rows == 0
+
+
+def test_no_mention_at_all_is_one_empty_shard(tmp_path: Path):
+    spread = Shards.spread(corpus(tmp_path, []), ("corpus",), 10, tmp_path / "work")
+    assert spread.mentions.tolist() == [0]
+
+
+def test_an_answer_is_given_to_every_repeat_with_its_own_text():
+    rows = [("1", "k1", "Pain"), ("2", "k2", "rash"), ("3", "k1", "pain")]
+    mentions = pa.table({name: [row[n] for row in rows] for n, name in enumerate(("mention_id", "key", "text"))})
+    asked = distinct(mentions)
+    assert asked["text"].to_pylist() == ["Pain", "rash"]
+    answers = pa.table({"key": ["k2", "k1"], "text": ["?", "?"], "concept_id": [None, "C1"]})
+    schema = pa.schema([("mention_id", pa.string()), ("text", pa.string()), ("concept_id", pa.string())])
+    assert joined(mentions, answers, schema).to_pylist() == [
+        {"mention_id": "1", "text": "Pain", "concept_id": "C1"},
+        {"mention_id": "2", "text": "rash", "concept_id": None},
+        {"mention_id": "3", "text": "pain", "concept_id": "C1"},
+    ]
