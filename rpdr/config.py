@@ -161,6 +161,11 @@ class RetrieverConfig(Section):
         description="linked mentions are further names of their concepts when the student looks for candidates: those of the split `labelled`, and "
         "the teacher's that are more probably right than not; their similarity counts less, by as much as does best on dev",
     )
+    commonness: bool = Field(
+        True,
+        description="with aliases or a second round: how often concepts were meant, and the same text meant them, counts in what the student looks "
+        "through; how much, is fitted on dev",
+    )
     baselines: bool = Field(
         False, description="also measure the encoder untuned, and tuned on the teacher's labels too: what a student must beat"
     )

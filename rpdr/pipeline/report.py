@@ -137,13 +137,14 @@ def _note(run: Run, name: str) -> str:
     settings = run.config.retriever
     few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
     discount = run.summary("retune").get("alias_discount")
+    common = "; what is commonly meant counts" if run.summary("retune").get("commonness") else ""
     aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
     reranked = "the second round" if settings.second_round else "the few-label retriever"
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
         FROM_TEACHER: taught,
-        SECOND: (taught if settings.rounds == 2 else few) + aliases,
+        SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
         STUDENT: f"re-ranks the candidates of {reranked}",
     }[name]
 

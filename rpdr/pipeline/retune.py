@@ -10,7 +10,7 @@ doi 10.1016/S0893-6080(05)80023-1). New mentions are met with all aliases, by an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import ENOUGH, believed_again
-from rpdr.retriever import Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, rescored
+from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
 from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey
 
 FOLDS = 2
@@ -58,14 +58,18 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
     final, discount = base, 0.0
-    for _ in range(PASSES if settings.aliases else 1):
+    known, as_new = _known(mentions)
+    for _ in range(PASSES if settings.aliases or settings.commonness else 1):
         trusted = [row for row in labels if row["trust"] > TRUSTED]
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
-        discount = _discount(base, aliases, mentions, run.config.final_top_k)
-        final = base.with_aliases(aliases, discount)
-        scored = _cross_fitted(readers, labels, aliases, discount) if readers else _scored(final, labels)
+        discount = fit_discount(base, aliases, known, run.config.final_top_k, as_new)
+        final, common = base.with_aliases(aliases, discount), None
+        if settings.commonness:
+            common = _weighed(final, _links(mentions, trusted, concepts), known, run.config.final_top_k, as_new)
+            final = final.with_commonness(common)
+        scored = _cross_fitted(readers, labels, aliases, discount, common) if readers else _scored(final, labels)
         labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
-    final.index.save(folder / "index")
+    final.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
@@ -78,6 +82,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         "teacher_pairs": len(taught),
         "aliases": final.index.aliases,
         "alias_discount": discount if final.index.aliases else None,
+        "commonness": asdict(final.commonness.weights) if final.commonness else None,
     }
 
 
@@ -143,23 +148,40 @@ def _remembering(retriever: Retriever) -> Retriever:
     return Retriever(Remembering(retriever.encoder), retriever.index, retriever.concepts, retriever.prefix)
 
 
-def _discount(retriever: Retriever, aliases: Sequence[Pair], mentions: Sequence[Mention], top_k: int) -> float:
-    """Fitted on dev, of which some were linked before and some not, as new mentions are; on labelled mentions met as new, where dev has too few."""
+def _known(mentions: Sequence[Mention]) -> tuple[list[tuple[str, set[ConceptId]]], bool]:
+    """(text, right concepts) of what discount and weights are fitted on, and whether it is to be met as new: dev, of which some were linked
+    before and some not, as new mentions are; labelled mentions met as new, where dev has too few; nothing, where they have."""
     for split, as_new in (("dev", False), ("labelled", True)):
-        asked = [(m.text, {i for alternative in m.gold for i in alternative}) for m in mentions if m.split == split and m.gold]
-        if len(asked) >= ENOUGH:
-            return fit_discount(retriever, aliases, asked, top_k, as_new)
-    return fit_discount(retriever, aliases, (), top_k)
+        known = [(m.text, {i for alternative in m.gold for i in alternative}) for m in mentions if m.split == split and m.gold]
+        if len(known) >= ENOUGH:
+            return known, as_new
+    return [], False
+
+
+def _links(mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> Commonness:
+    """Who was linked to what: by hand, and by the teacher as far as it is trusted."""
+    place = {c.concept_id: row for row, c in enumerate(concepts)}
+    by_hand = [(m.text, {i for alternative in m.gold or [] for i in alternative}) for m in mentions if m.split == "labelled"]
+    linked = [(text, place[i], 1.0) for text, gold in by_hand for i in sorted(gold) if i in place]
+    taught = [(row["text"], place[row["candidate_ids"][row["choice"]]], row["trust"]) for row in labels if row["choice"] != NIL]
+    return Commonness.of(linked + taught)
+
+
+def _weighed(retriever: Retriever, links: Commonness, known: Sequence[tuple[str, set[ConceptId]]], top_k: int, as_new: bool) -> Commonness:
+    """The links, at the weights that suit what is known."""
+    place = {c.concept_id: row for row, c in enumerate(retriever.concepts)}
+    parts = retriever.with_commonness(links).parts([text for text, _ in known], top_k, as_new)
+    return links.weighed(fit_weights((some, [place[i] for i in gold if i in place]) for some, (_, gold) in zip(parts, known, strict=True)))
 
 
 def _cross_fitted(
-    readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair], discount: float
+    readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair], discount: float, common: Commonness | None
 ) -> list[dict[str, Any]]:
     """The labels in their order, the candidates of each as its reader scores them."""
     found: dict[MentionKey, dict[str, Any]] = {}
     for reader in readers:
         mine = [row for row in labels if row["key"] in reader.keys]
-        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases, discount), mine)}
+        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases, discount).with_commonness(common), mine)}
     return [found[row["key"]] for row in labels]
 
 

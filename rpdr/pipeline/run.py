@@ -40,7 +40,10 @@ STAGES = {
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage(
-            "retune", ("teach",), ("retriever", "retriever.rounds", "retriever.aliases", "link.top_k", "link.several", "seed"), ("retuned",)
+            "retune",
+            ("teach",),
+            ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
+            ("retuned",),
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
@@ -50,7 +53,7 @@ STAGES = {
 }
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
-    "retriever": ("baselines", "rounds", "aliases"),  # what only a later stage reads, which names it
+    "retriever": ("baselines", "rounds", "aliases", "commonness"),  # what only a later stage reads, which names it
     "teacher": (
         *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
         *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),

@@ -74,7 +74,8 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
         aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
-        return "; ".join([*tuned, *aliases]) or "nothing learned from the teacher's labels"
+        common = ["commonness counts"] if s.get("commonness") else []
+        return "; ".join([*tuned, *aliases, *common]) or "nothing learned from the teacher's labels"
     if name == "baselines":
         return "measured" if s["measured"] else "skipped: retriever.baselines is not set"
     if name == "distill":

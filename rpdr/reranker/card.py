@@ -216,6 +216,7 @@ def _training(facts: Facts) -> str:
             if again.get("aliases")
             else ""
         )
+        + ("; what is commonly meant counts" if again.get("commonness") else "")
         + ".",
         f'Labels: {_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
         + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")

@@ -1,5 +1,6 @@
 """The bi-encoder: fine-tuning on few labels, the index over all names, and search."""
 
+from rpdr.retriever.commonness import Commonness, fit_weights
 from rpdr.retriever.discount import fit_discount
 from rpdr.retriever.exact import ExactNames
 from rpdr.retriever.index import Index, build_index
@@ -10,6 +11,7 @@ from rpdr.retriever.train import Pair, train_encoder
 
 __all__ = [
     "Candidates",
+    "Commonness",
     "ExactNames",
     "Index",
     "Pair",
@@ -21,6 +23,7 @@ __all__ = [
     "distinct_rows",
     "fit_discount",
     "fit_prior",
+    "fit_weights",
     "rescored",
     "similarity_matrix",
     "train_encoder",

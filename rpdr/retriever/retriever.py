@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,38 @@ import numpy as np
 
 from rpdr.corpus.normalise import normalise
 from rpdr.kb import Concept
+from rpdr.retriever.commonness import Commonness, Parts
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.train import Pair
+
+WIDER = 3  # so many concepts are weighed by commonness for each that is wanted
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of one mention, best first: rows into the knowledge base, the name that matched, cosine in [-1, 1] (an alias's at its
-    discount)."""
+    """The candidates of one mention, best first: rows into the knowledge base, the name that matched, and how similar it is: a cosine in [-1, 1], an
+    alias's at its discount; with commonness, more where the concept is common."""
 
     rows: list[int]
     matched_names: list[str]
     scores: list[float]
 
+    def first(self, k: int) -> Candidates:
+        """The k best."""
+        return Candidates(self.rows[:k], self.matched_names[:k], self.scores[:k])
+
 
 class Retriever:
     """Search `concepts` by the meaning of their names.
 
-    `encoder` is a SentenceTransformer; `prefix` goes before every text, as some encoders want ("query: ").
+    `encoder` is a SentenceTransformer; `prefix` goes before every text, as some encoders want ("query: "). Without `commonness` similarity alone
+    counts.
     """
 
-    def __init__(self, encoder: Any, index: Index, concepts: Sequence[Concept], prefix: str = "") -> None:
-        self.encoder, self.index, self.concepts, self.prefix = encoder, index, concepts, prefix
+    def __init__(
+        self, encoder: Any, index: Index, concepts: Sequence[Concept], prefix: str = "", commonness: Commonness | None = None
+    ) -> None:
+        self.encoder, self.index, self.concepts, self.prefix, self.commonness = encoder, index, concepts, prefix, commonness
         first = len(index.names) - index.aliases
         self._aliases = {row: normalise(index.names[row]) for row in range(first, len(index.names))}
 
@@ -45,8 +56,18 @@ class Retriever:
 
     @classmethod
     def load(cls, encoder: Any, folder: Path, concepts: Sequence[Concept], prefix: str = "") -> Retriever:
-        """Over an index that was saved in `folder`."""
-        return cls(encoder, Index.load(folder), concepts, prefix)
+        """Over what `save` wrote into `folder`."""
+        return cls(encoder, Index.load(folder), concepts, prefix, Commonness.load(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write the index and the commonness, but not the encoder."""
+        self.index.save(folder)
+        if self.commonness:
+            self.commonness.save(folder)
+
+    def with_commonness(self, commonness: Commonness | None) -> Retriever:
+        """With this in the scores; None: similarity alone."""
+        return Retriever(self.encoder, self.index, self.concepts, self.prefix, commonness)
 
     def with_aliases(self, pairs: Iterable[Pair], discount: float = 0.0) -> Retriever:
         """With linked mentions as further names of their concepts: the anchor of each pair, where the knowledge base does not call it so.
@@ -57,7 +78,7 @@ class Retriever:
         if not rows:
             return self
         index = self.index.extended(encode(self.encoder, texts, self.prefix) * np.float32(1 - discount), rows, texts)
-        return Retriever(self.encoder, index, self.concepts, self.prefix)
+        return Retriever(self.encoder, index, self.concepts, self.prefix, self.commonness)
 
     def aliases_alone(self, pairs: Iterable[Pair]) -> Retriever | None:
         """A retriever over what `with_aliases` would add, at no discount; None if that is nothing."""
@@ -80,8 +101,32 @@ class Retriever:
 
         `as_new`: as if nobody had linked this text before: aliases that say the same are passed over.
         """
+        if not self.commonness:
+            return self._similar(texts, k, as_new)[1]
+        vectors, found = self._similar(texts, WIDER * k, as_new)
+        return [self._common(*each, as_new).first(k) for each in zip(texts, vectors, found, strict=True)]
+
+    def parts(self, texts: Sequence[str], k: int, as_new: bool = False) -> list[Parts]:
+        """What `retrieve` weighs for each text, of all concepts that it would choose from. Needs commonness."""
+        vectors, found = self._similar(texts, WIDER * k, as_new)
+        return [self._parts(*each, as_new) for each in zip(texts, vectors, found, strict=True)]
+
+    def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]], as_new: bool = False) -> list[Candidates]:
+        """For each text these concepts alone, best first, scored as `retrieve` scores them; `concept_rows` are rows into the knowledge base."""
+        results = []
+        vectors = encode(self.encoder, texts, self.prefix) if texts else ()
+        for text, vector, concepts in zip(texts, vectors, concept_rows, strict=True):
+            names = np.concatenate(self._all_names.of(concepts))
+            scores = self.index.vectors(names) @ vector
+            order = np.argsort(-scores, kind="stable")
+            found = self._best_by_concept(scores[order], names[order], len(concepts), text if as_new else None)
+            results.append(self._common(text, vector, found, as_new) if self.commonness else found)
+        return results
+
+    def _similar(self, texts: Sequence[str], k: int, as_new: bool) -> tuple[np.ndarray, list[Candidates]]:
+        """(vectors of the texts, the k most similar concepts for each)."""
         if not texts:
-            return []
+            return np.empty((0, 0), np.float32), []
         vectors = encode(self.encoder, texts, self.prefix)
         results: list[Candidates | None] = [None] * len(texts)
         # A concept with many names takes many places of the name list: widen until k different concepts are seen
@@ -96,20 +141,30 @@ class Retriever:
                 else:
                     results[query] = best
             todo, width = unfinished, width * 4
-        return [result for result in results if result is not None]
+        return vectors, [result for result in results if result is not None]
 
-    def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]], as_new: bool = False) -> list[Candidates]:
-        """For each text these concepts alone, best first, scored as `retrieve` scores them; `concept_rows` are rows into the knowledge base."""
-        by_concept = np.argsort(self.index.concept_rows, kind="stable")
-        starts = np.searchsorted(self.index.concept_rows, np.arange(len(self.concepts) + 1), sorter=by_concept)
-        results = []
-        vectors = encode(self.encoder, texts, self.prefix) if texts else ()
-        for text, vector, concepts in zip(texts, vectors, concept_rows, strict=True):
-            names = np.concatenate([by_concept[starts[row] : starts[row + 1]] for row in concepts])
-            scores = self.index.vectors(names) @ vector
-            order = np.argsort(-scores, kind="stable")
-            results.append(self._best_by_concept(scores[order], names[order], len(concepts), text if as_new else None))
-        return results
+    def _common(self, text: str, vector: np.ndarray, found: Candidates, as_new: bool) -> Candidates:
+        """The same concepts in the order of their scores with commonness."""
+        assert self.commonness
+        scores = self._parts(text, vector, found, as_new).scores(self.commonness.weights)
+        order = np.argsort(-scores, kind="stable").tolist()
+        return Candidates([found.rows[n] for n in order], [found.matched_names[n] for n in order], scores[order].tolist())
+
+    def _parts(self, text: str, vector: np.ndarray, found: Candidates, as_new: bool) -> Parts:
+        assert self.commonness
+        names = self._own_names.of(found.rows)
+        scores = self.index.vectors(np.concatenate(names)) @ vector if names else np.empty(0)
+        ends = np.cumsum([len(some) for some in names])
+        own = [scores[end - len(some) : end].max(initial=-1.0) for some, end in zip(names, ends, strict=True)]
+        return Parts(np.array(found.rows), np.array(found.scores), np.array(own), *self.commonness.features(text, found.rows, as_new))
+
+    @cached_property
+    def _all_names(self) -> _NamesOf:
+        return _NamesOf(self.index.concept_rows, len(self.concepts))
+
+    @cached_property
+    def _own_names(self) -> _NamesOf:
+        return _NamesOf(self.index.concept_rows[: len(self.index.names) - self.index.aliases], len(self.concepts))
 
     def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int, new: str | None = None) -> Candidates:
         best = Candidates([], [], [])
@@ -126,6 +181,18 @@ class Retriever:
             if len(seen) == k:
                 break
         return best
+
+
+class _NamesOf:
+    """Which name rows (n,) belong to a concept."""
+
+    def __init__(self, concept_rows: np.ndarray, concepts: int) -> None:
+        self._order = np.argsort(concept_rows, kind="stable")
+        self._starts = np.searchsorted(concept_rows, np.arange(concepts + 1), sorter=self._order)
+
+    def of(self, concepts: Sequence[int]) -> list[np.ndarray]:
+        """Of each of these concepts."""
+        return [self._order[self._starts[row] : self._starts[row + 1]] for row in concepts]
 
 
 class Remembering:

@@ -12,7 +12,7 @@ import pytest
 
 from rpdr import linker
 from rpdr.config import Config
-from rpdr.corpus import Mention, load_mentions, mention_key
+from rpdr.corpus import Mention, load_mentions, mention_key, normalise
 from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
@@ -20,7 +20,8 @@ from rpdr.kb.reader import save_kb
 from rpdr.pipeline import baselines, retune
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
-from rpdr.retriever import Index, Pair, Retriever, add_candidates
+from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates
+from rpdr.retriever.commonness import Weights
 from rpdr.retriever.discount import USUAL
 from rpdr.schema import CANDIDATES, LABELS, NIL
 from tests.retriever.letter_pairs import HashEncoder
@@ -57,10 +58,11 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
     return made
 
 
-def labelled(folder: Path, rounds: int, aliases: bool = False) -> tuple[Run, list[dict[str, Any]]]:
+def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool = False) -> tuple[Run, list[dict[str, Any]]]:
     """A run whose teacher has labelled 40 mentions, every fourth with "none of these", every fifth not to be trusted."""
     tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
-    run = Run(Config.model_validate({**tree, "retriever": {"rounds": rounds, "aliases": aliases, "baselines": True, "top_k": 3}}))
+    settings = {"rounds": rounds, "aliases": aliases, "commonness": commonness, "baselines": True, "top_k": 3}
+    run = Run(Config.model_validate({**tree, "retriever": settings}))
     save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)
     texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
     splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
@@ -139,8 +141,8 @@ def test_linked_mentions_become_names_where_the_teacher_is_to_be_trusted(
     given = zip(index.concept_rows.tolist(), index.names, strict=True)
     trusted = {(place(row), row["text"]) for row in labels if row["choice"] != NIL and found[row["text"]] > 0.5}
     assert set(given) == {*((n, c.name) for n, c in enumerate(CONCEPTS)), (1, "few"), *trusted}
-    told = {"tuned": False, "aliases": 1 + len(trusted), "alias_discount": USUAL, "teacher_pairs": 0, "content": summary["content"]}
-    assert summary == told
+    told = {"aliases": 1 + len(trusted), "alias_discount": USUAL, "commonness": None, "content": summary["content"]}
+    assert summary == {"tuned": False, "teacher_pairs": 0, **told}
     assert {row["text"]: row["trust"] for row in pq.read_table(retune.labels_file(run)).to_pylist()} == found
     assert not tuned
     assert not run.path("retuned", "retriever").exists()
@@ -168,6 +170,24 @@ def test_the_discount_is_fitted_on_dev_or_on_labelled_mentions_met_as_new(
     lengths = np.linalg.norm(index.vectors(np.arange(len(index.names))), axis=1)
     assert lengths[: len(CONCEPTS)] == pytest.approx(1.0)
     assert lengths[len(CONCEPTS) :] == pytest.approx(0.75)
+
+
+def test_what_was_linked_counts_as_far_as_it_is_trusted_and_no_label_counts_for_itself(
+    tmp_path: Path, tuned: list[Tuned], monkeypatch: pytest.MonkeyPatch
+):
+    run, labels = labelled(tmp_path, rounds=1, aliases=True, commonness=True)
+    monkeypatch.setattr(retune, "believed_again", lambda rows, dev: rows)
+    summary = ran(retune.retune, run)
+    assert summary["commonness"] == vars(Weights())  # nothing to fit them on
+    common = Commonness.load(run.path("retuned", "index"))
+    assert common is not None
+    trusted = {(normalise(row["text"]), place(row)): row["trust"] for row in labels if row["choice"] != NIL and row["trust"] > 0.5}
+    assert common.links == pytest.approx({("few", 1): 1.0, **trusted})
+    retriever = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS)
+    for row in pq.read_table(retune.labels_file(run)).to_pylist():
+        [found] = retriever.score([row["text"]], [[int(i[1:]) for i in row["candidate_ids"]]], as_new=True)
+        assert [CONCEPTS[n].concept_id for n in found.rows] == row["candidate_ids"]
+        assert found.scores == pytest.approx(row["scores"], abs=1e-6)
 
 
 def place(row: dict[str, Any]) -> int:
