@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="throw a stage's results away and make them again (run_all: those made from other inputs); never the ledger",
         )
-        command.set_defaults(run=_run, stages=None if name == "run_all" else [name])
+        if name == "link":
+            command.add_argument("--corpus", metavar="NAME", help="link this one of the config's `corpora` instead, into corpora/NAME/")
+        command.set_defaults(run=_run, stages=None if name == "run_all" else [name], corpus=None)
     text = "what teach will cost: requests, tokens, dollars and hours, by the prompts that it would send; asks nothing"
     command = commands.add_parser("estimate", help=text, description=text)
     command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
@@ -106,9 +108,13 @@ def _run(options: argparse.Namespace) -> int:
     from rpdr.config import load
     from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
-    from rpdr.pipeline.stages import STAGES, console, run_stages
+    from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
 
     config = load(options.config, dict(_override(text) for text in options.set))
+    if options.corpus:
+        run = link_corpus(config, options.corpus, options.redo)
+        console.print(f"Linked: {run.path('corpora', options.corpus)}", soft_wrap=True)
+        return 0
     stages = options.stages or list(STAGES)
     run = run_stages(config, stages, options.redo)
     if "report" in stages:

@@ -373,11 +373,26 @@ class Config(Section):
     )
     kb: KbConfig
     mentions: tuple[MentionsConfig, ...] = Field(min_length=1)
+    corpora: dict[str, MentionsConfig] = Field(
+        default={},
+        description="mentions to link with the finished student, each under a name of yours, which may be added at any time: "
+        "`rpdr link --corpus NAME` writes them to corpora/NAME/",
+    )
     retriever: RetrieverConfig = RetrieverConfig()
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     link: LinkConfig = LinkConfig()
     report: ReportConfig = ReportConfig()
+
+    @pydantic.field_validator("corpora")
+    @classmethod
+    def _folders_of_unsplit_mentions(cls, corpora: dict[str, MentionsConfig]) -> dict[str, MentionsConfig]:
+        for name, source in corpora.items():
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(f"{name!r} will be a folder: letters, digits, '_', '-' and '.' alone")
+            if source.split != "corpus" or source.split_file or source.split_documents:
+                raise ValueError(f"{name}: all of a corpus is linked; it has no splits")
+        return corpora
 
     @property
     def final_top_k(self) -> int:

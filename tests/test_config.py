@@ -168,3 +168,17 @@ def test_more_candidates_for_the_student_need_a_second_round(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"link\.top_k needs a second round"):
         load(path, {"retriever.aliases": False})
     assert load(path, {"retriever.aliases": False, "retriever.rounds": 2}).final_top_k == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "says"),
+    [
+        ("notes", {"split": "test"}, "it has no splits"),
+        ("notes", {"split_documents": {"test": 1.0}}, "it has no splits"),
+        ("../notes", {}, "will be a folder"),
+        ("", {}, "will be a folder"),
+    ],
+)
+def test_a_corpus_is_a_folder_of_mentions_without_splits(tmp_path: Path, name: str, more: dict, says: str):
+    corpora = {name: {"format": "table", "path": "x.csv", **more}}
+    assert says in refusal(tmp_path, SMALL, {"corpora": corpora})

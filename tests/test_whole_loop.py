@@ -128,6 +128,32 @@ def test_linking_goes_on_from_the_shards_that_a_killed_start_left(finished):
     assert pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist() == whole
 
 
+def test_another_corpus_is_linked_by_the_finished_student(finished):
+    run, path = finished
+    folder = path.parent / "notes"
+    folder.mkdir()
+    rows = [("kidneys full of holes", n) for n in range(30)] + [("Polycystic kidney dysplasia", 30), ("", 31), ("a lump", 32)]
+    for part in range(2):
+        (folder / f"{part}.csv").write_text("text,id\n" + "".join(f"{text},{n}\n" for text, n in rows[part::2]) + "one cell too many,1,2\n")
+    notes = ("--corpus", "notes", "--set", f"corpora.notes={{format: table, path: '{folder}'}}")
+    done = rpdr("link", path, *notes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "32 mentions (3 distinct)" in done.stderr
+    assert "3 rows set aside" in done.stderr
+    linked = pq.read_table(run / "corpora" / "notes")
+    assert linked.schema.equals(schema.LINKED)
+    answers = {row["mention_id"]: row for row in linked.to_pylist()}
+    assert sorted(answers) == sorted(f"0:{n}" for n in range(33) if n != 31)
+    assert len({answers[f"0:{n}"]["concept_id"] for n in range(30)}) == 1
+    assert answers["0:30"]["source"] == "exact"
+    assert pq.read_table(run / "corpora" / "notes" / "_rejects.parquet").num_rows == 3
+    assert "finished before" in rpdr("link", path, *notes).stderr
+    assert "finished before" in rpdr("link", path).stderr  # the run's own are as they were
+    missing = rpdr("link", path, "--corpus", "nots")
+    assert missing.returncode == 2
+    assert "corpora.nots" in missing.stderr
+
+
 def test_linker_answers_in_order_with_confidences(finished):
     run, _ = finished
     from rpdr import Linker

@@ -1,4 +1,5 @@
-"""Stage `link`: test and corpus mentions -> linked/, in shards; distinct mentions are linked once and joined back to every repeat.
+"""Stage `link`: test and corpus mentions -> linked/, or a corpus of the config's -> corpora/NAME/, in shards; distinct mentions are linked
+once and joined back to every repeat.
 
 Shards flow through exact names, retriever and student as one stream, and each is written as its last answer arrives. A shard is finished when
 its file is in place (write, fsync, rename); a start after a kill does the others. Memory holds the shards on their way, not the corpus.
@@ -23,12 +24,14 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import LinkConfig, StudentConfig
+from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_json, write_table
 from rpdr.kb import load_kb
 from rpdr.linker import answers, exact_answer, operating_point
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
+from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
@@ -41,18 +44,30 @@ from rpdr.schema import CANDIDATES, LINKED
 
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
-MANIFEST, WORK = "_manifest.json", "_work"
+MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
 MANIFEST_EVERY_S = 5.0
 
 
-def link(run: Run, progress: StageProgress) -> dict[str, Any]:
-    """Link what no finished shard holds yet."""
-    progress.update(0, None, "spreading the corpus over shards")
-    work = run.path("linked", WORK)
-    shards = Shards.spread(run.path("corpus", "mentions.parquet"), SPLITS, run.config.link.shard_mentions, work)
-    if not shards.mentions.sum():
-        raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
-    output = _Output(run.path("linked"), shards)
+def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
+    """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
+    if not corpus:
+        summary = _link_file(run, run.path("corpus", "mentions.parquet"), run.path("linked"), progress)
+        if not summary["mentions"]:
+            raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
+        return summary
+    folder = run.path("corpora", corpus)
+    mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
+    if not mentions.exists():
+        write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
+    return {**_link_file(run, mentions, folder, progress), "rejects": pq.ParquetFile(rejects).metadata.num_rows}
+
+
+def _link_file(run: Run, mentions: Path, folder: Path, progress: StageProgress) -> dict[str, Any]:
+    """Link the mentions of a file of schema.MENTIONS into `folder`."""
+    progress.update(0, None, "spreading mentions over shards")
+    work = folder / WORK
+    shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
+    output = _Output(folder, shards)
     resumed = len(output.counts)
     calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
     point = operating_point(calibration, run.config.link)
@@ -79,12 +94,12 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     connect()
     settings = run.config.link
     if settings.exact_match:
-        ExactNames.of(load_kb(run.path("kb", "concepts.parquet"))).save(run.path("linked", WORK))
+        ExactNames.of(load_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
     total = int(output.shards.mentions.sum())
     watch, asked = Stopwatch(), 0
     seconds = dict.fromkeys((RETRIEVE_S, RERANK_S), 0.0)
     before = output.mentions
-    for batch in _answers(run, output.todo, point).iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in _answers(run, output, point).iter_batches(batch_size=None, batch_format="pyarrow"):
         by_student = pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
         asked += by_student
         for name in seconds:
@@ -97,9 +112,9 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     return rates
 
 
-def _answers(run: Run, todo: list[int], point: OperatingPoint | None) -> Any:
-    """A dataset of rows of ANSWERED, one a distinct mention of these shards."""
-    settings, work = run.config.link, run.path("linked", WORK)
+def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
+    """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
+    settings, work, todo = run.config.link, output.folder / WORK, output.todo
     actors = at_most_gpus(settings.student_actors)
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None

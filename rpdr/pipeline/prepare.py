@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from rpdr.corpus import KnownConcepts, Mention, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import read_kb, save_kb
+from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
 from rpdr.schema import REJECTS
@@ -20,20 +23,10 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "reading the knowledge base")
     concepts, refused = read_kb(run.config.kb)
     known = KnownConcepts(concepts)
-    splits: Counter[str] = Counter()
-    rejects = 0
+    save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
-    with writing_rows(run.path("corpus", "rejects.parquet"), REJECTS) as set_aside, writing_mentions(path) as write:
-        for found in chain(refused, stream_mentions(run.config.mentions, run.config.seed, known)):
-            if isinstance(found, Mention):
-                write(found)
-                splits[found.split] += 1
-                if splits.total() % ROWS_AT_ONCE == 0:
-                    progress.update(splits.total(), None, "reading mentions")
-            else:
-                set_aside(found)
-                rejects += 1
-        save_kb(run.path("kb", "concepts.parquet"), concepts)
+    found = chain(refused, stream_mentions(run.config.mentions, run.config.seed, known))
+    splits, rejects = write_corpus(found, path, run.path("corpus", "rejects.parquet"), progress)
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "concepts": len(concepts),
@@ -44,3 +37,20 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(5)],
     }
+
+
+def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> tuple[Counter[str], int]:
+    """Write each to its file as it comes. (mentions by split, rejects)."""
+    splits: Counter[str] = Counter()
+    refused = 0
+    with writing_rows(rejects, REJECTS) as set_aside, writing_mentions(mentions) as write:
+        for row in found:
+            if isinstance(row, Mention):
+                write(row)
+                splits[row.split] += 1
+                if splits.total() % ROWS_AT_ONCE == 0:
+                    progress.update(splits.total(), None, "reading mentions")
+            else:
+                set_aside(row)
+                refused += 1
+    return splits, refused

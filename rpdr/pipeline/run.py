@@ -51,6 +51,13 @@ STAGES = {
         Stage("report", ("link", "baselines"), ("report",), ("report",)),
     )
 }
+
+
+def linking(corpus: str) -> Stage:
+    """The stage that links one of the config's `corpora`: nothing is made from it, so it may be added to a finished run."""
+    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",))
+
+
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
     "retriever": ("baselines", "rounds", "aliases", "commonness"),  # what only a later stage reads, which names it

@@ -10,11 +10,11 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
-from rpdr.errors import RpdrError, RunError
-from rpdr.pipeline.progress import StageProgress, console, stage_progress
-from rpdr.pipeline.run import STAGES, Run, Stopwatch
+from rpdr.errors import ConfigError, RpdrError, RunError
+from rpdr.pipeline.progress import console, stage_progress
+from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 
-Work = Callable[[Run, StageProgress], dict[str, Any]]
+Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
 
 
 def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool = False) -> Run:
@@ -24,12 +24,27 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     for number, name in enumerate(names, start=1):
         if redo and (len(names) == 1 or run.stale(STAGES[name])):
             run.forget(STAGES[name])
-        _run_one(run, name, f"[{number}/{len(names)}] {name}")
+        _run_one(run, STAGES[name], f"[{number}/{len(names)}] {name}")
     return run
 
 
-def _run_one(run: Run, name: str, label: str) -> None:
-    stage = STAGES[name]
+def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
+    """Link one of the config's `corpora` with the student of a finished run. Raises RpdrError."""
+    if corpus not in config.corpora:
+        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
+        raise ConfigError(
+            f"corpora.{corpus}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under `mentions`"
+        )
+    run, stage = Run(config), linking(corpus)
+    if redo:
+        run.forget(stage)
+    _run_one(run, stage, stage.name, corpus)
+    return run
+
+
+def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
+    """`what`: the corpus that is linked, where it is not the run's own."""
+    name = stage.name.partition("-")[0]
     if run.finished(stage):
         console.print(f"[dim]{label:<18} finished before, unchanged[/dim]")
         return
@@ -39,7 +54,7 @@ def _run_one(run: Run, name: str, label: str) -> None:
         # a stage's module is imported when it runs: `rpdr --help` need not load torch
         work: Work = getattr(import_module(f"rpdr.pipeline.{name}"), name)
         try:
-            summary = work(run, progress)
+            summary = work(run, progress, *what)
         except Exception as error:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
@@ -83,7 +98,8 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "link":
         abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
         counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"
-        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}"
+        refused = f"; {s['rejects']:,} rows set aside" if s.get("rejects") else ""
+        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}{refused}"
     return ""
 
 
