@@ -14,6 +14,7 @@ from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.kb import icd10cm, medic, obo, table
 from rpdr.kb.concept import Concept, distinct_names
+from rpdr.kb.mapped import MappedConcepts, concept_of_row, map_arrow, write_arrow
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import CONCEPTS, ConceptId
 
@@ -59,7 +60,7 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
 
 
 def save_kb(path: Path, concepts: Sequence[Concept]) -> None:
-    """Write concepts as Parquet of schema.CONCEPTS, atomically."""
+    """Write concepts as Parquet of schema.CONCEPTS, and beside it as an Arrow file that `map_kb` maps, both atomically."""
     rows = [
         {
             "concept_id": concept.concept_id,
@@ -70,7 +71,9 @@ def save_kb(path: Path, concepts: Sequence[Concept]) -> None:
         }
         for concept in concepts
     ]
-    files.write_rows(path, rows, CONCEPTS)
+    table = pa.Table.from_pylist(rows, schema=CONCEPTS)
+    files.write_table(path, table, CONCEPTS)
+    write_arrow(path.with_suffix(".arrow"), table)
 
 
 def load_kb(path: Path) -> list[Concept]:
@@ -79,10 +82,13 @@ def load_kb(path: Path) -> list[Concept]:
         rows = pq.read_table(path).cast(CONCEPTS).to_pylist()
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise DataError(f"{path}: not a saved knowledge base ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
-    return [
-        Concept(ConceptId(row["concept_id"]), row["name"], tuple(row["names"]), row["definition"], tuple(row["alternate_ids"] or ()))
-        for row in rows
-    ]
+    return [concept_of_row(row) for row in rows]
+
+
+def map_kb(path: Path) -> Sequence[Concept]:
+    """As `load_kb`, but mapped into memory and made into objects one at a time: for processes that need few concepts of many."""
+    mapped = path.with_suffix(".arrow")
+    return MappedConcepts(map_arrow(mapped)) if mapped.exists() else load_kb(path)
 
 
 def _merged(concepts: Sequence[Concept]) -> list[Concept]:

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import RetrieverConfig
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
-from rpdr.kb import load_kb
+from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
 from rpdr.pipeline.cluster import connect, cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
@@ -85,7 +85,7 @@ class RetrieveActor:
 
     def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, top_k: int, actors: int) -> None:
         share_threads(actors)
-        self.retriever = load_retriever(retriever, load_kb(folder / "kb" / "concepts.parquet"), settings)
+        self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), settings)
         self.top_k = top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -27,7 +27,7 @@ from rpdr.config import LinkConfig, StudentConfig
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_json, write_table
-from rpdr.kb import load_kb
+from rpdr.kb import map_kb
 from rpdr.linker import answers, exact_answer, operating_point
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
@@ -94,7 +94,7 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     connect()
     settings = run.config.link
     if settings.exact_match:
-        ExactNames.of(load_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
+        ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
     total = int(output.shards.mentions.sum())
     watch, asked = Stopwatch(), 0
     seconds = dict.fromkeys((RETRIEVE_S, RERANK_S), 0.0)
@@ -140,7 +140,7 @@ QUESTIONS = pa.schema([*CANDIDATES, pa.field("exact", pa.bool_()), *_PLACE])
 ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE, pa.field(RERANK_S, pa.float64())])
 _shards = lru_cache(maxsize=1)(Shards.load)
 _exact = lru_cache(maxsize=1)(ExactNames.load)
-_concepts = lru_cache(maxsize=1)(lambda path: pq.read_table(path, columns=["concept_id", "name"]))
+_concepts = lru_cache(maxsize=1)(map_kb)
 
 
 def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) -> pa.Table:
@@ -152,10 +152,9 @@ def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) ->
     owned = owners != UNDECIDED
     ids: list[list[str]] = [[]] * n
     called = ids.copy()
-    if owned.any():
-        concepts = _concepts(names).take(owners[owned])
-        for place, i, name in zip(np.flatnonzero(owned), *(column.to_pylist() for column in concepts.columns), strict=True):
-            ids[place], called[place] = [i], [name]
+    for place in np.flatnonzero(owned):
+        concept = _concepts(names)[owners[place]]
+        ids[place], called[place] = [concept.concept_id], [concept.name]
     found = {"candidate_ids": ids, "candidate_names": called, "matched_names": called, "scores": [[1.0] * len(i) for i in ids]}
     told = {**{name: rows[name] for name in ("key", "text", "context", "type")}, **found}
     return pa.table({**told, "exact": owned, "shard": [shard] * n, "of": [n] * n, RETRIEVE_S: [0.0] * n}, schema=QUESTIONS)

@@ -1,10 +1,11 @@
-"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.parquet.
+"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.arrow.
 
 Takes unit vectors and returns names; what a concept's score is, is the retriever's business.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from rpdr.files import write_atomically, write_table
+from rpdr.files import write_atomically
+from rpdr.kb.mapped import Texts, map_arrow, write_arrow
 
 NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()), pa.field("alias", pa.bool_())])
 
@@ -29,7 +31,7 @@ class Index:
 
     faiss_index: Any
     concept_rows: np.ndarray
-    names: list[str]
+    names: Sequence[str]
     aliases: int = 0
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,21 +47,23 @@ class Index:
         index = faiss.deserialize_index(faiss.serialize_index(self.faiss_index))  # a copy in memory, of a mapped one too
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         rows = np.concatenate([self.concept_rows, np.asarray(concept_rows, dtype=np.int32)])
-        return Index(index, rows, self.names + aliases, self.aliases + len(aliases))
+        return Index(index, rows, [*self.names, *aliases], self.aliases + len(aliases))
 
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
         data = faiss.serialize_index(self.faiss_index)
         write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()))
         alias = np.arange(len(self.names)) >= len(self.names) - self.aliases
-        write_table(folder / "names.parquet", pa.table({"concept": self.concept_rows, "name": self.names, "alias": alias}), NAMES)
+        write_arrow(
+            folder / "names.arrow", pa.table({"concept": self.concept_rows, "name": list(self.names), "alias": alias}, schema=NAMES)
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Index:
-        """Read what `save` wrote; vectors are memory-mapped, so that the processes of one machine share them."""
+        """What `save` wrote, memory-mapped: the processes of one machine share it."""
         index = faiss.read_index(str(folder / "names.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        table = pq.read_table(folder / "names.parquet")
-        return cls(index, table["concept"].to_numpy(), table["name"].to_pylist(), int(table["alias"].to_numpy().sum()))
+        table = map_arrow(folder / "names.arrow")
+        return cls(index, table["concept"].to_numpy(), Texts(table["name"]), pc.sum(table["alias"]).as_py() or 0)
 
 
 def build_index(vectors: np.ndarray, concept_rows: list[int], names: list[str], kind: str, aliases: int = 0) -> Index:

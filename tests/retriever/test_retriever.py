@@ -105,7 +105,7 @@ def test_saving_again_over_an_index_replaces_it(tmp_path: Path):
     build_index(np.eye(4, dtype=np.float32), [0, 1, 2, 3], list("abcd"), "flat").save(tmp_path)
     build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
     assert Index.load(tmp_path).names == ["x", "y"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.faiss", "names.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.arrow", "names.faiss"]
 
 
 def test_hnsw_agrees_with_flat_on_a_small_knowledge_base(many: list[Concept]):
