@@ -22,7 +22,7 @@ from typing import Any
 
 from outcome import RESULTS, keep
 from rich.console import Console
-from teacher_pool import DATA, Job, Sandbox, label_keys, make_pool, sandbox
+from teacher_pool import DATA, Sandbox, label_keys, make_pool, sandbox, teach
 
 from rpdr.teacher import Ledger
 from rpdr.teacher.ledger import FILE
@@ -149,14 +149,14 @@ def _run(config: Path, server: Sandbox, watch: Watch, folder: Path, cap: float, 
     watch.cap = cap
     found = []
     log = folder / "job.log"
-    job = Job(config, server, log, f"teacher.budget_usd={cap}")
+    job = teach(config, server, log, f"teacher.budget_usd={cap}")
     while True:
         if kills and watch.answered() >= kills[0][0]:
             _, what = kills.pop(0)
             before, at = watch.answered(), time.monotonic()
             if job.kill(what):
                 if what == "driver":
-                    job = Job(config, server, log, f"teacher.budget_usd={cap}")
+                    job = teach(config, server, log, f"teacher.budget_usd={cap}")
                 while watch.answered() < before + 50 and job.process.poll() is None:
                     time.sleep(0.1)
                 found.append({"killed": what, "at": before, "seconds_lost": round(time.monotonic() - at, 1)})

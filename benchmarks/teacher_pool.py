@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from urllib.request import urlopen
 import psutil
 import pyarrow.parquet as pq
 import yaml
+from job import Job
 
 from rpdr.config import load
 from rpdr.corpus import Mention
@@ -35,7 +35,6 @@ from rpdr.schema import CANDIDATES, ConceptId
 DATA = "distinct spans of RPDR_DATA/throughput, ten HPO concepts each as candidates"
 SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 LABELLED = 64  # mentions that few-shot examples are drawn from
-MARK = "RPDR_BENCHMARK"  # an environment variable by which the processes of a job are known
 
 
 def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
@@ -124,51 +123,11 @@ class Sandbox:
             return json.load(reply)
 
 
-class Job:
+def teach(config: Path, sandbox: Sandbox, log: Path, *overrides: str) -> Job:
     """`rpdr teach` in a process of its own."""
-
-    def __init__(self, config: Path, sandbox: Sandbox, log: Path, *overrides: str) -> None:
-        sets = [f"teacher.base_url={sandbox.base_url}", *overrides]
-        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rpdr.cli", "teach", "--config", str(config), *(part for text in sets for part in ("--set", text))],
-            stdout=log.open("ab"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OPENAI_API_KEY": "benchmark", MARK: self.mark},
-            start_new_session=True,
-        )
-
-    def processes(self, words: str = "") -> list[psutil.Process]:
-        """Its processes, Ray's among them, whose command line holds `words`."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and words in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def kill(self, what: str) -> bool:
-        """SIGKILL its driver, an "AskActor" or the "Governor"; whether there was one."""
-        if what == "driver":
-            self.process.kill()
-            self.process.wait()
-            self.sweep()
-            return True
-        found = self.processes(f"ray::{what}") or self.processes(what)
-        found = [process for process in found if process.pid != self.process.pid and "ray::" in " ".join(process.cmdline())]
-        if found:
-            found[0].kill()
-        return bool(found)
-
-    def sweep(self) -> None:
-        """End what a killed driver left: Ray's processes notice its death, but not at once."""
-        for process in self.processes():
-            try:
-                process.kill()
-            except psutil.Error:
-                continue
+    sets = [f"teacher.base_url={sandbox.base_url}", *overrides]
+    command = ["-m", "rpdr.cli", "teach", "--config", str(config), *(part for text in sets for part in ("--set", text))]
+    return Job(command, log, OPENAI_API_KEY="benchmark")
 
 
 def label_keys(run_dir: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -24,7 +24,7 @@ import openai
 import psutil
 from outcome import RESULTS, keep
 from rich.console import Console
-from teacher_pool import DATA, Job, Sandbox, make_pool, sandbox
+from teacher_pool import DATA, Sandbox, make_pool, sandbox, teach
 
 from rpdr.teacher.ledger import FILE
 
@@ -112,7 +112,7 @@ def _unlimited(mentions: int) -> dict[str, Any]:
 def _job(config: Path, server: Sandbox, folder: Path) -> dict[str, Any]:
     """Run `rpdr teach` to its end; CPU a request once it asks, and the peak of memory."""
     log = folder / "job.log"
-    job = Job(config, server, log)
+    job = teach(config, server, log)
     peak, marks = 0.0, list[tuple[int, float]]()  # requests answered, CPU seconds
     stopped = threading.Event()
 

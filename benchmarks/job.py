@@ -1,0 +1,65 @@
+"""A job in a process of its own, and how to kill it or a part of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+MARK = "RPDR_BENCHMARK"  # an environment variable by which the processes of a job are known
+
+
+class Job:
+    """Python with these arguments, and Ray's processes that it starts."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, **environment: str) -> None:
+        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=log.open("ab"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment, MARK: self.mark},
+            start_new_session=True,
+        )
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Its processes, Ray's among them, whose command line holds `words`."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and words in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self, what: str) -> bool:
+        """SIGKILL its "driver", or an actor of this class; whether there was one."""
+        if what == "driver":
+            self.process.kill()
+            self.process.wait()
+            self.sweep()
+            return True
+        found = self.processes(f"ray::{what}") or self.processes(what)
+        found = [process for process in found if process.pid != self.process.pid and "ray::" in " ".join(process.cmdline())]
+        if found:
+            found[0].kill()
+        return bool(found)
+
+    def kill_process(self, words: str) -> None:
+        """SIGKILL those of its processes whose command line holds these words."""
+        for process in self.processes(words):
+            process.kill()
+
+    def sweep(self) -> None:
+        """End what a killed driver left: Ray's processes notice its death, but not at once."""
+        for process in self.processes():
+            try:
+                process.kill()
+            except psutil.Error:
+                continue

@@ -1,0 +1,215 @@
+"""Linking under kills: has the output every row once, is it what an undisturbed job writes, and how much was answered twice?
+
+    RPDR_DATA=… python benchmarks/link_faults.py RUN_DIR [--mentions 20000] [--runs 10]
+
+RUN_DIR is a finished run; the first mentions of RPDR_DATA/throughput are linked with its student, in a copy of it. Each run is killed once, by
+SIGKILL at a random moment: the driver (then the same command is run again), an actor of the student, one of the retriever, or the raylet of the
+second of two nodes on this machine. Writes results/link_faults.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import random
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from job import Job
+from outcome import keep
+from rich.console import Console
+
+from rpdr import cli
+from rpdr.files import locate
+from rpdr.pipeline import link
+
+SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
+KINDS = ("driver", "student", "retriever", "raylet")
+ACTORS = {"student": "Counting", "retriever": "Retrieve"}
+TALLY = "RPDR_TALLY"  # the file that every batch of the student's answers adds a line to
+PATIENCE_S = 1800.0
+
+
+class Counting(link.Rerank):
+    """As its base, and tells how many mentions its student answered."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        answered = super().__call__(batch)
+        with open(os.environ["RPDR_TALLY"], "a", encoding="ascii") as file:
+            file.write(f"{pc.sum(pc.equal(answered['source'], 'student')).as_py()}\n")
+        return answered
+
+
+@dataclass(frozen=True)
+class Killed:
+    """One run: what was killed after how many answers, how often the job was started, and what came of it."""
+
+    kind: str
+    at: int
+    starts: int
+    lost: int
+    doubled: int
+    other_concepts: int
+    largest_difference: float
+    answered_twice: float
+
+
+def main() -> int:
+    """All runs, one results file."""
+    if sys.argv[1:2] == ["--job"]:
+        link.Rerank = Counting  # type: ignore[misc]
+        return cli.main(sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--mentions", type=int, default=20_000)
+    parser.add_argument("--shard-mentions", type=int, default=500)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--seed", type=int, default=13)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = _measured(Path(folder), options)
+    command = f"python benchmarks/link_faults.py RUN_DIR --mentions {options.mentions} --runs {options.runs} --shard-mentions {options.shard_mentions}"
+    columns = ("Killed", "Runs", "Rows lost", "Rows doubled", "Other concepts", "Largest difference of a confidence", "Answered twice")
+    keep("link_faults", command, f"the first {options.mentions:,} spans of RPDR_DATA/throughput", columns, _rows(found["runs"]), **found)
+    return 0
+
+
+def _measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    bench = Bench(folder, options)
+    undisturbed, answers = bench.undisturbed()
+    rng = random.Random(options.seed)
+    runs = []
+    for number in range(options.runs):
+        kind = options.kinds[number % len(options.kinds)]
+        runs.append(bench.killed(f"killed-{number}", kind, int(rng.uniform(0.1, 0.9) * answers), undisturbed, answers))
+        Console(stderr=True).print(str(runs[-1]))
+    return {"mentions": undisturbed.num_rows, "answered_by_the_student": answers, "runs": [asdict(run) for run in runs]}
+
+
+class Bench:
+    """A copy of a run, a corpus, and jobs that link it."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder, self.run = folder, folder / "run"
+        shutil.copytree(options.run_dir, self.run, ignore=shutil.ignore_patterns("corpora", "ledger"))
+        with gzip.open(locate(SPANS), "rb") as file:
+            (folder / "corpus.tsv").write_bytes(b"".join(islice(file, options.mentions + 1)))
+        self.tally = folder / "tally.txt"
+        self.tally.touch()
+        self.sets = [f"run_dir={self.run}", f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true"]
+
+    def undisturbed(self) -> tuple[pa.Table, int]:
+        """(what is linked, how many mentions the student answered)."""
+        job = self._start("undisturbed")
+        self._ended(job)
+        return self._linked("undisturbed"), self._answers()
+
+    def killed(self, name: str, kind: str, at: int, undisturbed: pa.Table, answers: int) -> Killed:
+        """Link, kill `kind` after `at` answers, start again where that ended the job, and compare."""
+        before, starts = self._answers(), 1
+        with ExitStack() as stack:
+            environment, second = stack.enter_context(self._two_nodes()) if kind == "raylet" else ({}, None)
+            job = self._start(name, **environment)
+            while self._answers() - before < at and job.process.poll() is None:
+                time.sleep(0.1)
+            if second:
+                second.kill_process("raylet/raylet")
+            else:
+                job.kill(ACTORS.get(kind, kind))
+            while self._ended(job, must=starts > 3):
+                job, starts = self._start(name, **environment), starts + 1
+        linked = self._linked(name)
+        ids, wanted = linked["mention_id"], undisturbed["mention_id"]
+        same = linked.num_rows == undisturbed.num_rows and ids.equals(wanted)
+        others = (
+            pc.sum(pc.not_equal(pc.fill_null(linked["concept_id"], ""), pc.fill_null(undisturbed["concept_id"], ""))).as_py()
+            if same
+            else -1
+        )
+        apart = pc.max(pc.abs(pc.subtract(linked["confidence"], undisturbed["confidence"]))).as_py() if same else float("nan")
+        return Killed(
+            kind,
+            at,
+            starts,
+            len(set(wanted.to_pylist()) - set(ids.to_pylist())),
+            linked.num_rows - len(set(ids.to_pylist())),
+            others,
+            apart,
+            (self._answers() - before - answers) / answers,
+        )
+
+    def _start(self, name: str, **environment: str) -> Job:
+        corpus = f"corpora.{name}={{format: table, path: {self.folder / 'corpus.tsv'}, columns: {{text: mention}}}}"
+        sets = [part for text in [*self.sets, corpus] for part in ("--set", text)]
+        command = [__file__, "--job", "link", "--config", str(self.run / "config.yaml"), "--corpus", name, *sets]
+        return Job(command, self.folder / f"{name}.log", **{TALLY: str(self.tally)}, **environment)
+
+    def _ended(self, job: Job, must: bool = True) -> bool:
+        """Wait; whether it must be started again."""
+        failed = job.process.wait(PATIENCE_S) != 0
+        job.sweep()
+        if failed and must:
+            raise SystemExit("\n".join(log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log"))))
+        return failed
+
+    @contextmanager
+    def _two_nodes(self) -> Iterator[tuple[dict[str, str], Job]]:
+        """(environment of a driver, the second node) of a cluster on this machine."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), TALLY: str(self.tally)}
+        node = ("-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--object-store-memory", str(300 * 2**20))
+        head = Job(
+            [*node, "--head", "--port", address.rpartition(":")[2], "--include-dashboard", "false"], self.folder / "head.log", **told
+        )
+        time.sleep(10)
+        second = Job([*node, "--address", address], self.folder / "second.log", **told)
+        time.sleep(10)
+        try:
+            yield {**told, "RAY_ADDRESS": address}, second
+        finally:
+            for job in (second, head):
+                job.sweep()
+
+    def _answers(self) -> int:
+        return sum(map(int, self.tally.read_text(encoding="ascii").split()))
+
+    def _linked(self, name: str) -> pa.Table:
+        return pq.read_table(self.run / "corpora" / name).sort_by("mention_id")
+
+
+def _rows(runs: list[dict[str, Any]]) -> list[list[str]]:
+    by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for run in runs:
+        by_kind[run["kind"]].append(run)
+    return [
+        [
+            kind,
+            str(len(some)),
+            *(str(sum(run[name] for run in some)) for name in ("lost", "doubled", "other_concepts")),
+            f"{max(run['largest_difference'] for run in some):.1e}",
+            f"{sum(run['answered_twice'] for run in some) / len(some):.1%}",
+        ]
+        for kind, some in by_kind.items()
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
