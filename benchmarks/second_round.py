@@ -29,6 +29,7 @@ def main() -> int:
     seed, samples, teacher, second = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach"), run.summary("retune")
     learned = [f"tuned again on the teacher's {second['teacher_pairs']:,} labels too"] if second["tuned"] else []
     learned += [f"{second['aliases']:,} linked mentions are names of their concepts too"] if second["aliases"] else []
+    learned += ["what is commonly meant counts"] if second.get("commonness") else []
     test = annotated_test(run)
     golds = [m.gold or [] for m in test]
     ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
