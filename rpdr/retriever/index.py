@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rpdr.errors import RunError
 from rpdr.files import write_atomically
 from rpdr.kb.mapped import Texts, map_arrow, write_arrow
 
+NAMES_FILE = "names.arrow"
 NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()), pa.field("alias", pa.bool_())])
 
 
@@ -54,15 +56,17 @@ class Index:
         data = faiss.serialize_index(self.faiss_index)
         write_atomically(folder / "names.faiss", lambda file: file.write(data.tobytes()))
         alias = np.arange(len(self.names)) >= len(self.names) - self.aliases
-        write_arrow(
-            folder / "names.arrow", pa.table({"concept": self.concept_rows, "name": list(self.names), "alias": alias}, schema=NAMES)
-        )
+        write_arrow(folder / NAMES_FILE, pa.table({"concept": self.concept_rows, "name": list(self.names), "alias": alias}, schema=NAMES))
 
     @classmethod
     def load(cls, folder: Path) -> Index:
-        """What `save` wrote, memory-mapped: the processes of one machine share it."""
+        """What `save` wrote, memory-mapped: the processes of one machine share it. Raises RunError where an earlier rpdr's did."""
+        if not (folder / NAMES_FILE).exists():
+            raise RunError(
+                f"{folder}: no {NAMES_FILE} here: an earlier rpdr made it; make it again by rpdr retriever --redo, then rpdr retune --redo"
+            )
         index = faiss.read_index(str(folder / "names.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        table = map_arrow(folder / "names.arrow")
+        table = map_arrow(folder / NAMES_FILE)
         return cls(index, table["concept"].to_numpy(), Texts(table["name"]), pc.sum(table["alias"]).as_py() or 0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rpdr.errors import RunError
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
 from rpdr.retriever import Index, Pair, Remembering, Retriever, add_candidates, build_index, rescored
@@ -106,6 +107,13 @@ def test_saving_again_over_an_index_replaces_it(tmp_path: Path):
     build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
     assert Index.load(tmp_path).names == ["x", "y"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["names.arrow", "names.faiss"]
+
+
+def test_an_index_of_an_earlier_rpdr_is_refused_with_a_remedy(tmp_path: Path):
+    build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
+    (tmp_path / "names.arrow").unlink()
+    with pytest.raises(RunError, match=r"no names\.arrow here.*--redo"):
+        Index.load(tmp_path)
 
 
 def test_hnsw_agrees_with_flat_on_a_small_knowledge_base(many: list[Concept]):
