@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,8 +73,8 @@ class Killed:
 def main() -> int:
     """All runs, one results file."""
     if sys.argv[1:2] == ["--job"]:
-        link.Rerank = Counting  # type: ignore[misc]
-        return cli.main(sys.argv[2:])
+        with patch.object(link, "Rerank", Counting):
+            return cli.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--mentions", type=int, default=20_000)

@@ -51,8 +51,6 @@ class Texts(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class MappedConcepts(Sequence[Concept]):
     """The rows of schema.CONCEPTS, made into objects as they are asked for."""

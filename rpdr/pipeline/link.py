@@ -97,7 +97,7 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
         ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
     total = int(output.shards.mentions.sum())
     watch, asked = Stopwatch(), 0
-    seconds = dict.fromkeys((RETRIEVE_S, RERANK_S), 0.0)
+    seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before = output.mentions
     for batch in _answers(run, output, point).iter_batches(batch_size=None, batch_format="pyarrow"):
         by_student = pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
@@ -108,7 +108,7 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
         progress.update(output.mentions, total, f"linking, {(output.mentions - before) / watch.seconds:,.0f} mentions a second")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if asked:
-        rates |= {"retriever_mentions_per_s": asked / seconds[RETRIEVE_S], "student_mentions_per_s": asked / seconds[RERANK_S]}
+        rates |= {"retriever_mentions_per_s": asked / seconds[SECONDS], "student_mentions_per_s": asked / seconds[RERANK_S]}
     return rates
 
 
@@ -133,11 +133,11 @@ def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
     )
 
 
-RETRIEVE_S, RERANK_S = "retrieve_s", "rerank_s"  # each row's share of an actor's time
-_PLACE = [pa.field("shard", pa.int64()), pa.field("of", pa.int64()), pa.field(RETRIEVE_S, pa.float64())]
+RERANK_S = "rerank_s"  # each row's share of the student's time, as SECONDS is of the retriever's
+_PLACE = [pa.field("shard", pa.int64()), pa.field("of", pa.int64()), pa.field(SECONDS, pa.float64())]
 # `exact`: its one candidate is the concept whose name it is; the others have none before they meet the retriever
 QUESTIONS = pa.schema([*CANDIDATES, pa.field("exact", pa.bool_()), *_PLACE])
-ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE, pa.field(RERANK_S, pa.float64())])
+ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE])  # and RERANK_S
 _shards = lru_cache(maxsize=1)(Shards.load)
 _exact = lru_cache(maxsize=1)(ExactNames.load)
 _concepts = lru_cache(maxsize=1)(map_kb)
@@ -157,7 +157,7 @@ def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) ->
         ids[place], called[place] = [concept.concept_id], [concept.name]
     found = {"candidate_ids": ids, "candidate_names": called, "matched_names": called, "scores": [[1.0] * len(i) for i in ids]}
     told = {**{name: rows[name] for name in ("key", "text", "context", "type")}, **found}
-    return pa.table({**told, "exact": owned, "shard": [shard] * n, "of": [n] * n, RETRIEVE_S: [0.0] * n}, schema=QUESTIONS)
+    return pa.table({**told, "exact": owned, "shard": [shard] * n, "of": [n] * n, SECONDS: [0.0] * n}, schema=QUESTIONS)
 
 
 class Retrieve(RetrieveActor):
@@ -166,8 +166,7 @@ class Retrieve(RetrieveActor):
     def __call__(self, batch: pa.Table) -> pa.Table:
         hard, easy = _parted(batch)
         if hard.num_rows:
-            hard = super().__call__(hard.drop_columns([*CANDIDATE_COLUMNS, RETRIEVE_S]))
-            hard = hard.rename_columns({SECONDS: RETRIEVE_S})
+            hard = super().__call__(hard.drop_columns([*CANDIDATE_COLUMNS, SECONDS]))
         return pa.concat_tables([part.select(QUESTIONS.names).cast(QUESTIONS) for part in (hard, easy)])
 
 
@@ -185,8 +184,8 @@ class Rerank:
         found = answers(self.reranker, hard, self.allow_nil, self.point)
         found += [exact_answer(row["candidate_ids"][0], row["candidate_names"][0], self.reranker.calibration, self.point) for row in easy]
         keep = ("key", *(field.name for field in _PLACE))
-        kept = [{**{name: row[name] for name in keep}, **answer, RERANK_S: 0.0} for row, answer in zip(hard + easy, found, strict=True)]
-        return with_seconds(pa.Table.from_pylist(kept, ANSWERED).drop_columns([RERANK_S]), watch, RERANK_S)
+        kept = [{**{name: row[name] for name in keep}, **answer} for row, answer in zip(hard + easy, found, strict=True)]
+        return with_seconds(pa.Table.from_pylist(kept, ANSWERED), watch, RERANK_S)
 
 
 def _parted(questions: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.files import write_atomically
+from rpdr.kb.mapped import map_arrow, write_arrow
 from rpdr.schema import MENTIONS
 
 PART = 200_000  # mentions that are held in memory while spreading
@@ -44,7 +43,7 @@ class Shards:
             shards = np.array([shard_of(key, count) for key in part["key"].to_pylist()], dtype=np.int64)
             order = np.argsort(shards, kind="stable")
             bounds.append(np.searchsorted(shards[order], np.arange(count + 1)))
-            write_atomically(_part_file(folder, number), partial(_write, part.take(order)))
+            write_arrow(_part_file(folder, number), part.take(order))
         whole = np.array(bounds, dtype=np.int64).reshape(-1, count + 1)
         write_atomically(folder / BOUNDS, lambda file: np.save(file, whole))
         return cls(folder, whole)
@@ -68,8 +67,7 @@ class Shards:
         for number, bounds in enumerate(self.bounds):
             start, end = int(bounds[shard]), int(bounds[shard + 1])
             if end > start:
-                with pa.memory_map(str(_part_file(self.folder, number))) as file:
-                    slices.append(pa.ipc.open_file(file).read_all().slice(start, end - start))
+                slices.append(map_arrow(_part_file(self.folder, number)).slice(start, end - start))
         return pa.concat_tables(slices).combine_chunks() if slices else SCHEMA.empty_table()
 
 
@@ -106,9 +104,3 @@ def _parts(corpus: Path, splits: tuple[str, ...]) -> Iterator[pa.Table]:
 
 def _part_file(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.arrow"
-
-
-def _write(table: pa.Table, file: IO[bytes]) -> None:
-    table = table.combine_chunks()
-    with pa.ipc.new_file(file, SCHEMA) as writer:
-        writer.write_table(table)
