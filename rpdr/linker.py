@@ -154,6 +154,8 @@ def answers(
 ) -> list[dict[str, Any]]:
     """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, confidence, ranked_ids,
     ranked_scores, source."""
+    if not rows:
+        return []
     calibration = reranker.calibration
     probabilities = reranker.probabilities(queries(rows))
     found = []

@@ -147,3 +147,7 @@ def test_a_link_names_all_concepts_of_its_answer():
         "Vomiting",
         "Nausea",
     )
+
+
+def test_where_exact_names_leave_nothing_the_student_is_not_asked():
+    assert answers(None, [], allow_nil=True) == []  # type: ignore[arg-type]
