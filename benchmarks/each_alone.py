@@ -15,6 +15,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker.reranker import best_device
 from rpdr.reranker.targets import prior_of
 from rpdr.reranker.training import Hooks, train
 
@@ -44,7 +46,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "all layers, a third of the learning rate": {"layers": 0, "learning_rate": 3e-4},
     "a third of the learning rate": {"learning_rate": 3e-4},
     "all weights tuned, learning rate 1e-4": {"tuning": "full", "learning_rate": 1e-4},
-    "labels believed as far as they are trusted (soft_labels)": {"soft_labels": True},
+    "base in 4 bits (qlora)": {"tuning": "qlora"},
+    "labels believed wholly (soft_labels: false)": {"soft_labels": False},
     "labels of any trust (min_trust: 0)": {"min_trust": 0.0},
     "labelled mentions too (gold_labels)": {"gold_labels": True},
     "all ten candidates in training": {"train_candidates": 0},
@@ -57,7 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", default="runs/askapatient")
     parser.add_argument("--labels", type=int, default=1500)
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=[arm for arm in ARMS if can(arm)])
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="arms side by side, a share of the cores each")
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
@@ -68,6 +71,11 @@ def main() -> int:
             Console(stderr=True).print({key: arm[key] for key in ("name", "loss", "acc_at_1")})
             _write(run, told, options)
     return 0
+
+
+def can(arm: str) -> bool:
+    """Whether what the arm needs is installed."""
+    return ARMS[arm].get("tuning") != "qlora" or find_spec("bitsandbytes") is not None
 
 
 def _kept(labels: int) -> dict[str, Any]:
@@ -86,8 +94,8 @@ def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
         chosen += gold_examples(run, "labelled")
     chosen = [example.narrowed(settings.train_candidates) for example in chosen]
     hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
-    student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device="cpu", save_to=None)
-    reranker = Reranker(student, Calibration(), 32, "cpu")
+    student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
+    reranker = Reranker(student, Calibration(), 32, best_device())
     return {"name": name, **_measured(run, chosen, lambda rows: reranker.scores(queries(rows))), "labels": len(rows), **ARMS[name]}
 
 
@@ -153,4 +161,6 @@ def _write(run: Run, told: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("DS_ACCELERATOR", best_device())
+    os.environ.setdefault("DS_LOG_LEVEL", "error")
     raise SystemExit(main())

@@ -1,12 +1,14 @@
-"""A job in a process of its own, and how to kill it or a part of it."""
+"""A job in a process of its own, how to kill it or a part of it, and many side by side."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -63,3 +65,19 @@ class Job:
                 process.kill()
             except psutil.Error:
                 continue
+
+
+def side_by_side(jobs: Iterable[tuple[str, Sequence[str]]], at_once: int, logs: Path) -> list[str]:
+    """Run (name, arguments of Python) so many at a time, each a share of the cores and all GPUs; the names of those that failed, whose logs tell."""
+    share = max(1, (os.cpu_count() or 1) // at_once)
+    shared = {"OMP_NUM_THREADS": str(share), "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": share})}
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting, running, failed = deque(jobs), dict[str, Job](), list[str]()
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            name, arguments = waiting.popleft()
+            running[name] = Job(arguments, logs / f"{name}.log", **shared)
+        time.sleep(0.5)
+        ended = [name for name, job in running.items() if job.process.poll() is not None]
+        failed += [name for name in ended if running.pop(name).process.returncode]
+    return failed

@@ -176,6 +176,6 @@ def _row(arm: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_ACCELERATOR", best_device())
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     raise SystemExit(main())

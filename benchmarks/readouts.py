@@ -31,6 +31,7 @@ from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.retune import learned_labels
 from rpdr.reranker import Calibration, Example, Query, Reranker, Student, examples, queries
 from rpdr.reranker.prompt import Prompt, Tokens
+from rpdr.reranker.reranker import best_device
 from rpdr.reranker.student import Head
 from rpdr.reranker.training import Hooks, train
 
@@ -102,8 +103,8 @@ def main() -> int:
     ranked, flips = {"retriever": [found[m.key]["candidate_ids"] for m in test]}, {}
     for name, create in ARMS.items():
         hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
-        student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device="cpu", save_to=None, create=create)
-        reranker = Reranker(student, Calibration(), 32, "cpu")
+        student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None, create=create)
+        reranker = Reranker(student, Calibration(), 32, best_device())
         straight = reranker.scores(asked)[:, :-1]
         shuffled = reranker.scores([query.with_candidates(order) for query, order in zip(asked, orders, strict=True)])[:, :-1]
         again = [order[int(scores.argmax())] for order, scores in zip(orders, shuffled, strict=True)]
@@ -149,6 +150,6 @@ def _shuffled(example: Example, rng: random.Random) -> Example:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DS_ACCELERATOR", best_device())
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     raise SystemExit(main())

@@ -4,7 +4,8 @@
 
 Each set and accuracy is a run of its own, which `jobs/run_all.py` with the settings below repeats; what is finished is not run again. An
 accuracy of 1.0 is a student that learns from gold in the teacher's place. --sets and --accuracies choose some; results/six_sets.json keeps
-what other calls have measured. A set takes 20 to 60 minutes an accuracy on two CPU cores.
+what other calls have measured. A set takes 20 to 60 minutes an accuracy on two CPU cores; --at-once shares a larger machine, or a GPU,
+among several.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from job import side_by_side
 from outcome import RESULTS, keep
+from rich.console import Console
 
 from rpdr.config import Config, load
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
@@ -46,33 +49,58 @@ def main() -> int:
     parser.add_argument("--accuracies", nargs="+", type=float, default=[MAIN, *(a for a in TEACHERS if a != MAIN), GOLD])
     parser.add_argument("--no-baselines", action="store_true", help="leave the two baselines out; a later call without this measures them")
     parser.add_argument("--until", choices=list(STAGES), default="report", help="stop after this stage, and write no results")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side, a share of the cores each")
     options = parser.parse_args()
-    for accuracy in options.accuracies:
-        for name in options.sets:
-            config = load(
-                CONFIGS / f"{name}.yaml",
-                {
-                    "run_dir": str(options.root / f"{name}-{accuracy:g}"),
-                    "teacher.sandbox": {"accuracy": accuracy, "invalid_rate": 0.01 if accuracy < GOLD else 0.0},
-                    "retriever.baselines": accuracy == MAIN and not options.no_baselines,
-                },
-            )
-            _begin(config, sorted(options.root.glob(f"{name}-*")))
-            run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1], redo=True)  # what other settings of these flags have left
-            if options.until == "report":
-                _write(_kept(name, accuracy, config))
-    return 0
+    runs = [(name, accuracy) for accuracy in options.accuracies for name in options.sets]
+    failed: list[str] = []
+    if options.at_once > 1:
+        _side_by_side(runs[: len(options.sets)], BEFORE[-1], options)  # the others take these over
+        failed = _side_by_side(runs, "link", options)
+    for name, accuracy in runs:
+        if _called(name, accuracy) in failed:
+            Console(stderr=True).print(f"failed, see {options.root / 'logs' / _called(name, accuracy)}.log")
+            continue
+        config = settings(name, accuracy, options.root, options.no_baselines)
+        take_over(config, sorted(options.root.glob(f"{name}-*")))
+        run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1], redo=True)  # what other settings of these flags have left
+        if options.until == "report":
+            _write(_kept(name, accuracy, config))
+    return 1 if failed else 0
 
 
-def _begin(config: Config, others: list[Path]) -> None:
-    """Take over what another accuracy's run has made and this one would make again."""
+def _called(name: str, accuracy: float) -> str:
+    return f"{name}-{accuracy:g}"
+
+
+def _side_by_side(runs: list[tuple[str, float]], until: str, options: argparse.Namespace) -> list[str]:
+    """Each run in a process of its own; those that failed."""
+    flags = ["--root", str(options.root), "--until", until, *(["--no-baselines"] if options.no_baselines else [])]
+    jobs = [(_called(name, accuracy), [__file__, *flags, "--sets", name, "--accuracies", f"{accuracy:g}"]) for name, accuracy in runs]
+    return side_by_side(jobs, options.at_once, options.root / "logs")
+
+
+def settings(name: str, accuracy: float, root: Path, no_baselines: bool = False, **changes: Any) -> Config:
+    """A set's config, for a teacher of this accuracy, with these dotted changes."""
+    return load(
+        CONFIGS / f"{name}.yaml",
+        {
+            "run_dir": str(root / _called(name, accuracy)),
+            "teacher.sandbox": {"accuracy": accuracy, "invalid_rate": 0.01 if accuracy < GOLD else 0.0},
+            "retriever.baselines": accuracy == MAIN and not no_baselines,
+            **changes,
+        },
+    )
+
+
+def take_over(config: Config, others: list[Path], stages: tuple[str, ...] = BEFORE) -> None:
+    """What another run of the set has made and this one would make again."""
     run = Run(config)
     if run.folder.exists():
         return
     for other in others:
-        records = [other / ".stages" / f"{stage}.json" for stage in BEFORE]
+        records = [other / ".stages" / f"{stage}.json" for stage in stages]
         if all(record.exists() and "id" in json.loads(record.read_text()) for record in records):
-            for part in (folder for stage in BEFORE for folder in STAGES[stage].owns):
+            for part in (folder for stage in stages for folder in STAGES[stage].owns):
                 shutil.copytree(other / part, run.path(part))
             for record in records:
                 run.path(".stages").mkdir(exist_ok=True)
