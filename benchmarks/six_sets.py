@@ -135,9 +135,23 @@ def _write(runs: dict[str, Any]) -> None:
         rows,
         protocol="The retrievers that learned from a teacher did so from that of 0.90. Teachers: what the accuracy makes of "
         "the test's recall@10, as the simulation was not asked about test mentions. A mention is right if the concept named first is in its gold. "
-        "Unseen: its text is not among the labelled mentions. Exact McNemar; 95 % percentile bootstrap over mentions. –: not run yet.",
+        "Unseen: its text is not among the labelled mentions. Exact McNemar; 95 % percentile bootstrap over mentions. –: not run yet. "
+        f"{_trained_on(runs)}.",
         runs=runs,
     )
+
+
+def _trained_on(runs: dict[str, Any]) -> str:
+    """Which sets' students were trained on what."""
+    on: dict[str, list[str]] = {}
+    for name in (name for name in SETS if name in runs):
+        for figures in runs[name].values():
+            at = figures["machine"]
+            where = f"one {at['gpu']}" if at["gpu"] else f"{at['cpu']}, {at['cores']} cores"
+            if SETS[name] not in on.setdefault(where, []):
+                on[where].append(SETS[name])
+    told = "; ".join(f"{where}: {', '.join(names)}" for where, names in on.items())
+    return f"Trained on {told}"
 
 
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
