@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
 from rpdr.errors import RunError
-from rpdr.pipeline.cluster import cpus
+from rpdr.pipeline.cluster import pool_cpus
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.questions import Questions, question_of
@@ -93,7 +93,7 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
             batch_size=AT_A_TIME,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=asking.settings.actors),
-            num_cpus=min(0.5, cpus() / (2 * asking.settings.actors)),  # Ray Data needs the rest for its own tasks, or waits for ever
+            num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors)),
         )
     )
     done, looked, money = 0, 0.0, ""

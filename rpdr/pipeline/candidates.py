@@ -16,7 +16,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
-from rpdr.pipeline.cluster import connect, cpus, share_threads
+from rpdr.pipeline.cluster import connect, pool_cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
@@ -76,7 +76,7 @@ def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int,
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
-        num_cpus=min(1.0, cpus() / 8),  # Ray Data needs a share of the CPUs for its own tasks
+        num_cpus=pool_cpus(1.0, 1 / 8),
     )
 
 

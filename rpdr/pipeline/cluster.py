@@ -61,6 +61,12 @@ def cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def pool_cpus(at_most: float, share: float) -> float:
+    """CPUs that an actor of a pool holds: a share of the cluster's. Each of Ray Data's own tasks wants a whole one, and would wait for ever if
+    the pools left less: of a single CPU they hold nothing."""
+    return min(at_most, cpus() * share) if cpus() > 1 else 0.0
+
+
 def has_gpu() -> bool:
     """Whether the cluster has a GPU."""
     return ray.cluster_resources().get("GPU", 0) > 0

@@ -30,7 +30,7 @@ from rpdr.files import write_json, write_table
 from rpdr.kb import map_kb
 from rpdr.linker import answers, exact_answer, operating_point
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
-from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, share_threads
+from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import Run, Stopwatch
@@ -128,8 +128,7 @@ def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
         batch_size=settings.batch_size * 4,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=actors),
-        # a share of the CPUs must be left to Ray Data's own tasks, or they never start
-        **({"num_gpus": 1} if has_gpu() else {"num_cpus": min(1.0, cpus() / (4 * actors))}),
+        **({"num_gpus": 1} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * actors))}),
     )
 
 

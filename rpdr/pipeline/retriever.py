@@ -23,7 +23,7 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     tuned = tuned_encoder(run, concepts, pairs, progress)
     tuned.save(str(run.path("retriever")))
     progress.update(0, None, "indexing names")
-    built = Retriever.build(tuned, concepts, run.config.retriever.prefix, run.config.retriever.index)
+    built = Retriever.build(tuned, concepts, run.config.retriever.prefix, run.config.retriever.index, [pair.anchor for pair in pairs])
     built.index.save(run.path("index"))
     return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
 

@@ -132,7 +132,7 @@ def _tuned(
 
     def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
         encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts, run.config.link.several), progress, what, again=True)
-        return Retriever.build(encoder, concepts, settings.prefix, settings.index)
+        return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold])
 
     readers = []
     for fold in range(FOLDS):

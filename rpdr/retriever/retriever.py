@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,11 @@ class Retriever:
         self._aliases = {row: normalise(index.names[row]) for row in range(first, len(index.names))}
 
     @classmethod
-    def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "flat", batch_size: int = 128) -> Retriever:
-        """Encode every name of every concept, once for names that several concepts share, and index them."""
+    def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "auto", asked: Sequence[str] = ()) -> Retriever:
+        """Encode every name of every concept and index them. `kind` and `asked`, texts like those that it will be asked for: see `build_index`."""
         rows = [row for row, concept in enumerate(concepts) for _ in concept.names]
         names = [name for concept in concepts for name in concept.names]
-        return cls(encoder, build_index(encode(encoder, names, prefix, batch_size), rows, names, kind), concepts, prefix)
+        return cls(encoder, build_index(partial(encode, encoder, prefix=prefix), rows, names, kind, asked), concepts, prefix)
 
     @classmethod
     def load(cls, encoder: Any, folder: Path, concepts: Sequence[Concept], prefix: str = "") -> Retriever:
@@ -85,7 +85,7 @@ class Retriever:
         rows, texts = self._new_names(pairs)
         if not rows:
             return None
-        index = build_index(encode(self.encoder, texts, self.prefix), rows, texts, "flat", aliases=len(texts))
+        index = Index.of_aliases(encode(self.encoder, texts, self.prefix), rows, texts)
         return Retriever(self.encoder, index, self.concepts, self.prefix)
 
     def _new_names(self, pairs: Iterable[Pair]) -> tuple[list[int], list[str]]:
@@ -97,7 +97,7 @@ class Retriever:
         return [row for row, _ in new], [text for _, text in new]
 
     def retrieve(self, texts: Sequence[str], k: int, as_new: bool = False) -> list[Candidates]:
-        """The k best concepts for each text (fewer only if the knowledge base has fewer).
+        """The k best concepts for each text (fewer only if the knowledge base has fewer, or an approximate index found no more).
 
         `as_new`: as if nobody had linked this text before: aliases that say the same are passed over.
         """
@@ -136,7 +136,7 @@ class Retriever:
             unfinished = []
             for position, query in enumerate(todo):
                 best = self._best_by_concept(scores[position], names[position], k, texts[query] if as_new else None)
-                if len(best.rows) < min(k, len(self.concepts)) and width < len(self.index.names):
+                if len(best.rows) < min(k, len(self.concepts)) and width < len(self.index.names) and names[position, -1] >= 0:
                     unfinished.append(query)
                 else:
                     results[query] = best

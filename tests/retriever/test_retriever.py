@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -29,12 +31,19 @@ def many() -> list[Concept]:
     return concepts(*(tuple("".join(map(chr, name)) for name in pair) for pair in letters.tolist()))
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+CLOSE = {"flat": 1e-5, "ivf": 1e-3, "hnsw": 1e-5}  # lists keep 16 bits of a number
+
+
+def letters_apart(texts: Sequence[str]) -> np.ndarray:
+    return np.eye(26, dtype=np.float32)[[ord(text) - ord("a") for text in texts]]
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_a_name_finds_its_own_concept_first(kind: str):
     found = Retriever.build(HashEncoder(), FEW, kind=kind).retrieve(["emesis", "pyrexia", "Dysphagia"], 2)
     assert [c.rows[0] for c in found] == [0, 2, 3]
     assert [c.matched_names[0] for c in found] == ["emesis", "pyrexia", "Dysphagia"]
-    assert [c.scores[0] for c in found] == pytest.approx([1, 1, 1], abs=1e-5)
+    assert [c.scores[0] for c in found] == pytest.approx([1, 1, 1], abs=CLOSE[kind])
 
 
 def test_a_concepts_score_is_that_of_its_best_name():
@@ -90,7 +99,7 @@ def test_a_name_of_two_concepts_finds_both():
     assert found.matched_names == ["flu", "flu"]
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_a_saved_index_answers_as_before(tmp_path: Path, many: list[Concept], kind: str):
     encoder = HashEncoder()
     before = Retriever.build(encoder, many, kind=kind)
@@ -103,26 +112,73 @@ def test_a_saved_index_answers_as_before(tmp_path: Path, many: list[Concept], ki
 
 
 def test_saving_again_over_an_index_replaces_it(tmp_path: Path):
-    build_index(np.eye(4, dtype=np.float32), [0, 1, 2, 3], list("abcd"), "flat").save(tmp_path)
-    build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
+    build_index(letters_apart, [0, 1, 2, 3], list("abcd")).save(tmp_path)
+    build_index(letters_apart, [0, 1], list("xy")).save(tmp_path)
     assert Index.load(tmp_path).names == ["x", "y"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["names.arrow", "names.faiss"]
 
 
 def test_an_index_of_an_earlier_rpdr_is_refused_with_a_remedy(tmp_path: Path):
-    build_index(np.eye(2, dtype=np.float32), [0, 1], list("xy"), "flat").save(tmp_path)
+    build_index(letters_apart, [0, 1], list("xy")).save(tmp_path)
     (tmp_path / "names.arrow").unlink()
     with pytest.raises(RunError, match=r"no names\.arrow here.*--redo"):
         Index.load(tmp_path)
 
 
-def test_hnsw_agrees_with_flat_on_a_small_knowledge_base(many: list[Concept]):
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_an_approximate_index_agrees_with_flat_on_a_small_knowledge_base(many: list[Concept], kind: str):
     texts = [c.names[1][:6] for c in many]
-    flat = Retriever.build(HashEncoder(), many).retrieve(texts, 5)
-    hnsw = Retriever.build(HashEncoder(), many, kind="hnsw").retrieve(texts, 5)
-    shared = [len(set(a.rows) & set(b.rows)) for a, b in zip(flat, hnsw, strict=True)]
+    flat = Retriever.build(HashEncoder(), many, kind="flat").retrieve(texts, 5)
+    near = Retriever.build(HashEncoder(), many, kind=kind, asked=texts).retrieve(texts, 5)
+    shared = [len(set(a.rows) & set(b.rows)) for a, b in zip(flat, near, strict=True)]
     assert sum(shared) >= 0.98 * 5 * len(texts)
-    assert sum(a.rows[0] == b.rows[0] for a, b in zip(flat, hnsw, strict=True)) >= 0.98 * len(texts)
+    assert sum(a.rows[0] == b.rows[0] for a, b in zip(flat, near, strict=True)) >= 0.98 * len(texts)
+
+
+def test_so_many_lists_are_searched_as_the_texts_that_are_asked_for_need(many: list[Concept]):
+    stems = [" ".join(name for concept in many[n : n + 2] for name in concept.names) for n in range(0, 200, 20)]
+    names = [f"{stem} {n}" for stem in stems for n in range(40)]
+
+    def lists(asked: list[str]) -> tuple[int, int]:
+        index = build_index(HashEncoder().encode, range(len(names)), names, "ivf", asked).faiss_index
+        return index.nprobe, index.nlist
+
+    few, of = lists(names)
+    more, _ = lists([a.name + b.name for a, b in zip(many[3:], many, strict=False)])  # like nothing here: their nearest are in any list
+    assert 1 <= few < more <= of
+
+
+def test_a_small_knowledge_base_is_searched_exactly_and_a_large_one_by_lists(many: list[Concept], monkeypatch: pytest.MonkeyPatch):
+    names = [name for concept in many for name in concept.names]
+    assert isinstance(build_index(HashEncoder().encode, range(400), names).faiss_index, faiss.IndexFlatIP)
+    monkeypatch.setattr("rpdr.retriever.index.SMALL", 399)
+    assert isinstance(build_index(HashEncoder().encode, range(400), names).faiss_index, faiss.IndexIVF)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_names_are_encoded_some_at_a_time_and_keep_their_rows(many: list[Concept], monkeypatch: pytest.MonkeyPatch, kind: str):
+    whole = Retriever.build(HashEncoder(), many, kind=kind)
+    monkeypatch.setattr("rpdr.retriever.index.CHUNK", 37)
+    parts = Retriever.build(HashEncoder(), many, kind=kind)
+    rows = np.arange(400)
+    assert np.allclose(parts.index.vectors(rows), whole.index.vectors(rows), atol=1e-3)
+    assert parts.retrieve([many[150].name], 1)[0].rows == [150]
+
+
+def test_where_the_lists_that_are_searched_hold_no_more_there_are_fewer_candidates(many: list[Concept]):
+    retriever = Retriever.build(HashEncoder(), many, kind="ivf")
+    retriever.index.faiss_index.nprobe = 1
+    [found] = retriever.retrieve([many[7].name], 200)
+    assert found.rows[0] == 7
+    assert 1 <= len(found.rows) < 200
+
+
+def test_vectors_that_are_not_all_there_are_refused(tmp_path: Path):
+    build_index(letters_apart, [0, 1, 2], list("xyz")).save(tmp_path / "three")
+    build_index(letters_apart, [0, 1], list("xy")).save(tmp_path / "two")
+    (tmp_path / "three" / "names.faiss").replace(tmp_path / "two" / "names.faiss")
+    with pytest.raises(RunError, match=r"holds 3 vectors of 2 names.*--redo"):
+        Index.load(tmp_path / "two")
 
 
 def test_added_columns_fit_the_schema_even_where_a_column_is_all_null():
@@ -134,7 +190,7 @@ def test_added_columns_fit_the_schema_even_where_a_column_is_all_null():
     assert row["matched_names"][0] == "emesis"
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_given_concepts_are_scored_as_if_they_had_been_found(kind: str, many: list[Concept]):
     texts = [concept.names[1][:5] for concept in many[:20]]
     retriever = Retriever.build(HashEncoder(), many, kind=kind)
@@ -158,7 +214,7 @@ def test_rescored_rows_keep_their_candidates_and_get_a_new_order():
 SAID = [Pair("couldn't keep it down", "Vomiting", "C0"), Pair("Burning up", "Fever", "C2"), Pair("FEVER", "Fever", "C2")]
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_a_linked_mention_is_a_name_of_its_concept(tmp_path: Path, kind: str):
     encoder = HashEncoder()
     retriever = Retriever.build(encoder, FEW, kind=kind)
@@ -189,7 +245,7 @@ def test_a_text_met_as_new_does_not_find_itself_but_what_others_said():
     assert retriever.retrieve(["emesis"], 1, as_new=True)[0].matched_names == ["emesis"]  # the knowledge base's own name
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_an_alias_at_a_discount_counts_that_much_less_and_no_other_name_does(tmp_path: Path, kind: str):
     encoder = HashEncoder()
     Retriever.build(encoder, FEW, kind=kind).with_aliases(SAID, discount=0.2).index.save(tmp_path)
@@ -199,7 +255,7 @@ def test_an_alias_at_a_discount_counts_that_much_less_and_no_other_name_does(tmp
         cosine = float(encoder.encode(["Burning up"])[0] @ encoder.encode(["burning up"])[0])
         assert (linked.rows[0], linked.matched_names[0]) == (2, "Burning up")
         assert linked.scores[0] == pytest.approx(0.8 * cosine, abs=1e-5)
-        assert (known.rows[0], known.scores[0]) == (0, pytest.approx(1, abs=1e-5))
+        assert (known.rows[0], known.scores[0]) == (0, pytest.approx(1, abs=CLOSE[kind]))
 
 
 def test_aliases_alone_know_no_other_name():
