@@ -344,6 +344,13 @@ class LinkConfig(Section):
     exact_match: bool = Field(
         True, description="a mention that is verbatim the name of exactly one concept is answered without the student"
     )
+    shortcut: float | None = Field(
+        0.98,
+        gt=0,
+        lt=1,
+        description="the retriever's answer is taken without asking the student, where the retriever is so sure that dev shows, with 95 % "
+        "certainty, this share of such answers to be the student's too; null: the student is asked about each mention",
+    )
     target_precision: float | None = Field(
         None,
         gt=0,

@@ -21,7 +21,7 @@ from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.reranker.student import HEAD_FILE
-from rpdr.retriever import ExactNames, Retriever, add_candidates
+from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import ConceptId
 
@@ -153,31 +153,43 @@ def answers(
     reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool, point: OperatingPoint | None = None
 ) -> list[dict[str, Any]]:
     """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, confidence, ranked_ids,
-    ranked_scores, source."""
+    ranked_scores, source. The student is asked about what the retriever is not sure enough of."""
     if not rows:
         return []
-    calibration = reranker.calibration
-    probabilities = reranker.probabilities(queries(rows))
-    found = []
-    for row, p, best, nil, sure in zip(rows, probabilities, *calibration.decide(probabilities, allow_nil), strict=True):
-        n = len(row["candidate_ids"])
-        order = np.argsort(-p[:n], kind="stable")
-        abstained = point is not None and not point.gives(float(sure))
-        silent = nil or abstained
-        also = [row["candidate_ids"][i] for i in order[1:] if p[i] > calibration.also_above]
-        found.append(
-            {
-                "concept_id": None if silent else row["candidate_ids"][best],
-                "name": None if silent else row["candidate_names"][best],
-                "concept_ids": [] if silent else [row["candidate_ids"][best], *also],
-                "abstained": abstained,
-                "confidence": float(sure),
-                "ranked_ids": [row["candidate_ids"][i] for i in order],
-                "ranked_scores": [float(p[i]) for i in order],
-                "source": "student",
-            }
-        )
+    shortcut, taken = reranker.shortcut, np.zeros(len(rows), dtype=bool)
+    found: list[dict[str, Any]] = [{}] * len(rows)
+    if shortcut:
+        similarities = similarity_matrix([row["scores"] for row in rows], max(len(row["scores"]) for row in rows))
+        probabilities, taken = shortcut.probabilities(similarities, allow_nil)
+        for n in np.flatnonzero(taken).tolist():
+            found[n] = _answer(rows[n], probabilities[n], shortcut.calibration, allow_nil, point, "retriever")
+    hard = np.flatnonzero(~taken).tolist()
+    if hard:
+        for n, p in zip(hard, reranker.probabilities(queries(rows[n] for n in hard)), strict=True):
+            found[n] = _answer(rows[n], p, reranker.calibration, allow_nil, point, "student")
     return found
+
+
+def _answer(
+    row: Mapping[str, Any], p: np.ndarray, calibration: Calibration, allow_nil: bool, point: OperatingPoint | None, source: str
+) -> dict[str, Any]:
+    """By probabilities (k + 1,), "none of these" last."""
+    n = len(row["candidate_ids"])
+    [best], [nil], [sure] = calibration.decide(p[None], allow_nil)
+    order = np.argsort(-p[:n], kind="stable")
+    abstained = point is not None and not point.gives(float(sure))
+    silent = nil or abstained
+    also = [row["candidate_ids"][i] for i in order[1:] if p[i] > calibration.also_above]
+    return {
+        "concept_id": None if silent else row["candidate_ids"][best],
+        "name": None if silent else row["candidate_names"][best],
+        "concept_ids": [] if silent else [row["candidate_ids"][best], *also],
+        "abstained": abstained,
+        "confidence": float(sure),
+        "ranked_ids": [row["candidate_ids"][i] for i in order],
+        "ranked_scores": [float(p[i]) for i in order],
+        "source": source,
+    }
 
 
 def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, point: OperatingPoint | None) -> dict[str, Any]:

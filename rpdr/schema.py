@@ -131,6 +131,6 @@ LINKED = pa.schema(
         pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer, given or withheld, in [0, 1]
         pa.field("ranked_ids", pa.list_(pa.string()), nullable=False),  # all candidates, best first
         pa.field("ranked_scores", pa.list_(pa.float32()), nullable=False),  # probability of each, in [0, 1]
-        pa.field("source", pa.string(), nullable=False),  # "exact" (an unambiguous name) or "student"
+        pa.field("source", pa.string(), nullable=False),  # "exact" (an unambiguous name), "retriever" (see link.shortcut) or "student"
     ]
 )

@@ -14,6 +14,7 @@ from rpdr.config import Config, LinkConfig
 from rpdr.kb import Concept
 from rpdr.linker import Link, Linker, answers, exact_answer, guess, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
+from rpdr.reranker.shortcut import Shortcut
 from rpdr.schema import LINKED, ConceptId
 
 VOMITING = Concept(ConceptId("C1"), "Vomiting", ("Vomiting", "throwing up"), None, ())
@@ -66,6 +67,29 @@ def test_what_is_not_sure_enough_is_neither_a_concept_nor_nil_but_keeps_its_cand
     assert [unsure[name] for name in ("confidence", "ranked_ids", "ranked_scores")] == [
         plain[name] for name in ("confidence", "ranked_ids", "ranked_scores")
     ]
+
+
+def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
+    class Counting(Scored):
+        asked = 0
+
+        def scores(self, queries: Any) -> np.ndarray:
+            queries = list(queries)
+            self.asked += len(queries)
+            return super().scores(queries)
+
+    student = Counting(NONE)
+    student.shortcut = Shortcut(Calibration(temperature=0.1), OperatingPoint(0.98, True, 0.95, 500, 300, 298, 0.98))
+    clear = {**ROW, "scores": [0.9, 0.5, 0.4]}
+    short = {**ROW, "candidate_ids": ["C2"], "candidate_names": ["Nausea"], "matched_names": ["Nausea"], "scores": [0.9]}
+    unsure, sure, alone = answers(student, [ROW, clear, short], allow_nil=True)
+    assert (unsure["source"], sure["source"], alone["source"]) == ("student", "retriever", "retriever")
+    assert student.asked == 1
+    assert (unsure["concept_id"], sure["concept_id"], alone["concept_id"]) == (None, "C1", "C2")
+    assert sure["confidence"] == sure["ranked_scores"][0] > 0.95
+    assert sure["ranked_ids"] == ["C1", "C2", "C3"]
+    assert answers(student, [clear], True, FROM_80)[0]["abstained"] is False
+    assert student.asked == 1
 
 
 def test_nothing_is_answered_where_dev_cannot_show_the_target():

@@ -44,6 +44,7 @@ class Corpus(TypedDict, total=False):
     nil: int
     abstained: int | None  # None: without a target precision
     exact: int  # distinct ones answered by an unambiguous name
+    by_retriever: int  # distinct ones whose first candidate was taken without asking the student
     student_scored: int  # distinct ones answered by the student
     rejects: int  # rows that could not be read
     unknown_gold_ids: int  # gold ids that the knowledge base does not have

@@ -18,6 +18,7 @@ _CORPUS = (
     ("mentions", "mentions", ""),
     ("distinct", "distinct", "asked once, answers joined back"),
     ("exact", "by exact name", "no model needed"),
+    ("by_retriever", "by the retriever", "so sure that the student would say the same"),
     ("student_scored", "by the student", "one forward pass each"),
     ("linked", "linked", "to a concept"),
     ("nil", "none of these", "not in the knowledge base"),

@@ -48,6 +48,7 @@ _NAMES = {
     ("gold", "several together"): "several concepts together",
     ("gold", "one of several"): "any of several concepts",
     ("source", "exact"): "an exact name",
+    ("source", "retriever"): "the retriever, sure enough",
     ("source", "student"): "the student",
 }
 _UNITS = {"repeats": " times", "taught": " labels"}

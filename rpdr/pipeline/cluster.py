@@ -79,8 +79,11 @@ def at_most_gpus(wanted: int) -> int:
 
 
 def share_threads(actors: int) -> None:
-    """Inside an actor: its fair share of the machine's CPU threads. Ray would give an actor that asks for half a CPU one thread."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // actors))
+    """Inside an actor: its fair share of the node's CPU threads, which in a container are not its host's. Ray would give an actor that asks for half a
+    CPU one thread."""
+    here = ray.get_runtime_context().get_node_id()
+    node = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    torch.set_num_threads(max(1, int(node.get("CPU", 1)) // actors))
 
 
 def raised_by_worker(error: BaseException) -> RpdrError | None:

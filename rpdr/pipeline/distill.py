@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from rpdr.reranker.balance import fit_balance
 from rpdr.reranker.calibration import also_threshold
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker.shortcut import Shortcut, fit_shortcut
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
@@ -57,8 +58,10 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     losses, exams, steps = _fit(run, chosen, progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
-    calibration, balance = _calibrate(run)
+    calibration, balance, shortcut = _calibrate(run)
     calibration.save(run.path("student", CALIBRATION_FILE))
+    if shortcut:
+        shortcut.save(run.path("student"))
     summary = {
         "labels": len(labels),
         "gold_labels": len(gold),
@@ -72,6 +75,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
         "balance": balance,
+        "shortcut": asdict(shortcut.point) if shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     return {"content": sha256_tree(run.path("student")), **summary}
@@ -208,12 +212,12 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
         progress.update(at, total or None, "training the student" if total else "loading the student")
 
 
-def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None]:
-    """On dev gold, and by how much the balance of the student was changed. With fewer than 20 dev mentions, on nothing: probabilities are then the
-    plain softmax."""
+def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
+    """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 dev mentions, on nothing:
+    probabilities are then the plain softmax."""
     rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
-        return Calibration(), None
+        return Calibration(), None, None
     reranker = _reranker(run)
     scores = reranker.scores(queries(rows))
     right = np.zeros(scores.shape, dtype=bool)
@@ -228,7 +232,29 @@ def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None]:
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
     if run.config.link.several:
         fitted = _also(fitted, scores, rows, run.config.link.allow_nil)
-    return fitted, balance
+    shortcut = shortcut_on_dev(run, fitted, rows, scores, right, nil)
+    if shortcut:
+        fitted = shortcut.seen_by(fitted, _similarities(rows, scores), right, run.config.link.allow_nil)
+    return fitted, balance, shortcut
+
+
+def shortcut_on_dev(
+    run: Run, calibration: Calibration, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray, nil: np.ndarray
+) -> Shortcut | None:
+    """Which of the retriever's answers need not be asked about, by rows of `pool.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its
+    calibration, which candidates are `right` (n, k + 1) bool, "none" last, and whether the gold is NIL (n,) bool. None: none, or it is not wanted."""
+    settings = run.config.link
+    if settings.shortcut is None:
+        return None
+    probabilities = calibration.probabilities(scores)
+    best, said_nil, _ = calibration.decide(probabilities, settings.allow_nil)
+    alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
+    student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
+    return fit_shortcut(_similarities(rows, scores), right, student, settings.shortcut, settings.allow_nil, nil)
+
+
+def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
+    return similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
 
 
 def _balanced(
@@ -237,7 +263,7 @@ def _balanced(
     """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits dev, which the student is told."""
     head = reranker.student.head
     before = head.log_scale.exp().item()
-    similarities = similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
+    similarities = _similarities(rows, scores)
     learned = np.subtract(scores[:, :-1], before * similarities, out=np.zeros_like(similarities), where=np.isfinite(similarities))
     balance = fit_balance(similarities, learned, scores[:, -1], right, before)
     head.rebalance(balance)

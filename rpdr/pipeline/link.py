@@ -96,19 +96,21 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     if settings.exact_match:
         ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
     total = int(output.shards.mentions.sum())
-    watch, asked = Stopwatch(), 0
+    watch, retrieved, asked = Stopwatch(), 0, 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before = output.mentions
     for batch in _answers(run, output, point).iter_batches(batch_size=None, batch_format="pyarrow"):
-        by_student = pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
-        asked += by_student
+        retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
+        asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
         for name in seconds:
             seconds[name] += pc.sum(batch[name]).as_py() or 0.0
         output.accept(batch)
         progress.update(output.mentions, total, f"linking, {(output.mentions - before) / watch.seconds:,.0f} mentions a second")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
+    if retrieved:
+        rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]
     if asked:
-        rates |= {"retriever_mentions_per_s": asked / seconds[SECONDS], "student_mentions_per_s": asked / seconds[RERANK_S]}
+        rates["student_mentions_per_s"] = asked / seconds[RERANK_S]
     return rates
 
 
@@ -236,18 +238,20 @@ class _Output:
         path = self.folder / MANIFEST
         told = json.loads(path.read_text())["shards"] if path.exists() else {}
         there = [shard for shard in filled if self._file(shard).exists()]  # a file is renamed into its place when it is whole
-        return {n: {c: told[str(n)][c] for c in COUNTED} if str(n) in told else _counts(pq.read_table(self._file(n))) for n in there}
+        known = {n: told[str(n)] for n in there if told.get(str(n), {}).keys() >= set(COUNTED)}
+        return {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(pq.read_table(self._file(n))) for n in there}
 
     def _file(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:06d}.parquet"
 
 
-COUNTED = ("mentions", "distinct", "nil", "abstained", "exact", "student_scored")
+DECIDERS = {"exact": "exact", "retriever": "by_retriever", "student": "student_scored"}  # source -> how its distinct mentions are called
+COUNTED = ("mentions", "distinct", "nil", "abstained", *DECIDERS.values())
 
 
 def _counts(linked: pa.Table) -> dict[str, int]:
-    """COUNTED of rows of schema.LINKED: mentions, but distinct ones of the last two."""
+    """COUNTED of rows of schema.LINKED: mentions, but distinct ones of each source."""
     abstained = pc.sum(linked["abstained"]).as_py() or 0
-    by = {source: pc.count_distinct(linked["key"].filter(pc.equal(linked["source"], source))).as_py() for source in ("exact", "student")}
+    by = [pc.count_distinct(linked["key"].filter(pc.equal(linked["source"], source))).as_py() for source in DECIDERS]
     nil = linked["concept_id"].null_count - abstained
-    return dict(zip(COUNTED, (linked.num_rows, sum(by.values()), nil, abstained, by["exact"], by["student"]), strict=True))
+    return dict(zip(COUNTED, (linked.num_rows, sum(by), nil, abstained, *by), strict=True))

@@ -49,7 +49,10 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "protocol": protocol(run, trained),
         "simulated_teacher": bool(taught.get("simulated")),
         "corpus": {
-            **{name: linked.get(name) for name in ("mentions", "distinct", "nil", "exact", "student_scored", "mentions_per_s")},
+            **{
+                name: linked.get(name)
+                for name in ("mentions", "distinct", "nil", "exact", "by_retriever", "student_scored", "mentions_per_s")
+            },
             "linked": linked["mentions"] - linked["nil"] - linked["abstained"],
             "abstained": linked["abstained"] if linked["operating_point"] else None,
             "rejects": prepared["rejects"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +12,16 @@ from rpdr.config import StudentConfig
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.merged import load_merged
 from rpdr.reranker.prompt import Query
+from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import Student
 
 CALIBRATION_FILE = "calibration.json"
 
 
 class Reranker:
-    """A student and its calibration on one device."""
+    """A student and its calibration on one device; and, of a run's student, which of the retriever's answers need not be asked about."""
+
+    shortcut: Shortcut | None = None
 
     def __init__(self, student: Student, calibration: Calibration, batch_size: int, device: str | None = None) -> None:
         self.device = device or best_device()
@@ -29,10 +31,11 @@ class Reranker:
     def load(cls, folder: str | Path, config: StudentConfig | None = None, batch_size: int = 32, device: str | None = None) -> Reranker:
         """From a run's student folder with its config, or from an export, which needs none. Raises ModelError if it cannot be loaded."""
         folder, device = Path(folder), device or best_device()
-        path = folder / CALIBRATION_FILE
-        calibration = Calibration(**json.loads(path.read_text())) if path.exists() else Calibration()
+        calibration = Calibration.load(folder / CALIBRATION_FILE)
         student = load_merged(folder, device) if config is None else Student.load(folder, config, device)
-        return cls(student, calibration, batch_size, device)
+        reranker = cls(student, calibration, batch_size, device)
+        reranker.shortcut = Shortcut.load(folder)
+        return reranker
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:

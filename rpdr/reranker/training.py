@@ -178,6 +178,10 @@ def _rate(step: int, of: int, warmup_fraction: float) -> float:
 def _engine(student: Student, config: StudentConfig, device: str) -> Any:
     os.environ["DS_ACCELERATOR"] = "cuda" if device.startswith("cuda") else "cpu"
     import deepspeed
+    from deepspeed.accelerator import real_accelerator
+
+    # where another library has imported it before, it has chosen a GPU for itself if there is one; this lets it choose again
+    real_accelerator.ds_accelerator = None
 
     # or it compiles an op here that only its own inference uses: half a minute, and a failure where there is no C++ compiler
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

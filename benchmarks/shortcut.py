@@ -1,0 +1,112 @@
+"""What it costs in accuracy, and saves in work, to take the retriever's answer where dev shows that the student would say the same.
+
+    python benchmarks/shortcut.py RUN_DIR [RUN_DIR …]
+
+Of finished runs. Each test mention is answered twice, by the student and as `link.shortcut` has it; the shortcut is fitted on dev, here. A row a run
+in results/shortcut.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from finished import annotated_test, run_in
+from outcome import against, keep, shown
+
+from rpdr.config import LinkConfig
+from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.linker import answers
+from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.distill import shortcut_on_dev
+from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.run import Run
+from rpdr.reranker import Reranker, queries
+
+COLUMNS = (
+    "Set",
+    "Decided without the student",
+    "The same answer there",
+    "Acc@1, all by the student",
+    "With the shortcut",
+    "Difference",
+    "Student's time saved",
+)
+
+
+def main() -> int:
+    """A row a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR")
+    parser.add_argument("--share", type=float, default=LinkConfig().shortcut, help="link.shortcut")
+    options = parser.parse_args()
+    measured = [_measured(run_in(folder), options.share) for folder in options.runs]
+    keep(
+        "shortcut",
+        f"python benchmarks/shortcut.py {' '.join(run['run'] for run in measured)}",
+        "Test mentions of finished runs",
+        COLUMNS,
+        [run.pop("row") for run in measured],
+        protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
+        "Acc@1: of all test mentions; 95 % percentile bootstrap; exact McNemar.",
+        runs=measured,
+    )
+    return 0
+
+
+def _measured(run: Run, share: float | None) -> dict[str, Any]:
+    settings = run.config.link
+    run = Run(run.config.model_copy(update={"link": settings.model_copy(update={"shortcut": share})}))
+    student = Reranker.load(run.path("student"), run.config.student, settings.batch_size)
+    student.shortcut = None
+    dev = chosen_by_gold(run, "dev", final=True)
+    scores = student.scores(queries(dev))
+    right = np.zeros(scores.shape, dtype=bool)
+    for n, row in enumerate(dev):
+        right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
+    right[:, -1] = ~right.any(axis=1)
+    shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, np.array([not row["gold"] for row in dev]))
+    test, found = annotated_test(run), load_candidates(run, final=True)
+    rows = [found[key] for key in dict.fromkeys(m.key for m in test)]
+    asked, seconds = {}, {}
+    for name, used in (("student", None), ("shortcut", shortcut)):
+        student.shortcut = used
+        begin = perf_counter()
+        asked[name] = {row["key"]: answer for row, answer in zip(rows, answers(student, rows, settings.allow_nil), strict=True)}
+        seconds[name] = perf_counter() - begin
+    taken = {key for key, answer in asked["shortcut"].items() if answer["source"] == "retriever"}
+    same = sum(asked["student"][key]["concept_ids"] == asked["shortcut"][key]["concept_ids"] for key in taken)
+    golds, nil = (
+        [m.gold or [] for m in test],
+        {name: np.array([found[m.key]["concept_id"] is None for m in test]) for name, found in asked.items()},
+    )
+    ranked = {name: [by[m.key]["ranked_ids"] for m in test] for name, by in asked.items()}
+    accuracy = {name: evaluate(name, ranked[name], golds, nil[name], samples=1000, seed=run.config.seed).acc_at_1 for name in asked}
+    first = {name: outcomes([[answer["concept_id"]] for m in test for answer in (by[m.key],)], golds, 1) for name, by in asked.items()}
+    test_of = paired_test(first["shortcut"], first["student"], 1000, run.config.seed)
+    return {
+        "run": run.folder.name,
+        "row": [
+            run.folder.name,
+            f"{len(taken) / len(rows):.1%} of {len(rows):,}",
+            f"{same / len(taken):.1%}" if taken else "–",
+            shown(accuracy["student"]),
+            shown(accuracy["shortcut"]),
+            against(test_of),
+            f"{1 - seconds['shortcut'] / seconds['student']:.0%}",
+        ],
+        "point": asdict(shortcut.point) if shortcut else None,
+        "distinct": len(rows),
+        "taken": len(taken),
+        "same": same,
+        "acc_at_1": {name: asdict(score) for name, score in accuracy.items()},
+        "test": asdict(test_of),
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,93 @@
+"""What the retriever is so sure of that the student need not be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rpdr.reranker import fit_calibration
+from rpdr.reranker.shortcut import Shortcut, fit_shortcut
+
+K = 4
+
+
+def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[int | None]]:
+    """Similarities (n, K), what is right, and a student that says what the retriever says, but for one in three where the two best are close."""
+    rng = np.random.default_rng(seed)
+    similarities = np.sort(rng.random((n, K)), axis=1)[:, ::-1] - np.array([0, *[0.2] * (K - 1)]) * rng.integers(0, 2, (n, 1))
+    close = similarities[:, 0] - similarities[:, 1] < 0.15
+    student = np.where(close & (rng.random(n) < 0.33), 1, 0)
+    right = np.zeros((n, K + 1), dtype=bool)
+    right[np.arange(n), student] = True
+    return similarities, right, [int(place) for place in student]
+
+
+def fitted(n: int = 2000, target: float = 0.98, allow_nil: bool = True, student: list[int | None] | None = None) -> Shortcut | None:
+    similarities, right, said = drawn(n)
+    return fit_shortcut(similarities, right, student or said, target, allow_nil, np.zeros(n, dtype=bool))
+
+
+def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
+    shortcut = fitted()
+    assert shortcut is not None
+    similarities, _, student = drawn(20_000, seed=1)
+    _, taken = shortcut.probabilities(similarities, allow_nil=True)
+    same = np.array(student) == 0
+    assert 0.2 < taken.mean() < 0.9
+    assert same[taken].mean() >= 0.98 > same.mean()
+
+
+def test_a_higher_target_takes_less():
+    few, many = fitted(target=0.995), fitted(target=0.9)
+    similarities, _, _ = drawn(5000, seed=1)
+    assert few is not None
+    assert many is not None
+    assert few.probabilities(similarities, True)[1].sum() < many.probabilities(similarities, True)[1].sum()
+
+
+def test_nothing_is_taken_where_dev_is_too_small_or_the_student_says_otherwise():
+    assert fitted(n=100) is None
+    assert fitted(student=[1] * 2000) is None
+    assert fitted(student=[None] * 2000) is None  # NIL, or several concepts
+
+
+def test_nil_is_never_taken():
+    similarities, right, student = drawn(2000)
+    nil = np.arange(2000) % 3 == 0
+    similarities[nil] -= 1.5
+    right[nil] = np.eye(K + 1, dtype=bool)[-1]
+    said = [None if none else place for place, none in zip(student, nil, strict=True)]
+    shortcut = fit_shortcut(similarities, right, said, 0.98, True, nil)
+    assert shortcut is not None
+    _, taken = shortcut.probabilities(similarities, allow_nil=True)
+    assert taken.any()
+    assert not taken[nil].any()
+
+
+def test_it_is_kept_beside_the_student(tmp_path: Path):
+    assert Shortcut.load(tmp_path) is None
+    shortcut = fitted()
+    assert shortcut is not None
+    shortcut.save(tmp_path)
+    again = Shortcut.load(tmp_path)
+    assert again == shortcut
+    similarities, _, _ = drawn(50, seed=2)
+    similarities[:, 3] = -np.inf  # fewer candidates
+    for before, after in zip(shortcut.probabilities(similarities, False), again.probabilities(similarities, False), strict=True):
+        assert np.array_equal(before, after)
+
+
+def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
+    similarities, right, student = drawn(2000)
+    shortcut = fit_shortcut(similarities, right, student, 0.98, True, np.zeros(2000, dtype=bool))
+    assert shortcut is not None
+    scores = np.concatenate([similarities * 3, np.zeros((2000, 1))], axis=1)
+    calibration = fit_calibration(scores, right, "dev")
+    seen = shortcut.seen_by(calibration, similarities, right, allow_nil=True)
+    probabilities, taken = shortcut.probabilities(similarities, allow_nil=True)
+    confidence = np.array(seen.dev_confidence)
+    assert confidence[taken] == pytest.approx(probabilities[taken, :-1].max(axis=1))
+    assert (confidence[~taken] == np.array(calibration.dev_confidence)[~taken]).all()
+    assert (np.array(seen.dev_right)[taken] == right[taken, 0]).all()
