@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -318,6 +318,21 @@ class StudentConfig(Section):
         return value
 
 
+def _least_and_most(actors: Any) -> int | tuple[int, int]:
+    both = (actors, actors) if isinstance(actors, int) else tuple(actors) if isinstance(actors, list | tuple) else ()
+    if len(both) != 2 or not all(type(n) is int for n in both) or not 1 <= both[0] <= both[1]:
+        raise ValueError("a whole number from 1 up, or [least, most], the least first")
+    return actors if isinstance(actors, int) else (both[0], both[1])
+
+
+Actors = Annotated[int | tuple[int, int], pydantic.BeforeValidator(_least_and_most)]  # of a pool: so many, or [least, most]
+
+
+def actors_between(actors: int | tuple[int, int]) -> tuple[int, int]:
+    """(the least, the most) of a pool."""
+    return (actors, actors) if isinstance(actors, int) else actors
+
+
 class LinkConfig(Section):
     """The batch job over the test mentions and the corpus."""
 
@@ -330,9 +345,14 @@ class LinkConfig(Section):
         description="candidates a mention that the student re-ranks; 0: as many as the teacher chose from, retriever.top_k. A score does not depend "
         "on the other candidates, so there may be more than the student learned from; twice as many take twice the time",
     )
-    retriever_actors: int = Field(1, ge=1)
-    student_actors: int = Field(
-        1, ge=1, description="copies of the student at work, at most one a GPU; without a GPU one a core is fastest"
+    retriever_actors: Actors = Field(1, description="copies of the retriever's encoder at work, or [least, most], as of the student")
+    student_actors: Actors = Field(
+        1,
+        description="copies of the student at work, or [least, most], between which their number follows the work that waits; no more than there is "
+        "room for on GPUs where there are any. Without a GPU one a core is fastest",
+    )
+    student_gpus: float = Field(
+        1.0, gt=0, le=1, description="of a GPU, what a copy of the student holds where there are any: 0.5 puts two on one"
     )
     allow_nil: bool = Field(
         True, description='whether "none of these" may be the answer; false where every mention is known to have a concept'

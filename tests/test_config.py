@@ -8,7 +8,7 @@ import pydantic
 import pytest
 import yaml
 
-from rpdr.config import HashSplit, load
+from rpdr.config import HashSplit, actors_between, load
 from rpdr.errors import ConfigError
 
 SMALL = """run_dir: runs/x
@@ -152,6 +152,21 @@ def test_a_shipped_config_loads_and_reads_back_the_same_from_its_own_dump(path: 
 
 def test_configs_are_shipped():
     assert SHIPPED
+
+
+@pytest.mark.parametrize(("actors", "between"), [("3", (3, 3)), ("[1, 4]", (1, 4)), ("[2, 2]", (2, 2))])
+def test_a_pool_has_so_many_actors_or_a_least_and_a_most(tmp_path: Path, actors: str, between: tuple[int, int]):
+    config = load(written(tmp_path, SMALL + f"link:\n  student_actors: {actors}\n"))
+    assert actors_between(config.link.student_actors) == between
+    again = written(tmp_path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    assert load(again) == config
+
+
+@pytest.mark.parametrize("actors", ["0", "[2, 1]", "[0, 2]", "many", "[1, 2, 3]", "[1, 2.5]", "true", "null"])
+def test_a_pool_of_none_or_of_less_than_its_least_is_refused(tmp_path: Path, actors: str):
+    told = refusal(tmp_path, SMALL + f"link:\n  student_actors: {actors}\n")
+    assert "link.student_actors" in told
+    assert "[least, most]" in told
 
 
 @pytest.mark.parametrize("target", [0, 1, 95])

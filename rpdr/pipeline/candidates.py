@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
-from rpdr.config import RetrieverConfig
+from rpdr.config import RetrieverConfig, actors_between
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import map_kb
@@ -69,14 +69,15 @@ def final_retriever(run: Run) -> tuple[Path, Path]:
 
 
 def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, actor: type | None = None) -> Any:
-    """A dataset with a `text` column through `link.retriever_actors` actors (RetrieveActor, or of a subclass) with this encoder and index."""
+    """A dataset with a `text` column through as many actors as `link.retriever_actors` says (RetrieveActor, or of a subclass) with this encoder and index."""
+    least, most = actors_between(run.config.link.retriever_actors)
     return dataset.map_batches(
         actor or RetrieveActor,
-        fn_constructor_args=(run.folder, retriever, run.config.retriever, top_k, run.config.link.retriever_actors),
+        fn_constructor_args=(run.folder, retriever, run.config.retriever, top_k, most),
         batch_size=BATCH,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=run.config.link.retriever_actors),
-        num_cpus=pool_cpus(1.0, 1 / 8),
+        compute=ActorPoolStrategy(min_size=least, max_size=most),
+        num_cpus=pool_cpus(1.0, 1 / (8 * most)),
     )
 
 

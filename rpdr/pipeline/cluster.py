@@ -72,10 +72,11 @@ def has_gpu() -> bool:
     return ray.cluster_resources().get("GPU", 0) > 0
 
 
-def at_most_gpus(wanted: int) -> int:
-    """`wanted` processes that hold a model, but no more than there are GPUs where there are any: the others would wait for one for ever."""
+def at_most_gpus(wanted: int, each: float = 1.0) -> int:
+    """`wanted` processes that hold a model, but no more than GPUs have room for where there are any, at a share of `each` a process: the others
+    would wait for one for ever."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    return min(wanted, gpus) if gpus else wanted
+    return min(wanted, int(gpus / each)) if gpus else wanted
 
 
 def share_threads(actors: int) -> None:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
-from rpdr.config import LinkConfig, StudentConfig
+from rpdr.config import LinkConfig, StudentConfig, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_json, write_table
@@ -117,7 +117,7 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
 def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
     """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
     settings, work, todo = run.config.link, output.folder / WORK, output.todo
-    actors = at_most_gpus(settings.student_actors)
+    least, most = (at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
@@ -126,11 +126,11 @@ def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
     retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, Retrieve)
     return retrieved.map_batches(
         Rerank,
-        fn_constructor_args=(run.folder, run.config.student, settings, actors, point),
+        fn_constructor_args=(run.folder, run.config.student, settings, most, point),
         batch_size=settings.batch_size * 4,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=actors),
-        **({"num_gpus": 1} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * actors))}),
+        compute=ActorPoolStrategy(min_size=least, max_size=most),
+        **({"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}),
     )
 
 

@@ -1,0 +1,203 @@
+"""How fast linking is: rpdr's job against a loop that generates, a pointwise cross-encoder, and rpdr's own parts without Ray.
+
+    RPDR_DATA=… python benchmarks/link_throughput.py RUN_DIR [--mentions 3000] [--rounds 3]
+
+RUN_DIR is a finished run; linked are distinct spans of RPDR_DATA/throughput with its student. All are measured in turns, in one process after
+another, on the same kind of mentions, the same base model of as many layers in the same precision, and the same machine; what counts are the
+ratios. The loop (`transformers.generate`, batch 32, padded) and the cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like
+length) are given their candidates: what it takes to find them counts for rpdr alone. Three jobs: one whose student is asked about each mention, one by
+the defaults of `link` (exact names, and `link.shortcut` where the run has one), and one by the defaults on spans that come as often as the phrases
+of Ask A Patient's train file do. Writes results/link_throughput.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from finished import run_in
+from outcome import keep
+
+from rpdr.config import LinkConfig
+from rpdr.corpus import normalise
+from rpdr.files import locate, read_lines
+from rpdr.linker import Linker
+from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.pipeline.run import Run, linking
+from rpdr.retriever import add_candidates
+from rpdr.schema import CANDIDATES
+
+SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
+PHRASES = "${RPDR_DATA}/askapatient/AskAPatient.fold-0.train.txt.gz"
+BATCH = 32
+DEFAULTS = ("link.exact_match=true", f"link.shortcut={LinkConfig().shortcut}")
+JOBS = {"job": "rpdr's job, each mention by the student,", "default": "… by its defaults", "repeats": "… with repeats"}
+OTHERS = {
+    "loop": "a loop of transformers.generate",
+    "pairs": "a pointwise cross-encoder",
+    "parts": "rpdr's parts in one process without Ray",
+}
+SOME = 128  # mentions that the loop and the cross-encoder answer a round: they are slow, and as fast on more
+
+
+def main() -> int:
+    """All in turns, one results file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--mentions", type=int, default=3_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(options.run_dir, Path(folder, "run"), ignore=shutil.ignore_patterns("corpora", "ledger"))
+        run = run_in(str(Path(folder, "run")))
+        spans = _spans(options.mentions * options.rounds)
+        rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
+        for number in range(options.rounds):
+            mine = spans[number :: options.rounds]
+            rates["job"].append(_job(run, f"job-{number}", mine, "link.exact_match=false", "link.shortcut=null"))
+            rates["default"].append(_job(run, f"default-{number}", mine, *DEFAULTS))
+            rates["repeats"].append(_job(run, f"repeats-{number}", _repeated(mine), *DEFAULTS))
+            for name, measure in (("parts", _parts), ("loop", _loop), ("pairs", _pairs)):
+                rates[name].append(_apart(measure, run, mine))
+    usual = {name: statistics.median(some) for name, some in rates.items()}
+    rows = [[title, f"{usual[name]:.1f}", *(f"{usual[job] / usual[name]:.1f}" for job in JOBS)] for name, title in OTHERS.items()]
+    command = f"python benchmarks/link_throughput.py {options.run_dir.name} --mentions {options.mentions} --rounds {options.rounds}"
+    columns = ("Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values()))
+    data = "distinct spans of RPDR_DATA/throughput; repeats: as often as phrases are in Ask A Patient's train file"
+    keep(
+        "link_throughput",
+        command,
+        data,
+        columns,
+        rows,
+        mentions_per_s=rates,
+        median=usual,
+        student=run.config.student.model_dump(mode="json"),
+    )
+    return 0
+
+
+def _job(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
+    """Mentions a second of `rpdr link`, its actors' loading included."""
+    corpus = run.folder.parent / f"{name}.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in mentions), encoding="utf-8")
+    sets = (f"run_dir={run.folder}", *settings, f"corpora.{name}={{format: jsonl, path: {corpus}}}")
+    flags = [part for text in sets for part in ("--set", text)]
+    command = [sys.executable, "-m", "rpdr.cli", "link", "--config", str(run.path("config.yaml")), "--corpus", name, *flags]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    return float(run.summary(linking(name).name)["mentions_per_s"])
+
+
+def _apart(measure: Callable[[Run, Sequence[str]], float], run: Run, mentions: Sequence[str]) -> float:
+    """In a process of its own, so that no model of one is in another's memory."""
+    script = f"import json, sys, link_throughput as l; print(l.{measure.__name__}(l.run_in(sys.argv[1]), json.load(sys.stdin)))"
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(run.folder)],
+        input=json.dumps(list(mentions)),
+        text=True,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parent,
+        check=True,
+    )
+    return float(told.stdout.split()[-1])
+
+
+def _parts(run: Run, mentions: Sequence[str]) -> float:
+    loaded = Linker.load(run.folder)
+    settings = run.config.model_copy(update={"link": run.config.link.model_copy(update={"exact_match": False})})
+    loaded.reranker.shortcut = None
+    linker = Linker(settings, loaded.retriever, loaded.reranker)
+    linker.link(mentions[:BATCH])  # warm
+    start = time.perf_counter()
+    for first in range(0, len(mentions), 4 * BATCH):
+        linker.link(mentions[first : first + 4 * BATCH])
+    return len(mentions) / (time.perf_counter() - start)
+
+
+def _loop(run: Run, mentions: Sequence[str]) -> float:
+    lm, tokenizer = _model(run)
+    tokenizer.padding_side = "left"
+    prompts = []
+    for row in _questions(run, mentions):
+        options = "\n".join(f"{n}. {name}" for n, name in enumerate([*row["candidate_names"], "none of these"], start=1))
+        prompts.append(f"Mention: {row['text']}\n{options}\nAnswer with the number of the concept that the mention means.\nAnswer:")
+
+    def answer(some: Sequence[str]) -> None:
+        lm.generate(
+            **tokenizer(list(some), return_tensors="pt", padding=True),
+            max_new_tokens=3,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+
+    return _rate(answer, prompts, 1)
+
+
+def _pairs(run: Run, mentions: Sequence[str]) -> float:
+    lm, tokenizer = _model(run)
+    read = torch.nn.Linear(lm.config.hidden_size, 1, dtype=lm.dtype)
+    pairs = [f"Mention: {row['text']}\nConcept: {name}" for row in _questions(run, mentions) for name in row["candidate_names"]]
+
+    def score(some: Sequence[str]) -> None:
+        batch = tokenizer(list(some), return_tensors="pt", padding=True)
+        ends = batch["attention_mask"].sum(1) - 1
+        hidden = lm.model(**batch, use_cache=False).last_hidden_state
+        read(hidden[torch.arange(len(some)), ends]).tolist()
+
+    return _rate(score, sorted(pairs, key=len), run.config.retriever.top_k)
+
+
+def _rate(answer: Callable[[Sequence[str]], None], texts: Sequence[str], texts_per_mention: int) -> float:
+    with torch.inference_mode():
+        answer(texts[:BATCH])  # warm
+        start = time.perf_counter()
+        for first in range(0, len(texts), BATCH):
+            answer(texts[first : first + BATCH])
+    return len(texts) / texts_per_mention / (time.perf_counter() - start)
+
+
+def _model(run: Run) -> tuple[Any, Any]:
+    """The student's base, of as many layers and in the precision that the student has here."""
+    student = run.config.student
+    return load_causal_lm(student.model, chosen_precision(student.precision, "cpu"), student.layers)
+
+
+def _questions(run: Run, mentions: Sequence[str]) -> list[dict[str, Any]]:
+    some = list(mentions[:SOME])
+    questions = pa.table({"key": some, "text": some, "context": [None] * len(some), "type": [None] * len(some)})
+    found = add_candidates(Linker.load(run.folder).retriever, questions, run.config.final_top_k)
+    return found.select(CANDIDATES.names).to_pylist()
+
+
+def _spans(wanted: int) -> list[str]:
+    """Distinct ones, in the order of the file."""
+    found: dict[str, str] = {}
+    for line in list(read_lines(locate(SPANS)))[1:]:
+        text = line.partition("\t")[0]
+        if text:
+            found.setdefault(normalise(text), text)
+        if len(found) == wanted:
+            break
+    return list(found.values())
+
+
+def _repeated(spans: Sequence[str]) -> list[str]:
+    """The spans as often as the phrases of the train file, the most frequent phrase's for the first."""
+    phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
+    return [span for span, (_, count) in zip(spans, phrases.most_common(), strict=False) for _ in range(count)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
