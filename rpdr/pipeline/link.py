@@ -29,6 +29,7 @@ from rpdr.errors import DataError
 from rpdr.files import write_json, write_table
 from rpdr.kb import map_kb
 from rpdr.linker import answers, exact_answer, operating_point
+from rpdr.pipeline.account import number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
 from rpdr.pipeline.prepare import write_corpus
@@ -98,14 +99,15 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     total = int(output.shards.mentions.sum())
     watch, retrieved, asked = Stopwatch(), 0, 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
-    before = output.mentions
+    before, usd = output.mentions, run.config.report.machine_usd_per_hour
     for batch in _answers(run, output, point).iter_batches(batch_size=None, batch_format="pyarrow"):
         retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
         asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
         for name in seconds:
             seconds[name] += pc.sum(batch[name]).as_py() or 0.0
         output.accept(batch)
-        progress.update(output.mentions, total, f"linking, {(output.mentions - before) / watch.seconds:,.0f} mentions a second")
+        price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
+        progress.update(output.mentions, total, f"linking, {number((output.mentions - before) / watch.seconds)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]

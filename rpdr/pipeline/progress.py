@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+A_MINUTE = 60.0
 
 console = Console(stderr=True, highlight=False)
 
@@ -17,19 +21,33 @@ class StageProgress:
     def __init__(self, progress: Progress, label: str) -> None:
         self._progress, self._label = progress, label
         self._task = progress.add_task(label, total=None, doing="starting")
-        self._last_line = -1
+        self._begun = self._told = time.monotonic()
+        self._first = self._done = self._total = 0
+        self._quarter = -1
 
     def update(self, done: int, total: int | None, doing: str) -> None:
         """`done` of `total` steps of what is being done, in a few words."""
         self._progress.update(self._task, completed=done, total=total, doing=doing)
-        if not console.is_terminal and total and (quarter := done * 4 // total) != self._last_line:
-            self._last_line = quarter
-            console.print(f"{self._label}: {doing} {done:,} of {total:,}", soft_wrap=True)
+        if not console.is_terminal and total and done:
+            self._tell(done, total, doing)
+
+    def _tell(self, done: int, total: int, doing: str) -> None:
+        """A line when something begins, then at each quarter and after each minute."""
+        now, quarter = time.monotonic(), done * 4 // total
+        if total != self._total or done < self._done:
+            self._first, self._begun, self._quarter = done, now, -1
+        self._total, self._done = total, done
+        if quarter == self._quarter and now - self._told < A_MINUTE:
+            return
+        self._quarter, self._told = quarter, now
+        seconds = (now - self._begun) * (total - done) / max(1, done - self._first)
+        left = f", about {timedelta(seconds=round(seconds))} left" if self._first < done < total else ""
+        console.print(f"{self._label}: {doing} {done:,} of {total:,}{left}", soft_wrap=True)
 
 
 @contextmanager
 def stage_progress(label: str) -> Iterator[StageProgress]:
-    """Show progress on the terminal while in the block; where there is no terminal (a log), a line at each quarter."""
+    """Show progress on the terminal while in the block; where there is no terminal (a log), a line now and then."""
     progress = Progress(
         SpinnerColumn(),
         TextColumn("[bold]{task.description}"),

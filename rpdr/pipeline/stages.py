@@ -11,6 +11,7 @@ import psutil
 
 from rpdr.config import Config
 from rpdr.errors import ConfigError, RpdrError, RunError
+from rpdr.pipeline.account import account
 from rpdr.pipeline.progress import console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 
@@ -59,6 +60,8 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
+    for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
+        console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
 
 
 def _plain(name: str, error: Exception) -> Exception:

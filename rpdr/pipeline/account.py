@@ -1,0 +1,36 @@
+"""What a link job did, for who ran it: repeats, who decided, how fast, for how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+DECIDED = (("exact", "exact names"), ("by_retriever", "the retriever"), ("student_scored", "the student"))
+
+
+def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tuple[str, str]]:
+    """(title, sentence) of the summary of stage `link`; `usd_per_hour`: of the machine or cluster that linked."""
+    mentions, distinct = summary["mentions"], summary["distinct"]
+    lines = []
+    if distinct:
+        lines.append(("repeats", f"{mentions:,} mentions were {distinct:,} questions, {mentions / distinct:.1f} mentions each"))
+        shares = (f"{who} {summary[name] / distinct:.1%}" for name, who in DECIDED if summary.get(name))
+        lines.append(("decided by", f"{', '.join(shares)} of the questions"))
+    rate = summary.get("mentions_per_s")
+    if rate:  # none where nothing was left to do
+        parts = (("the retriever", summary.get("retriever_mentions_per_s")), ("the student", summary.get("student_mentions_per_s")))
+        told = "".join(f"; {who} {number(speed)} a second of those that it was asked" for who, speed in parts if speed)
+        lines.append(("speed", f"{number(rate)} mentions a second{told}"))
+    if rate and usd_per_hour is not None:
+        lines.append(("price", f"${spent(1e6 / rate, usd_per_hour):,.2f} for a million mentions, at ${usd_per_hour:g} an hour"))
+    return lines
+
+
+def spent(seconds: float, usd_per_hour: float) -> float:
+    """Dollars."""
+    return seconds / 3600 * usd_per_hour
+
+
+def number(rate: float) -> str:
+    """A rate, as exactly as anyone needs it."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
