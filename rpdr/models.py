@@ -18,6 +18,9 @@ import torch
 from rpdr.errors import DataError, ModelError
 from rpdr.files import home, locate, sha256_tree
 
+# or, wherever it is installed, it says on each CPU that a kernel of its own is not there
+logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
+
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -27,9 +30,8 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     Raises ModelError with a remedy.
     """
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as hf_logging
 
-    hf_logging.disable_progress_bar()
+    _quiet()
     where = resolve(model)
     try:
         encoder = SentenceTransformer(str(where), device=device, model_kwargs={"dtype": torch.float32})
@@ -56,10 +58,9 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
     arXiv 2305.14314). Raises ModelError with a remedy. A GGUF file is de-quantised once, into an ordinary model below `files.home()`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as hf_logging
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    hf_logging.disable_progress_bar()
+    _quiet()
     where = resolve(model)
     try:
         if isinstance(where, Path) and where.suffix == ".gguf":
@@ -76,6 +77,13 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def _quiet() -> None:
+    """Keep what transformers says while it loads out of the progress display."""
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
 
 
 def _four_bits(precision: str, device: str) -> dict[str, Any]:
@@ -103,9 +111,8 @@ def _cut(lm: Any, layers: int) -> None:
 def load_token_classifier(model: str) -> Any:
     """A token-classification pipeline; a text longer than the model's window is read in overlapping pieces. Raises ModelError."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
-    from transformers.utils import logging as hf_logging
 
-    hf_logging.disable_progress_bar()
+    _quiet()
     where = resolve(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
