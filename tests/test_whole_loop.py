@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -152,6 +153,56 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     missing = rpdr("link", path, "--corpus", "nots")
     assert missing.returncode == 2
     assert "corpora.nots" in missing.stderr
+
+
+def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed(finished):
+    run, path = finished
+    odd = path.parent / "odd.jsonl"
+    texts = [
+        "cysts in both kidneys",
+        "a\u0000b\u202ec",
+        "kidney " * 150_000,
+        *["trouble passing water"] * 500,
+        *(f"renal finding {n}" for n in range(40)),
+    ]
+    bad = [{"text": None}, {"text": ""}, {"text": 5}, {"text": ["kidney"]}, {"txt": "kidney"}]
+    rows = [json.dumps(row).encode() for row in [*({"text": text} for text in texts), *bad]]
+    odd.write_bytes(b"\n".join([*rows, b"{not json"]) + b"\n")
+    kept = {}
+    for name, *settings in (("odd",), ("again", "link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")):
+        sets = [part for setting in settings for part in ("--set", setting)]
+        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{odd}'}}", *sets)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "decided by" in done.stderr
+        kept[name] = sorted(pq.read_table(run / "corpora" / name).to_pylist(), key=lambda row: row["mention_id"])
+        aside = pq.read_table(run / "corpora" / name / "_rejects.parquet").to_pylist()
+        assert len(kept[name]) + len(aside) == len(rows) + 1
+        assert len(aside) >= len(bad)
+    assert len({row["key"] for row in kept["odd"] if row["text"] == "trouble passing water"}) == 1
+    assert sum(row["text"] == "trouble passing water" for row in kept["odd"]) == 500
+    for one, other in zip(kept["odd"], kept["again"], strict=True):
+        assert (one["mention_id"], one["concept_id"]) == (other["mention_id"], other["concept_id"])
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
+
+
+def test_a_damaged_file_among_good_ones_is_named_before_anything_is_linked(finished):
+    run, path = finished
+    folder = path.parent / "parts"
+    folder.mkdir()
+    for part in range(3):
+        pq.write_table(pa.table({"text": ["kidney pain"]}), folder / f"{part}.parquet")
+    (folder / "1.parquet").write_bytes((folder / "1.parquet").read_bytes()[:-20])
+    latin = path.parent / "latin.jsonl"
+    latin.write_bytes(b'{"text": "kidney pain"}\n{"text": "Meni\xe8re"}\n')
+    for name, corpus, named in (
+        ("parts", f"format: table, path: '{folder}'", "1.parquet"),
+        ("latin", f"format: jsonl, path: '{latin}'", "encoding:"),
+    ):
+        refused = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{{corpus}}}")
+        assert refused.returncode == 2
+        assert named in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not list((run / "corpora" / name).glob("shard-*"))
 
 
 def test_linker_answers_in_order_with_confidences(finished):
