@@ -336,6 +336,11 @@ def actors_between(actors: int | tuple[int, int]) -> tuple[int, int]:
 class LinkConfig(Section):
     """The batch job over the test mentions and the corpus."""
 
+    output: str | None = Field(
+        None,
+        description="where `rpdr link --corpus NAME` writes, in a folder NAME: a folder, or an object store's URL as s3://bucket/linked, whose credentials "
+        "come from the environment; null: corpora/ in the run directory",
+    )
     shard_mentions: int = Field(10_000, ge=1, description="mentions a shard, about; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
     top_k: int = Field(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from rpdr import schema
+from rpdr.pipeline.store import store_at
 from rpdr.teacher import Ledger
 
 ROOT = Path(__file__).parents[1]
@@ -155,7 +156,7 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     assert "corpora.nots" in missing.stderr
 
 
-def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed(finished):
+def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_go(finished, bucket):
     run, path = finished
     odd = path.parent / "odd.jsonl"
     texts = [
@@ -169,13 +170,16 @@ def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed(fi
     rows = [json.dumps(row).encode() for row in [*({"text": text} for text in texts), *bad]]
     odd.write_bytes(b"\n".join([*rows, b"{not json"]) + b"\n")
     kept = {}
-    for name, *settings in (("odd",), ("again", "link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")):
+    faster = ("link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")
+    for name, *settings in (("odd",), ("again", *faster, f"link.output={bucket}")):
         sets = [part for setting in settings for part in ("--set", setting)]
         done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{odd}'}}", *sets)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "decided by" in done.stderr
-        kept[name] = sorted(pq.read_table(run / "corpora" / name).to_pylist(), key=lambda row: row["mention_id"])
-        aside = pq.read_table(run / "corpora" / name / "_rejects.parquet").to_pylist()
+        store = store_at(bucket.replace("?", f"/{name}?") if settings else run / "corpora" / name)
+        shards = [store.read_table(file) for file in store.names() if file.startswith("shard-")]
+        kept[name] = sorted(pa.concat_tables(shards).to_pylist(), key=lambda row: row["mention_id"])
+        aside = store.read_table("_rejects.parquet").to_pylist()
         assert len(kept[name]) + len(aside) == len(rows) + 1
         assert len(aside) >= len(bad)
     assert len({row["key"] for row in kept["odd"] if row["text"] == "trouble passing water"}) == 1

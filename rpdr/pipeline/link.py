@@ -7,7 +7,6 @@ its file is in place (write, fsync, rename); a start after a kill does the other
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections import defaultdict
@@ -25,8 +24,8 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.config import LinkConfig, StudentConfig, actors_between
 from rpdr.corpus import stream_mentions
-from rpdr.errors import DataError
-from rpdr.files import write_json, write_table
+from rpdr.errors import DataError, RunError
+from rpdr.files import sha256_tree
 from rpdr.kb import map_kb
 from rpdr.linker import answers, exact_answer, operating_point
 from rpdr.pipeline.account import number, spent
@@ -34,41 +33,63 @@ from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retrie
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
+from rpdr.pipeline.store import Store, store_at
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
-from rpdr.schema import CANDIDATES, LINKED
+from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
 MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
+SHARD = "shard-"
 MANIFEST_EVERY_S = 5.0
 
 
 def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
     if not corpus:
-        summary = _link_file(run, run.path("corpus", "mentions.parquet"), run.path("linked"), progress)
+        linked, mentions = run.path("linked"), run.path("corpus", "mentions.parquet")
+        summary = _link_file(run, STAGES["link"], mentions, linked / WORK, store_at(linked), progress)
         if not summary["mentions"]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
         return summary
-    folder = run.path("corpora", corpus)
+    folder, store = run.path("corpora", corpus), corpus_store(run, corpus)
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
     if not mentions.exists():
         write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
-    return {**_link_file(run, mentions, folder, progress), "rejects": pq.ParquetFile(rejects).metadata.num_rows}
+    summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
+    if run.config.link.output:
+        store.write_table(REJECTED, pq.read_table(rejects), REJECTS)
+    return {**summary, "rejects": pq.ParquetFile(rejects).metadata.num_rows, "output": str(store)}
 
 
-def _link_file(run: Run, mentions: Path, folder: Path, progress: StageProgress) -> dict[str, Any]:
-    """Link the mentions of a file of schema.MENTIONS into `folder`."""
+def corpus_store(run: Run, corpus: str) -> Store:
+    """Where one of the config's `corpora` is linked into. Raises RunError where that cannot be reached."""
+    output = run.config.link.output
+    if output is None:
+        return store_at(run.path("corpora", corpus))
+    place, mark, how = output.partition("?")
+    return store_at(f"{place.rstrip('/')}/{corpus}{mark}{how}")
+
+
+def throw_away(run: Run, corpus: str) -> None:
+    """What has been linked of it, wherever that is; no other file that is there."""
+    store = corpus_store(run, corpus)
+    for name in store.names():
+        if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
+            store.remove(name)
+
+
+def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
+    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what is thrown away at the end."""
     progress.update(0, None, "spreading mentions over shards")
-    work = folder / WORK
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
-    output = _Output(folder, shards)
+    output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
     resumed = len(output.counts)
     calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
     point = operating_point(calibration, run.config.link)
@@ -76,7 +97,7 @@ def _link_file(run: Run, mentions: Path, folder: Path, progress: StageProgress) 
     if warning:
         console.print(f"[yellow]note:[/yellow] {warning}", soft_wrap=True)
     watch = Stopwatch()
-    rates = _link(run, output, point, progress) if output.todo else {}
+    rates = _link(run, output, work, point, progress) if output.todo else {}
     output.write_manifest()
     shutil.rmtree(work)
     return {
@@ -90,17 +111,17 @@ def _link_file(run: Run, mentions: Path, folder: Path, progress: StageProgress) 
     }
 
 
-def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: StageProgress) -> dict[str, float]:
+def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, progress: StageProgress) -> dict[str, float]:
     """Answer and write the shards to do; how fast each part was."""
     connect()
     settings = run.config.link
     if settings.exact_match:
-        ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(output.folder / WORK)
+        ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(work)
     total = int(output.shards.mentions.sum())
     watch, retrieved, asked = Stopwatch(), 0, 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before, usd = output.mentions, run.config.report.machine_usd_per_hour
-    for batch in _answers(run, output, point).iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in _answers(run, output, work, point).iter_batches(batch_size=None, batch_format="pyarrow"):
         retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
         asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
         for name in seconds:
@@ -116,9 +137,9 @@ def _link(run: Run, output: _Output, point: OperatingPoint | None, progress: Sta
     return rates
 
 
-def _answers(run: Run, output: _Output, point: OperatingPoint | None) -> Any:
+def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None) -> Any:
     """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
-    settings, work, todo = run.config.link, output.folder / WORK, output.todo
+    settings, todo = run.config.link, output.todo
     least, most = (at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
@@ -197,18 +218,19 @@ def _parted(questions: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 class _Output:
-    """The folder of finished shards. `counts`: of each, what the summary adds up; `todo`: the shards that are not there yet."""
+    """The finished shards in a store. `counts`: of each, what the summary adds up; `todo`: the shards that are not there yet.
 
-    def __init__(self, folder: Path, shards: Shards) -> None:
-        self.folder, self.shards = folder, shards
+    `made_from` says of what they are made: those of a start from anything else are refused with RunError.
+    """
+
+    def __init__(self, store: Store, shards: Shards, made_from: dict[str, str]) -> None:
+        self.store, self.shards, self.made_from = store, shards, made_from
         filled = [int(shard) for shard in np.flatnonzero(shards.mentions)]
-        for left in folder.glob(".shard-*"):  # by a start that was killed while it wrote
-            left.unlink()
         self.counts = self._finished(filled)
         self.todo = [shard for shard in filled if shard not in self.counts]
         self.mentions = sum(counts["mentions"] for counts in self.counts.values())
         self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
-        self._told = time.monotonic()
+        self.write_manifest()
 
     def accept(self, answered: pa.Table) -> None:
         """Take rows of ANSWERED; write the shards that they make whole."""
@@ -220,7 +242,7 @@ class _Output:
 
     def _write(self, shard: int, answered: pa.Table) -> None:
         table = joined(self.shards.read(shard), answered, LINKED)
-        write_table(self._file(shard), table, LINKED)
+        self.store.write_table(_file(shard), table, LINKED)
         self.counts[shard] = _counts(table)
         self.mentions += table.num_rows
         if time.monotonic() - self._told > MANIFEST_EVERY_S:
@@ -228,8 +250,8 @@ class _Output:
 
     def write_manifest(self) -> None:
         """Note the finished shards and what is in them."""
-        told = {str(shard): {"file": self._file(shard).name, **self.counts[shard]} for shard in sorted(self.counts)}
-        write_json(self.folder / MANIFEST, {"shards": told, "of": len(self.counts) + len(self.todo)})
+        told = {str(shard): {"file": _file(shard), **self.counts[shard]} for shard in sorted(self.counts)}
+        self.store.write_json(MANIFEST, {"made_from": self.made_from, "of": len(self.counts) + len(self.todo), "shards": told})
         self._told = time.monotonic()
 
     def total(self) -> dict[str, int]:
@@ -237,14 +259,18 @@ class _Output:
         return {name: sum(counts[name] for counts in self.counts.values()) for name in COUNTED}
 
     def _finished(self, filled: list[int]) -> dict[int, dict[str, int]]:
-        path = self.folder / MANIFEST
-        told = json.loads(path.read_text())["shards"] if path.exists() else {}
-        there = [shard for shard in filled if self._file(shard).exists()]  # a file is renamed into its place when it is whole
-        known = {n: told[str(n)] for n in there if told.get(str(n), {}).keys() >= set(COUNTED)}
-        return {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(pq.read_table(self._file(n))) for n in there}
+        told, names = self.store.read_json(MANIFEST) or {}, self.store.names()
+        if told.get("made_from", self.made_from) != self.made_from:
+            raise RunError(
+                f"{self.store}: holds shards of another corpus, student or config; link into another place, or add --redo to throw them away"
+            )
+        there = [shard for shard in filled if _file(shard) in names]
+        known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
+        return {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_table(_file(n))) for n in there}
 
-    def _file(self, shard: int) -> Path:
-        return self.folder / f"shard-{shard:06d}.parquet"
+
+def _file(shard: int) -> str:
+    return f"{SHARD}{shard:06d}.parquet"
 
 
 DECIDERS = {"exact": "exact", "retriever": "by_retriever", "student": "student_scored"}  # source -> how its distinct mentions are called

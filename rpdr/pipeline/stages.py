@@ -39,6 +39,10 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
     run, stage = Run(config), linking(corpus)
     if redo:
         run.forget(stage)
+        if config.link.output:
+            from rpdr.pipeline.link import throw_away
+
+            throw_away(run, corpus)
     _run_one(run, stage, stage.name, corpus)
     return run
 

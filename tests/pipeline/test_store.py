@@ -1,0 +1,76 @@
+"""Files of a folder and of an object store: whole or not at all. The store is a real server that speaks S3."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rpdr.errors import RunError
+from rpdr.pipeline.store import Bucket, Folder, Store, store_at
+
+SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return store_at(request.getfixturevalue("bucket") if request.param == "bucket" else tmp_path / "linked")
+
+
+def test_what_is_written_is_there_and_is_replaced(store: Store):
+    assert store.names() == set()
+    assert store.read_json("_manifest.json") is None
+    store.write_json("_manifest.json", {"of": 1, "text": "左膝退变"})
+    store.write_table("shard-000000.parquet", pa.table({"n": [1, 2]}), SCHEMA)
+    store.write_table("shard-000000.parquet", pa.table({"n": [3], "more": ["is left out"]}), SCHEMA)
+    assert store.names() == {"_manifest.json", "shard-000000.parquet"}
+    assert store.read_json("_manifest.json") == {"of": 1, "text": "左膝退变"}
+    assert store.read_table("shard-000000.parquet").to_pydict() == {"n": [3]}
+    store.remove("shard-000000.parquet")
+    assert store.names() == {"_manifest.json"}
+
+
+def test_a_table_that_is_not_as_it_should_be_leaves_what_was_there(store: Store):
+    store.write_table("shard-000000.parquet", pa.table({"n": [1]}), SCHEMA)
+    with pytest.raises(pa.ArrowInvalid):
+        store.write_table("shard-000000.parquet", pa.table({"n": ["no number"]}), SCHEMA)
+    assert store.read_table("shard-000000.parquet").to_pydict() == {"n": [1]}
+
+
+def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
+    script = (
+        "import sys, time; from pyarrow import fs; files, root = fs.FileSystem.from_uri(sys.argv[1]); "
+        "stream = files.open_output_stream(root + '/shard-000001.parquet'); stream.write(bytes(12 * 2**20)); print('half', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, bucket], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "half\n"
+        time.sleep(0.5)  # its first parts are on the server
+        writer.send_signal(signal.SIGKILL)
+    assert store_at(bucket).names() == set()
+
+
+def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
+    (tmp_path / ".shard-000000.parquet.x1").write_bytes(b"half")
+    (tmp_path / "mine.txt").write_text("stays")
+    assert Folder(tmp_path).names() == {"mine.txt"}
+    assert not list(tmp_path.glob(".shard-*"))
+
+
+def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(bucket: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    for url in (bucket.replace("s3://", "s9://"), bucket.replace("s3://linked", "s3://not-there")):
+        with pytest.raises(RunError, match=r"link\.output: s.://.*cannot be used.*AWS_ACCESS_KEY_ID") as refused:
+            store_at(url).write_json("x.json", 1)
+        assert "hush" not in str(refused.value)
+
+
+def test_a_path_is_a_folder_and_a_url_an_object_store(bucket: str, tmp_path: Path):
+    assert isinstance(store_at(bucket), Bucket)
+    assert isinstance(store_at(str(tmp_path)), Folder)
+    assert str(store_at(bucket)) == bucket.partition("?")[0]  # a URL may have a key after the mark
