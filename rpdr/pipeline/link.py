@@ -2,7 +2,7 @@
 once and joined back to every repeat.
 
 Shards flow through exact names, retriever and student as one stream, and each is written as its last answer arrives. A shard is finished when
-its file is in place (write, fsync, rename); a start after a kill does the others. Memory holds the shards on their way, not the corpus.
+its file is in place, in a folder or an object store; a start after a kill does the others. Memory holds the shards on their way, not the corpus.
 """
 
 from __future__ import annotations

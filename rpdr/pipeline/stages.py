@@ -106,7 +106,8 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
         counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"
         refused = f"; {s['rejects']:,} rows set aside" if s.get("rejects") else ""
-        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}{refused}"
+        where = f"; in {s['output']}" if s.get("output") else ""
+        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}{refused}{where}"
     return ""
 
 
