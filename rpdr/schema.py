@@ -6,7 +6,8 @@ alternatives, each the set of concepts that together are the answer: [["C1"]] on
 
 from __future__ import annotations
 
-from typing import NewType
+from collections.abc import Mapping
+from typing import Any, NewType
 
 import pyarrow as pa
 
@@ -15,6 +16,17 @@ MentionKey = NewType("MentionKey", str)
 Gold = list[list[ConceptId]]
 
 NIL = -1  # the choice "none of these", where a choice is an index into candidates
+
+
+def members(gold: Gold | None) -> set[ConceptId]:
+    """All concepts that a gold answer names, in whichever of its alternatives."""
+    return {concept for alternative in gold or [] for concept in alternative}
+
+
+def chosen_id(label: Mapping[str, Any]) -> ConceptId | None:
+    """The concept that a row of LABELS names; None for "none of these"."""
+    return None if label["choice"] == NIL else label["candidate_ids"][label["choice"]]
+
 
 SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
 STUDIED = SPLITS[:4]  # all but the corpus, which is only linked and may be larger than memory

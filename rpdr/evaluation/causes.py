@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rpdr.schema import ConceptId, Gold
+from rpdr.schema import ConceptId, Gold, members
 
 # of a student's wrong answer, each for the first reason that holds
 NIL_LINKED = "nil_linked"  # a concept, where the knowledge base has none
@@ -27,7 +27,7 @@ NOISE = (ANOTHER_THOUGH_OFFERED, NONE_THOUGH_OFFERED, ANOTHER_NONE_OFFERED, CONC
 
 def error_cause(answer: ConceptId | None, gold: Gold, candidates: Collection[ConceptId], exact: bool = False) -> str | None:
     """One of ERRORS, or None where the answer is right; `exact`: an exact name decided it."""
-    right = _members(gold)
+    right = members(gold)
     if answer in right or (answer is None and not gold):
         return None
     if not gold:
@@ -41,7 +41,7 @@ def error_cause(answer: ConceptId | None, gold: Gold, candidates: Collection[Con
 
 def noise_kind(label: ConceptId | None, gold: Gold, candidates: Collection[ConceptId]) -> str | None:
     """One of NOISE, or None where the label is right; "none of these" is where no right concept was offered."""
-    right = _members(gold)
+    right = members(gold)
     offered = not right.isdisjoint(candidates)
     if label in right or (label is None and not offered):
         return None
@@ -50,7 +50,3 @@ def noise_kind(label: ConceptId | None, gold: Gold, candidates: Collection[Conce
     if offered:
         return ANOTHER_THOUGH_OFFERED
     return ANOTHER_NONE_OFFERED if gold else CONCEPT_FOR_NIL
-
-
-def _members(gold: Gold) -> set[ConceptId | None]:
-    return {concept for alternative in gold for concept in alternative}

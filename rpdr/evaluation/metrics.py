@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.schema import ConceptId, Gold
+from rpdr.schema import ConceptId, Gold, members
 
 Ranked = Sequence[ConceptId | None]
 
@@ -27,8 +27,7 @@ def is_hit(ranked: Ranked, gold: Gold, k: int) -> bool:
     top = ranked[:k]
     if not gold:
         return None in top
-    right = {concept for alternative in gold for concept in alternative}
-    return any(concept in right for concept in top)
+    return not members(gold).isdisjoint(top)
 
 
 def outcomes(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> np.ndarray:

@@ -36,7 +36,7 @@ from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
 from rpdr.reranker.reranker import CALIBRATION_FILE
-from rpdr.schema import NIL, ConceptId, Gold
+from rpdr.schema import ConceptId, Gold, chosen_id, members
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
 REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's mentions
@@ -204,11 +204,11 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     for m in mentions:
         repeats[normalise(m.text)] += 1
         if m.split == "labelled" and m.gold is not None:
-            by_hand[m.key] = {i for alternative in m.gold for i in alternative}
+            by_hand[m.key] = members(m.gold)
             before[normalise(m.text)] = "hand"
     labels = Counter(i for members in by_hand.values() for i in members)
     labels.update(chosen for row in learned if (chosen := chosen_id(row)) is not None)
-    taught = [max((labels[i] for alternative in gold for i in alternative), default=None) for gold in golds]
+    taught = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
         "type": by_name([m.type for m in test]),
         "before": ([before.get(normalise(m.text), "nobody") for m in test], LINKED_BY),
@@ -222,11 +222,6 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     return {"new": names[0], "old": names[1], "groups": [group for group in groups if len(group["rows"]) > 1]}
 
 
-def chosen_id(label: Mapping[str, Any]) -> ConceptId | None:
-    """The concept that a row of schema.LABELS names; None for "none of these"."""
-    return None if label["choice"] == NIL else label["candidate_ids"][label["choice"]]
-
-
 def _names(concepts: Sequence[Concept]) -> dict[ConceptId, str]:
     """The name of each, with its id where others have the same."""
     bearers = Counter(c.name for c in concepts)
@@ -235,7 +230,7 @@ def _names(concepts: Sequence[Concept]) -> dict[ConceptId, str]:
 
 def _namesake(said: ConceptId | None, gold: Gold, plain: Mapping[ConceptId, str]) -> bool:
     """Whether what was said has the very name of a concept of the gold."""
-    names = {plain[i].casefold() for alternative in gold for i in alternative if i in plain}
+    names = {plain[i].casefold() for i in members(gold) if i in plain}
     return said is not None and plain.get(said, "").casefold() in names
 
 
@@ -245,7 +240,7 @@ def _gold_names(gold: Gold, names: Mapping[ConceptId, str]) -> list[str]:
 
 def _rank(ranked: Sequence[ConceptId], gold: Gold) -> int | None:
     """The place of the first right one, from 1."""
-    right = {i for alternative in gold for i in alternative}
+    right = members(gold)
     return next((n for n, i in enumerate(ranked, start=1) if i in right), None)
 
 

@@ -115,7 +115,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     """Answer and write the shards to do; how fast each part was."""
     connect()
     settings = run.config.link
-    if settings.exact_match:
+    if settings.exact_match and not ExactNames.saved(work):
         ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(work)
     total = int(output.shards.mentions.sum())
     watch, retrieved, asked = Stopwatch(), 0, 0

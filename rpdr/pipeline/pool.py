@@ -16,7 +16,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.pipeline import candidates
 from rpdr.pipeline.questions import ROWS_AT_ONCE, question_of
 from rpdr.pipeline.run import Run
-from rpdr.schema import CANDIDATES, NIL, ConceptId, MentionKey
+from rpdr.schema import CANDIDATES, NIL, ConceptId, MentionKey, members
 from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
@@ -45,7 +45,7 @@ def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, An
     for mention in mentions:
         if mention.gold is None:
             continue
-        gold = {i for alternative in mention.gold for i in alternative}
+        gold = members(mention.gold)
         row = found[mention.key]
         choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
         rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold})

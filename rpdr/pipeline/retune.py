@@ -29,7 +29,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import ENOUGH, believed_again
 from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
-from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey
+from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey, chosen_id, members
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
@@ -104,8 +104,7 @@ def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], 
     names = {c.concept_id: c.name for c in concepts}
     pairs = []
     for row in labels:
-        if row["choice"] != NIL:
-            chosen = row["candidate_ids"][row["choice"]]
+        if (chosen := chosen_id(row)) is not None:
             other = None if several else next((i for i in row["candidate_ids"] if i != chosen), None)
             pairs.append(Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None))
     return pairs
@@ -152,7 +151,7 @@ def _known(mentions: Sequence[Mention]) -> tuple[list[tuple[str, set[ConceptId]]
     """(text, right concepts) of what discount and weights are fitted on, and whether it is to be met as new: dev, of which some were linked
     before and some not, as new mentions are; labelled mentions met as new, where dev has too few; nothing, where they have."""
     for split, as_new in (("dev", False), ("labelled", True)):
-        known = [(m.text, {i for alternative in m.gold for i in alternative}) for m in mentions if m.split == split and m.gold]
+        known = [(m.text, members(m.gold)) for m in mentions if m.split == split and m.gold]
         if len(known) >= ENOUGH:
             return known, as_new
     return [], False
@@ -161,9 +160,8 @@ def _known(mentions: Sequence[Mention]) -> tuple[list[tuple[str, set[ConceptId]]
 def _links(mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> Commonness:
     """Who was linked to what: by hand, and by the teacher as far as it is trusted."""
     place = {c.concept_id: row for row, c in enumerate(concepts)}
-    by_hand = [(m.text, {i for alternative in m.gold or [] for i in alternative}) for m in mentions if m.split == "labelled"]
-    linked = [(text, place[i], 1.0) for text, gold in by_hand for i in sorted(gold) if i in place]
-    taught = [(row["text"], place[row["candidate_ids"][row["choice"]]], row["trust"]) for row in labels if row["choice"] != NIL]
+    linked = [(m.text, place[i], 1.0) for m in mentions if m.split == "labelled" for i in sorted(members(m.gold)) if i in place]
+    taught = [(row["text"], place[chosen], row["trust"]) for row in labels if (chosen := chosen_id(row)) is not None]
     return Commonness.of(linked + taught)
 
 
@@ -199,7 +197,7 @@ def _met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -
 
 def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     """`row` with the choice of `old`, whose candidates it has in another order."""
-    chosen: ConceptId | None = None if old["choice"] == NIL else old["candidate_ids"][old["choice"]]
+    chosen = chosen_id(old)
     return {**row, "choice": NIL if chosen is None else row["candidate_ids"].index(chosen)}
 
 

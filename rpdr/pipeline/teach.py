@@ -25,7 +25,7 @@ from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.pipeline.trust import ANSWERED, write_labels
-from rpdr.schema import NIL, SET_ASIDE
+from rpdr.schema import NIL, SET_ASIDE, members
 from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
 
 FILE, SET_ASIDE_FILE = "labels.parquet", "set_aside.parquet"
@@ -162,6 +162,6 @@ def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     answers: dict[str, set[str]] = {}
     for m in load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled"):
         if m.gold is not None:
-            answers.setdefault(normalise(m.text), set()).update(names[i] for alternative in m.gold for i in alternative if i in names)
+            answers.setdefault(normalise(m.text), set()).update(names[i] for i in members(m.gold) if i in names)
     with SandboxTeacher(answers, settings.sandbox, run.config.seed).serve() as url:
         yield url

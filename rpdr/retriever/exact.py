@@ -15,6 +15,7 @@ from rpdr.corpus.normalise import normalise
 from rpdr.files import write_atomically
 from rpdr.kb import Concept
 
+FILES = ("hashes", "owners")
 UNDECIDED = -1  # in the place of an owner: of a text that is no name, or one that several concepts have
 
 
@@ -49,13 +50,18 @@ class ExactNames:
 
     def save(self, folder: Path) -> None:
         """Write two files into `folder`, each atomically."""
-        for name, values in (("hashes", self.hashes), ("owners", self.owners)):
+        for name, values in zip(FILES, (self.hashes, self.owners), strict=True):
             write_atomically(folder / f"{name}.npy", partial(_save, values))
+
+    @staticmethod
+    def saved(folder: Path) -> bool:
+        """Whether `save` has written all into `folder`."""
+        return (folder / f"{FILES[-1]}.npy").exists()
 
     @classmethod
     def load(cls, folder: Path) -> ExactNames:
         """What `save` wrote, memory-mapped: the processes of one machine share it."""
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "owners")))
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES))
 
 
 def _save(values: np.ndarray, file: IO[bytes]) -> None:

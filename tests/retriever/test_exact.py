@@ -34,6 +34,8 @@ def test_without_names_nothing_is_decided():
 
 def test_what_is_saved_decides_the_same(tmp_path: Path):
     names = ExactNames.of(CONCEPTS)
+    assert not ExactNames.saved(tmp_path)
     names.save(tmp_path)
+    assert ExactNames.saved(tmp_path)
     texts = ["heart attack", "mi", "x"]
     assert ExactNames.load(tmp_path).find(texts).tolist() == names.find(texts).tolist()
