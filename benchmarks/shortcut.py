@@ -3,19 +3,20 @@
     python benchmarks/shortcut.py RUN_DIR [RUN_DIR …]
 
 Of finished runs. Each test mention is answered twice, by the student and as `link.shortcut` has it; the shortcut is fitted on dev, here. A row a run
-in results/shortcut.json.
+in results/shortcut.json, which keeps what other calls have measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from finished import annotated_test, run_in
-from outcome import against, keep, shown
+from outcome import RESULTS, against, keep, shown
 
 from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
@@ -26,6 +27,7 @@ from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
 
+NAME = "shortcut"
 COLUMNS = (
     "Set",
     "Decided without the student",
@@ -43,16 +45,18 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR")
     parser.add_argument("--share", type=float, default=LinkConfig().shortcut, help="link.shortcut")
     options = parser.parse_args()
-    measured = [_measured(run_in(folder), options.share) for folder in options.runs]
+    path = RESULTS / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    found |= {measured["run"]: measured for folder in options.runs for measured in [_measured(run_in(folder), options.share)]}
     keep(
-        "shortcut",
-        f"python benchmarks/shortcut.py {' '.join(run['run'] for run in measured)}",
+        NAME,
+        f"python benchmarks/shortcut.py {' '.join(found)}",
         "Test mentions of finished runs",
         COLUMNS,
-        [run.pop("row") for run in measured],
+        [run["row"] for run in found.values()],
         protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
         "Acc@1: of all test mentions; 95 % percentile bootstrap; exact McNemar.",
-        runs=measured,
+        runs=found,
     )
     return 0
 
@@ -79,14 +83,12 @@ def _measured(run: Run, share: float | None) -> dict[str, Any]:
         seconds[name] = perf_counter() - begin
     taken = {key for key, answer in asked["shortcut"].items() if answer["source"] == "retriever"}
     same = sum(asked["student"][key]["concept_ids"] == asked["shortcut"][key]["concept_ids"] for key in taken)
-    golds, nil = (
-        [m.gold or [] for m in test],
-        {name: np.array([found[m.key]["concept_id"] is None for m in test]) for name, found in asked.items()},
-    )
-    ranked = {name: [by[m.key]["ranked_ids"] for m in test] for name, by in asked.items()}
-    accuracy = {name: evaluate(name, ranked[name], golds, nil[name], samples=1000, seed=run.config.seed).acc_at_1 for name in asked}
-    first = {name: outcomes([[answer["concept_id"]] for m in test for answer in (by[m.key],)], golds, 1) for name, by in asked.items()}
-    test_of = paired_test(first["shortcut"], first["student"], 1000, run.config.seed)
+    golds = [m.gold or [] for m in test]
+    first = {name: [[by[m.key]["concept_id"]] for m in test] for name, by in asked.items()}
+    none = np.zeros(len(test), dtype=bool)
+    accuracy = {name: evaluate(name, said, golds, none, samples=1000, seed=run.config.seed).acc_at_1 for name, said in first.items()}
+    hits = {name: outcomes(said, golds, 1) for name, said in first.items()}
+    test_of = paired_test(hits["shortcut"], hits["student"], 1000, run.config.seed)
     return {
         "run": run.folder.name,
         "row": [
