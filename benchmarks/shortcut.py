@@ -43,7 +43,7 @@ def main() -> int:
     """A row a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR")
-    parser.add_argument("--share", type=float, default=LinkConfig().shortcut, help="link.shortcut")
+    parser.add_argument("--share", type=float, default=LinkConfig().shortcut or 0.98, help="link.shortcut")
     options = parser.parse_args()
     path = RESULTS / f"{NAME}.json"
     found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
@@ -61,9 +61,8 @@ def main() -> int:
     return 0
 
 
-def _measured(run: Run, share: float | None) -> dict[str, Any]:
+def _measured(run: Run, share: float) -> dict[str, Any]:
     settings = run.config.link
-    run = Run(run.config.model_copy(update={"link": settings.model_copy(update={"shortcut": share})}))
     student = Reranker.load(run.path("student"), run.config.student, settings.batch_size)
     student.shortcut = None
     dev = chosen_by_gold(run, "dev", final=True)
@@ -72,7 +71,7 @@ def _measured(run: Run, share: float | None) -> dict[str, Any]:
     for n, row in enumerate(dev):
         right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
     right[:, -1] = ~right.any(axis=1)
-    shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, np.array([not row["gold"] for row in dev]))
+    shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, np.array([not row["gold"] for row in dev])).at(share)
     test, found = annotated_test(run), load_candidates(run, final=True)
     rows = [found[key] for key in dict.fromkeys(m.key for m in test)]
     asked, seconds = {}, {}
@@ -100,7 +99,7 @@ def _measured(run: Run, share: float | None) -> dict[str, Any]:
             against(test_of),
             f"{1 - seconds['shortcut'] / seconds['student']:.0%}",
         ],
-        "point": asdict(shortcut.point) if shortcut else None,
+        "point": asdict(shortcut.point(share)),
         "distinct": len(rows),
         "taken": len(taken),
         "same": same,

@@ -20,6 +20,8 @@ from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
+from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
@@ -85,8 +87,7 @@ class Linker:
         _has(folder, f"student/{HEAD_FILE}", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         retriever = load_retriever(folders, concepts, config.retriever, device)
-        reranker = Reranker.load(folder / "student", config.student, config.link.batch_size, device)
-        return cls(config, retriever, reranker)
+        return cls(config, retriever, load_reranker(folder, config, device))
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
         """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
@@ -142,6 +143,22 @@ def load_retriever(
 def _has(folder: Path, needed: str, stage: str) -> None:
     if not (folder / needed).exists():
         raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
+
+
+def calibrated(folder: Path, settings: configuration.LinkConfig) -> tuple[Calibration, Shortcut | None]:
+    """Of a student's folder, under these settings: its calibration, as dev mentions are answered now, and what it is not asked about."""
+    calibration, shortcut = Calibration.load(folder / CALIBRATION_FILE), Shortcut.load(folder)
+    if shortcut is None or settings.shortcut is None or not calibration.dev_right:
+        return calibration, None
+    shortcut = shortcut.at(settings.shortcut)
+    return shortcut.seen_by(calibration), shortcut
+
+
+def load_reranker(run_folder: Path, config: configuration.Config, device: str | None = None) -> Reranker:
+    """A run's student, under the settings of its config's `link`. Raises ModelError."""
+    reranker = Reranker.load(run_folder / "student", config.student, config.link.batch_size, device)
+    reranker.calibration, reranker.shortcut = calibrated(run_folder / "student", config.link)
+    return reranker
 
 
 def operating_point(calibration: Calibration, settings: configuration.LinkConfig) -> OperatingPoint | None:

@@ -12,8 +12,9 @@ import pytest
 
 from rpdr.config import Config, LinkConfig
 from rpdr.kb import Concept
-from rpdr.linker import Link, Linker, answers, exact_answer, guess, operating_point
+from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
+from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.schema import LINKED, ConceptId
 
@@ -79,7 +80,7 @@ def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
             return super().scores(queries)
 
     student = Counting(NONE)
-    student.shortcut = Shortcut(Calibration(temperature=0.1), OperatingPoint(0.98, True, 0.95, 500, 300, 298, 0.98))
+    student.shortcut = Shortcut(Calibration(temperature=0.1), (), (), (), above=0.95)
     clear = {**ROW, "scores": [0.9, 0.5, 0.4]}
     short = {**ROW, "candidate_ids": ["C2"], "candidate_names": ["Nausea"], "matched_names": ["Nausea"], "scores": [0.9]}
     unsure, sure, alone = answers(student, [ROW, clear, short], allow_nil=True)
@@ -90,6 +91,23 @@ def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
     assert sure["ranked_ids"] == ["C1", "C2", "C3"]
     assert answers(student, [clear], True, FROM_80)[0]["abstained"] is False
     assert student.asked == 1
+
+
+def test_what_the_student_is_not_asked_about_is_set_when_it_links(tmp_path: Path):
+    dev = {"dev_confidence": tuple(np.linspace(0.3, 1, 300).tolist()), "dev_right": (True,) * 300}
+    Calibration(**{**dev, "dev_right": (False,) * 300}, dev_exact=(None,) * 300).save(tmp_path / CALIBRATION_FILE)
+    assert calibrated(tmp_path, LinkConfig())[1] is None  # an older student's
+    Shortcut(Calibration(), **dev, dev_same=(True,) * 300).save(tmp_path)
+    plain, none = calibrated(tmp_path, LinkConfig(shortcut=None))
+    assert none is None
+    assert not any(plain.dev_right)
+    seen, shortcut = calibrated(tmp_path, LinkConfig(shortcut=0.98))
+    assert shortcut is not None
+    assert shortcut.above < 1
+    assert 200 < sum(seen.dev_right) <= 300
+    stricter = calibrated(tmp_path, LinkConfig(shortcut=0.999))[1]
+    assert stricter is not None
+    assert stricter.above == 1  # 300 mentions do not show that
 
 
 def test_nothing_is_answered_where_dev_cannot_show_the_target():

@@ -31,11 +31,9 @@ from rpdr.evaluation import (
     slices,
 )
 from rpdr.kb import Concept
-from rpdr.linker import guess
+from rpdr.linker import calibrated, guess
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
-from rpdr.reranker import Calibration
-from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.schema import ConceptId, Gold, chosen_id, members
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
@@ -88,7 +86,7 @@ def calibration(told: Answered) -> dict[str, Any]:
 def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
     """Precision against coverage on test; for each target precision where dev would have it abstain, and what that brings on test."""
     settings = told.run.config.link
-    fitted = Calibration.load(told.run.path("student", CALIBRATION_FILE))
+    fitted, _ = calibrated(told.run.path("student"), settings)
     targets = sorted({*TARGETS, *([settings.target_precision] if settings.target_precision is not None else [])})
     exact = [row["source"] == "exact" for row in told.rows]
     rows = []

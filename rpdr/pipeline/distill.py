@@ -75,7 +75,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
         "balance": balance,
-        "shortcut": asdict(shortcut.point) if shortcut else None,
+        "shortcut": asdict(shortcut.point(run.config.link.shortcut)) if shortcut and run.config.link.shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     return {"content": sha256_tree(run.path("student")), **summary}
@@ -232,25 +232,20 @@ def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None, Shortcut
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
     if run.config.link.several:
         fitted = _also(fitted, scores, rows, run.config.link.allow_nil)
-    shortcut = shortcut_on_dev(run, fitted, rows, scores, right, nil)
-    if shortcut:
-        fitted = shortcut.seen_by(fitted, _similarities(rows, scores), right, run.config.link.allow_nil)
-    return fitted, balance, shortcut
+    return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil)
 
 
 def shortcut_on_dev(
     run: Run, calibration: Calibration, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray, nil: np.ndarray
-) -> Shortcut | None:
-    """Which of the retriever's answers need not be asked about, by rows of `pool.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its
-    calibration, which candidates are `right` (n, k + 1) bool, "none" last, and whether the gold is NIL (n,) bool. None: none, or it is not wanted."""
-    settings = run.config.link
-    if settings.shortcut is None:
-        return None
+) -> Shortcut:
+    """What dev tells of the retriever's answers, by rows of `pool.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its calibration,
+    which candidates are `right` (n, k + 1) bool, "none" last, and whether the gold is NIL (n,) bool."""
+    allow_nil = run.config.link.allow_nil
     probabilities = calibration.probabilities(scores)
-    best, said_nil, _ = calibration.decide(probabilities, settings.allow_nil)
+    best, said_nil, _ = calibration.decide(probabilities, allow_nil)
     alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
     student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
-    return fit_shortcut(_similarities(rows, scores), right, student, settings.shortcut, settings.allow_nil, nil)
+    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil)
 
 
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
-from rpdr.config import LinkConfig, StudentConfig, actors_between
+from rpdr.config import Config, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree
 from rpdr.kb import map_kb
-from rpdr.linker import answers, exact_answer, operating_point
+from rpdr.linker import answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
@@ -36,8 +36,7 @@ from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.store import Store, store_at
-from rpdr.reranker import Calibration, OperatingPoint, Reranker
-from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.reranker import OperatingPoint
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
@@ -91,7 +90,7 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
     output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
     resumed = len(output.counts)
-    calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
+    calibration, _ = calibrated(run.path("student"), run.config.link)
     point = operating_point(calibration, run.config.link)
     warning = point.warning() if point else None
     if warning:
@@ -149,7 +148,7 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, Retrieve)
     return retrieved.map_batches(
         Rerank,
-        fn_constructor_args=(run.folder, run.config.student, settings, most, point),
+        fn_constructor_args=(run.folder, run.config, most, point),
         batch_size=settings.batch_size * 4,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
@@ -197,10 +196,10 @@ class Retrieve(RetrieveActor):
 class Rerank:
     """Holds a student; rows of QUESTIONS in, of ANSWERED out."""
 
-    def __init__(self, folder: Path, student: StudentConfig, settings: LinkConfig, actors: int, point: OperatingPoint | None) -> None:
+    def __init__(self, folder: Path, config: Config, actors: int, point: OperatingPoint | None) -> None:
         share_threads(actors)
-        self.allow_nil, self.point = settings.allow_nil, point
-        self.reranker = Reranker.load(folder / "student", student, settings.batch_size)
+        self.allow_nil, self.point = config.link.allow_nil, point
+        self.reranker = load_reranker(folder, config)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         watch = Stopwatch()

@@ -46,9 +46,7 @@ STAGES = {
             ("retuned",),
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
-        Stage(
-            "distill", ("retune",), ("student", "link.allow_nil", "link.several", "link.shortcut", "seed"), ("student", "student.training")
-        ),
+        Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         Stage("report", ("link", "baselines"), ("report",), ("report",)),
     )

@@ -33,9 +33,7 @@ class Reranker:
         folder, device = Path(folder), device or best_device()
         calibration = Calibration.load(folder / CALIBRATION_FILE)
         student = load_merged(folder, device) if config is None else Student.load(folder, config, device)
-        reranker = cls(student, calibration, batch_size, device)
-        reranker.shortcut = Shortcut.load(folder)
-        return reranker
+        return cls(student, calibration, batch_size, device)
 
     @torch.inference_mode()
     def scores(self, queries: Sequence[Query]) -> np.ndarray:

@@ -22,13 +22,17 @@ SHORTCUT_FILE = "shortcut.json"
 
 @dataclass(frozen=True)
 class Shortcut:
-    """`calibration` makes probabilities of the retriever's scores; where its answer is of a higher confidence than `point` says, it is taken.
+    """`calibration` makes probabilities of the retriever's scores; its answers of a confidence over `above` are taken (1: none is).
 
-    Of `point`, "right" is what the student says too: `target` the wanted share of such answers, `shown` the least that dev shows.
+    `dev_…`, of each dev mention: the retriever's confidence (0 where it would say NIL, which is never taken), whether its first candidate is right, and
+    whether that is what the student says.
     """
 
     calibration: Calibration
-    point: OperatingPoint
+    dev_confidence: tuple[float, ...]
+    dev_right: tuple[bool, ...]
+    dev_same: tuple[bool, ...]
+    above: float = 1.0
 
     @classmethod
     def load(cls, folder: Path) -> Shortcut | None:
@@ -37,44 +41,51 @@ class Shortcut:
         if not path.exists():
             return None
         told = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Calibration(**told["calibration"]), OperatingPoint(**told["point"]))
+        return cls(Calibration(**told["calibration"]), *(tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same")))
 
     def save(self, folder: Path) -> None:
-        """As JSON."""
-        write_json(folder / SHORTCUT_FILE, asdict(self))
+        """As JSON, for whatever share is wanted later."""
+        write_json(folder / SHORTCUT_FILE, {name: value for name, value in asdict(self).items() if name != "above"})
+
+    def point(self, share: float) -> OperatingPoint:
+        """From which confidence on dev shows, with 95 % certainty, that at least this share of the answers is the student's too; "right" is that."""
+        return operating_point(np.array(self.dev_confidence), np.array(self.dev_same, dtype=bool), share)
+
+    def at(self, share: float) -> Shortcut:
+        """Taking what `point` shows; nothing where it shows nothing."""
+        point = self.point(share)
+        return replace(self, above=point.above if point.reachable else 1.0)
 
     def probabilities(self, similarities: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
         """similarities (n, k), -inf where there is no candidate -> (probabilities (n, k + 1), "none of these" last; (n,) bool: is taken)."""
         probabilities = self.calibration.probabilities(_with_none(similarities))
         _, nil, confidence = self.calibration.decide(probabilities, allow_nil)
-        return probabilities, ~nil & (confidence > self.point.above)
+        return probabilities, ~nil & (confidence > self.above)
 
-    def seen_by(self, calibration: Calibration, similarities: np.ndarray, right: np.ndarray, allow_nil: bool) -> Calibration:
-        """The student's `calibration` with what dev's mentions are answered now: where the retriever's answer is taken, its confidence and whether it is
-        right (`right` (n, k + 1) bool) in place of the student's."""
-        probabilities, taken = self.probabilities(similarities, allow_nil)
-        best, _, confidence = self.calibration.decide(probabilities, allow_nil)
-        hit = right[np.arange(len(best)), best]
+    def seen_by(self, calibration: Calibration) -> Calibration:
+        """The student's, of the same dev mentions, with what they are answered now: the retriever's confidence, and whether it is right, where it is taken."""
+        taken = np.array(self.dev_confidence) > self.above
         return replace(
             calibration,
-            dev_confidence=tuple(np.where(taken, confidence, calibration.dev_confidence).tolist()),
-            dev_right=tuple(np.where(taken, hit, calibration.dev_right).tolist()),
+            dev_confidence=tuple(np.where(taken, self.dev_confidence, calibration.dev_confidence).tolist()),
+            dev_right=tuple(np.where(taken, self.dev_right, calibration.dev_right).tolist()),
         )
 
 
-def fit_shortcut(
-    similarities: np.ndarray, right: np.ndarray, student: Sequence[int | None], target: float, allow_nil: bool, nil: np.ndarray
-) -> Shortcut | None:
-    """The retriever's answers that dev shows, with 95 % certainty, to be the student's too in at least `target` of all cases; None: it shows none.
+def fit_shortcut(similarities: np.ndarray, right: np.ndarray, student: Sequence[int | None], allow_nil: bool, nil: np.ndarray) -> Shortcut:
+    """What dev tells of the retriever's answers.
 
     similarities (n, k); `right` (n, k + 1) bool: the candidates of the gold, or "none"; `student`, n: the place of its answer, None where that
     is not one candidate alone; `nil` (n,) bool: the gold is NIL.
     """
     calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil)
     best, said_nil, confidence = calibration.decide(calibration.probabilities(_with_none(similarities)), allow_nil)
-    same = np.array([not none and place == said for place, none, said in zip(best.tolist(), said_nil, student, strict=True)], dtype=bool)
-    point = operating_point(np.where(said_nil, 0.0, confidence), same, target)
-    return Shortcut(calibration, point) if point.reachable else None
+    return Shortcut(
+        calibration,
+        tuple(np.where(said_nil, 0.0, confidence).tolist()),
+        tuple(right[np.arange(len(best)), best].tolist()),
+        tuple(not none and place == said for place, none, said in zip(best.tolist(), said_nil.tolist(), student, strict=True)),
+    )
 
 
 def _with_none(similarities: np.ndarray) -> np.ndarray:

@@ -24,14 +24,13 @@ def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[int | Non
     return similarities, right, [int(place) for place in student]
 
 
-def fitted(n: int = 2000, target: float = 0.98, allow_nil: bool = True, student: list[int | None] | None = None) -> Shortcut | None:
+def fitted(n: int = 2000, share: float = 0.98, student: list[int | None] | None = None) -> Shortcut:
     similarities, right, said = drawn(n)
-    return fit_shortcut(similarities, right, student or said, target, allow_nil, np.zeros(n, dtype=bool))
+    return fit_shortcut(similarities, right, student or said, True, np.zeros(n, dtype=bool)).at(share)
 
 
 def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
     shortcut = fitted()
-    assert shortcut is not None
     similarities, _, student = drawn(20_000, seed=1)
     _, taken = shortcut.probabilities(similarities, allow_nil=True)
     same = np.array(student) == 0
@@ -40,17 +39,16 @@ def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
 
 
 def test_a_higher_target_takes_less():
-    few, many = fitted(target=0.995), fitted(target=0.9)
+    few, many = fitted(share=0.995), fitted(share=0.9)
     similarities, _, _ = drawn(5000, seed=1)
-    assert few is not None
-    assert many is not None
     assert few.probabilities(similarities, True)[1].sum() < many.probabilities(similarities, True)[1].sum()
 
 
 def test_nothing_is_taken_where_dev_is_too_small_or_the_student_says_otherwise():
-    assert fitted(n=100) is None
-    assert fitted(student=[1] * 2000) is None
-    assert fitted(student=[None] * 2000) is None  # NIL, or several concepts
+    similarities, _, _ = drawn(2000, seed=1)
+    # the last: NIL, or several concepts
+    for shortcut in (fitted(n=100), fitted(student=[1] * 2000), fitted(student=[None] * 2000)):
+        assert not shortcut.probabilities(similarities, allow_nil=True)[1].any()
 
 
 def test_nil_is_never_taken():
@@ -59,8 +57,7 @@ def test_nil_is_never_taken():
     similarities[nil] -= 1.5
     right[nil] = np.eye(K + 1, dtype=bool)[-1]
     said = [None if none else place for place, none in zip(student, nil, strict=True)]
-    shortcut = fit_shortcut(similarities, right, said, 0.98, True, nil)
-    assert shortcut is not None
+    shortcut = fit_shortcut(similarities, right, said, True, nil).at(0.98)
     _, taken = shortcut.probabilities(similarities, allow_nil=True)
     assert taken.any()
     assert not taken[nil].any()
@@ -69,9 +66,11 @@ def test_nil_is_never_taken():
 def test_it_is_kept_beside_the_student(tmp_path: Path):
     assert Shortcut.load(tmp_path) is None
     shortcut = fitted()
-    assert shortcut is not None
     shortcut.save(tmp_path)
-    again = Shortcut.load(tmp_path)
+    loaded = Shortcut.load(tmp_path)
+    assert loaded is not None
+    assert not loaded.probabilities(drawn(50)[0], True)[1].any()  # before it is said at which share
+    again = loaded.at(0.98)
     assert again == shortcut
     similarities, _, _ = drawn(50, seed=2)
     similarities[:, 3] = -np.inf  # fewer candidates
@@ -81,11 +80,10 @@ def test_it_is_kept_beside_the_student(tmp_path: Path):
 
 def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
     similarities, right, student = drawn(2000)
-    shortcut = fit_shortcut(similarities, right, student, 0.98, True, np.zeros(2000, dtype=bool))
-    assert shortcut is not None
+    shortcut = fit_shortcut(similarities, right, student, True, np.zeros(2000, dtype=bool)).at(0.98)
     scores = np.concatenate([similarities * 3, np.zeros((2000, 1))], axis=1)
     calibration = fit_calibration(scores, right, "dev")
-    seen = shortcut.seen_by(calibration, similarities, right, allow_nil=True)
+    seen = shortcut.seen_by(calibration)
     probabilities, taken = shortcut.probabilities(similarities, allow_nil=True)
     confidence = np.array(seen.dev_confidence)
     assert confidence[taken] == pytest.approx(probabilities[taken, :-1].max(axis=1))
