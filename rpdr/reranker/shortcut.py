@@ -41,7 +41,8 @@ class Shortcut:
         if not path.exists():
             return None
         told = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Calibration(**told["calibration"]), *(tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same")))
+        confidence, right, same = (tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same"))
+        return cls(Calibration(**told["calibration"]), confidence, right, same)
 
     def save(self, folder: Path) -> None:
         """As JSON, for whatever share is wanted later."""
