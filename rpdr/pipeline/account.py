@@ -19,7 +19,7 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
     rate = summary.get("mentions_per_s")
     if rate:  # none where nothing was left to do
         parts = (("the retriever", summary.get("retriever_mentions_per_s")), ("the student", summary.get("student_mentions_per_s")))
-        told = "".join(f"; {who} {number(speed)} a second of those that it was asked" for who, speed in parts if speed)
+        told = "".join(f"; {who} answers {number(speed)} questions a second" for who, speed in parts if speed)
         lines.append(("speed", f"{number(rate)} mentions a second{told}"))
     if rate and usd_per_hour is not None:
         lines.append(("price", f"${spent(1e6 / rate, usd_per_hour):,.2f} for a million mentions, at ${usd_per_hour:g} an hour"))
