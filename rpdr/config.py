@@ -172,7 +172,7 @@ class RetrieverConfig(Section):
     index: Literal["auto", "flat", "ivf", "hnsw"] = Field(
         "auto",
         description="flat: exact; ivf: searches lists of like names, as many as find 99 % of what exact search finds for the labelled mentions; "
-        "hnsw: a graph, faster and larger; auto: flat up to half a million names, then ivf",
+        "hnsw: a graph, faster and larger; auto: flat up to 100,000 names, then ivf",
     )
 
     @property

@@ -23,7 +23,7 @@ from rpdr.kb.mapped import Texts, map_arrow, write_arrow
 _SWIG: Any = faiss  # what SWIG adds to it and its stubs lack
 NAMES_FILE, VECTORS_FILE, ALIASES_FILE = "names.arrow", "names.faiss", "aliases.faiss"
 NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()), pa.field("alias", pa.bool_())])
-SMALL = 500_000  # names that are searched exactly, under "auto": as fast as they are encoded, on the same cores
+SMALL = 100_000  # names that are searched exactly, under "auto": about as fast as mentions are encoded, on the same cores
 CHUNK = 50_000  # names encoded at a time: what a build holds in memory beside the index
 PER_LIST = 40  # names a list's centre is learned from
 ASKED, AT_10, ENOUGH = 500, 10, 0.99  # lists are searched until, of so many queries, this share of the exact search's first ten is found
