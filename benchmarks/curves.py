@@ -18,13 +18,12 @@ from typing import Any
 from job import side_by_side
 from outcome import RESULTS, keep, shown
 from rich.console import Console
-from six_sets import SETS, settings, take_over
+from six_sets import SETS, run_until, settings
 
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.report import SECOND, STUDENT, TITLES
 from rpdr.pipeline.run import STAGES, Run
-from rpdr.pipeline.stages import run_stages
 
 NAME, ALL = "curves", 0
 COUNTS, ACCURACIES = (100, 300, 1000, 3000, ALL), (0.8, 0.9)
@@ -73,8 +72,7 @@ def main() -> int:
             Console(stderr=True).print(f"failed, see {options.root / 'logs' / point.name}.log")
             continue
         config = point.config(options.set, options.root)
-        take_over(config, sorted(options.root.glob(f"{options.set}-*")))
-        run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1], redo=True)
+        run_until(options.until, config, sorted(options.root.glob(f"{options.set}-*")))
         if options.until == "report":
             _write(options.set, _kept(options.set, point, config))
     return 1 if failed else 0

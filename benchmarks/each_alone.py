@@ -31,7 +31,7 @@ from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.distill import gold_examples
-from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
@@ -133,8 +133,7 @@ def _nobodys(run: Run) -> list[dict[str, Any]]:
 
 def _loss(scores: np.ndarray, rows: list[dict[str, Any]]) -> float:
     """Nats, at the temperature and shift that suit these mentions best: how well they are ordered, not how sure it is."""
-    right = np.array([[i in row["gold"] for i in row["candidate_ids"]] for row in rows])
-    right = np.concatenate([right, ~right.any(axis=1, keepdims=True)], axis=1)
+    right = right_among(rows, scores.shape[1] - 1)
     believed = fit_calibration(scores, right, "dev").probabilities(scores)
     return float(-np.log(np.maximum((believed * right).sum(axis=1), 1e-12)).mean())
 

@@ -28,7 +28,7 @@ from rpdr.corpus import Mention, stream_mentions
 from rpdr.kb import read_kb
 from rpdr.models import load_encoder
 from rpdr.retriever import Index, build_index
-from rpdr.retriever.index import CHUNK
+from rpdr.retriever.index import CHUNK, Nearest, share_found
 from rpdr.retriever.retriever import encode
 
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
@@ -127,22 +127,19 @@ def _measured(world: World, count: int, texts: Sequence[str], kind: str) -> dict
         _, found = index.search(queries, AT)
     exact, exact_s = _exact(world, names, queries)
     told["exact_queries_per_s"] = len(queries) / exact_s
-    told["recall_at_10"] = float(np.mean([len(set(a) & set(b)) / AT for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
+    told["recall_at_10"] = share_found(found, exact)
     return told
 
 
 def _exact(world: World, names: Sequence[str], queries: np.ndarray) -> tuple[np.ndarray, float]:
     """(the nearest rows of each query, seconds of search), some names at a time."""
-    scores, rows, seconds = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), 0.0
+    nearest, seconds = Nearest(queries, AT), 0.0
     for start in range(0, len(names), CHUNK):
         vectors = world.encode(names[start : start + CHUNK])
         begin = time.perf_counter()
-        some, places = faiss.knn(queries, vectors, AT, metric=faiss.METRIC_INNER_PRODUCT)
+        nearest.see(vectors)
         seconds += time.perf_counter() - begin
-        scores, rows = np.hstack([scores, some]), np.hstack([rows, places + start])
-        best = np.argsort(-scores, axis=1)[:, :AT]
-        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
-    return rows, seconds
+    return nearest.rows, seconds
 
 
 def _rate(answer: Callable[[Any], Any], asked: Any) -> float:

@@ -23,7 +23,7 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.distill import shortcut_on_dev
-from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
 
@@ -64,13 +64,9 @@ def main() -> int:
 def _measured(run: Run, share: float) -> dict[str, Any]:
     settings = run.config.link
     student = Reranker.load(run.path("student"), run.config.student, settings.batch_size)
-    student.shortcut = None
     dev = chosen_by_gold(run, "dev", final=True)
     scores = student.scores(queries(dev))
-    right = np.zeros(scores.shape, dtype=bool)
-    for n, row in enumerate(dev):
-        right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
-    right[:, -1] = ~right.any(axis=1)
+    right = right_among(dev, scores.shape[1] - 1)
     shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, np.array([not row["gold"] for row in dev])).at(share)
     test, found = annotated_test(run), load_candidates(run, final=True)
     rows = [found[key] for key in dict.fromkeys(m.key for m in test)]

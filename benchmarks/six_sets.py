@@ -61,8 +61,7 @@ def main() -> int:
             Console(stderr=True).print(f"failed, see {options.root / 'logs' / _called(name, accuracy)}.log")
             continue
         config = settings(name, accuracy, options.root, options.no_baselines)
-        take_over(config, sorted(options.root.glob(f"{name}-*")))
-        run_stages(config, [*STAGES][: [*STAGES].index(options.until) + 1], redo=True)  # what other settings of these flags have left
+        run_until(options.until, config, sorted(options.root.glob(f"{name}-*")))
         if options.until == "report":
             _write(_kept(name, accuracy, config))
     return 1 if failed else 0
@@ -92,15 +91,21 @@ def settings(name: str, accuracy: float, root: Path, no_baselines: bool = False,
     )
 
 
-def take_over(config: Config, others: list[Path], stages: tuple[str, ...] = BEFORE) -> None:
+def run_until(stage: str, config: Config, others: list[Path]) -> None:
+    """All stages to this one; of others' runs what is the same is taken over."""
+    _take_over(config, others)
+    run_stages(config, [*STAGES][: [*STAGES].index(stage) + 1], redo=True)  # what other settings of these flags have left
+
+
+def _take_over(config: Config, others: list[Path]) -> None:
     """What another run of the set has made and this one would make again."""
     run = Run(config)
     if run.folder.exists():
         return
     for other in others:
-        records = [other / ".stages" / f"{stage}.json" for stage in stages]
+        records = [other / ".stages" / f"{stage}.json" for stage in BEFORE]
         if all(record.exists() and "id" in json.loads(record.read_text()) for record in records):
-            for part in (folder for stage in stages for folder in STAGES[stage].owns):
+            for part in (folder for stage in BEFORE for folder in STAGES[stage].owns):
                 shutil.copytree(other / part, run.path(part))
             for record in records:
                 run.path(".stages").mkdir(exist_ok=True)

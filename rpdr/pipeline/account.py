@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-DECIDED = (("exact", "exact names"), ("by_retriever", "the retriever"), ("student_scored", "the student"))
+# the `source` of a row of schema.LINKED -> (what a summary calls the distinct mentions that it decided, what it is called)
+DECIDERS = {"exact": ("exact", "exact names"), "retriever": ("by_retriever", "the retriever"), "student": ("student_scored", "the student")}
 
 
 def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tuple[str, str]]:
@@ -14,7 +15,7 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
     lines = []
     if distinct:
         lines.append(("repeats", f"{mentions:,} mentions were {distinct:,} questions, {mentions / distinct:.1f} mentions each"))
-        shares = (f"{who} {summary[name] / distinct:.1%}" for name, who in DECIDED if summary.get(name))
+        shares = (f"{who} {summary[name] / distinct:.1%}" for name, who in DECIDERS.values() if summary.get(name))
         lines.append(("decided by", f"{', '.join(shares)} of the questions"))
     rate = summary.get("mentions_per_s")
     if rate:  # none where nothing was left to do

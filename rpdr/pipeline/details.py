@@ -204,7 +204,7 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
         if m.split == "labelled" and m.gold is not None:
             by_hand[m.key] = members(m.gold)
             before[normalise(m.text)] = "hand"
-    labels = Counter(i for members in by_hand.values() for i in members)
+    labels = Counter(i for gold in by_hand.values() for i in gold)
     labels.update(chosen for row in learned if (chosen := chosen_id(row)) is not None)
     taught = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {

@@ -22,7 +22,7 @@ from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
-from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
@@ -220,10 +220,7 @@ def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None, Shortcut
         return Calibration(), None, None
     reranker = _reranker(run)
     scores = reranker.scores(queries(rows))
-    right = np.zeros(scores.shape, dtype=bool)
-    for n, row in enumerate(rows):
-        right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
-    right[:, -1] = ~right.any(axis=1)
+    right = right_among(rows, scores.shape[1] - 1)
     scores, balance = _balanced(run, reranker, rows, scores, right)
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     owners = ExactNames.of(concepts).find([row["text"] for row in rows])

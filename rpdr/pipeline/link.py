@@ -28,7 +28,7 @@ from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree
 from rpdr.kb import map_kb
 from rpdr.linker import answers, calibrated, exact_answer, load_reranker, operating_point
-from rpdr.pipeline.account import number, spent
+from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
 from rpdr.pipeline.prepare import write_corpus
@@ -272,8 +272,7 @@ def _file(shard: int) -> str:
     return f"{SHARD}{shard:06d}.parquet"
 
 
-DECIDERS = {"exact": "exact", "retriever": "by_retriever", "student": "student_scored"}  # source -> how its distinct mentions are called
-COUNTED = ("mentions", "distinct", "nil", "abstained", *DECIDERS.values())
+COUNTED = ("mentions", "distinct", "nil", "abstained", *(name for name, _ in DECIDERS.values()))
 
 
 def _counts(linked: pa.Table) -> dict[str, int]:

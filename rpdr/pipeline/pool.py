@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
@@ -50,6 +51,15 @@ def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, An
         choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
         rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold})
     return rows
+
+
+def right_among(rows: Sequence[Mapping[str, Any]], k: int) -> np.ndarray:
+    """(n, k + 1) bool, of n rows of `chosen_by_gold` with at most k candidates: which of them the gold names; last, that none is."""
+    right = np.zeros((len(rows), k + 1), dtype=bool)
+    for n, row in enumerate(rows):
+        right[n, : len(row["candidate_ids"])] = [i in row["gold"] for i in row["candidate_ids"]]
+    right[:, -1] = ~right.any(axis=1)
+    return right
 
 
 def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:

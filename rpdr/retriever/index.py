@@ -132,7 +132,7 @@ def build_index(encode: Encode, concept_rows: Sequence[int], names: Sequence[str
     else:
         index = faiss.IndexFlatIP(first.shape[1])
     queries = encode(_sample(asked or names, ASKED)) if kind == "ivf" else np.empty((0, first.shape[1]), np.float32)
-    exact = _First(queries, AT_10)
+    exact = Nearest(queries, AT_10)
     for start in range(0, len(names), CHUNK):
         vectors = np.ascontiguousarray(encode(names[start : start + CHUNK]) if start else first, dtype=np.float32)
         exact.see(vectors)
@@ -159,7 +159,7 @@ def _sample(texts: Sequence[str], count: int) -> list[str]:
     return [texts[row] for row in np.sort(chosen)]
 
 
-class _First:
+class Nearest:
     """The rows of the most similar vectors of all that were seen, by exact search: `rows` (n_queries, k)."""
 
     def __init__(self, queries: np.ndarray, k: int) -> None:
@@ -187,9 +187,14 @@ def _search_enough(index: Any, queries: np.ndarray, exact: np.ndarray) -> None:
     index.nprobe = 1
     while index.nprobe < index.nlist:
         _, found = index.search(queries, exact.shape[1])
-        if np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]) >= ENOUGH:
+        if share_found(found, exact) >= ENOUGH:
             return
         index.nprobe = min(2 * index.nprobe, index.nlist)
+
+
+def share_found(found: np.ndarray, exact: np.ndarray) -> float:
+    """How many of the exact search's rows (n_queries, k) another search has found."""
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
 
 
 def _write(index: Any, path: Path) -> None:
