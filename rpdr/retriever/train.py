@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from rpdr.models import chosen_precision
+from rpdr.retriever.vocabulary import met_tokens
 
 SCALE = 20.0  # inverse temperature of the cosine, sentence-transformers' own default
+TOGETHER = 32  # texts of like lengths that go through the encoder at once, on a CPU: a batch has many a short name and few long ones
 
 
 @dataclass(frozen=True)
@@ -53,34 +55,35 @@ def train_encoder(
     total = sum(map(len, plan))
     if not total:
         return 0.0
-    encoder.train()
-    device = torch.device(encoder.device).type
-    low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
-    # fused: one pass over the weights; a multilingual encoder has a hundred million that are embeddings
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
-    warmup = max(1, total // 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
-    done = 0
-    losses: list[float] = []
-    for batches in plan:
-        losses = []
-        for batch in batches:
-            with low:
-                anchors = _embed(encoder, [prefix + pair.anchor for pair in batch])
+    texts = sorted({prefix + text for batches in plan for batch in batches for pair in batch for text in _texts(pair)})
+    with met_tokens(encoder, texts):
+        encoder.train()
+        device = torch.device(encoder.device).type
+        low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
+        warmup = max(1, total // 10)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
+        done = 0
+        losses: list[float] = []
+        for batches in plan:
+            losses = []
+            for batch in batches:
                 options = [(pair.positive, pair.concept) for pair in batch] + [pair.negative for pair in batch if pair.negative]
-                named = _embed(encoder, [prefix + text for text, _ in options])
-            similarity = anchors.float() @ named.float().T * SCALE
-            similarity = similarity.masked_fill(_also_right(batch, options).to(similarity.device), float("-inf"))
-            target = torch.arange(len(batch), device=similarity.device)
-            loss = torch.nn.functional.cross_entropy(similarity, target)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-            done += 1
-            on_step(done, total)
+                texts = [pair.anchor for pair in batch] + [text for text, _ in options]
+                with low:
+                    vectors = _embed(encoder, [prefix + text for text in texts]).float()
+                similarity = vectors[: len(batch)] @ vectors[len(batch) :].T * SCALE
+                similarity = similarity.masked_fill(_also_right(batch, options).to(similarity.device), float("-inf"))
+                target = torch.arange(len(batch), device=similarity.device)
+                loss = torch.nn.functional.cross_entropy(similarity, target)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                losses.append(loss.item())
+                done += 1
+                on_step(done, total)
     encoder.eval()
     return sum(losses) / max(1, len(losses))
 
@@ -115,7 +118,19 @@ def _also_right(batch: Sequence[Pair], options: Sequence[tuple[str, str]]) -> to
     return torch.tensor([[n != m and concept == pair.concept for m, (_, concept) in enumerate(options)] for n, pair in enumerate(batch)])
 
 
-def _embed(encoder: Any, texts: list[str]) -> torch.Tensor:
+def _texts(pair: Pair) -> list[str]:
+    return [pair.anchor, pair.positive, *(pair.negative[:1] if pair.negative else ())]
+
+
+def _embed(encoder: Any, texts: Sequence[str]) -> torch.Tensor:
+    """Unit vectors (n, d)."""
+    together = TOGETHER if torch.device(encoder.device).type == "cpu" else len(texts)
+    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    parts = [_embed_alike(encoder, [texts[n] for n in order[start : start + together]]) for start in range(0, len(order), together)]
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1)[torch.tensor(order).argsort()]
+
+
+def _embed_alike(encoder: Any, texts: list[str]) -> torch.Tensor:
     tokenize = getattr(encoder, "preprocess", None) or encoder.tokenize
     features = {name: value.to(encoder.device) for name, value in tokenize(texts).items() if isinstance(value, torch.Tensor)}
-    return torch.nn.functional.normalize(encoder(features)["sentence_embedding"], dim=-1)
+    return encoder(features)["sentence_embedding"]

@@ -47,7 +47,7 @@ def test_two_pairs_of_one_concept_never_meet_in_a_batch():
     train_encoder(encoder, LABELLED, SYNONYMS, **SETTINGS)
     assert encoder.batches
     for batch in encoder.batches:
-        of = [text.split("/")[0] for text in batch]
+        of = [text.split("/")[0] for text in batch if not text.endswith("/name")]
         assert len(of) == len(set(of))
         assert 2 <= len(of) <= 4
 
@@ -55,7 +55,7 @@ def test_two_pairs_of_one_concept_never_meet_in_a_batch():
 def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_asked():
     encoder = TinyEncoder()
     train_encoder(encoder, LABELLED, SYNONYMS, **{**SETTINGS, "epochs": 1})
-    anchors = [text for batch in encoder.batches[::2] for text in batch]
+    anchors = [text for batch in encoder.batches for text in batch if not text.endswith("/name")]
     assert len(anchors) == len(set(anchors))
     assert {pair.anchor for pair in LABELLED} <= set(anchors)
     assert sum("syn" in text for text in anchors) <= 10
@@ -94,7 +94,7 @@ def test_progress_counts_every_step_to_the_end():
     steps: list[tuple[int, int]] = []
     encoder = TinyEncoder()
     train_encoder(encoder, LABELLED, [], **SETTINGS, on_step=lambda done, total: steps.append((done, total)))
-    assert [done for done, _ in steps] == list(range(1, len(encoder.batches) // 2 + 1))
+    assert [done for done, _ in steps] == list(range(1, len(encoder.batches) + 1))
     assert {total for _, total in steps} == {len(steps)}
 
 
