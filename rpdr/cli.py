@@ -1,4 +1,4 @@
-"""`rpdr …`: the stages of a run from a terminal, the whole loop, and `ask` for a few phrases. Errors become one line and exit code 2."""
+"""`rpdr …`: the stages of a run from a terminal, the whole loop, `ask` for a few phrases, and jobs on a cluster. Errors become one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import yaml
 
 import rpdr
+from rpdr.cli_cluster import add_commands
 from rpdr.errors import ConfigError, RpdrError
+
+if TYPE_CHECKING:
+    from rpdr.config import Config
 
 STAGE_HELP = {
     "prepare": "read the knowledge base and the mentions",
@@ -62,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rpdr", description="Link biomedical mentions to the concepts of a knowledge base.")
     parser.add_argument("--version", action="version", version=f"rpdr {rpdr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, text in {"run_all": "all stages, in order", **STAGE_HELP}.items():
+    stages = {"run_all": "all stages, in order", **STAGE_HELP}
+    for name, text in stages.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
         command.add_argument(
@@ -101,16 +107,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run_dir", help="e.g. runs/quickstart")
     command.add_argument("text", nargs="+")
     command.set_defaults(run=_ask)
+    add_commands(commands, stages, _config)
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _config(options: argparse.Namespace) -> Config:
     from rpdr.config import load
+
+    return load(options.config, dict(_override(text) for text in options.set))
+
+
+def _run(options: argparse.Namespace) -> int:
     from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
 
-    config = load(options.config, dict(_override(text) for text in options.set))
+    config = _config(options)
     if options.corpus:
         run = link_corpus(config, options.corpus, options.redo)
         console.print(f"Linked: {run.path('corpora', options.corpus)}", soft_wrap=True)
@@ -130,11 +142,10 @@ def _run(options: argparse.Namespace) -> int:
 def _estimate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from rpdr.config import load
     from rpdr.pipeline.estimate import estimate_of, estimate_table, in_words
     from rpdr.pipeline.run import Run
 
-    made = estimate_of(Run(load(options.config, dict(_override(text) for text in options.set))))
+    made = estimate_of(Run(_config(options)))
     if options.json:
         sys.stdout.write(json.dumps(made.as_dict(), indent=2, ensure_ascii=False) + "\n")
         return 0
@@ -148,10 +159,9 @@ def _estimate(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from rpdr.config import load
     from rpdr.pipeline.export import export_run
 
-    config = load(options.config, dict(_override(text) for text in options.set))
+    config = _config(options)
     folder, merged = export_run(config, options.to, options.precision, options.base_model, tuple(options.language))
     console = Console()
     console.print(f"{merged.layers} layers in {merged.precision}; scores differ from the student's by at most {merged.difference:.1e}")

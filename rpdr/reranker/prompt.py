@@ -4,15 +4,21 @@ Mention: can't keep food down        the stem, read by every branch
 - Vomiting⏎                          a branch; its end is where the head reads
 - Dysphagia⏎                         another, at the *same* positions, so that their order cannot matter
 - none of these⏎                     the last branch, which reads the stem and all candidates
+
+What branches begin with alike is there once (`tree`): of ten candidates' tokens that is a fifth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+
+from rpdr.reranker.tree import Tree, tree
 
 # few lengths: libraries keep compiled kernels and memory for each one that they meet
 WHOLE = 16  # of a mention's block, for attention alone
@@ -76,8 +82,13 @@ class Tokens:
     none: list[int]
     similarities: tuple[float, ...]
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The candidates' branches, their common beginnings once."""
+        return tree(self.branches)
+
     def __len__(self) -> int:
-        return len(self.stem) + sum(map(len, self.branches)) + len(self.none)
+        return len(self.stem) + len(self.tree) + len(self.none)
 
 
 @dataclass
@@ -114,7 +125,7 @@ class Prompt:
         """Tensors for `Student.forward`: b mentions of n tokens together, one after another, in blocks of l places, and k candidates:
 
         input_ids, position_ids (1, n), where n is made a multiple of WHOLE_ROW by tokens that nobody looks at; places (b, l), back (n,),
-        see `attention.Blocks`; attention_mask (b, 1, l, l) bool, true = may look; ends (b, k + 1), the token that is read for each
+        see `attention.Blocks`; attention_mask (b, 1, l, l) float32, see `_mask`; ends (b, k + 1), the token that is read for each
         candidate, the last for "none"; present (b, k + 1) bool; similarities (b, k) float32.
         """
         b, k = len(batch), max(len(t.branches) for t in batch)
@@ -123,33 +134,21 @@ class Prompt:
         positions: list[int] = []
         places = torch.zeros((b, length), dtype=torch.long)
         back: list[int] = []
-        mask = torch.eye(length, dtype=torch.bool).repeat(b, 1, 1)  # padding looks at itself: an empty row would be NaN
+        mask = np.stack([_mask(tokens, length) for tokens in batch])
         ends = torch.zeros((b, k + 1), dtype=torch.long)
         present = torch.zeros((b, k + 1), dtype=torch.bool)
         similarities = torch.zeros((b, k))
         for row, tokens in enumerate(batch):
-            first, stem = len(ids), len(tokens.stem)
-            ids += tokens.stem
-            positions += range(stem)
-            mask[row, :stem, :stem] = _causal(stem)
-            start, deepest = stem, stem
-            for column, branch in enumerate(tokens.branches):
-                end = start + len(branch)
-                ids += branch
-                positions += range(stem, stem + len(branch))
-                mask[row, start:end, :stem] = True
-                mask[row, start:end, start:end] = _causal(len(branch))
-                ends[row, column], present[row, column] = first + end - 1, True
-                start, deepest = end, max(deepest, stem + len(branch))
-            end = start + len(tokens.none)
-            ids += tokens.none
-            positions += range(deepest, deepest + len(tokens.none))
-            mask[row, start:end, :start] = True
-            mask[row, start:end, start:end] = _causal(len(tokens.none))
-            ends[row, k], present[row, k] = first + end - 1, True
-            similarities[row, : len(tokens.branches)] = torch.tensor(tokens.similarities)
-            places[row, :end] = torch.arange(first, first + end)
-            back += range(row * length, row * length + end)
+            first, stem, branches, n = len(ids), len(tokens.stem), len(tokens.branches), len(tokens)
+            deepest = stem + max(map(len, tokens.branches), default=0)
+            ids += [*tokens.stem, *tokens.tree.ids, *tokens.none]
+            positions += [*range(stem), *(stem + depth for depth in tokens.tree.depths), *range(deepest, deepest + len(tokens.none))]
+            ends[row, :branches] = first + stem + torch.tensor(tokens.tree.ends, dtype=torch.long)
+            ends[row, k] = first + n - 1
+            present[row, :branches], present[row, k] = True, True
+            similarities[row, :branches] = torch.tensor(tokens.similarities)
+            places[row, :n] = torch.arange(first, first + n)
+            back += range(row * length, row * length + n)
         idle = -len(ids) % WHOLE_ROW
         ids += [self.tokenizer.pad_token_id] * idle
         positions += [0] * idle
@@ -159,12 +158,25 @@ class Prompt:
             "position_ids": torch.tensor([positions]),
             "places": places,
             "back": torch.tensor(back),
-            "attention_mask": mask.unsqueeze(1),
+            "attention_mask": torch.from_numpy(mask).unsqueeze(1),
             "ends": ends,
             "present": present,
             "similarities": similarities,
         }
 
 
-def _causal(n: int) -> torch.Tensor:
-    return torch.ones(n, n, dtype=torch.bool).tril()
+def _mask(tokens: Tokens, length: int) -> np.ndarray:
+    """(length, length) float32, to be added to attention's logits: 0 where a token may look, -inf where not, and log n where what "none" looks at
+    stands for n tokens alike."""
+    mask = np.full((length, length), -np.inf, np.float32)
+    np.fill_diagonal(mask, 0.0)  # padding looks at itself: an empty row would be NaN
+    stem, end = len(tokens.stem), len(tokens)
+    start = end - len(tokens.none)
+    mask[:stem, :stem][np.tril_indices(stem)] = 0.0
+    mask[stem:end, :stem] = 0.0
+    for place, parent in enumerate(tokens.tree.parents, start=stem):
+        if parent >= 0:
+            mask[place, stem:place] = mask[stem + parent, stem:place]
+    mask[start:end, stem:start] = np.log(np.array(tokens.tree.counts, np.float32))
+    mask[start:end, start:end][np.tril_indices(len(tokens.none))] = 0.0
+    return mask

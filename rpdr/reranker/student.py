@@ -183,8 +183,7 @@ class Student(nn.Module):
     ) -> torch.Tensor:
         """Tensors of `Prompt.collate` -> scores (b, k + 1) float32: candidates in their given order, then "none of these"."""
         body = self.lm.get_base_model().model  # without the output matrix: no vocabulary logits are needed
-        lowest = torch.finfo(body.dtype).min
-        additive = torch.zeros_like(attention_mask, dtype=body.dtype).masked_fill_(~attention_mask, lowest)
+        additive = attention_mask.clamp(min=torch.finfo(body.dtype).min).to(body.dtype)
         blocks = Blocks(places, back)
         output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, blocks=blocks, use_cache=False)
         hidden = output.last_hidden_state[0]

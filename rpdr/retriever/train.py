@@ -62,7 +62,9 @@ def train_encoder(
         low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
         optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
         warmup = max(1, total // 10)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup))))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup)))
+        )
         done = 0
         losses: list[float] = []
         for batches in plan:

@@ -11,6 +11,7 @@ import torch
 
 from rpdr.config import StudentConfig
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
+from rpdr.reranker.tree import Tree, tree
 
 QUERY = Query(
     text="throwing up all day",
@@ -84,6 +85,30 @@ def test_a_branch_is_blind_to_the_other_branches_and_none_is_not(trained: Studen
     assert np.allclose(after[[0, 2, 3]], before[[0, 2, 3]], atol=1e-4)
     assert abs(after[1] - before[1]) > 1e-3
     assert abs(after[4] - before[4]) > 1e-3
+
+
+def test_reading_common_beginnings_once_changes_no_score(trained: Student, monkeypatch: pytest.MonkeyPatch):
+    names = ("Pain", "Pain of the foot", "Pain of the hand", "Pain", "Vomiting")
+    query = Query("my foot hurts", names, (*names[:4], "Vomiting in the morning"), (0.9, 0.8, 0.7, 0.6, 0.5))
+    tokens = trained.prompt.tokens(query)
+    assert len(tokens.tree) < 0.7 * sum(map(len, tokens.branches))
+    once = scores(trained, query)
+
+    def apart(branches: list[list[int]]) -> Tree:
+        trees = [tree([branch]) for branch in branches]
+        starts = np.cumsum([0, *map(len, trees)])
+        made = Tree()
+        for one, start in zip(trees, starts, strict=False):
+            made.ids += one.ids
+            made.parents += [-1 if parent < 0 else parent + start for parent in one.parents]
+            made.depths += one.depths
+            made.counts += one.counts
+            made.ends += [end + start for end in one.ends]
+        return made
+
+    monkeypatch.setattr("rpdr.reranker.prompt.tree", apart)
+    assert len(trained.prompt.tokens(query).tree) == sum(map(len, tokens.branches))
+    assert np.allclose(scores(trained, query), once, atol=1e-5)
 
 
 def test_every_branch_reads_the_mention(trained: Student):

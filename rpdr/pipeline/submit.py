@@ -1,0 +1,234 @@
+"""Submit a stage, or a whole run, to a Ray cluster as a job; follow it, list what is there, stop it.
+
+The job outlives this process and its connection: the log is followed from where it broke off, and `follow` takes it up at any time. Secrets
+stay where they are: the cluster's nodes have the teacher's key in their environment, and no job's record holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import requests
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+import rpdr
+from rpdr.config import Config
+from rpdr.errors import ConfigError, RunError
+
+# beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
+LEFT_OUT = (".git/", ".venv/", "runs/", "__pycache__/", "*.egg-info/", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", ".netrc")
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+A_STAGE_AT_WORK = re.compile(r"(?:\[\d+/\d+\] )?[\w-]+: .+ [\d,]+ of [\d,]+")  # as progress.py tells it where there is no terminal
+PATIENCE_S, PAUSE_S = 600.0, 2.0  # how long a cluster that does not answer is waited for while following
+STOPPED = 130
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be run: `rpdr COMMAND` with these arguments, in a copy of `folder`."""
+
+    command: str
+    config_path: Path
+    config: Config
+    arguments: tuple[str, ...] = ()  # further ones, such as --set KEY=VALUE
+    folder: Path = Path()
+    environment: tuple[str, ...] = ()  # NAME=VALUE
+    pip: Path | None = None  # requirements that the nodes install first
+
+    @property
+    def entrypoint(self) -> str:
+        """The shell command on the cluster."""
+        return shlex.join(["python", "-m", "rpdr.cli", self.command, "--config", self._inside(self.config_path), *self.arguments])
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """Ray's: the working tree, the environment's variables, and what pip adds."""
+        packages = {"pip": str(self.pip)} if self.pip else {}
+        return {"working_dir": str(self.folder), "excludes": list(LEFT_OUT), "env_vars": self._variables(), **packages}
+
+    def check(self) -> None:
+        """Raises ConfigError for what would fail, or be lost, on a cluster."""
+        self._inside(self.config_path)
+        self._variables()
+        where = self.config.run_dir
+        if not (where.startswith(("/", "$")) or "://" in where):
+            raise ConfigError(
+                f"run_dir: {where} is relative, and would end with the job's copy of this folder; name one that all nodes share, "
+                f"e.g. --set run_dir=/shared/{where}"
+            )
+
+    def _inside(self, path: Path) -> str:
+        folder = self.folder.resolve()
+        if not path.resolve().is_relative_to(folder):
+            raise ConfigError(f"{path}: not in {folder}, which is what the job gets a copy of; name its folder with --working-dir")
+        return str(path.resolve().relative_to(folder))
+
+    def _variables(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for given in self.environment:
+            name, equals, value = given.partition("=")
+            if not equals or not name:
+                raise ConfigError(f"--env {name}: expected NAME=VALUE, e.g. --env RPDR_DATA=/shared/data")
+            if name == self.config.teacher.api_key_env or SECRET.search(name):
+                raise ConfigError(
+                    f"--env {name}: a secret would stand in the job's record, which all who reach the cluster can read; give it to the "
+                    "cluster's nodes (cluster/README.md says how)"
+                )
+            found[name] = value
+        return found
+
+
+def submit(client: JobSubmissionClient, what: Submission) -> str:
+    """Start it; returns the job's id. Raises ConfigError, or RunError if the cluster refuses."""
+    what.check()
+    name = re.sub(r"[^\w.-]+", "-", Path(what.config.run_dir).name)
+    known_as = f"rpdr-{what.command}-{name}-{datetime.now():%m%d-%H%M%S}"
+    told = {"rpdr": rpdr.__version__, "command": what.command, "config": what.config_path.name, "run_dir": what.config.run_dir}
+    return _asked(
+        lambda: client.submit_job(entrypoint=what.entrypoint, runtime_env=what.runtime_env, submission_id=known_as, metadata=told)
+    )
+
+
+def reach(address: str | None) -> JobSubmissionClient:
+    """The cluster's job server, by its dashboard's address. Raises RunError: no answer, or no token."""
+    return _asked(lambda: JobSubmissionClient(address))
+
+
+def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
+    """Show the job's log from its beginning, until it ends; its exit code (130 if it was stopped). The connection may break meanwhile."""
+    with console.status("waiting for the job") as status:
+        log = _Log(console, status)
+        lost = 0.0
+        while True:
+            try:
+                shown = log.characters
+                asyncio.run(_tail(client, job, log))
+                found = client.get_job_info(job)
+                if found.status.is_terminal():
+                    log.catch_up(client.get_job_logs(job))
+                    return _exit_code(found, console)
+                lost = 0.0 if log.characters > shown else lost  # the log's end came, and the job goes on
+                time.sleep(PAUSE_S)
+            except (ConnectionError, requests.RequestException, aiohttp.ClientError, OSError) as error:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE_S:
+                    raise RunError(
+                        f"{job}: the cluster has not answered for {PATIENCE_S:.0f} s ({_line(error)}); `rpdr follow {job}`"
+                    ) from error
+                status.update("no connection; the job goes on without it. Trying again")
+                time.sleep(PAUSE_S)
+            except RuntimeError as error:  # Ray's own, whether the job is not there or the connection broke
+                if "does not exist" in str(error):
+                    raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them") from error
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE_S:
+                    raise RunError(f"{job}: {_line(error)}") from error
+                time.sleep(PAUSE_S)
+
+
+def stop(client: JobSubmissionClient, job: str) -> bool:
+    """Ask it to end, which loses no result; False if it had ended before. Raises RunError if there is no such job."""
+    return _asked(lambda: client.stop_job(job))
+
+
+def jobs_table(client: JobSubmissionClient) -> Table:
+    """rpdr's jobs on the cluster, the newest last."""
+    table = Table("Job", "Run directory", "State", "Began", "Took")
+    found: list[JobDetails] = [job for job in _asked(client.list_jobs) if "rpdr" in (job.metadata or {})]
+    for job in sorted(found, key=lambda job: job.start_time or 0):
+        begun = datetime.fromtimestamp((job.start_time or 0) / 1000)
+        ended = datetime.fromtimestamp(job.end_time / 1000) if job.end_time else datetime.now()
+        state = job.status.lower() + (f" ({job.driver_exit_code})" if job.driver_exit_code else "")
+        took = str(ended - begun).partition(".")[0]
+        table.add_row(job.submission_id, job.metadata["run_dir"], state, f"{begun:%Y-%m-%d %H:%M}", took)
+    return table
+
+
+class _Log:
+    """What was shown of a job's log. A stage at work has one line, which changes on a terminal; all else is printed."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self.console, self.status, self.characters, self._rest = console, status, 0, ""
+
+    def more(self, text: str) -> None:
+        """The next piece of the log."""
+        self.characters += len(text)
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            line = line.rstrip("\r")
+            if self.console.is_terminal and A_STAGE_AT_WORK.match(line):
+                self.status.update(line)
+            else:
+                self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def catch_up(self, whole: str) -> None:
+        """Show what of the whole log was not shown yet, to its end."""
+        self.more(whole[self.characters :])
+        if self._rest:
+            self.more("\n")
+
+
+async def _tail(client: JobSubmissionClient, job: str, log: _Log) -> None:
+    """Show what comes, past what was shown before: the server tells a log from its beginning."""
+    seen = 0
+    async for text in client.tail_job_logs(job):
+        new = text[max(0, log.characters - seen) :]
+        seen += len(text)
+        if new:
+            log.more(new)
+
+
+def _exit_code(job: JobDetails, console: Console) -> int:
+    if job.status == JobStatus.SUCCEEDED:
+        return 0
+    if job.status == JobStatus.STOPPED:
+        console.print("stopped; submit it again to go on from here", highlight=False)
+        return STOPPED
+    if job.driver_exit_code is None:  # it never began, or its node was lost
+        console.print(f"error: {job.message}", markup=False, highlight=False, soft_wrap=True)
+    return job.driver_exit_code or 1
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """What the cluster answers; its errors as ours, in one line."""
+    try:
+        return ask()
+    except AuthenticationError as error:
+        raise RunError(
+            "the cluster wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what its nodes were given"
+        ) from error
+    except (ConnectionError, requests.RequestException) as error:
+        raise RunError(
+            f"no Ray cluster answers there ({_line(error)}); --address is its dashboard's, e.g. http://127.0.0.1:8265"
+        ) from error
+    except RuntimeError as error:
+        raise RunError(_line(error)) from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def arguments_of(overrides: Sequence[str], corpus: str | None, redo: bool) -> tuple[str, ...]:
+    """The command's own, as the cluster's rpdr is to be given them."""
+    settings = [part for text in overrides for part in ("--set", text)]
+    return (*settings, *(("--corpus", corpus) if corpus else ()), *(("--redo",) if redo else ()))
+
+
+def console() -> Console:
+    """The terminal's output stream, as a job's log is what was asked for."""
+    return Console(file=sys.stdout)

@@ -1,0 +1,255 @@
+"""Jobs on a real Ray cluster of one node, with its token: submitted, followed past a broken connection, stopped; and what is refused before."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from rpdr.config import load
+from rpdr.errors import ConfigError, RunError
+from rpdr.pipeline.submit import Submission, reach
+
+CONFIG = """run_dir: {run_dir}
+kb: {{format: table, path: kb.csv}}
+mentions:
+  - {{format: table, path: mentions.csv, split: test}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's: a config, a knowledge base, mentions, and what is nobody's business."""
+    place = tmp_path / "mine"
+    place.mkdir()
+    (place / "c.yaml").write_text(CONFIG.format(run_dir=tmp_path / "run"))
+    (place / "kb.csv").write_text("concept_id,name,synonyms\nC1,Vomiting,emesis|throwing up\nC2,Nausea,\n")
+    (place / "mentions.csv").write_text("text,gold\nthrowing up,C1\n")
+    (place / ".env").write_text("OPENAI_API_KEY=sk-mine\n")
+    return place
+
+
+def submission(folder: Path, command: str = "prepare", **more: object) -> Submission:
+    config = load(folder / "c.yaml")
+    return Submission(command, folder / "c.yaml", config, folder=folder, **more)
+
+
+def test_the_command_names_the_config_as_the_copy_has_it(folder: Path):
+    what = submission(folder, arguments=("--set", "seed=1 2"))
+    assert what.entrypoint == "python -m rpdr.cli prepare --config c.yaml --set 'seed=1 2'"
+    assert ".env" in what.runtime_env["excludes"]
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
+def test_a_secret_is_not_passed_with_a_job(folder: Path, name: str):
+    with pytest.raises(ConfigError, match=f"--env {name}: a secret would stand in the job's record") as refused:
+        submission(folder, environment=(f"{name}=sk-123456",)).check()
+    assert "sk-123456" not in str(refused.value)
+
+
+def test_the_teachers_key_is_a_secret_by_whatever_name(folder: Path):
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "teacher: {api_key_env: HOUSE}\n")
+    with pytest.raises(ConfigError, match="--env HOUSE: a secret"):
+        submission(folder, environment=("HOUSE=sk-1",)).check()
+
+
+def test_a_run_directory_that_would_end_with_the_job_is_refused(folder: Path):
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="runs/mine"))
+    with pytest.raises(ConfigError, match=r"run_dir: runs/mine is relative.*--set run_dir=/shared/runs/mine"):
+        submission(folder).check()
+
+
+def test_a_config_outside_the_folder_is_refused(folder: Path, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ConfigError, match=r"c.yaml: not in .*other.*--working-dir"):
+        Submission("prepare", folder / "c.yaml", load(folder / "c.yaml"), folder=tmp_path / "other").check()
+
+
+def test_where_no_cluster_answers_the_error_names_the_remedy():
+    with pytest.raises(RunError, match=r"no Ray cluster answers there.*--address"):
+        reach(f"http://127.0.0.1:{free_port()}")
+
+
+def free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A head node that wants a token, and `rpdr …` in a process that has it."""
+
+    port: int
+    token: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the cluster's `python` is this one
+        return {**plain, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def rpdr(self, *arguments: str, at: str = "", folder: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rpdr.cli", *arguments, "--address", at or self.address]
+        return subprocess.run(command, cwd=folder, env={**self.environment, **more}, capture_output=True, text=True, timeout=180)
+
+    def start(self, entrypoint: str) -> str:
+        """Any job at all; its id, once it runs."""
+        job = self.ask("POST", "jobs/", json={"entrypoint": entrypoint})["submission_id"]
+        while self.ask("GET", f"jobs/{job}")["status"] == "PENDING":
+            time.sleep(0.2)
+        return job
+
+    def ask(self, how: str, what: str, **more: Any) -> Any:
+        told = requests.request(how, f"{self.address}/api/{what}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30, **more)
+        told.raise_for_status()
+        return told.json()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    found = Cluster(free_port(), secrets.token_hex(32))
+    place = tempfile.mkdtemp(prefix="rpdr-")  # a short path: it holds sockets
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--num-cpus=2", f"--temp-dir={place}"]
+    command += [f"--dashboard-port={found.port}", f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
+    head = subprocess.Popen(command, env=found.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            try:
+                found.ask("GET", "jobs/")
+                break
+            except requests.RequestException:
+                assert head.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.5)
+        yield found
+    finally:
+        if head.poll() is None:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(60)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_stage_runs_there_and_can_be_followed_again(cluster: Cluster, folder: Path, tmp_path: Path):
+    done = cluster.rpdr("submit", "prepare", "--config", "c.yaml", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *log = done.stdout.splitlines()
+    job = first.removeprefix("Submitted: ")
+    assert "2 concepts, 3 names; 1 mentions" in done.stdout
+    assert (tmp_path / "run" / "kb" / "concepts.parquet").exists()
+    again = cluster.rpdr("follow", job)
+    assert (again.returncode, again.stdout.splitlines()) == (0, log)
+    assert "sk-mine" not in str(cluster.ask("GET", "jobs/"))
+    listed = cluster.rpdr("jobs", COLUMNS="200").stdout
+    assert job in listed
+    assert "succeeded" in listed
+
+
+@pytest.mark.slow
+def test_what_a_user_can_mend_has_the_commands_own_exit_code(cluster: Cluster, folder: Path):
+    (folder / "kb.csv").unlink()
+    detached = cluster.rpdr("submit", "prepare", "--config", "c.yaml", "--detach", folder=folder)
+    assert detached.returncode == 0
+    done = cluster.rpdr("follow", detached.stdout.removeprefix("Submitted: ").strip())
+    assert done.returncode == 2
+    assert "kb.csv: no such file" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_broken_connection_stops_nothing_and_following_goes_on(cluster: Cluster):
+    lines = 60
+    job = cluster.start(f"for n in $(seq {lines}); do echo line $n; sleep 0.1; done")
+    with Relay(cluster.port) as relay:
+        threading.Timer(4.0, relay.break_off).start()
+        done = cluster.rpdr("follow", job, at=f"http://127.0.0.1:{relay.port}")
+    assert relay.broken
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("line")] == [f"line {n}" for n in range(1, lines + 1)]
+
+
+@pytest.mark.slow
+def test_a_job_is_stopped(cluster: Cluster):
+    job = cluster.start("sleep 600")
+    assert "is being stopped" in cluster.rpdr("stop", job).stdout
+    done = cluster.rpdr("follow", job)
+    assert done.returncode == 130
+    assert "submit it again to go on" in done.stdout
+    assert "had ended before" in cluster.rpdr("stop", job).stdout
+
+
+@pytest.mark.slow
+def test_without_the_token_the_error_names_the_remedy(cluster: Cluster):
+    done = cluster.rpdr("jobs", RAY_AUTH_MODE="disabled")
+    assert done.returncode == 2
+    assert "the cluster wants its token: set RAY_AUTH_MODE=token" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_job_that_is_not_there_is_said_so(cluster: Cluster):
+    done = cluster.rpdr("follow", "no-such")
+    assert done.returncode == 2
+    assert "no-such: there is no such job" in done.stderr
+
+
+class Relay:
+    """A way to the cluster that breaks off when it is told to, and works again at once."""
+
+    def __init__(self, to: int) -> None:
+        self.to, self.broken = to, False
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Relay:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+    def break_off(self) -> None:
+        """Cut every connection there is."""
+        self.broken = bool(self._open)
+        for one in self._open:
+            one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.to))
+            self._open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            self._open = [left for left in self._open if left is not end]
+            end.close()
