@@ -1,19 +1,21 @@
 """How fast linking is: rpdr's job against a loop that generates, a pointwise cross-encoder, and rpdr's own parts without Ray.
 
-    RPDR_DATA=… python benchmarks/link_throughput.py RUN_DIR [--mentions 3000] [--rounds 3]
+    RPDR_DATA=… python benchmarks/link_throughput.py RUN_DIR [--rounds 3]
 
-RUN_DIR is a finished run; linked are distinct spans of RPDR_DATA/throughput with its student. All are measured in turns, in one process after
-another, on the same kind of mentions, the same base model of as many layers in the same precision, and the same machine; what counts are the
-ratios. The loop (`transformers.generate`, batch 32, padded) and the cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like
-length) are given their candidates: what it takes to find them counts for rpdr alone. Three jobs: one whose student is asked about each mention, one by
-the defaults of `link` (exact names, and `link.shortcut` where the run has one), and one by the defaults on spans that come as often as the phrases
-of Ask A Patient's train file do. Writes results/link_throughput.json.
+RUN_DIR is a finished run whose dev shows a `link.shortcut`; linked are its distinct test mentions. All are measured in turns, in one process after
+another, on the same mentions, the same base model of as many layers in the same precision, and the same machine; what counts are the ratios. What a
+job needs to load Ray and its models is measured by a job over one batch, told apart, and left out of its rate, as nobody else's loading counts.
+The loop (`transformers.generate`, batch 32, padded) and the cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like
+length) are given their candidates, of some of the mentions drawn at random: what it takes to find them counts for rpdr alone. Three jobs: one
+whose student is asked about each mention, one by the defaults of `link` (exact names, and `link.shortcut`), and one by the defaults on mentions
+that come as often as the phrases of Ask A Patient's train file do. Writes results/link_throughput.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from finished import run_in
+from finished import annotated_test, run_in
 from outcome import keep
 
 from rpdr.config import LinkConfig
@@ -35,13 +37,14 @@ from rpdr.corpus import normalise
 from rpdr.files import locate, read_lines
 from rpdr.linker import Linker
 from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.pipeline.account import DECIDERS
 from rpdr.pipeline.run import Run, linking
 from rpdr.retriever import add_candidates
 from rpdr.schema import CANDIDATES
 
-SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 PHRASES = "${RPDR_DATA}/askapatient/AskAPatient.fold-0.train.txt.gz"
 BATCH = 32
+EACH = ("link.exact_match=false", "link.shortcut=null")
 DEFAULTS = ("link.exact_match=true", f"link.shortcut={LinkConfig().shortcut}")
 JOBS = {"job": "rpdr's job, each mention by the student,", "default": "… by its defaults", "repeats": "… with repeats"}
 OTHERS = {
@@ -49,33 +52,38 @@ OTHERS = {
     "pairs": "a pointwise cross-encoder",
     "parts": "rpdr's parts in one process without Ray",
 }
-SOME = 128  # mentions that the loop and the cross-encoder answer a round: they are slow, and as fast on more
+SOME = 128  # mentions that the loop and the cross-encoder answer a round, as they would the others
 
 
 def main() -> int:
     """All in turns, one results file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--mentions", type=int, default=3_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(options.run_dir, Path(folder, "run"), ignore=shutil.ignore_patterns("corpora", "ledger"))
         run = run_in(str(Path(folder, "run")))
-        spans = _spans(options.mentions * options.rounds)
+        mentions = list(dict.fromkeys(normalise(mention.text) for mention in annotated_test(run)))
+        random.Random(run.config.seed).shuffle(mentions)
         rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
+        loading = []
         for number in range(options.rounds):
-            mine = spans[number :: options.rounds]
-            rates["job"].append(_job(run, f"job-{number}", mine, "link.exact_match=false", "link.shortcut=null"))
-            rates["default"].append(_job(run, f"default-{number}", mine, *DEFAULTS))
-            rates["repeats"].append(_job(run, f"repeats-{number}", _repeated(mine), *DEFAULTS))
+            loading.append(_seconds(run, f"loading-{number}", mentions[:BATCH], *EACH))
+            for name, some, settings in (
+                ("job", mentions, EACH),
+                ("default", mentions, DEFAULTS),
+                ("repeats", _repeated(mentions), DEFAULTS),
+            ):
+                rates[name].append((len(some) - BATCH) / (_seconds(run, f"{name}-{number}", some, *settings) - loading[-1]))
             for name, measure in (("parts", _parts), ("loop", _loop), ("pairs", _pairs)):
-                rates[name].append(_apart(measure, run, mine))
+                rates[name].append(_apart(measure, run, mentions))
+        last = run.summary(linking(f"default-{options.rounds - 1}").name)
     usual = {name: statistics.median(some) for name, some in rates.items()}
     rows = [[title, f"{usual[name]:.1f}", *(f"{usual[job] / usual[name]:.1f}" for job in JOBS)] for name, title in OTHERS.items()]
-    command = f"python benchmarks/link_throughput.py {options.run_dir.name} --mentions {options.mentions} --rounds {options.rounds}"
+    command = f"python benchmarks/link_throughput.py {options.run_dir.name} --rounds {options.rounds}"
     columns = ("Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values()))
-    data = "distinct spans of RPDR_DATA/throughput; repeats: as often as phrases are in Ask A Patient's train file"
+    data = f"the {len(mentions):,} distinct test mentions of {options.run_dir.name}; repeats: as often as phrases are in Ask A Patient's train file"
     keep(
         "link_throughput",
         command,
@@ -84,20 +92,22 @@ def main() -> int:
         rows,
         mentions_per_s=rates,
         median=usual,
+        loading_s=loading,
+        decided={who: last.get(name, 0) for who, (name, _) in DECIDERS.items()},
         student=run.config.student.model_dump(mode="json"),
     )
     return 0
 
 
-def _job(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
-    """Mentions a second of `rpdr link`, its actors' loading included."""
+def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
+    """Of the job's whole work, its actors' loading included."""
     corpus = run.folder.parent / f"{name}.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in mentions), encoding="utf-8")
     sets = (f"run_dir={run.folder}", *settings, f"corpora.{name}={{format: jsonl, path: {corpus}}}")
     flags = [part for text in sets for part in ("--set", text)]
     command = [sys.executable, "-m", "rpdr.cli", "link", "--config", str(run.path("config.yaml")), "--corpus", name, *flags]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    return float(run.summary(linking(name).name)["mentions_per_s"])
+    return float(run.summary(linking(name).name)["link_s"])
 
 
 def _apart(measure: Callable[[Run, Sequence[str]], float], run: Run, mentions: Sequence[str]) -> float:
@@ -181,22 +191,10 @@ def _questions(run: Run, mentions: Sequence[str]) -> list[dict[str, Any]]:
     return found.select(CANDIDATES.names).to_pylist()
 
 
-def _spans(wanted: int) -> list[str]:
-    """Distinct ones, in the order of the file."""
-    found: dict[str, str] = {}
-    for line in list(read_lines(locate(SPANS)))[1:]:
-        text = line.partition("\t")[0]
-        if text:
-            found.setdefault(normalise(text), text)
-        if len(found) == wanted:
-            break
-    return list(found.values())
-
-
-def _repeated(spans: Sequence[str]) -> list[str]:
-    """The spans as often as the phrases of the train file, the most frequent phrase's for the first."""
+def _repeated(mentions: Sequence[str]) -> list[str]:
+    """The mentions as often as the phrases of the train file, the most frequent phrase's for the first."""
     phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
-    return [span for span, (_, count) in zip(spans, phrases.most_common(), strict=False) for _ in range(count)]
+    return [mention for mention, (_, count) in zip(mentions, phrases.most_common(), strict=False) for _ in range(count)]
 
 
 if __name__ == "__main__":

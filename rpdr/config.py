@@ -385,6 +385,32 @@ class LinkConfig(Section):
     )
 
 
+class Needs(Section):
+    """What one process asks of the cluster: a node that has no room for it is not given it, and one that has may be started for it."""
+
+    cpus: float = Field(1.0, ge=0)
+    gpus: float = Field(0.0, ge=0, description="0.5 puts two on one")
+    memory_gib: float = Field(0.0, ge=0, description="0: none is kept for it")
+    labels: dict[str, str] = Field(
+        default={},
+        description="of the nodes that may run it, as Ray's label selectors have them, e.g. {rpdr.io/group: training} or "
+        '{ray.io/market-type: "!spot"}',
+    )
+
+
+class ResourcesConfig(Section):
+    """Where on a cluster each kind of work runs, and so which nodes are started for it. null: beside the job's own process, or, of a pool, a share
+    of the cluster as it is. What may be lost and repeated, which is all of these, suits spot nodes; the driver and the budget stay on the head."""
+
+    tuning: Needs | None = Field(
+        None, description="the process that tunes the encoder and indexes all names: stages retriever, retune, baselines"
+    )
+    retrieving: Needs | None = Field(None, description="each of link.retriever_actors")
+    teaching: Needs | None = Field(None, description="each of teacher.actors, which wait for an endpoint")
+    training: Needs | None = Field(None, description="each of student.workers; with gpus, training is on them wherever the job began")
+    reranking: Needs | None = Field(None, description="each of link.student_actors, and the process that calibrates the student")
+
+
 class ReportConfig(Section):
     """Evaluation and the report."""
 
@@ -419,6 +445,7 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     link: LinkConfig = LinkConfig()
     report: ReportConfig = ReportConfig()
+    resources: ResourcesConfig = ResourcesConfig()
 
     @pydantic.field_validator("corpora")
     @classmethod

@@ -19,11 +19,10 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
 from rpdr.errors import RunError
-from rpdr.pipeline.cluster import pool_cpus
+from rpdr.pipeline.cluster import beside_the_driver, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.questions import Questions, question_of
@@ -80,20 +79,21 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
             max_restarts=-1,
             max_task_retries=-1,
             enable_task_events=False,  # two calls a request: Ray would keep a record of each, and grow by 5 KB a mention
-            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
+            scheduling_strategy=beside_the_driver(),
         )
         .remote(*asking.governor())
     )
+    keep_data_on(asking.config.resources.teaching)
     asked = (
         ray.data.from_arrow(pa.table({PLACE: range(len(queue)), "row": queue}))
-        .repartition(max(1, len(queue) // AT_A_TIME))
+        .repartition(max(asking.settings.actors, len(queue) // AT_A_TIME))
         .map_batches(
             AskActor,
             fn_constructor_args=(asking, [governor]),
             batch_size=AT_A_TIME,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=asking.settings.actors),
-            num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors)),
+            **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
         )
     )
     done, looked, money = 0, 0.0, ""

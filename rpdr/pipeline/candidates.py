@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
-from rpdr.config import RetrieverConfig, actors_between
+from rpdr.config import Config, actors_between
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
-from rpdr.pipeline.cluster import connect, pool_cpus, share_threads
+from rpdr.pipeline.cluster import connect, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
@@ -44,6 +44,7 @@ def retrieved(
     rows = distinct_rows(mentions)
     found: list[dict[str, Any]] = []
     seconds = 0.0
+    keep_data_on(run.config.resources.retrieving)
     dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
     for batch in retrieving(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
         found.extend(batch.select(CANDIDATES.names).to_pylist())
@@ -73,20 +74,20 @@ def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int,
     least, most = actors_between(run.config.link.retriever_actors)
     return dataset.map_batches(
         actor or RetrieveActor,
-        fn_constructor_args=(run.folder, retriever, run.config.retriever, top_k, most),
+        fn_constructor_args=(run.folder, retriever, run.config, top_k, most),
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
-        num_cpus=pool_cpus(1.0, 1 / (8 * most)),
+        **placed(run.config.resources.retrieving, num_cpus=pool_cpus(1.0, 1 / (8 * most))),
     )
 
 
 class RetrieveActor:
     """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, retriever: tuple[Path, Path], settings: RetrieverConfig, top_k: int, actors: int) -> None:
-        share_threads(actors)
-        self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), settings)
+    def __init__(self, folder: Path, retriever: tuple[Path, Path], config: Config, top_k: int, actors: int) -> None:
+        share_threads(actors, config.resources.retrieving)
+        self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), config.retriever)
         self.top_k = top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -8,12 +8,15 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 import torch
 from ray.data import DataContext
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr import errors
+from rpdr.config import Needs
 from rpdr.errors import RpdrError
 
 
@@ -79,9 +82,31 @@ def at_most_gpus(wanted: int, each: float = 1.0) -> int:
     return min(wanted, int(gpus / each)) if gpus else wanted
 
 
-def share_threads(actors: int) -> None:
-    """Inside an actor: its fair share of the node's CPU threads, which in a container are not its host's. Ray would give an actor that asks for half a
-    CPU one thread."""
+def placed(needs: Needs | None, **otherwise: Any) -> dict[str, Any]:
+    """Ray's options for a process with these needs; `otherwise`, where the config names none."""
+    if needs is None:
+        return otherwise
+    more = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
+    return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "label_selector": dict(needs.labels), **more}
+
+
+def beside_the_driver() -> NodeAffinitySchedulingStrategy:
+    """For an actor that needs no CPU: elsewhere it would keep a node from being given back, or be lost with it. Not soft, which goes elsewhere where
+    the driver's node has no CPUs, as heads do not."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def keep_data_on(needs: Needs | None) -> None:
+    """Ray Data's own tasks, of the datasets made from now on, on the nodes of these needs: else they wake up whichever group there is."""
+    DataContext.get_current().execution_options.label_selector = dict(needs.labels) if needs and needs.labels else None
+
+
+def share_threads(actors: int, needs: Needs | None = None) -> None:
+    """Inside an actor: the CPU threads that it asked for, or its fair share of the node's, which in a container are not its host's. Ray would give
+    an actor that asks for half a CPU one thread."""
+    if needs is not None:
+        torch.set_num_threads(max(1, int(needs.cpus)))
+        return
     here = ray.get_runtime_context().get_node_id()
     node = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
     torch.set_num_threads(max(1, int(node.get("CPU", 1)) // actors))

@@ -16,12 +16,14 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rpdr.config import Needs
 from rpdr.errors import RunError
 from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
-from rpdr.pipeline.cluster import at_most_gpus, connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.elsewhere import run_elsewhere
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
@@ -58,7 +60,11 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     losses, exams, steps = _fit(run, chosen, progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
-    calibration, balance, shortcut = _calibrate(run)
+    needs = run.config.resources.reranking
+    if needs:
+        calibration, balance, shortcut = run_elsewhere(needs, run.config, __name__, calibrate.__name__, progress)
+    else:
+        calibration, balance, shortcut = calibrate(run, progress)
     calibration.save(run.path("student", CALIBRATION_FILE))
     if shortcut:
         shortcut.save(run.path("student"))
@@ -97,14 +103,15 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     """(loss of each step in nats, mean loss on dev after each epoch, steps in all)."""
     settings = run.config.student
     device = _device(run)
-    gpu = device == "cuda"
-    workers = at_most_gpus(settings.workers) if gpu else settings.workers
-    threads = settings.threads_per_worker or max(1, cpus() // workers)
-    monitor = ray.remote(Monitor).options(num_cpus=0).remote()
+    gpu, needs = device == "cuda", run.config.resources.training
+    workers = at_most_gpus(settings.workers) if gpu and not needs else settings.workers
+    threads = settings.threads_per_worker or max(1, int(needs.cpus) if needs else cpus() // workers)
+    monitor = ray.remote(Monitor).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
     scaling = ScalingConfig(
         num_workers=workers,
         use_gpu=gpu,
-        resources_per_worker={"CPU": min(1, cpus() / workers), **({"GPU": 1} if gpu else {})},
+        resources_per_worker=_of_each(needs) if needs else {"CPU": min(1, cpus() / workers), **({"GPU": 1} if gpu else {})},
+        label_selector=dict(needs.labels) if needs and needs.labels else None,
     )
     trainer = TorchTrainer(
         _worker,
@@ -143,9 +150,16 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     return losses, exams, steps
 
 
+def _of_each(needs: Needs) -> dict[str, float]:
+    """A training worker's, as Ray Train wants them."""
+    return {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}
+
+
 def _device(run: Run) -> str:
     """What the student is trained on."""
-    use_gpu = run.config.student.use_gpu
+    use_gpu, needs = run.config.student.use_gpu, run.config.resources.training
+    if use_gpu is None and needs:
+        return "cuda" if needs.gpus else "cpu"
     return "cuda" if (has_gpu() if use_gpu is None else use_gpu) else "cpu"
 
 
@@ -212,7 +226,7 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
         progress.update(at, total or None, "training the student" if total else "loading the student")
 
 
-def _calibrate(run: Run) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
+def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
     """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 dev mentions, on nothing:
     probabilities are then the plain softmax."""
     rows = chosen_by_gold(run, "dev", final=True)
@@ -276,5 +290,5 @@ def _also(calibration: Calibration, scores: np.ndarray, rows: list[dict[str, Any
 
 
 def _reranker(run: Run) -> Reranker:
-    share_threads(1)
+    share_threads(1, run.config.resources.reranking)
     return Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size)

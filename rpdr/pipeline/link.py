@@ -30,7 +30,7 @@ from rpdr.kb import map_kb
 from rpdr.linker import answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
-from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, pool_cpus, share_threads
+from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
@@ -139,7 +139,10 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
 def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None) -> Any:
     """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
     settings, todo = run.config.link, output.todo
-    least, most = (at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
+    needs = run.config.resources.reranking
+    least, most = (actors if needs else at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
+    share = {"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}
+    keep_data_on(run.config.resources.retrieving)
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
@@ -152,7 +155,7 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
         batch_size=settings.batch_size * 4,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
-        **({"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}),
+        **placed(needs, **share),
     )
 
 
@@ -197,7 +200,7 @@ class Rerank:
     """Holds a student; rows of QUESTIONS in, of ANSWERED out."""
 
     def __init__(self, folder: Path, config: Config, actors: int, point: OperatingPoint | None) -> None:
-        share_threads(actors)
+        share_threads(actors, config.resources.reranking)
         self.allow_nil, self.point = config.link.allow_nil, point
         self.reranker = load_reranker(folder, config)
 

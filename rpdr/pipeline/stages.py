@@ -12,9 +12,10 @@ import psutil
 from rpdr.config import Config
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.pipeline.account import account
-from rpdr.pipeline.progress import console, stage_progress
+from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 
+TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
 
 
@@ -56,16 +57,26 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
     run.begin(stage)
     watch = Stopwatch()
     with stage_progress(label) as progress, PeakMemory() as memory:
-        # a stage's module is imported when it runs: `rpdr --help` need not load torch
-        work: Work = getattr(import_module(f"rpdr.pipeline.{name}"), name)
         try:
-            summary = work(run, progress, *what)
+            summary = _worked(name, run, progress, *what)
         except Exception as error:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
     for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
+
+
+def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[str, Any]:
+    """A stage's summary."""
+    # its module is imported when it runs: `rpdr --help` need not load torch
+    module, needs = f"rpdr.pipeline.{name}", run.config.resources.tuning
+    if needs and name in TUNING:
+        from rpdr.pipeline.elsewhere import run_elsewhere
+
+        return run_elsewhere(needs, run.config, module, name, progress)
+    work: Work = getattr(import_module(module), name)
+    return work(run, progress, *what)
 
 
 def _plain(name: str, error: Exception) -> Exception:
