@@ -4,7 +4,7 @@
 
 Ray's own autoscaler starts and ends nodes, which are processes on this machine (`local_cluster`), from a head without CPUs. The whole loop, small but
 real (a part of HPO, a simulated teacher, a student of a few steps), is run from its head. --kill: a node of each group is lost once while its
-stage is at work. A perfect scheduler has a stage's nodes from when the first of them was there until the stage ended, and no others. Writes
+stage is at work. A perfect scheduler has no node that the stage at work does not need. Writes
 results/autoscaling.json.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +116,16 @@ def watched(folder: Path, lose: bool) -> Seen:
 
 
 def figures(seen: Seen, group: str) -> dict[str, float]:
-    """Seconds: from the first demand to a node; the most from the end of a stage to none, where none came after; node-seconds."""
+    """Seconds: from the first demand to a node; from the end of the last stage to none; node-seconds, and those that a stage at work needed."""
     counts = [(at, len(nodes.get(group, ()))) for at, nodes in seen.nodes]
-    mine = {stage: times for stage, times in seen.stages.items() if NEEDED.get(stage, {}).get(group)}
-    last = max(end for _, end in mine.values())
-    first = min(begun for begun, _ in mine.values())
-    perfect = 0.0
-    for stage, (begun, end) in mine.items():
-        perfect += NEEDED[stage][group] * max(0.0, end - _first(counts, begun))
-    used = sum(count * (until - at) for (at, count), (until, _) in zip(counts, [*counts[1:], (counts[-1][0], 0)], strict=True))
+    mine = {stage: times for stage, times in seen.stages.items() if group in NEEDED.get(stage, {})}
+    first, last = min(begun for begun, _ in mine.values()), max(end for _, end in mine.values())
+    used = perfect = 0.0
+    for (at, count), (until, _) in pairwise([*counts, (counts[-1][0], 0)]):
+        used += count * (until - at)
+        perfect += sum(
+            min(count, NEEDED[stage][group]) * max(0.0, min(end, until) - max(begun, at)) for stage, (begun, end) in mine.items()
+        )
     return {
         "up_s": _first(counts, first) - first,
         "down_s": next(at for at, count in counts if at >= last and not count) - last,

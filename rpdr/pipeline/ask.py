@@ -22,7 +22,7 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
 from rpdr.errors import RunError
-from rpdr.pipeline.cluster import beside_the_driver, keep_data_on, placed, pool_cpus
+from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.questions import Questions, question_of
@@ -84,17 +84,13 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
         .remote(*asking.governor())
     )
     keep_data_on(asking.config.resources.teaching)
-    asked = (
-        ray.data.from_arrow(pa.table({PLACE: range(len(queue)), "row": queue}))
-        .repartition(max(asking.settings.actors, len(queue) // AT_A_TIME))
-        .map_batches(
-            AskActor,
-            fn_constructor_args=(asking, [governor]),
-            batch_size=AT_A_TIME,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=asking.settings.actors),
-            **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
-        )
+    asked = dataset_of(pa.table({PLACE: range(len(queue)), "row": queue}), AT_A_TIME, asking.settings.actors).map_batches(
+        AskActor,
+        fn_constructor_args=(asking, [governor]),
+        batch_size=AT_A_TIME,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=asking.settings.actors),
+        **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
     )
     done, looked, money = 0, 0.0, ""
     try:

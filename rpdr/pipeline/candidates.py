@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, actors_between
@@ -16,7 +15,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_rows
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
-from rpdr.pipeline.cluster import connect, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
@@ -45,7 +44,7 @@ def retrieved(
     found: list[dict[str, Any]] = []
     seconds = 0.0
     keep_data_on(run.config.resources.retrieving)
-    dataset = ray.data.from_arrow(pa.Table.from_pylist(rows)).repartition(max(1, len(rows) // BATCH))
+    dataset = dataset_of(pa.Table.from_pylist(rows), BATCH)
     for batch in retrieving(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
         found.extend(batch.select(CANDIDATES.names).to_pylist())
         seconds += sum(batch[SECONDS].to_pylist())

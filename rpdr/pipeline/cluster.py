@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import ray
+import ray.data
 import torch
 from ray.data import DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -99,6 +101,13 @@ def beside_the_driver() -> NodeAffinitySchedulingStrategy:
 def keep_data_on(needs: Needs | None) -> None:
     """Ray Data's own tasks, of the datasets made from now on, on the nodes of these needs: else they wake up whichever group there is."""
     DataContext.get_current().execution_options.label_selector = dict(needs.labels) if needs and needs.labels else None
+
+
+def dataset_of(table: pa.Table, rows: int, blocks: int = 1) -> Any:
+    """A dataset of blocks of at most so many rows, at least so many blocks if there are rows for them. Made here: Ray's `repartition` moves them by
+    tasks, and waits for ever for one whose node was lost."""
+    each = max(1, min(rows, -(-table.num_rows // blocks)))
+    return ray.data.from_arrow([table.slice(start, each) for start in range(0, max(1, table.num_rows), each)])
 
 
 def share_threads(actors: int, needs: Needs | None = None) -> None:

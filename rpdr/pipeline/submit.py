@@ -67,7 +67,7 @@ class Submission:
         where = self.config.run_dir
         if not (where.startswith(("/", "$")) or "://" in where):
             raise ConfigError(
-                f"run_dir: {where} is relative, and would end with the job's copy of this folder; name one that all nodes share, "
+                f"run_dir: {where} is relative: on the cluster, a folder of its head alone; name one that all nodes share, "
                 f"e.g. --set run_dir=/shared/{where}"
             )
 
