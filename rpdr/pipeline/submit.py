@@ -7,6 +7,7 @@ stay where they are: the cluster's nodes have the teacher's key in their environ
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shlex
 import sys
@@ -35,6 +36,8 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 A_STAGE_AT_WORK = re.compile(r"(?:\[\d+/\d+\] )?[\w-]+: .+ [\d,]+ of [\d,]+")  # as progress.py tells it where there is no terminal
 PATIENCE_S, PAUSE_S = 600.0, 2.0  # how long a cluster that does not answer is waited for while following
 STOPPED = 130
+for told_of in ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):
+    logging.getLogger(f"ray.{told_of}").setLevel(logging.WARNING)  # of every package and web socket
 
 
 @dataclass(frozen=True)
@@ -109,35 +112,26 @@ def reach(address: str | None) -> JobSubmissionClient:
 
 
 def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
-    """Show the job's log from its beginning, until it ends; its exit code (130 if it was stopped). The connection may break meanwhile."""
+    """Show the job's log from its beginning, until it ends; its exit code (130 if it was stopped). The connection may break meanwhile. Raises
+    RunError if there is no such job, or the cluster does not answer for PATIENCE_S."""
+    if job not in {found.submission_id for found in _asked(client.list_jobs)}:
+        raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them")
     with console.status("waiting for the job") as status:
         log = _Log(console, status)
-        lost = 0.0
+        answered = time.monotonic()
         while True:
             try:
-                shown = log.characters
                 asyncio.run(_tail(client, job, log))
                 found = client.get_job_info(job)
                 if found.status.is_terminal():
                     log.catch_up(client.get_job_logs(job))
                     return _exit_code(found, console)
-                lost = 0.0 if log.characters > shown else lost  # the log's end came, and the job goes on
-                time.sleep(PAUSE_S)
-            except (ConnectionError, requests.RequestException, aiohttp.ClientError, OSError) as error:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > PATIENCE_S:
-                    raise RunError(
-                        f"{job}: the cluster has not answered for {PATIENCE_S:.0f} s ({_line(error)}); `rpdr follow {job}`"
-                    ) from error
+                answered = time.monotonic()
+            except (RuntimeError, OSError, requests.RequestException, aiohttp.ClientError) as error:  # RuntimeError: Ray's own
+                if time.monotonic() - answered > PATIENCE_S:
+                    raise RunError(f"{job}: the cluster does not answer ({_line(error)}); it may go on: rpdr follow {job}") from error
                 status.update("no connection; the job goes on without it. Trying again")
-                time.sleep(PAUSE_S)
-            except RuntimeError as error:  # Ray's own, whether the job is not there or the connection broke
-                if "does not exist" in str(error):
-                    raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them") from error
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > PATIENCE_S:
-                    raise RunError(f"{job}: {_line(error)}") from error
-                time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S)
 
 
 def stop(client: JobSubmissionClient, job: str) -> bool:

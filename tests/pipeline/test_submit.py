@@ -155,7 +155,8 @@ def test_a_stage_runs_there_and_can_be_followed_again(cluster: Cluster, folder: 
     assert done.returncode == 0, done.stdout + done.stderr
     first, *log = done.stdout.splitlines()
     job = first.removeprefix("Submitted: ")
-    assert "2 concepts, 3 names; 1 mentions" in done.stdout
+    assert "2 concepts, 4 names; 1 mentions" in done.stdout
+    assert not done.stderr
     assert (tmp_path / "run" / "kb" / "concepts.parquet").exists()
     again = cluster.rpdr("follow", job)
     assert (again.returncode, again.stdout.splitlines()) == (0, log)
