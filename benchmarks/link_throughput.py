@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def main() -> int:
                 rates[name].append(_apart(measure, run, mentions))
         last = run.summary(linking(f"default-{options.rounds - 1}").name)
     usual = {name: statistics.median(some) for name, some in rates.items()}
-    rows = [[title, f"{usual[name]:.1f}", *(f"{usual[job] / usual[name]:.1f}" for job in JOBS)] for name, title in OTHERS.items()]
+    rows = [[title, f"{usual[name]:.1f}", *(_ratio(rates[job], rates[name]) for job in JOBS)] for name, title in OTHERS.items()]
     command = f"python benchmarks/link_throughput.py {options.run_dir.name} --rounds {options.rounds}"
     columns = ("Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values()))
     data = f"the {len(mentions):,} distinct test mentions of {options.run_dir.name}; repeats: as often as phrases are in Ask A Patient's train file"
@@ -90,6 +90,7 @@ def main() -> int:
         data,
         columns,
         rows,
+        protocol=_protocol(len(mentions), options.rounds, statistics.median(loading), last),
         mentions_per_s=rates,
         median=usual,
         loading_s=loading,
@@ -97,6 +98,22 @@ def main() -> int:
         student=run.config.student.model_dump(mode="json"),
     )
     return 0
+
+
+def _ratio(mine: Sequence[float], others: Sequence[float]) -> str:
+    """The median of the rounds' ratios, the least and the most of them."""
+    found = sorted(a / b for a, b in zip(mine, others, strict=True))
+    least, usual, most = (f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}" for ratio in (found[0], statistics.median(found), found[-1]))
+    return f"{usual} ({least}–{most})"
+
+
+def _protocol(mentions: int, rounds: int, loading_s: float, last: Mapping[str, Any]) -> str:
+    decided = ", ".join(f"{title} {last.get(count, 0) / mentions:.0%}" for count, title in DECIDERS.values())
+    return (
+        f"{rounds} rounds in turns: the median of their ratios, the least and the most. By its defaults the job's mentions are decided by {decided}. What a job "
+        f"loads before its first answer, {loading_s:.0f} s, is left out of its rate; what is left of a job by its defaults is a few seconds, hence the ranges. "
+        f"The loop and the cross-encoder: {SOME} of the mentions, their candidates given."
+    )
 
 
 def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
