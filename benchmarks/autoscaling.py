@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Seen:
     stages: dict[str, tuple[float, float]]
     nodes: list[tuple[float, dict[str, tuple[str, ...]]]]
     lost: dict[str, str]
+    meters: dict[str, float] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -112,7 +113,7 @@ def watched(folder: Path, lose: bool) -> Seen:
         code = process.wait()
         ended.set()
         time.sleep(2 * IDLE_MINUTES * 60 + 5)  # what is idle goes
-    return Seen(code, "".join(lines), stages, cluster.nodes, lost)
+    return Seen(code, "".join(lines), stages, cluster.nodes, lost, cluster.meters)
 
 
 def figures(seen: Seen, group: str) -> dict[str, float]:

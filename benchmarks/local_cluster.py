@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -38,13 +39,16 @@ class Group:
 
 @dataclass
 class LocalCluster:
-    """`nodes`: what was seen, each (seconds since the start, group -> ids of its live nodes)."""
+    """`nodes`: what was seen, each (seconds since the start, group -> ids of its live nodes). `meters`: rpdr's, as Prometheus would have scraped
+    them last, by name."""
 
     address: str
     token: str
     dashboard: str
+    place: Path
     begun: float = field(default_factory=time.monotonic)
     nodes: list[tuple[float, dict[str, tuple[str, ...]]]] = field(default_factory=list)
+    meters: dict[str, float] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,11 +78,27 @@ class LocalCluster:
         asked.raise_for_status()
         return list(asked.json()["data"]["result"]["result"])
 
+    def _scraped(self) -> dict[str, float]:
+        """From the ends that Ray names for Prometheus' service discovery."""
+        found = {}
+        discovery = self.place / "prom_metrics_service_discovery.json"
+        targets = json.loads(discovery.read_text()) if discovery.exists() else []
+        for target in sorted({target for group in targets for target in group["targets"]}):
+            try:
+                lines = requests.get(f"http://{target}/metrics", timeout=5).text.splitlines()
+            except requests.RequestException:  # of a node that has gone
+                continue
+            for line in lines:
+                if line.startswith("ray_rpdr_"):
+                    found[line.partition("{")[0]] = float(line.rsplit(" ", 1)[1])
+        return found
+
     def watch(self, until: threading.Event) -> None:
         """Note which nodes are there, twice a second."""
         while not until.wait(LOOK_EVERY_S):
             try:
                 now = self.alive()
+                self.meters |= self._scraped()
             except requests.RequestException:  # it is busy
                 continue
             if not self.nodes or self.nodes[-1][1] != now:
@@ -90,7 +110,7 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Ite
     """A head without CPUs, as in production, and these groups; all of it ends with the block."""
     place = Path(tempfile.mkdtemp(prefix="rpdr-"))  # a short path: it holds sockets
     port, dashboard = _free_port(), _free_port()
-    cluster = LocalCluster(f"127.0.0.1:{port}", secrets.token_hex(32), f"http://127.0.0.1:{dashboard}")
+    cluster = LocalCluster(f"127.0.0.1:{port}", secrets.token_hex(32), f"http://127.0.0.1:{dashboard}", place)
     config = place / "autoscaling.yaml"
     config.write_text(yaml.safe_dump(_config(groups, idle_minutes, cluster.address)))
     command = [
@@ -107,7 +127,12 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Ite
     log = (place / "head.log").open("wb")
     environment = {
         **cluster.environment,
-        **{"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1"},
+        **{
+            "RAY_FAKE_CLUSTER": "1",
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_metrics_report_interval_ms": "1000",
+        },
         **{"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID},
     }
     head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

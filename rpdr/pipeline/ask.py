@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,9 +23,11 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import Config, Price, TeacherConfig
 from rpdr.errors import RunError
 from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
+from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.questions import Questions, question_of
+from rpdr.pipeline.run import Stopwatch
 from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, TeacherClient, Vote, vote
 
 AT_A_TIME = 64  # questions that an actor is given
@@ -52,6 +54,11 @@ class Asking:
     examples: list[Example]
     questions: Path  # the file
     ledger: Path  # the folder
+
+    @property
+    def run(self) -> str:
+        """What its meters call it."""
+        return Path(self.config.run_dir).name
 
     @property
     def settings(self) -> TeacherConfig:
@@ -93,17 +100,26 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
         **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
     )
     done, looked, money = 0, 0.0, ""
+    meters, watch = Meters(asking.run), Stopwatch()
     try:
         for batch in asked.iter_batches(batch_size=None, batch_format="pyarrow"):
-            if time.monotonic() - looked > STATUS_EVERY_S:
+            done += batch.num_rows
+            if time.monotonic() - looked > STATUS_EVERY_S or done == len(queue):
                 status = ray.get(governor.status.remote())
                 looked, money = time.monotonic(), f", ${status['spent_usd']:.2f} of ${status['budget_usd']:.2f}"
-            done += batch.num_rows
+                meters.tell(_measured(status, done, watch.seconds, asking.settings.requests_per_minute))
             progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
             yield from batch.to_pylist()
     finally:
         ray.get(governor.close.remote())
         ray.kill(governor)
+
+
+def _measured(status: Mapping[str, float], done: int, seconds: float, requests_per_minute: int) -> dict[str, float]:
+    """The governor's status as METERS."""
+    used = {"rate_limit_used": status["requests"] / (requests_per_minute * seconds / 60)} if requests_per_minute else {}
+    told = {"asked": done, **{name: status[name] for name in ("requests", "refused", "spent_usd", "reserved_usd", "budget_usd")}, **used}
+    return {f"rpdr_teacher_{name}": value for name, value in told.items()}
 
 
 def ask_in_batches(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:

@@ -31,6 +31,7 @@ from rpdr.linker import answers, calibrated, exact_answer, load_reranker, operat
 from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
@@ -64,7 +65,9 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_table(REJECTED, pq.read_table(rejects), REJECTS)
-    return {**summary, "rejects": pq.ParquetFile(rejects).metadata.num_rows, "output": str(store)}
+    refused = pq.ParquetFile(rejects).metadata.num_rows
+    Meters(run.folder.name).tell({"rpdr_rejected_rows": refused})
+    return {**summary, "rejects": refused, "output": str(store)}
 
 
 def corpus_store(run: Run, corpus: str) -> Store:
@@ -117,7 +120,8 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     if settings.exact_match and not ExactNames.saved(work):
         ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(work)
     total = int(output.shards.mentions.sum())
-    watch, retrieved, asked = Stopwatch(), 0, 0
+    watch, meters = Stopwatch(), Meters(run.folder.name)
+    retrieved = asked = questions = 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before, usd = output.mentions, run.config.report.machine_usd_per_hour
     for batch in _answers(run, output, work, point).iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -126,14 +130,23 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
         for name in seconds:
             seconds[name] += pc.sum(batch[name]).as_py() or 0.0
         output.accept(batch)
+        questions += batch.num_rows
+        rate = (output.mentions - before) / watch.seconds
+        meters.tell(_measured(output.mentions, questions, asked, rate))
         price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
-        progress.update(output.mentions, total, f"linking, {number((output.mentions - before) / watch.seconds)} mentions a second{price},")
+        progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]
     if asked:
         rates["student_mentions_per_s"] = asked / seconds[RERANK_S]
     return rates
+
+
+def _measured(mentions: int, questions: int, by_student: int, rate: float) -> dict[str, float]:
+    """As METERS."""
+    told = {"mentions": mentions, "questions": questions, "by_student": by_student, "mentions_per_s": rate}
+    return {f"rpdr_linked_{name}": value for name, value in told.items()}
 
 
 def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None) -> Any:

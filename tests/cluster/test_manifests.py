@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -215,3 +216,12 @@ def test_the_lock_has_versions_that_the_project_allows(target: str):
         assert Version(locked[wanted.name.lower().replace("_", "-")]) in wanted.specifier, wanted.name
     assert ("faiss-gpu" in locked) == (target == "cuda")
     assert not {"pytest", "mypy", "moto"} & set(locked)
+
+
+def test_the_dashboard_draws_every_meter_and_no_other():
+    from rpdr.pipeline.meters import METERS
+
+    board = json.loads((CLUSTER / "grafana.json").read_text())
+    drawn = {name for panel in board["panels"] for target in panel["targets"] for name in re.findall(r"ray_(rpdr_\w+)", target["expr"])}
+    assert drawn == set(METERS)
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])

@@ -32,7 +32,12 @@ def test_groups_grow_for_their_stages_and_end_after_them_and_lost_nodes_cost_no_
     assert sorted(linked) == sorted(m["mention_id"] for m in mentions if m["split"] in ("test", "corpus"))
     labels = pq.read_table(run / "labels" / "labels.parquet")["key"].to_pylist()
     assert sorted(labels) == sorted({m["key"] for m in mentions if m["split"] == "unlabelled"})
-    assert 0 < Ledger(run / "ledger").spent_usd() <= 1.0
+    spent = Ledger(run / "ledger").spent_usd()
+    assert 0 < spent <= 1.0
+    assert seen.meters["ray_rpdr_teacher_spent_usd"] == pytest.approx(spent)
+    assert seen.meters["ray_rpdr_teacher_budget_usd"] == 1.0
+    assert seen.meters["ray_rpdr_teacher_asked"] == len(labels)
+    assert seen.meters["ray_rpdr_linked_mentions"] == len(linked)
 
 
 def test_node_seconds_that_no_stage_needed_are_what_a_perfect_scheduler_saves():
