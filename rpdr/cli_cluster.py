@@ -69,7 +69,6 @@ def _submit(options: argparse.Namespace, config: Config) -> int:
 
     arguments = arguments_of(options.set, options.corpus, options.redo)
     what = Submission(options.stage, Path(options.config), config, arguments, options.working_dir, tuple(options.env), options.pip)
-    what.check()
     client = _reach(options)
     job = submit(client, what)
     console().print(f"Submitted: {job}", highlight=False, soft_wrap=True)

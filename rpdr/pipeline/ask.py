@@ -100,14 +100,14 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
         **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
     )
     done, looked, money = 0, 0.0, ""
-    meters, watch = Meters(asking.run), Stopwatch()
+    meters, watch = Meters(asking.run, "teacher"), Stopwatch()
     try:
         for batch in asked.iter_batches(batch_size=None, batch_format="pyarrow"):
             done += batch.num_rows
             if time.monotonic() - looked > STATUS_EVERY_S or done == len(queue):
                 status = ray.get(governor.status.remote())
                 looked, money = time.monotonic(), f", ${status['spent_usd']:.2f} of ${status['budget_usd']:.2f}"
-                meters.tell(_measured(status, done, watch.seconds, asking.settings.requests_per_minute))
+                meters.tell(asked=done, **_measured(status, watch.seconds, asking.settings.requests_per_minute))
             progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
             yield from batch.to_pylist()
     finally:
@@ -115,11 +115,10 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
         ray.kill(governor)
 
 
-def _measured(status: Mapping[str, float], done: int, seconds: float, requests_per_minute: int) -> dict[str, float]:
-    """The governor's status as METERS."""
+def _measured(status: Mapping[str, float], seconds: float, requests_per_minute: int) -> dict[str, float]:
+    """Of the governor's status, what is metered."""
     used = {"rate_limit_used": status["requests"] / (requests_per_minute * seconds / 60)} if requests_per_minute else {}
-    told = {"asked": done, **{name: status[name] for name in ("requests", "refused", "spent_usd", "reserved_usd", "budget_usd")}, **used}
-    return {f"rpdr_teacher_{name}": value for name, value in told.items()}
+    return {**{name: status[name] for name in ("requests", "refused", "spent_usd", "reserved_usd", "budget_usd")}, **used}
 
 
 def ask_in_batches(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:

@@ -23,7 +23,7 @@ from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, connect, cpus, has_gpu, raised_by_worker, share_threads
-from rpdr.pipeline.elsewhere import run_elsewhere
+from rpdr.pipeline.elsewhere import Board, run_elsewhere
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
@@ -140,14 +140,14 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     watcher.start()
     try:
         trainer.fit()
-        (losses, exams), (_, steps) = ray.get([monitor.told.remote(), monitor.at.remote()])
+        (losses, exams), at = ray.get([monitor.told.remote(), monitor.now.remote()])
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
         done.set()
         watcher.join()
     shutil.rmtree(run.path("student.training"), ignore_errors=True)
-    return losses, exams, steps
+    return losses, exams, at[1] if at else 0
 
 
 def _of_each(needs: Needs) -> dict[str, float]:
@@ -174,7 +174,7 @@ def _worker(job: dict[str, Any]) -> None:
 
     def on_step(done: int, total: int, loss: float) -> None:
         if rank == 0:
-            monitor.step.remote(done, total)
+            monitor.update.remote(done, total, "training the student")
 
     def on_checkpoint(folder: Path, done: int, total: int) -> None:
         ray.train.report({"steps": done}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
@@ -193,20 +193,12 @@ def _worker(job: dict[str, Any]) -> None:
         train(job["settings"], chosen, job["seed"], hooks, held_out=held_out, resume_from=resume_from, device=device, save_to=job["out"])
 
 
-class Monitor:
-    """Where the first training worker tells how far it is."""
+class Monitor(Board):
+    """Where the first training worker tells how far it is, and at the end what came of it."""
 
     def __init__(self) -> None:
-        self._at = (0, 0)
+        super().__init__()
         self._told: tuple[list[float], list[float]] = ([], [])
-
-    def step(self, done: int, total: int) -> None:
-        """`done` of `total` steps."""
-        self._at = (done, total)
-
-    def at(self) -> tuple[int, int]:
-        """(done, total)."""
-        return self._at
 
     def end(self, losses: list[float], exams: list[float]) -> None:
         """Training is over; its loss at each step, and the mean loss on dev after each epoch."""
@@ -220,10 +212,10 @@ class Monitor:
 def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None:
     while not done.wait(1.0):
         try:
-            at, total = ray.get(monitor.at.remote(), timeout=5)
+            now = ray.get(monitor.now.remote(), timeout=5)
         except Exception:
             continue
-        progress.update(at, total or None, "training the student" if total else "loading the student")
+        progress.update(*(now or (0, None, "loading the student")))
 
 
 def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:

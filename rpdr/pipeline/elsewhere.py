@@ -23,7 +23,7 @@ TRIES = 10  # of nodes that were lost
 def run_elsewhere(needs: Needs, config: Config, module: str, function: str, progress: StageProgress) -> Any:
     """What `module.function(run, progress)` returns, of the run of this config. Its errors come back as they were raised, in Ray's wrapping."""
     connect()
-    board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
+    board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
     work = ray.remote(_work).options(**placed(needs), max_retries=TRIES).remote(config, module, function, board)
     progress.update(0, None, "waiting for a node")
     shown = None
@@ -52,8 +52,8 @@ class _Told:
         self._board.update.remote(done, total, doing)
 
 
-class _Board:
-    """Where the work tells how far it is."""
+class Board:
+    """Where work on another node tells how far it is."""
 
     def __init__(self) -> None:
         self._now: tuple[int, int | None, str] | None = None

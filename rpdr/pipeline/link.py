@@ -66,7 +66,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     if run.config.link.output:
         store.write_table(REJECTED, pq.read_table(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
-    Meters(run.folder.name).tell({"rpdr_rejected_rows": refused})
+    Meters(run.folder.name, "rejected").tell(rows=refused)
     return {**summary, "rejects": refused, "output": str(store)}
 
 
@@ -120,7 +120,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     if settings.exact_match and not ExactNames.saved(work):
         ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).save(work)
     total = int(output.shards.mentions.sum())
-    watch, meters = Stopwatch(), Meters(run.folder.name)
+    watch, meters = Stopwatch(), Meters(run.folder.name, "linked")
     retrieved = asked = questions = 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before, usd = output.mentions, run.config.report.machine_usd_per_hour
@@ -132,7 +132,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
         output.accept(batch)
         questions += batch.num_rows
         rate = (output.mentions - before) / watch.seconds
-        meters.tell(_measured(output.mentions, questions, asked, rate))
+        meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
         price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
         progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
@@ -141,12 +141,6 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     if asked:
         rates["student_mentions_per_s"] = asked / seconds[RERANK_S]
     return rates
-
-
-def _measured(mentions: int, questions: int, by_student: int, rate: float) -> dict[str, float]:
-    """As METERS."""
-    told = {"mentions": mentions, "questions": questions, "by_student": by_student, "mentions_per_s": rate}
-    return {f"rpdr_linked_{name}": value for name, value in told.items()}
 
 
 def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None) -> Any:

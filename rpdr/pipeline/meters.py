@@ -5,8 +5,6 @@ Ray puts `ray_` before each name; cluster/grafana.json draws them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import ray
 from ray.util.metrics import Gauge
 
@@ -28,17 +26,18 @@ METERS = {
 
 
 class Meters:
-    """The gauges of one run, by the name of its directory."""
+    """The gauges of one run, by the name of its directory, `of` one kind of work: names of METERS begin with it."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, run: str, of: str) -> None:
+        self._run, self._of = run, of
         self._gauges: dict[str, Gauge] = {}
 
-    def tell(self, values: Mapping[str, float]) -> None:
-        """Names of METERS; those of a run that does not use Ray go nowhere."""
+    def tell(self, **values: float) -> None:
+        """By the rest of their names; those of a run that does not use Ray go nowhere."""
         if not ray.is_initialized():
             return
-        for name, value in values.items():
+        for rest, value in values.items():
+            name = f"rpdr_{self._of}_{rest}"
             if name not in self._gauges:
                 self._gauges[name] = Gauge(name, METERS[name], (RUN,))
             self._gauges[name].set(float(value), {RUN: self._run})

@@ -42,7 +42,7 @@ for told_of in ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to be run: `rpdr COMMAND` with these arguments, in a copy of `folder`."""
+    """What is to be run: `rpdr COMMAND` with these arguments, in a copy of `folder`. Raises ConfigError for what would fail, or be lost, on a cluster."""
 
     command: str
     config_path: Path
@@ -63,8 +63,7 @@ class Submission:
         packages = {"pip": str(self.pip)} if self.pip else {}
         return {"working_dir": str(self.folder), "excludes": list(LEFT_OUT), "env_vars": self._variables(), **packages}
 
-    def check(self) -> None:
-        """Raises ConfigError for what would fail, or be lost, on a cluster."""
+    def __post_init__(self) -> None:
         self._inside(self.config_path)
         self._variables()
         where = self.config.run_dir
@@ -96,8 +95,7 @@ class Submission:
 
 
 def submit(client: JobSubmissionClient, what: Submission) -> str:
-    """Start it; returns the job's id. Raises ConfigError, or RunError if the cluster refuses."""
-    what.check()
+    """Start it; returns the job's id. Raises RunError if the cluster refuses."""
     name = re.sub(r"[^\w.-]+", "-", Path(what.config.run_dir).name)
     known_as = f"rpdr-{what.command}-{name}-{datetime.now():%m%d-%H%M%S}"
     told = {"rpdr": rpdr.__version__, "command": what.command, "config": what.config_path.name, "run_dir": what.config.run_dir}

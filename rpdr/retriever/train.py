@@ -55,8 +55,8 @@ def train_encoder(
     total = sum(map(len, plan))
     if not total:
         return 0.0
-    texts = sorted({prefix + text for batches in plan for batch in batches for pair in batch for text in _texts(pair)})
-    with met_tokens(encoder, texts):
+    met = sorted({prefix + text for batches in plan for batch in batches for pair in batch for text in _texts(pair)})
+    with met_tokens(encoder, met):
         encoder.train()
         device = torch.device(encoder.device).type
         low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
+from local_cluster import LocalCluster, free_port, local_cluster
 
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
@@ -57,26 +52,26 @@ def test_the_command_names_the_config_as_the_copy_has_it(folder: Path):
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
 def test_a_secret_is_not_passed_with_a_job(folder: Path, name: str):
     with pytest.raises(ConfigError, match=f"--env {name}: a secret would stand in the job's record") as refused:
-        submission(folder, environment=(f"{name}=sk-123456",)).check()
+        submission(folder, environment=(f"{name}=sk-123456",))
     assert "sk-123456" not in str(refused.value)
 
 
 def test_the_teachers_key_is_a_secret_by_whatever_name(folder: Path):
     (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "teacher: {api_key_env: HOUSE}\n")
     with pytest.raises(ConfigError, match="--env HOUSE: a secret"):
-        submission(folder, environment=("HOUSE=sk-1",)).check()
+        submission(folder, environment=("HOUSE=sk-1",))
 
 
 def test_a_run_directory_that_would_end_with_the_job_is_refused(folder: Path):
     (folder / "c.yaml").write_text(CONFIG.format(run_dir="runs/mine"))
     with pytest.raises(ConfigError, match=r"run_dir: runs/mine is relative.*--set run_dir=/shared/runs/mine"):
-        submission(folder).check()
+        submission(folder)
 
 
 def test_a_config_outside_the_folder_is_refused(folder: Path, tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=r"c.yaml: not in .*other.*--working-dir"):
-        Submission("prepare", folder / "c.yaml", load(folder / "c.yaml"), folder=tmp_path / "other").check()
+        Submission("prepare", folder / "c.yaml", load(folder / "c.yaml"), folder=tmp_path / "other")
 
 
 def test_where_no_cluster_answers_the_error_names_the_remedy():
@@ -84,69 +79,29 @@ def test_where_no_cluster_answers_the_error_names_the_remedy():
         reach(f"http://127.0.0.1:{free_port()}")
 
 
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return made.getsockname()[1]
-
-
 @dataclass(frozen=True)
 class Cluster:
-    """A head node that wants a token, and `rpdr …` in a process that has it."""
+    """A head that wants a token, and `rpdr …` in a process that has it."""
 
-    port: int
-    token: str
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the cluster's `python` is this one
-        return {**plain, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "PYTHONPATH": str(Path(__file__).parents[2])}
+    head: LocalCluster
 
     def rpdr(self, *arguments: str, at: str = "", folder: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rpdr.cli", *arguments, "--address", at or self.address]
-        return subprocess.run(command, cwd=folder, env={**self.environment, **more}, capture_output=True, text=True, timeout=180)
+        command = [sys.executable, "-m", "rpdr.cli", *arguments, "--address", at or self.head.dashboard]
+        environment = {**self.head.environment, **more}
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
 
     def start(self, entrypoint: str) -> str:
         """Any job at all; its id, once it runs."""
-        job = self.ask("POST", "jobs/", json={"entrypoint": entrypoint})["submission_id"]
-        while self.ask("GET", f"jobs/{job}")["status"] == "PENDING":
+        job = self.head.ask("POST", "jobs/", json={"entrypoint": entrypoint})["submission_id"]
+        while self.head.ask("GET", f"jobs/{job}")["status"] == "PENDING":
             time.sleep(0.2)
         return job
-
-    def ask(self, how: str, what: str, **more: Any) -> Any:
-        told = requests.request(how, f"{self.address}/api/{what}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30, **more)
-        told.raise_for_status()
-        return told.json()
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    found = Cluster(free_port(), secrets.token_hex(32))
-    place = tempfile.mkdtemp(prefix="rpdr-")  # a short path: it holds sockets
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--num-cpus=2", f"--temp-dir={place}"]
-    command += [f"--dashboard-port={found.port}", f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
-    head = subprocess.Popen(command, env=found.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                found.ask("GET", "jobs/")
-                break
-            except requests.RequestException:
-                assert head.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.5)
-        yield found
-    finally:
-        if head.poll() is None:
-            os.killpg(head.pid, signal.SIGTERM)
-            head.wait(60)
-        shutil.rmtree(place, ignore_errors=True)
+    with local_cluster({}) as head:
+        yield Cluster(head)
 
 
 @pytest.mark.slow
@@ -160,7 +115,7 @@ def test_a_stage_runs_there_and_can_be_followed_again(cluster: Cluster, folder: 
     assert (tmp_path / "run" / "kb" / "concepts.parquet").exists()
     again = cluster.rpdr("follow", job)
     assert (again.returncode, again.stdout.splitlines()) == (0, log)
-    assert "sk-mine" not in str(cluster.ask("GET", "jobs/"))
+    assert "sk-mine" not in str(cluster.head.ask("GET", "jobs/"))
     listed = cluster.rpdr("jobs", COLUMNS="200").stdout
     assert job in listed
     assert "succeeded" in listed
@@ -180,7 +135,7 @@ def test_what_a_user_can_mend_has_the_commands_own_exit_code(cluster: Cluster, f
 def test_a_broken_connection_stops_nothing_and_following_goes_on(cluster: Cluster):
     lines = 60
     job = cluster.start(f"for n in $(seq {lines}); do echo line $n; sleep 0.1; done")
-    with Relay(cluster.port) as relay:
+    with Relay(int(cluster.head.dashboard.rsplit(":", 1)[1])) as relay:
         threading.Timer(4.0, relay.break_off).start()
         done = cluster.rpdr("follow", job, at=f"http://127.0.0.1:{relay.port}")
     assert relay.broken
@@ -232,7 +187,8 @@ class Relay:
         """Cut every connection there is."""
         self.broken = bool(self._open)
         for one in self._open:
-            one.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it has ended by itself
+                one.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
