@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -85,14 +86,14 @@ def main() -> int:
     return 0
 
 
-def watched(folder: Path, lose: bool) -> Seen:
-    """The run, in `folder`; `lose`: with a node of each group killed."""
+def watched(folder: Path, lose: bool, tree: dict[str, Any] | None = None, groups: Mapping[str, Group] = GROUPS) -> Seen:
+    """The run, in `folder`, or one by the config `tree`; `lose`: with a node of each group killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config(folder / "run")))
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree or config(folder / "run")))
     lines: list[str] = []
     stages: dict[str, tuple[float, float]] = {}
     lost: dict[str, str] = {}
-    with local_cluster(GROUPS, IDLE_MINUTES) as cluster:
+    with local_cluster(groups, IDLE_MINUTES) as cluster:
         # not `rpdr submit`: these nodes unpack jobs in one folder, and the first that ends takes it away
         command = [sys.executable, "-m", "rpdr.cli", "run_all", "--config", "config.yaml"]
         environment = {**cluster.environment, "RAY_ADDRESS": cluster.address}

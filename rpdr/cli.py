@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 import rpdr
-from rpdr.cli_cluster import add_commands
+from rpdr import cli_cluster, cli_plan
 from rpdr.errors import ConfigError, RpdrError
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run_dir", help="e.g. runs/quickstart")
     command.add_argument("text", nargs="+")
     command.set_defaults(run=_ask)
-    add_commands(commands, stages, _config)
+    cli_plan.add_commands(commands, _config)
+    cli_cluster.add_commands(commands, {**stages, "calibrate": cli_plan.CALIBRATE}, _config)
     return parser
 
 

@@ -5,22 +5,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
 
-from rpdr.errors import ConfigError
-
-
-class Section(pydantic.BaseModel):
-    """Base of all sections: immutable, no unknown keys."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+from rpdr.sections import Section, read_sections
 
 
 class KbConfig(Section):
@@ -474,80 +466,4 @@ def load(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
 
     Raises ConfigError: one line that names the file, the line and the remedy.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a config is a mapping of sections, e.g. `kb:`; this is {type(tree).__name__}")
-    for dotted, value in (overrides or {}).items():
-        _put(tree, dotted, value)
-    try:
-        return Config.model_validate(tree)
-    except pydantic.ValidationError as error:
-        raise ConfigError("; ".join(_explain(e, path, text) for e in error.errors()[:3])) from error
-
-
-def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    node = tree
-    for name in parents:
-        child = node.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {dotted}: {name} is not a section")
-        node = child
-    node[last] = value
-
-
-def _explain(error: Any, path: Path, text: str) -> str:
-    location = [part for part in error["loc"] if not (isinstance(part, str) and (part in {"HashSplit"} or "[" in part))]
-    dotted = ".".join(str(part) for part in location)
-    line = _line_of(text, [str(part) for part in location if isinstance(part, str)])
-    where = f"({path}, line {line})" if line else f"({path})"
-    if error["type"] == "extra_forbidden":
-        valid = _valid_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid here: {', '.join(valid)}"
-        return f"{dotted}: unknown key; {hint} {where}"
-    if error["type"] == "missing":
-        return f"{dotted}: missing, and it has no default {where}"
-    return f"{dotted}: {error['input']!r}: {error['msg']} {where}" if dotted else f"{error['msg']} {where}"
-
-
-def _valid_keys(location: list[Any]) -> list[str]:
-    model: Any = Config
-    for part in location:
-        if not isinstance(part, str):
-            continue
-        field = model.model_fields.get(part)
-        model = next((m for m in _models_in(field.annotation)), None) if field else None
-        if model is None:
-            return []
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
-
-
-def _line_of(text: str, names: list[str]) -> int | None:
-    line = 0
-    lines = text.splitlines()
-    found = None
-    for name in names:
-        for number in range(line, len(lines)):
-            if re.search(rf"(^|[\s{{,-]){re.escape(name)}\s*:", lines[number]):
-                line, found = number, number + 1
-                break
-    return found
+    return read_sections(path, Config, "config", "kb", overrides)

@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 import rpdr
-from rpdr.config import Config, KbConfig, MentionsConfig, Section, StudentConfig
+from rpdr.config import Config, KbConfig, MentionsConfig, StudentConfig
 from rpdr.files import write_text
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.licence import HUB_IDS, Licence, licence_of
 from rpdr.reranker.snippets import snippets
+from rpdr.sections import Section
 
 SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
 

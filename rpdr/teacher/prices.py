@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field
 
-from rpdr.config import Price, Section, TeacherConfig
+from rpdr.config import Price, TeacherConfig
 from rpdr.errors import ConfigError
 from rpdr.files import read_text
+from rpdr.sections import Section
 
 OLD = timedelta(days=180)
 # nobody is paid: what a small priced LLM would take, so that budgets and reports show something real

@@ -1,0 +1,163 @@
+"""How far `rpdr plan` is from what happens: the same run on clusters of 1, 2 and 4 nodes a group, simulated and real; and a thousand million mentions on paper.
+
+    python benchmarks/plan_check.py [--nodes 1 2 4]
+
+Rates are measured first, as `rpdr calibrate` does. The clusters are Ray's own, grown by its autoscaler, their nodes processes that share this machine, which
+the simulation is told (`cores`); how long such a node takes to start is from results/autoscaling.json. Writes results/plan_check.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from autoscaling import IDLE_MINUTES, config, watched
+from local_cluster import Group
+from outcome import RESULTS, keep
+
+from rpdr.config import load
+from rpdr.pipeline.calibrate import FILE, calibrate
+from rpdr.pipeline.plan import UNTIL_LINKED, Work, work_of
+from rpdr.pipeline.plan_view import as_dict
+from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.run import Run
+from rpdr.pipeline.stages import run_stages
+from rpdr.planning import Choice, NodesConfig, cheapest, read_nodes, simulated
+
+GROUPS = ("teaching", "training", "linking")
+ON_PAPER = 1e9  # mentions
+DEADLINE_S = 24 * 3600.0
+NODES = Path(__file__).parents[1] / "cluster" / "nodes.yaml"
+
+
+def main() -> int:
+    """Calibrate, then each number of nodes, simulated and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", nargs="+", type=int, default=[1, 2, 4])
+    options = parser.parse_args()
+    rows, told = [], []
+    with tempfile.TemporaryDirectory() as place:
+        rates = _calibrated(Path(place) / "calibration")
+        for count in options.nodes:
+            found = _compared(Path(place) / str(count), count, rates)
+            if not found:
+                return 1
+            told.append(found)
+            rows += _rows(found)
+        paper = _on_paper(Path(place) / "calibration")
+        measured = json.loads(rates.read_text())
+    keep(
+        "plan_check",
+        "python benchmarks/plan_check.py",
+        "a part of HPO; the names that laypeople use are the mentions",
+        ("Nodes a group", "Stage", "Simulated", "Real", "Simulated ÷ real"),
+        rows,
+        rates=measured,
+        runs=told,
+        on_paper=paper,
+    )
+    return 0
+
+
+def settings(run_dir: Path, nodes: int) -> dict[str, Any]:
+    """The autoscaling benchmark's run, with more to do, and pools and gangs of so many processes."""
+    made = config(run_dir)
+    half = {name: {**made["resources"][name], "cpus": 0.5} for name in ("retrieving", "reranking")}
+    return {
+        **made,
+        "kb": {**made["kb"], "id_prefix": "HP:000"},
+        "mentions": [{**made["mentions"][0], "kb": {**made["mentions"][0]["kb"], "id_prefix": "HP:000"}}],
+        "retriever": {**made["retriever"], "max_synonym_pairs": 512},
+        "teacher": {**made["teacher"], "actors": nodes, "concurrency": 4, "max_mentions": 1000, "sandbox": {"latency_s": 0.2}},
+        "student": {**made["student"], "max_labels": 480, "workers": nodes, "checkpoint_every_steps": 10},
+        "link": {**made["link"], "shard_mentions": 100, "retriever_actors": nodes, "student_actors": nodes},
+        "resources": {**made["resources"], **half},
+    }
+
+
+def _calibrated(folder: Path) -> Path:
+    """rates.json of a run that is prepared."""
+    made = load(_written(folder, settings(folder / "run", 1)))
+    run_stages(made, ["prepare"])
+    with stage_progress("calibrate") as progress:
+        calibrate(Run(made), progress)
+    import ray
+
+    ray.shutdown()
+    return Run(made).path("plan", FILE)
+
+
+def _written(folder: Path, tree: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    return folder / "config.yaml"
+
+
+def _compared(folder: Path, count: int, rates: Path) -> dict[str, Any]:
+    """Seconds of each stage, simulated and real; empty where the run failed."""
+    tree = settings(folder / "run", count)
+    made = load(_written(folder, tree))
+    run_stages(made, ["prepare"])
+    (folder / "run" / "plan").mkdir()
+    shutil.copy(rates, folder / "run" / "plan" / FILE)
+    work: Work = work_of(Run(made), as_configured=True)
+    choices = [Choice(group, "node", "on_demand", count) for group in GROUPS]
+    outcome = simulated(work.stages, choices, _local_nodes(count))
+    seen = watched(folder, lose=False, tree=tree, groups={group: Group(cpus=1, most=count) for group in GROUPS})
+    if seen.exit_code:
+        sys.stderr.write(seen.log[-3000:])
+        return {}
+    real = {name: seen.stages[name][1] - seen.stages[name][0] for name in UNTIL_LINKED}
+    simulated_s = {stage.name: stage.seconds for stage in outcome.stages}
+    return {"nodes": count, "simulated": simulated_s, "real": {name: real[name] for name in simulated_s}}
+
+
+def _rows(found: dict[str, Any]) -> list[list[str]]:
+    pairs = [(name, found["simulated"][name], found["real"][name]) for name in found["simulated"]]
+    pairs.append(("**all**", sum(found["simulated"].values()), sum(found["real"].values())))
+    return [
+        [str(found["nodes"]) if not n else "", name, f"{guess:.0f} s", f"{real:.0f} s", f"{guess / real:.2f}"]
+        for n, (name, guess, real) in enumerate(pairs)
+    ]
+
+
+def _local_nodes(most: int) -> NodesConfig:
+    """What local_cluster starts."""
+    measured = json.loads((RESULTS / "autoscaling.json").read_text())["figures"]
+    starts_s = sum(figures["up_s"] for figures in measured.values()) / len(measured)
+    node = {"cpus": 1, "memory_gib": 8, "usd_per_hour": 0, "starts_s": starts_s}
+    return NodesConfig.model_validate(
+        {
+            "as_of": "2026-11-01",
+            "source": "nobody is paid",
+            "head": "node",
+            "idle_timeout_s": IDLE_MINUTES * 60,
+            "cores": psutil.cpu_count(),
+            "types": {"node": node},
+            "groups": {group: {"types": ["node"], "most": most} for group in GROUPS},
+        }
+    )
+
+
+def _on_paper(folder: Path) -> dict[str, Any]:
+    """A day for ON_PAPER mentions, on the CPU types of cluster/nodes.yaml."""
+    made = load(folder / "config.yaml")
+    work = work_of(Run(made), ON_PAPER)
+    nodes = read_nodes(NODES)
+    cpu = [name for name, node in nodes.types.items() if not node.gpus and node.spot_usd_per_hour is not None]
+    groups = {
+        name: group.model_copy(update={"types": tuple(cpu), "most": 256 if name == "linking" else group.most})
+        for name, group in nodes.groups.items()
+    }
+    return as_dict(cheapest(work.stages, nodes.model_copy(update={"groups": groups}), DEADLINE_S), work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

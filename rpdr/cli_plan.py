@@ -1,0 +1,73 @@
+"""`rpdr calibrate` and `rpdr plan`: how fast each kind of work is, and what a run will take on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rpdr.config import Config
+
+CALIBRATE = (
+    "measure how fast each kind of work is, in about two minutes: what `plan` counts with; submitted, on the nodes that it would run on"
+)
+
+
+def add_commands(commands: Any, read_config: Callable[[argparse.Namespace], Config]) -> None:
+    """To the parser of `rpdr`."""
+    command = commands.add_parser("calibrate", help=CALIBRATE, description=CALIBRATE)
+    _take_config(command)
+    command.set_defaults(run=lambda options: _calibrate(read_config(options)))
+    text = "what is left of a run will take on a cluster: nodes, hours, dollars, the bottleneck, and the cheapest that meets a deadline"
+    command = commands.add_parser("plan", help=text, description=text)
+    _take_config(command)
+    command.add_argument("--nodes", type=Path, required=True, metavar="FILE", help="node types with their prices, as cluster/nodes.yaml")
+    command.add_argument("--mentions", type=float, metavar="N", help="to be linked, e.g. 50e6; default: the run's own")
+    command.add_argument("--distinct", type=float, metavar="SHARE", help="of them; default: extrapolated from the prepared mentions")
+    command.add_argument("--deadline", default="", metavar="TIME", help="e.g. 8h, 90m, 2d; default: none, the cheapest of all")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=lambda options: _plan(options, read_config(options)))
+
+
+def _take_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+
+
+def _calibrate(config: Config) -> int:
+    from rpdr.pipeline.calibrate import calibrate
+    from rpdr.pipeline.plan_view import rates_table
+    from rpdr.pipeline.progress import console, stage_progress
+    from rpdr.pipeline.run import Run
+
+    with stage_progress("calibrate") as progress:
+        rates = calibrate(Run(config), progress)
+    console.print(rates_table(rates))
+    return 0
+
+
+def _plan(options: argparse.Namespace, config: Config) -> int:
+    from rich.console import Console
+
+    from rpdr.pipeline.plan import check_gpus, teacher_usd, work_of
+    from rpdr.pipeline.plan_view import as_dict, in_words, plan_table, seconds_of
+    from rpdr.pipeline.run import Run
+    from rpdr.planning import cheapest, read_nodes
+
+    deadline_s = seconds_of(options.deadline) if options.deadline else None
+    nodes, run = read_nodes(options.nodes), Run(config)
+    work = work_of(run, options.mentions, options.distinct)
+    check_gpus(run, work, nodes)
+    found = cheapest(work.stages, nodes, deadline_s)
+    if options.json:
+        sys.stdout.write(json.dumps(as_dict(found, work), indent=2) + "\n")
+    else:
+        console = Console()
+        console.print(plan_table(found.best or found.fastest, work))
+        for line in in_words(found, work, nodes, deadline_s, teacher_usd(run, work.stages)):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return 0 if found.best else 1

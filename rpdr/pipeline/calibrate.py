@@ -1,0 +1,154 @@
+"""`rpdr calibrate`: how fast each kind of work is -> plan/rates.json, in about two minutes.
+
+Each kind runs where it would: on this machine as many processes at once as fill it; on a cluster, one on a node that has what `resources` asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+import torch
+from ray.data import ActorPoolStrategy
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from rpdr.config import Config, Needs
+from rpdr.errors import RunError
+from rpdr.files import write_json
+from rpdr.pipeline.cluster import connect, placed
+from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.report import machine
+from rpdr.pipeline.run import Run, Stopwatch
+
+FILE = "rates.json"
+SECONDS = 10.0  # of a trial
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of one process of a kind of work, beside others that keep the machine busy: seconds until it is ready, and of each unit; on so many `cpus`."""
+
+    load_s: float
+    seconds: dict[str, float]
+    cpus: float
+    gpu: bool
+    processes: int  # that ran at once
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of all kinds of work, and what Ray takes to begin and end a stream of data and a gang of training workers, their own loading left out."""
+
+    made_at: float  # epoch seconds
+    machine: dict[str, Any]
+    kinds: dict[str, Rate]
+    stream_s: float
+    gang_s: float
+
+    def save(self, path: Path) -> None:
+        """As JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Rates:
+        """What `save` wrote. Raises RunError where that is not there or of another rpdr."""
+        import json
+
+        if not path.exists():
+            raise RunError(f"plan: no {path} yet; measure it first, in about two minutes: rpdr calibrate --config …")
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**told, "kinds": {kind: Rate(**rate) for kind, rate in told["kinds"].items()}})
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path}: no rates that this rpdr can read; make them again: rpdr calibrate --config …") from error
+
+
+def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Rates:
+    """Measure all kinds. Raises RunError where nothing is prepared."""
+    if not run.summary("prepare"):
+        raise RunError(f"calibrate: {run.folder} has no mentions yet; run first: rpdr prepare --config …")
+    connect()
+    kinds = {}
+    for number, kind in enumerate(Config.model_fields["resources"].annotation.model_fields):  # type: ignore[union-attr]
+        progress.update(number, 6, f"measuring {kind}")
+        kinds[kind] = _rate(run, kind, getattr(run.config.resources, kind), seconds)
+    progress.update(5, 6, "measuring what Ray takes")
+    rates = Rates(time.time(), machine(), kinds, _stream_s(), _gang_s(run))
+    rates.save(run.path("plan", FILE))
+    return rates
+
+
+def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    cores = psutil.cpu_count() or 1
+    cpus = max(1.0, needs.cpus if needs else 1.0)
+    if not joined:
+        cpus = min(cpus, cores)
+    processes = 1 if joined else max(1, int(cores / cpus))
+    where = placed(needs) if joined and needs else {"num_cpus": 0}
+    watch = Stopwatch()
+    actors = [ray.remote(_Working).options(**where).remote(run.config, kind, int(cpus)) for _ in range(processes)]
+    gpus = ray.get([actor.has_gpu.remote() for actor in actors])
+    load_s = watch.seconds
+    found = ray.get([actor.measure.remote(seconds) for actor in actors])
+    for actor in actors:
+        ray.kill(actor)
+    units = {unit: sum(one[unit] for one in found) / processes for unit in found[0]}
+    return Rate(load_s, units, cpus, gpus[0], processes)
+
+
+class _Working:
+    """A trial in a process of its own."""
+
+    def __init__(self, config: Config, kind: str, threads: int) -> None:
+        from rpdr.pipeline.trials import TRIALS
+
+        torch.set_num_threads(threads)
+        self.trial = TRIALS[kind](Run(config))
+
+    def has_gpu(self) -> bool:
+        """Answers when all is loaded."""
+        return torch.cuda.is_available()
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Unit -> seconds of one."""
+        return self.trial.measure(seconds)
+
+
+class _Nothing:
+    """Passes on what comes."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return batch
+
+
+def _stream_s() -> float:
+    """A stream of one row through one actor that does nothing."""
+    watch = Stopwatch()
+    ray.data.range(1).map_batches(_Nothing, batch_format="pyarrow", compute=ActorPoolStrategy(size=1), num_cpus=0).materialize()
+    return watch.seconds
+
+
+def _gang_s(run: Run) -> float:
+    """A training of two workers that do nothing."""
+    watch = Stopwatch()
+    TorchTrainer(
+        _idle,
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ScalingConfig(num_workers=2, use_gpu=False, resources_per_worker={"CPU": 0.01}),
+        run_config=RunConfig(name="nothing", storage_path=str(run.path("plan", "training"))),
+    ).fit()
+    return watch.seconds
+
+
+def _idle() -> None:
+    """A training worker without work."""

@@ -1,0 +1,266 @@
+"""`rpdr plan`: what is still to be done of a run, on which nodes of a cluster, in how many hours and for how many dollars.
+
+Reads a run directory whose mentions are prepared and its measured rates (`calibrate`), and writes nothing. The stage report is left out: it is a
+minute on the head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rpdr.config import Needs, actors_between
+from rpdr.corpus import load_mentions
+from rpdr.errors import ConfigError, RunError
+from rpdr.kb import map_kb
+from rpdr.pipeline.account import DECIDERS
+from rpdr.pipeline.calibrate import FILE, Rate, Rates
+from rpdr.pipeline.candidates import BATCH
+from rpdr.pipeline.estimate import estimate_of, measured
+from rpdr.pipeline.pool import mentions_of
+from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
+from rpdr.pipeline.retune import FOLDS
+from rpdr.pipeline.run import STAGES, Run
+from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
+from rpdr.planning.nodes import group_of
+from rpdr.schema import STUDIED
+from rpdr.teacher.estimate import LATENCY_S
+
+UNTIL_LINKED = ("retriever", "candidates", "teach", "retune", "baselines", "distill", "link")
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is to be linked. Of the `distinct` mentions, `retrieved` and `reranked` are the shares that meet the models."""
+
+    mentions: float
+    distinct: float
+    retrieved: float
+    reranked: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, and what was assumed of it."""
+
+    stages: tuple[StageWork, ...]
+    corpus: Corpus
+    notes: tuple[str, ...]
+
+
+def work_of(run: Run, mentions: float | None = None, distinct: float | None = None, as_configured: bool = False) -> Work:
+    """The stages that are not finished, up to linking `mentions` (default: the run's own), of which a share is `distinct`.
+
+    `as_configured`: pools are as large as link.retriever_actors and link.student_actors say, not as the nodes have room for. Raises RunError where
+    nothing is prepared or calibrated, ConfigError where a kind of work does not say what it needs.
+    """
+    rates = Rates.load(run.path("plan", FILE))
+    if not run.finished(STAGES["prepare"]):
+        raise RunError(f"plan: {run.folder} has no mentions yet; run first: rpdr prepare --config …")
+    made = _Made(run, rates, as_configured)
+    corpus = corpus_of(run, mentions, distinct)
+    todo = [name for name in UNTIL_LINKED if not run.summary(name) or run.stale(STAGES[name]) or (name == "link" and mentions)]
+    stages = tuple(StageWork(name, made.steps(name, corpus)) for name in todo)
+    return Work(tuple(stage for stage in stages if stage.steps), corpus, (*made.notes, *corpus.notes))
+
+
+def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpus:
+    """By what the run has linked before, else by the mentions that are prepared."""
+    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["key", "split", "text"])
+    mine = table.filter(pc.field("split").isin(["test", "corpus"]))
+    total = float(mentions or mine.num_rows)
+    notes = []
+    if distinct is None:
+        distinct = _distinct(mine["key"], total) / total if total else 1.0
+        if total > mine.num_rows:
+            told = f"{distinct:.1%} of the mentions are taken to be distinct, by how that grows in {mine.num_rows:,} of them"
+            notes.append(f"{told} (Heaps' law); --distinct says it better")
+    linked = run.summary("link")
+    if linked.get("distinct"):
+        shares = {name: linked.get(name, 0) / linked["distinct"] for name, _ in DECIDERS.values()}
+        retrieved, reranked = 1 - shares["exact"], shares["student_scored"]
+        notes.append(
+            f"as in the run's own linking, {1 - retrieved:.0%} of the distinct mentions are exact names and {reranked:.0%} meet the student"
+        )
+    else:
+        retrieved = 1 - (_exact(run, mine) if run.config.link.exact_match else 0.0)
+        reranked = retrieved
+        if run.config.link.shortcut is not None:
+            notes.append(
+                "the student is taken to be asked about all that is no exact name: what link.shortcut will save is not known before it is trained"
+            )
+    return Corpus(total, total * distinct, retrieved, reranked, tuple(notes))
+
+
+def _distinct(keys: pa.ChunkedArray, mentions: float) -> float:
+    """Of so many mentions, by Heaps' law through the half of these and the whole."""
+    whole, half = pc.count_distinct(keys).as_py(), pc.count_distinct(keys[: len(keys) // 2]).as_py()
+    if not half or len(keys) < 2:
+        return mentions
+    grows = min(1.0, max(0.0, math.log2(whole / half)))
+    return min(mentions, whole * (mentions / len(keys)) ** grows)
+
+
+def _exact(run: Run, mentions: pa.Table) -> float:
+    """The share of the distinct mentions that are the name of one concept."""
+    from rpdr.retriever import ExactNames
+    from rpdr.retriever.exact import UNDECIDED
+
+    texts = pc.unique(mentions["text"]).to_pylist()
+    found = ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).find(texts)
+    return float((found != UNDECIDED).mean()) if texts else 0.0
+
+
+class _Made:
+    """Steps out of a run's counts and rates. `notes` grow as they are made."""
+
+    def __init__(self, run: Run, rates: Rates, as_configured: bool) -> None:
+        self.run, self.config, self.rates, self.as_configured = run, run.config, rates, as_configured
+        self.notes: list[str] = []
+        self._labels: float | None = None
+        made = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
+        concepts = list(map_kb(run.path("kb", "concepts.parquet")))
+        self.gold = len(gold_pairs([m for m in made if m.split == "labelled"], concepts))
+        self.synonyms = min(len(synonym_pairs(concepts)), self.config.retriever.max_synonym_pairs)
+        self.names = sum(len(concept.names) for concept in concepts)
+        self.asked = {split: len({m.key for m in made if m.split == split}) for split in ("labelled", "dev", "test")}
+
+    def steps(self, stage: str, corpus: Corpus) -> tuple[Step, ...]:
+        """Of one of UNTIL_LINKED."""
+        if stage == "link":
+            return self._stream(corpus.distinct, corpus.retrieved, corpus.reranked)
+        return getattr(self, f"_{stage}")()
+
+    def _retriever(self) -> tuple[Step, ...]:
+        pairs = self.config.retriever.epochs * (self.gold + self.synonyms)
+        return (self._tuning(pairs, self.names),)
+
+    def _candidates(self) -> tuple[Step, ...]:
+        return self._stream(len(mentions_of(self.run, STUDIED)), 1.0, 0.0)
+
+    def _teach(self) -> tuple[Step, ...]:
+        settings = self.config.teacher
+        made = estimate_of(self.run)
+        share = min(1.0, made.covered / made.to_ask) if made.to_ask else 0.0
+        requests, tokens = made.requests.expected * share, (made.prompt_tokens + made.completion_tokens).expected * share
+        if not requests:
+            return ()
+        if settings.mode == "batch":
+            self.notes.append("teach: a batch is taken to be back after the provider's day")
+            return (Driver(24 * HOUR),)
+        known = measured(self.run.path("ledger"), settings)
+        if known:
+            latency = known.seconds.expected
+        elif settings.model == "sandbox":
+            latency = settings.sandbox.latency_s
+        else:
+            latency = LATENCY_S[1]
+            self.notes.append(f"teach: an answer is taken to take {latency:g} s; where the ledger has {settings.model}'s, theirs count")
+        limits = [settings.requests_per_minute, settings.tokens_per_minute and settings.tokens_per_minute * requests / tokens]
+        least = min((limit for limit in limits if limit), default=None)
+        asking = Requests(self._process("teaching")[0], settings.actors, settings.concurrency, requests, latency, least)
+        return (Driver(self.rates.stream_s), asking)
+
+    def _retune(self) -> tuple[Step, ...]:
+        settings = self.config.retriever
+        if not settings.second_round:
+            return ()
+        labels = self._learned()
+        scored = labels + self.asked["dev"] + self.asked["labelled"]
+        if settings.rounds == 2:
+            epochs = -(-settings.epochs * AGAIN[0] // AGAIN[1])
+            pairs = epochs * ((FOLDS + 1) * (self.gold + self.synonyms) + labels * (1 + FOLDS * (1 - 1 / FOLDS)))
+            work = self._tuning(pairs, (FOLDS + 1) * self.names + 2 * scored)
+        else:
+            work = self._tuning(0, scored)
+        return (work, *self._stream(self.asked["dev"] + self.asked["test"], 1.0, 0.0))
+
+    def _baselines(self) -> tuple[Step, ...]:
+        settings = self.config.retriever
+        if not settings.baselines:
+            return ()
+        asked = self.asked["dev"] + self.asked["test"]
+        again = settings.rounds == 1 or settings.aliases or settings.commonness
+        pairs = settings.epochs * (self.gold + self.synonyms + self._learned()) if settings.rounds == 1 else 0
+        return (self._tuning(pairs, (1 + bool(again)) * (self.names + asked)),)
+
+    def _distill(self) -> tuple[Step, ...]:
+        settings = self.config.student
+        process, rate = self._process("training")
+        labels = self._learned() + (self.asked["labelled"] if settings.gold_labels else 0)
+        each = rate.seconds["label"] / settings.workers
+        every = settings.checkpoint_every_steps * settings.batch_size * each
+        gang = Gang(process, settings.workers, labels * settings.epochs * each, max(every, 1.0))
+        asking, answers = self._process("reranking")
+        return (Driver(self.rates.gang_s), gang, Task(asking, self.asked["dev"] * answers.seconds["mention"]))
+
+    def _learned(self) -> float:
+        """Labels that the teacher gives, of those that are asked for and paid for."""
+        if self._labels is None:
+            given = self.run.summary("teach").get("labelled")
+            if given is None:
+                made = estimate_of(self.run)
+                given = made.mentions - made.to_ask + made.covered
+            self._labels = float(min(given, self.config.student.max_labels or given))
+        return self._labels
+
+    def _tuning(self, pairs: float, names: float) -> Task:
+        process, rate = self._process("tuning")
+        return Task(process, pairs * rate.seconds["pair"] + names * rate.seconds["name"])
+
+    def _stream(self, mentions: float, retrieved: float, reranked: float) -> tuple[Step, ...]:
+        pools = []
+        for kind, share, actors in (
+            ("retrieving", retrieved, self.config.link.retriever_actors),
+            ("reranking", reranked, self.config.link.student_actors),
+        ):
+            if share:
+                process, rate = self._process(kind)
+                pools.append(Pool(process, share, rate.seconds["mention"], actors_between(actors)[1] if self.as_configured else None))
+        return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH)) if pools and mentions else ()
+
+    def _process(self, kind: str) -> tuple[Process, Rate]:
+        """With its rate, at the CPUs that it will have."""
+        needs: Needs | None = getattr(self.config.resources, kind)
+        if needs is None:
+            raise ConfigError(
+                f"resources.{kind}: a plan wants to know what it needs; cluster/resources.yaml has a section to append to the config"
+            )
+        rate = self.rates.kinds[kind]
+        asked = max(1.0, needs.cpus)
+        if asked != rate.cpus and not rate.gpu:
+            note = f"{kind}: measured on {rate.cpus:g} CPUs, it is taken to be {asked / rate.cpus:g} times as fast on {asked:g}"
+            if rate.seconds and note not in self.notes and not needs.gpus:
+                self.notes.append(note)
+            rate = replace(rate, seconds={unit: each * rate.cpus / asked for unit, each in rate.seconds.items()})
+        return Process(kind, needs, rate.load_s), rate
+
+
+def check_gpus(run: Run, work: Work, nodes: NodesConfig) -> None:
+    """Raises ConfigError where work that was measured on a CPU is to be on a GPU, and nobody says how much faster that is."""
+    rates = Rates.load(run.path("plan", FILE))
+    for process in {p.kind: p for stage in work.stages for p in stage.processes}.values():
+        rate = rates.kinds[process.kind]
+        if not process.needs.gpus or rate.gpu or not rate.seconds:
+            continue
+        for name in nodes.groups[group_of(process.needs, process.kind, nodes)].types:
+            if process.kind not in nodes.types[name].speed:
+                raise ConfigError(
+                    f"types.{name}: {process.kind} was calibrated on a CPU and is to be on a GPU; measure it there (rpdr submit calibrate), "
+                    f"or say how many times as fast it is: speed: {{{process.kind}: …}}"
+                )
+
+
+def teacher_usd(run: Run, stages: Sequence[StageWork]) -> float:
+    """Dollars that the teacher will be paid, where that is still to be done."""
+    if not any(stage.name == "teach" for stage in stages):
+        return 0.0
+    made = estimate_of(run)
+    return min(made.usd.expected, max(0.0, made.budget_usd - made.spent_usd))

@@ -1,0 +1,218 @@
+"""Each kind of work on a run's own models and texts for some seconds: how long a unit of it takes. For `calibrate`; what is worked out is thrown away.
+
+A trial is made in the process that works, as its loading is measured too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rpdr.corpus import load_mentions
+from rpdr.kb import Concept, map_kb
+from rpdr.linker import load_retriever
+from rpdr.models import load_encoder
+from rpdr.pipeline.candidates import BATCH, FILE
+from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
+from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.reranker import Calibration, Example, Reranker, queries
+from rpdr.reranker.student import Student
+from rpdr.reranker.training import Hooks, train
+from rpdr.retriever import Retriever, add_candidates, train_encoder
+from rpdr.retriever.retriever import encode
+from rpdr.schema import STUDIED
+
+TEXTS = 4_000  # mentions that a trial works on
+NAMES = 2_000  # of the knowledge base, where the run has no index yet
+WARM = 2  # first steps, which are slower
+
+
+class Trial:
+    """`measure` for about so many seconds: unit -> seconds of one."""
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Of each unit of this kind of work."""
+        raise NotImplementedError
+
+
+class Tuning(Trial):
+    """Units: a `pair` that the encoder is tuned on, a `name` that is encoded."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.concepts = run, _concepts(run)
+        self.encoder = load_encoder(run.config.retriever.model, run.config.retriever.max_tokens)
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        settings = self.run.config.retriever
+        names = [name for concept in itertools.islice(self.concepts, NAMES) for name in concept.names][:NAMES]
+        name = _per_unit(lambda some: encode(self.encoder, some, settings.prefix), names, BATCH, seconds / 3)
+        steps = _Steps(seconds * 2 / 3)
+        gold = gold_pairs(load_mentions(self.run.path("corpus", "mentions.parquet"), "labelled"), list(self.concepts))
+        with suppress(_Enough):
+            train_encoder(
+                self.encoder,
+                gold,
+                synonym_pairs(self.concepts),
+                epochs=max(1, settings.epochs),
+                batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+                max_synonyms=settings.max_synonym_pairs,
+                seed=self.run.config.seed,
+                prefix=settings.prefix,
+                precision=settings.precision,
+                on_step=lambda done, total: steps.told(),
+            )
+        return {"pair": steps.seconds / settings.batch_size, "name": name}
+
+
+class Retrieving(Trial):
+    """Unit: a `mention`, encoded and looked up."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, settings, concepts = run, run.config.retriever, map_kb(run.path("kb", "concepts.parquet"))
+        if run.path("index").exists():
+            self.retriever = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
+        else:
+            encoder = load_encoder(settings.model, settings.max_tokens)
+            self.retriever = Retriever.build(encoder, list(itertools.islice(concepts, NAMES)), settings.prefix, "flat")
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        rows = _mentions(self.run)
+        top_k = min(self.run.config.retriever.top_k, len(self.retriever.concepts))
+        each = _per_unit(lambda some: add_candidates(self.retriever, pa.Table.from_pylist(list(some)), top_k), rows, BATCH, seconds)
+        return {"mention": each}
+
+
+class Training(Trial):
+    """Unit: a `label` that the student learns from."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.student = Student.create(run.config.student, run.config.seed, _device(run.config.resources.training))
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        settings = self.run.config.student.model_copy(update={"checkpoint_every_steps": 10**6, "epochs": 20})
+        rng = random.Random(self.run.config.seed)
+        asked = queries(_questions(self.run))
+        labels = [Example(q, rng.randrange(len(q.candidate_names)), 1.0).narrowed(settings.train_candidates) for q in asked]
+        steps = _Steps(seconds)
+        hooks = Hooks(lambda done, total, loss: steps.told(), lambda: self.run.folder, lambda *_: None)
+        device = _device(self.run.config.resources.training)
+        os.environ["DS_ACCELERATOR"] = "cuda" if device.startswith("cuda") else "cpu"
+        with suppress(_Enough):
+            train(
+                settings, labels, self.run.config.seed, hooks, resume_from=None, device=device, save_to=None, create=lambda *_: self.student
+            )
+        return {"label": steps.seconds / settings.batch_size}
+
+
+class Reranking(Trial):
+    """Unit: a `mention` that the student is asked about."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        student = Student.create(run.config.student, run.config.seed, _device(run.config.resources.reranking))
+        self.reranker = Reranker(student, Calibration(), run.config.link.batch_size)
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        asked = queries(_questions(self.run))
+        return {"mention": _per_unit(self.reranker.scores, asked, 4 * self.run.config.link.batch_size, seconds)}
+
+
+class Teaching(Trial):
+    """Loads what asks an endpoint; how long answers take is the endpoint's to say."""
+
+    def __init__(self, run: Run) -> None:
+        import rpdr.pipeline.ask  # noqa: F401
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        return {}
+
+
+TRIALS: dict[str, Callable[[Run], Trial]] = {
+    "tuning": Tuning,
+    "retrieving": Retrieving,
+    "teaching": Teaching,
+    "training": Training,
+    "reranking": Reranking,
+}
+
+
+class _Enough(Exception):
+    """The time of a trial is over."""
+
+
+class _Steps:
+    """Counts steps after the first ones, until it is enough."""
+
+    def __init__(self, seconds: float) -> None:
+        self._wanted, self._done, self._watch = seconds, 0, Stopwatch()
+
+    def told(self) -> None:
+        """A step is done."""
+        self._done += 1
+        if self._done == WARM:
+            self._watch = Stopwatch()
+        elif self._done > WARM and self._watch.seconds > self._wanted:
+            raise _Enough
+
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        return self._watch.seconds / max(1, self._done - WARM)
+
+
+def _per_unit(work: Callable[[Any], Any], rows: Sequence[Any], batch: int, seconds: float) -> float:
+    """Seconds that one of the rows takes, after a first batch that does not count."""
+    work(rows[:batch])
+    watch, done = Stopwatch(), 0
+    while watch.seconds < seconds:
+        some = rows[done % len(rows) :][:batch]
+        work(some)
+        done += len(some)
+    return watch.seconds / done
+
+
+def _concepts(run: Run) -> Sequence[Concept]:
+    return map_kb(run.path("kb", "concepts.parquet"))
+
+
+def _mentions(run: Run) -> list[dict[str, Any]]:
+    """Distinct ones of the splits that are studied, in random order."""
+    columns = ["key", "text", "context", "type", "split"]
+    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=columns).to_pylist()
+    rows = list({row["key"]: row for row in table if row["split"] in STUDIED}.values())
+    random.Random(run.config.seed).shuffle(rows)
+    return rows[:TEXTS]
+
+
+def _questions(run: Run) -> list[dict[str, Any]]:
+    """As rows of schema.CANDIDATES; before there are candidates, with concepts drawn at random."""
+    file = run.path("candidates", FILE)
+    if file.exists():
+        rows = pq.read_table(file).to_pylist()
+        random.Random(run.config.seed).shuffle(rows)
+        return rows[:TEXTS]
+    concepts, rng = _concepts(run), np.random.default_rng(run.config.seed)
+    found = []
+    for row in _mentions(run):
+        some = [concepts[n] for n in rng.choice(len(concepts), min(run.config.retriever.top_k, len(concepts)), replace=False).tolist()]
+        names = [concept.name for concept in some]
+        scores = np.linspace(0.9, 0.3, len(some)).tolist()
+        drawn = {"candidate_ids": [c.concept_id for c in some], "candidate_names": names, "matched_names": names, "scores": scores}
+        found.append({**row, **drawn})
+    return found
+
+
+def _device(needs: Any) -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and (needs is None or needs.gpus) else "cpu"

@@ -1,0 +1,45 @@
+"""How many processes each pool of a stream gets on given nodes: as many as there is room for, in proportion to their work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rpdr.planning.nodes import MANY, Choice, NodesConfig, Room, group_of
+from rpdr.planning.work import Pool, StageWork, Step, Stream
+
+
+def sized(stages: Sequence[StageWork], choices: Sequence[Choice], nodes: NodesConfig) -> tuple[StageWork, ...]:
+    """The stages, each pool without a size with that which these nodes give it; 0 where there is no room for one of each."""
+    return tuple(replace(stage, steps=tuple(_sized(step, choices, nodes) for step in stage.steps)) for stage in stages)
+
+
+def _sized(step: Step, choices: Sequence[Choice], nodes: NodesConfig) -> Step:
+    if not isinstance(step, Stream) or all(pool.most is not None for pool in step.pools):
+        return step
+    sizes = dict.fromkeys(range(len(step.pools)), 0)
+    for choice in choices:
+        mine = [n for n, pool in enumerate(step.pools) if pool.share and _group(pool, nodes) == choice.group]
+        sizes.update(zip(mine, _shared([step.pools[n] for n in mine], choice, nodes), strict=True))
+    return replace(step, pools=tuple(replace(pool, most=pool.most or sizes[n]) for n, pool in enumerate(step.pools)))
+
+
+def _shared(pools: Sequence[Pool], choice: Choice, nodes: NodesConfig) -> list[int]:
+    """Of these pools on the nodes of one group: one more for the pool that has most to do a process, until none fits."""
+    node = nodes.types[choice.type]
+    work = [pool.share * pool.seconds / node.speed.get(pool.process.kind, 1.0) for pool in pools]
+    rooms = [Room(node) for _ in range(choice.nodes)]
+    sizes = [0] * len(pools)
+    open_ = set(range(len(pools)))
+    while open_:
+        n = max(open_, key=lambda i: work[i] / sizes[i] if sizes[i] else float("inf"))
+        needs = pools[n].process.needs
+        if sizes[n] < MANY and any(room.take(needs) for room in rooms):
+            sizes[n] += 1
+        else:
+            open_.remove(n)
+    return sizes
+
+
+def _group(pool: Pool, nodes: NodesConfig) -> str:
+    return group_of(pool.process.needs, pool.process.kind, nodes)

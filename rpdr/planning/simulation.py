@@ -1,0 +1,242 @@
+"""A run on a cluster, played through: processes wait for nodes, load, work, lose their nodes and begin again.
+
+A discrete-event simulation (SimPy). Work is homogeneous: a mention takes what mentions take on average.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import simpy
+
+from rpdr.planning.fleet import HOUR, LOST, Claim, Fleet, Life
+from rpdr.planning.nodes import Choice, NodesConfig, group_of
+from rpdr.planning.pools import sized
+from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream, Task
+
+PARTS = 60  # that a process of a long stream does its share in: what a lost node was at is less than one of them
+OVER = "over"  # the cause of the interrupt that a process is told by when its stage is at its end
+DONE = 1e-6  # of a mention
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """Seconds; dollars of worker nodes while it ran; the most nodes of each group; and of each kind of work the share of its processes' time, from
+    the stage's begin to its end, that they were at work."""
+
+    name: str
+    seconds: float
+    usd: float
+    nodes: dict[str, int]
+    busy: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run from start to end; `usd`: of the head, and of all nodes until what is idle is given back; `lost` nodes."""
+
+    seconds: float
+    usd: float
+    stages: tuple[StageOutcome, ...]
+    lost: int
+
+
+def simulated(stages: Sequence[StageWork], choices: Sequence[Choice], nodes: NodesConfig, seed: int | None = None) -> Outcome:
+    """One way that it may go; without a `seed` no node is lost. Raises ConfigError where work asks for a group that is not there."""
+    stages = sized(stages, choices, nodes)
+    world = _World(choices, nodes, None if seed is None else random.Random(seed))
+    outcomes: list[StageOutcome] = []
+    world.env.run(world.env.process(world.run(stages, outcomes)))
+    end = world.env.now
+    usd = world.usd(end) + nodes.types[nodes.head].usd_per_hour * end / HOUR
+    world.env.run(end + nodes.idle_timeout_s + 1)  # what is idle goes
+    return Outcome(end, usd + world.usd(world.env.now) - world.usd(end), tuple(outcomes), sum(f.lost for f in world.fleets.values()))
+
+
+class _World:
+    def __init__(self, choices: Sequence[Choice], nodes: NodesConfig, rng: random.Random | None) -> None:
+        self.env, self.nodes = simpy.Environment(), nodes
+        self.fleets = {choice.group: Fleet(self.env, choice, nodes, rng) for choice in choices}
+        self.threads = 0.0  # that compute at this moment
+        self.worked: dict[str, float] = defaultdict(float)  # seconds of processes by kind of work, of the stage at work
+        self.processes: dict[str, int] = {}
+
+    def usd(self, at: float) -> float:
+        return sum(fleet.usd(at) for fleet in self.fleets.values())
+
+    def run(self, stages: Sequence[StageWork], outcomes: list[StageOutcome]) -> Life:
+        doing: dict[type, Callable[[Any], Life]] = {
+            Driver: self._driver,
+            Task: self._task,
+            Gang: self._gang,
+            Stream: self._stream,
+            Requests: self._requests,
+        }
+        for stage in stages:
+            begun, usd = self.env.now, self.usd(self.env.now)
+            self.worked.clear()
+            self.processes.clear()
+            for fleet in self.fleets.values():
+                fleet.watch_most()
+            for step in stage.steps:
+                yield from doing[type(step)](step)
+            seconds = self.env.now - begun
+            busy = {kind: self.worked[kind] / (count * seconds) for kind, count in self.processes.items() if seconds}
+            most = {name: fleet.most for name, fleet in self.fleets.items() if fleet.most}
+            outcomes.append(StageOutcome(stage.name, seconds, self.usd(self.env.now) - usd, most, busy))
+
+    def _driver(self, step: Driver) -> Life:
+        yield self.env.timeout(step.seconds)
+
+    def _task(self, step: Task) -> Life:
+        yield self.env.process(self._together(step.process, 1, step.seconds, step.seconds))
+
+    def _gang(self, step: Gang) -> Life:
+        yield self.env.process(self._together(step.process, step.workers, step.seconds, step.checkpoint_every_s))
+
+    def _together(self, process: Process, workers: int, seconds: float, checkpoint_every_s: float) -> Life:
+        """So many processes at once; all go back to the last checkpoint where one is lost."""
+        self.processes[process.kind] = max(workers, self.processes.get(process.kind, 0))
+        fleet, left = self._fleet(process), seconds
+        while left > DONE:
+            claims = [fleet.claim(process.needs) for _ in range(workers)]
+            try:
+                yield self.env.all_of([claim.granted for claim in claims])
+                yield self.env.timeout(process.load_s)
+                while left > DONE:
+                    part = min(left, checkpoint_every_s)
+                    yield from self._work(process, part, workers)
+                    left -= part
+            except simpy.Interrupt:
+                continue
+            finally:
+                for claim in claims:
+                    fleet.release(claim)
+
+    def _stream(self, step: Stream) -> Life:
+        pools = [pool for pool in step.pools if pool.share]
+        queues = [_Queue(self.env, step.mentions * pool.share) for pool in pools]
+        if not pools:
+            return
+        queues[0].put(queues[0].total)
+        ends = []
+        for n, (pool, queue) in enumerate(zip(pools, queues, strict=True)):
+            assert pool.most
+            after = queues[n + 1] if n + 1 < len(pools) else None
+            part = max(min(step.batch, queue.total), queue.total / (pool.most * PARTS))
+            lives = [(pool.process, partial(self._answer, pool, queue, after, part))] * pool.most
+            ends.append(self.env.process(self._until(queue.finished, lives)))
+        yield self.env.all_of(ends)
+
+    def _answer(self, pool: Pool, queue: _Queue, after: _Queue | None, part: float) -> Life:
+        """A process of a pool, from when it is loaded."""
+        while True:
+            while not queue.waiting:
+                yield queue.more
+            with queue.taken(part) as much:
+                yield from self._work(pool.process, much * pool.seconds)
+            if after:
+                after.put(much * after.total / queue.total)
+
+    def _requests(self, step: Requests) -> Life:
+        queue = _Queue(self.env, step.requests)
+        queue.put(step.requests)
+        turn = _Turn(self.env, 60 / step.per_minute if step.per_minute else 0.0)
+        part = max(min(float(step.at_once), step.requests), step.requests / (step.actors * PARTS))
+        lives = [(step.process, partial(self._ask, step, queue, turn, part)) for _ in range(step.actors)]
+        yield from self._until(queue.finished, lives)
+
+    def _ask(self, step: Requests, queue: _Queue, turn: _Turn, part: float) -> Life:
+        """Requests go out as the limit lets them, and come back a latency later; waiting takes no core."""
+        while True:
+            while not queue.waiting:
+                yield queue.more
+            with queue.taken(part) as much:
+                begun = self.env.now
+                yield self.env.timeout(max(turn.wait(much), much * step.latency_s / step.at_once))
+                self.worked[step.process.kind] += self.env.now - begun
+
+    def _until(self, event: simpy.Event, lives: Sequence[tuple[Process, Callable[[], Life]]]) -> Life:
+        """Processes that live until an event."""
+        for process, _ in lives:
+            self.processes[process.kind] = self.processes.get(process.kind, 0) + 1
+        running = [self.env.process(self._kept_up(process, life)) for process, life in lives]
+        yield event
+        for one in running:
+            if one.is_alive:
+                one.interrupt(OVER)
+
+    def _kept_up(self, process: Process, life: Callable[[], Life]) -> Life:
+        """A process, begun again on another node where it is lost."""
+        fleet = self._fleet(process)
+        while True:
+            claim: Claim = fleet.claim(process.needs)
+            try:
+                yield claim.granted
+                yield self.env.timeout(process.load_s)
+                yield from life()
+            except simpy.Interrupt as told:
+                if told.cause != LOST:
+                    return
+            finally:
+                fleet.release(claim)
+
+    def _work(self, process: Process, seconds: float, workers: int = 1) -> Life:
+        """Compute for so long, or longer where all nodes share a machine that has fewer cores."""
+        threads = process.needs.cpus * workers
+        self.threads += threads
+        stretch = max(1.0, self.threads / self.nodes.cores) if self.nodes.cores else 1.0
+        begun = self.env.now
+        try:
+            yield self.env.timeout(seconds * stretch / self._fleet(process).type.speed.get(process.kind, 1.0))
+        finally:
+            self.threads -= threads
+            self.worked[process.kind] += (self.env.now - begun) * workers
+
+    def _fleet(self, process: Process) -> Fleet:
+        return self.fleets[group_of(process.needs, process.kind, self.nodes)]
+
+
+class _Queue:
+    """Mentions before a pool: `total` come by in all, some are `waiting`; `finished` when all have been answered."""
+
+    def __init__(self, env: simpy.Environment, total: float) -> None:
+        self._env, self.total, self.waiting, self._answered = env, total, 0.0, 0.0
+        self.finished, self.more = env.event(), env.event()
+
+    def put(self, much: float) -> None:
+        self.waiting += much
+        more, self.more = self.more, self._env.event()
+        more.succeed()
+
+    @contextmanager
+    def taken(self, most: float) -> Iterator[float]:
+        """Some of them: answered at the end of the block, or, if it is interrupted, waiting again."""
+        much = min(most, self.waiting)
+        self.waiting -= much
+        try:
+            yield much
+        except simpy.Interrupt:
+            self.put(much)
+            raise
+        self._answered += much
+        if self._answered >= self.total - DONE * max(1.0, self.total) and not self.finished.triggered:
+            self.finished.succeed()
+
+
+class _Turn:
+    """A limit that all wait for: `every_s` seconds a request."""
+
+    def __init__(self, env: simpy.Environment, every_s: float) -> None:
+        self._env, self._every_s, self._next = env, every_s, 0.0
+
+    def wait(self, requests: float) -> float:
+        """Seconds until so many more have gone out."""
+        self._next = max(self._env.now, self._next) + requests * self._every_s
+        return self._next - self._env.now
