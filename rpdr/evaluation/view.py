@@ -58,6 +58,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "run_dir": visible(metrics.get("run_dir") or ""),
         "created_at": visible(metrics.get("created_at") or ""),
         "protocol": visible(metrics.get("protocol") or ""),
+        "meters_url": metrics.get("meters_url"),
         "simulated": bool(metrics.get("simulated_teacher")),
         "headline": _headline(systems, comparison),
         "systems": _systems(systems),

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import psutil
@@ -32,6 +33,7 @@ from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
 RETRIEVER, SECOND, STUDENT = "retriever", "second_round", "student"
+DASHBOARD = "rpdr"  # the uid of cluster/grafana.json
 
 
 def report(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         ],
         "kb": {"concepts": prepared["concepts"], "names": prepared["names"], "source": run.config.kb.path},
         "machine": machine(),
+        "meters_url": _meters_url(run),
     }
     systems, comparison = [], []
     if test:
@@ -306,6 +309,17 @@ def _bill(run: Run, taught: dict[str, Any], student_per_s: float | None) -> dict
         "student_usd_per_million_mentions": hours * usd_an_hour if hours and usd_an_hour is not None else None,
         "estimate": taught.get("deviation"),
     }
+
+
+def _meters_url(run: Run) -> str | None:
+    """Of the dashboard of cluster/grafana.json, at this run and the time of its stages."""
+    url = run.config.report.grafana_url
+    if url is None:
+        return None
+    times = [(datetime.fromisoformat(s["finished_at"]).timestamp(), s["seconds"]) for n in STAGES if (s := run.summary(n))]
+    first, last = min(end - seconds for end, seconds in times), max(end for end, _ in times)
+    asked = urlencode({"var-run": run.folder.name, "from": int(first * 1000), "to": int(last * 1000)})
+    return f"{url.rstrip('/')}/d/{DASHBOARD}?{asked}"
 
 
 def machine() -> dict[str, Any]:

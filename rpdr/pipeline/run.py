@@ -137,9 +137,9 @@ class Run:
             shutil.rmtree(self.path(name), ignore_errors=True)
 
     def summary(self, name: str) -> dict[str, Any]:
-        """A finished stage's summary, with its `seconds`; empty if it is not finished."""
+        """A finished stage's summary, with its `seconds` and `finished_at`; empty if it is not finished."""
         record = self._record(name)
-        return {**record["summary"], "seconds": record["seconds"]} if "id" in record else {}
+        return {**record["summary"], "seconds": record["seconds"], "finished_at": record["finished_at"]} if "id" in record else {}
 
     def _record_path(self, name: str) -> Path:
         return self.path(".stages", f"{name}.json")

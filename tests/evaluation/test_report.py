@@ -321,3 +321,10 @@ def test_values_are_written_for_people() -> None:
     assert [signed_points(v) for v in (0.024, -0.008, 0.0, -0.0001)] == ["+2.4", "−0.8", "0.0", "0.0"]
     assert [p_value(v) for v in (0.0004, 0.012, 1.0)] == ["p < 0.001", "p = 0.012", "p = 1.000"]
     assert visible("a\tb\u200b\U000e0001", 0) == "a\\tb\\u200b\\U000e0001"
+
+
+def test_the_dashboard_is_linked_where_there_is_one():
+    metrics = full()
+    assert "Grafana" not in render(metrics)
+    metrics["meters_url"] = "http://grafana/d/rpdr?var-run=a&from=1&to=2"
+    assert '<a href="http://grafana/d/rpdr?var-run=a&amp;from=1&amp;to=2">' in render(metrics)
