@@ -29,7 +29,10 @@ class KbConfig(Section):
     format: Literal["obo", "table", "medic", "icd10cm"] = Field(
         description="obo: OBO 1.4; table: CSV/TSV/Parquet; medic: id1|id2||name1|name2; icd10cm: the CDC's tabular XML"
     )
-    path: str = Field(description="a path, ${VARIABLE}/path, or package:NAME/path inside an installed Python package")
+    path: str = Field(
+        description="a path, ${VARIABLE}/path, package:NAME/path inside an installed Python package, or an object store's URL (s3://bucket/kb.obo, gs://, "
+        "abfs://), whose credentials come from the environment; a server of one's own: s3://…?scheme=http&endpoint_override=localhost:9000"
+    )
     encoding: str = "utf-8"
     columns: dict[Literal["id", "name", "synonyms", "definition"], str] = Field(
         default={"id": "concept_id", "name": "name", "synonyms": "synonyms", "definition": "definition"},
