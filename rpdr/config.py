@@ -177,6 +177,13 @@ class RetrieverConfig(Section):
         description="flat: exact; ivf: searches lists of like names, as many as find 99 % of what exact search finds for the labelled mentions; "
         "hnsw: a graph, faster and larger; auto: flat up to 100,000 names, then ivf",
     )
+    index_parts: int = Field(
+        1,
+        ge=1,
+        description="in how many files the index keeps its vectors: where they do not fit one node, as many as it takes. Of several, one is built at a "
+        "time, and each is held and searched by a process of its own, as far apart as there are nodes (resources.indexing). Read when the index is made: "
+        "of a finished run, rpdr retriever --redo",
+    )
 
     @property
     def second_round(self) -> bool:
@@ -409,6 +416,9 @@ class ResourcesConfig(Section):
         None, description="the process that tunes the encoder and indexes all names: stages retriever, retune, baselines"
     )
     retrieving: Needs | None = Field(None, description="each of link.retriever_actors")
+    indexing: Needs | None = Field(
+        None, description="each of retriever.index_parts, where there are several; memory: its file's size and half a gibibyte"
+    )
     teaching: Needs | None = Field(None, description="each of teacher.actors, which wait for an endpoint")
     training: Needs | None = Field(None, description="each of student.workers; with gpus, training is on them wherever the job began")
     reranking: Needs | None = Field(None, description="each of link.student_actors, and the process that calibrates the student")

