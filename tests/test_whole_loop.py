@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow import fs
 
 from rpdr import schema
 from rpdr.pipeline.store import store_at
@@ -157,7 +158,7 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     assert "corpora.nots" in missing.stderr
 
 
-def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_go(finished, bucket):
+def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_are(finished, bucket):
     run, path = finished
     odd = path.parent / "odd.jsonl"
     texts = [
@@ -170,11 +171,15 @@ def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_no
     bad = [{"text": None}, {"text": ""}, {"text": 5}, {"text": ["kidney"]}, {"txt": "kidney"}]
     rows = [json.dumps(row).encode() for row in [*({"text": text} for text in texts), *bad]]
     odd.write_bytes(b"\n".join([*rows, b"{not json"]) + b"\n")
+    files, root = fs.FileSystem.from_uri(bucket)
+    with files.open_output_stream(f"{root}/odd.jsonl") as stream:
+        stream.write(odd.read_bytes())
     kept = {}
     faster = ("link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")
     for name, *settings in (("odd",), ("again", *faster, f"link.output={bucket}")):
         sets = [part for setting in settings for part in ("--set", setting)]
-        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{odd}'}}", *sets)
+        source = bucket.replace("?", "/odd.jsonl?") if settings else odd
+        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{source}'}}", *sets)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "decided by" in done.stderr
         store = store_at(bucket.replace("?", f"/{name}?") if settings else run / "corpora" / name)
