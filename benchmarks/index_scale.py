@@ -30,6 +30,7 @@ from rpdr.models import load_encoder
 from rpdr.retriever import Index, build_index
 from rpdr.retriever.index import CHUNK, Nearest, share_found
 from rpdr.retriever.retriever import encode
+from rpdr.retriever.vectors import PartsHere
 
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
 EXACT = 500_000  # names of the exact index
@@ -116,11 +117,13 @@ def _measured(world: World, count: int, texts: Sequence[str], kind: str) -> dict
     with tempfile.TemporaryDirectory() as folder:
         built.save(Path(folder))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        lists = getattr(built.faiss_index, "nlist", 0)
-        told = {"kind": type(built.faiss_index).__name__, "build_s": seconds, "build_peak_mib": peak}
-        told["lists"] = f", {built.faiss_index.nprobe} of {lists:,} lists searched" if lists else ""
+        assert isinstance(built.own, PartsHere)
+        [part] = built.own.parts
+        lists = getattr(part.faiss_index, "nlist", 0)
+        told = {"kind": type(part.faiss_index).__name__, "build_s": seconds, "build_peak_mib": peak}
+        told["lists"] = f", {part.faiss_index.nprobe} of {lists:,} lists searched" if lists else ""
         told["file_mib"] = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
-        del built
+        del built, part
         index = Index.load(Path(folder))
         queries = world.encode(asked[::2])
         told["queries_per_s"] = _rate(lambda some: index.search(some, K), queries)

@@ -62,7 +62,8 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
     nodes, run = read_nodes(options.nodes), Run(config)
     work = work_of(run, options.mentions, options.distinct)
     check_gpus(run, work, nodes)
-    found = cheapest(work.stages, nodes, deadline_s)
+    with Console(stderr=True).status("playing through choices of nodes"):
+        found = cheapest(work.stages, nodes, deadline_s)
     if options.json:
         sys.stdout.write(json.dumps(as_dict(found, work), indent=2) + "\n")
     else:

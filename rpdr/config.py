@@ -21,7 +21,10 @@ class KbConfig(Section):
     format: Literal["obo", "table", "medic", "icd10cm"] = Field(
         description="obo: OBO 1.4; table: CSV/TSV/Parquet; medic: id1|id2||name1|name2; icd10cm: the CDC's tabular XML"
     )
-    path: str = Field(description="a path, ${VARIABLE}/path, or package:NAME/path inside an installed Python package")
+    path: str = Field(
+        description="a path, ${VARIABLE}/path, package:NAME/path inside an installed Python package, or an object store's URL (s3://bucket/kb.obo, gs://, "
+        "abfs://), whose credentials come from the environment; a server of one's own: s3://…?scheme=http&endpoint_override=localhost:9000"
+    )
     encoding: str = "utf-8"
     columns: dict[Literal["id", "name", "synonyms", "definition"], str] = Field(
         default={"id": "concept_id", "name": "name", "synonyms": "synonyms", "definition": "definition"},
@@ -165,6 +168,13 @@ class RetrieverConfig(Section):
         "auto",
         description="flat: exact; ivf: searches lists of like names, as many as find 99 % of what exact search finds for the labelled mentions; "
         "hnsw: a graph, faster and larger; auto: flat up to 100,000 names, then ivf",
+    )
+    index_parts: int = Field(
+        1,
+        ge=1,
+        description="in how many files the index keeps its vectors: where they do not fit one node, as many as it takes. Of several, one is built at a "
+        "time, and each is held and searched by a process of its own, as far apart as there are nodes (resources.indexing). Read when the index is made: "
+        "of a finished run, rpdr retriever --redo",
     )
 
     @property
@@ -398,6 +408,9 @@ class ResourcesConfig(Section):
         None, description="the process that tunes the encoder and indexes all names: stages retriever, retune, baselines"
     )
     retrieving: Needs | None = Field(None, description="each of link.retriever_actors")
+    indexing: Needs | None = Field(
+        None, description="each of retriever.index_parts, where there are several; memory: its file's size and half a gibibyte"
+    )
     teaching: Needs | None = Field(None, description="each of teacher.actors, which wait for an endpoint")
     training: Needs | None = Field(None, description="each of student.workers; with gpus, training is on them wherever the job began")
     reranking: Needs | None = Field(None, description="each of link.student_actors, and the process that calibrates the student")
@@ -414,7 +427,9 @@ class ReportConfig(Section):
         None, ge=0, description="of the machine that links, to set the student's cost beside the teacher's"
     )
     grafana_url: str | None = Field(
-        None, pattern=r"^https?://", description="of a Grafana with cluster/grafana.json, e.g. http://localhost:3000: the report links to the run's meters"
+        None,
+        pattern=r"^https?://",
+        description="of a Grafana with cluster/grafana.json, e.g. http://localhost:3000: the report links to the run's meters",
     )
 
 

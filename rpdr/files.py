@@ -12,15 +12,18 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rpdr.errors import DataError
+from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
+Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
 
 def locate(where: str) -> Path:
@@ -38,16 +41,20 @@ def locate(where: str) -> Path:
             raise DataError(f"{where}: the Python package {package} is not installed (`make setup` installs what the examples use)")
         path = Path(spec.submodule_search_locations[0]) / rest
     else:
-        path = Path(os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: _variable(m.group(1), where), where)))
+        path = Path(os.path.expanduser(_expanded(where)))
     if not path.exists():
         raise DataError(f"{where}: no such file or folder (looked at {path})")
     return path
 
 
+def _expanded(where: str) -> str:
+    return re.sub(r"\$\{(\w+)\}", lambda m: _variable(m.group(1), where), where)
+
+
 def _variable(name: str, where: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise DataError(f"{where}: set the environment variable {name} to the folder that it stands for")
+        raise DataError(f"{shown(where)}: set the environment variable {name} to the folder that it stands for")
     return value
 
 
@@ -56,36 +63,71 @@ def home() -> Path:
     return Path(os.environ.get("RPDR_HOME") or Path.home() / ".rpdr")
 
 
-def locate_all(where: str) -> list[Path]:
-    """`locate`, or the files that a pattern stands for (`parts/*.parquet`), or those in a folder but for names with a first dot or
+def locate_source(where: str) -> Source:
+    """`locate`, or, by its URL, an object or folder of an object store (`${VARIABLE}` expanded). Raises DataError."""
+    return Remote.find(_expanded(where)) if is_url(where) else locate(where)
+
+
+def locate_all(where: str) -> list[Source]:
+    """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`), or those in a folder but for names with a first dot or
     underscore, in order of name. Raises DataError where there is none."""
-    folder, _, pattern = where.rpartition("/")
+    place, mark, query = where.partition("?") if is_url(where) else (where, "", "")
+    folder, _, pattern = place.rpartition("/")
     if any(sign in pattern for sign in "*?["):
-        found = locate(folder or ".").glob(pattern)
-    elif (path := locate(where)).is_dir():
-        found = path.iterdir()
+        found = [file for file in files_in(locate_source((folder or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)]
+    elif (source := locate_source(where)).is_dir():
+        found = [*files_in(source).values()]
     else:
-        return [path]
-    files = sorted(file for file in found if file.is_file() and file.name[0] not in "._")
+        return [source]
+    files = [file for file in found if file.name[0] not in "._"]
     if not files:
-        raise DataError(f"{where}: no file there")
+        raise DataError(f"{shown(where)}: no file there")
     return files
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> str:
+def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
+    """The files of a folder by their names in it, in order of name; `deep`: those of the folders in it too."""
+    if isinstance(folder, Remote):
+        return {**folder.objects(deep)}
+    found = (file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file())
+    return {PurePosixPath(file.relative_to(folder).as_posix()): file for file in sorted(found)}
+
+
+@contextmanager
+def opened(path: Source) -> Iterator[IO[bytes]]:
+    """The bytes of a file, to be read in the block. Raises DataError if it is an object that has changed meanwhile."""
+    with path.open("rb") as file:
+        yield file
+    if isinstance(path, Remote):
+        path.check_unchanged()
+
+
+@contextmanager
+def _unpacked(path: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """`opened`, of a .gz file what is packed in it."""
+    with opened(path) as file:
+        if path.suffix == ".gz":
+            with gzip.open(file) as inside:
+                yield inside
+        else:
+            yield file
+
+
+def read_text(path: Source, encoding: str = "utf-8") -> str:
     """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    with _unpacked(path) as file:
+        raw = file.read()
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise _not_encoded(path, encoding, error.start) from error
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
+def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     """`read_text` split at each newline, in the memory of a few lines."""
     decoder = codecs.getincrementaldecoder(encoding)()
     rest, read = "", 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with _unpacked(path) as file:
         while True:
             block = file.read(BLOCK)
             start = read - len(decoder.getstate()[0])  # of a character that the last block cut in two
@@ -97,11 +139,11 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             *whole, rest = (rest + text).split("\n")
             yield from whole
             if not block:
-                yield rest
-                return
+                break
+    yield rest
 
 
-def _not_encoded(path: Path, encoding: str, byte: int) -> DataError:
+def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
     return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
 
 

@@ -6,7 +6,7 @@ Also home of the rules that the batch job shares with it: what an exact name dec
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
+from rpdr.retriever.vectors import Vectors
 from rpdr.schema import ConceptId
 
 RETUNED = "retuned"  # the folder of the second round's retriever and index
@@ -133,11 +134,15 @@ def retriever_folders(run_folder: Path, settings: configuration.RetrieverConfig)
 
 
 def load_retriever(
-    folders: tuple[Path, Path], concepts: Sequence[Concept], settings: configuration.RetrieverConfig, device: str | None = None
+    folders: tuple[Path, Path],
+    concepts: Sequence[Concept],
+    settings: configuration.RetrieverConfig,
+    device: str | None = None,
+    own: Callable[[int], Vectors] | None = None,
 ) -> Retriever:
-    """Of an encoder and an index in `folders`. Raises ModelError."""
+    """Of an encoder and an index in `folders`; `own`: see `Index.load`. Raises ModelError."""
     encoder, index = folders
-    return Retriever.load(load_encoder(str(encoder.absolute()), settings.max_tokens, device), index, concepts, settings.prefix)
+    return Retriever.load(load_encoder(str(encoder.absolute()), settings.max_tokens, device), index, concepts, settings.prefix, own)
 
 
 def _has(folder: Path, needed: str, stage: str) -> None:

@@ -108,6 +108,7 @@ def test_a_file_that_is_not_utf8_is_named_with_the_byte(tmp_path: Path):
         (SMALL.replace("epochs: 3", "epochs: many"), "student.epochs", 10),
         (SMALL.replace("format: table\n  path", "format: exel\n  path"), "kb.format", 3),
         (SMALL + "retriever:\n  top_k: 1000\n", "retriever.top_k", 12),
+        (SMALL + "retriever:\n  index_parts: 0\n", "retriever.index_parts", 12),
         (SMALL + "teacher:\n  budget_usd: -1\n", "teacher.budget_usd", 12),
         (SMALL + "teacher:\n  budget_usd: .nan\n", "teacher.budget_usd", 12),
         (SMALL.replace("test: [1]", "test: [0]"), "mentions.0.split", 8),

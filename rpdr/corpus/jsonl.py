@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from rpdr import files
 from rpdr.config import MentionsConfig
 from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of, text_of
 
@@ -19,10 +18,9 @@ _ARRAY = re.compile(r"\s*\[\s*\{")
 _BETWEEN = re.compile(r"\s*(,\s*|\])")
 
 
-def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has a key that the config names, or
     an array is broken: where its next object begins, nobody can tell."""
-    path = files.locate(config.path)
     columns = wanted_columns(config, FIELDS)
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
     for number, source in _objects(path, config.encoding):
@@ -44,7 +42,7 @@ def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
         raise DataError(f"{path}: no line has the key {sorted(missing)[0]!r}; set mentions.columns to keys it has: {there}")
 
 
-def _objects(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+def _objects(path: Source, encoding: str) -> Iterator[tuple[int, str]]:
     """The line on which each value begins, and its text. An array is held in memory, JSON Lines are not."""
     first = next((line for line in lines_of(path, encoding) if line.strip()), "")
     if first.lstrip().startswith("[") and _ARRAY.match(text := text_of(path, encoding)):
@@ -53,7 +51,7 @@ def _objects(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
         yield from enumerate(lines_of(path, encoding), start=1)
 
 
-def _of_array(path: Path, text: str) -> Iterator[tuple[int, str]]:
+def _of_array(path: Source, text: str) -> Iterator[tuple[int, str]]:
     """The line on which each value of the array begins, and its text."""
     decoder, start, line, counted = json.JSONDecoder(), text.index("{"), 1, 0
     while start < len(text):

@@ -9,20 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from rpdr import files
 from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
 from rpdr.corpus.gold import alternatives_of, gold_of
 from rpdr.corpus.mention import RawMention
+from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 
 
-def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. An annotation whose offsets do not fit the text is a reject."""
-    path = files.locate(config.path)
     file, doc_id, passages = str(path), "", dict[str, str]()
     for number, line in enumerate(lines_of(path, config.encoding), start=1):
         line = line.removesuffix("\r")

@@ -20,11 +20,13 @@ from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
 from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import open_parquet, text_of
+from rpdr.remote import shown
 from rpdr.schema import SPLITS, Gold
 
-_READERS: dict[str, Callable[[MentionsConfig], Iterator[RawMention | Reject]]] = {
+_READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Reject]]] = {
     "table": table.read,
     "jsonl": jsonl.read,
     "pubtator": pubtator.read,
@@ -119,16 +121,15 @@ def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Of all files of a source, one after another."""
-    paths = _files(config)
-    for path in paths:
-        yield from _READERS[config.format](config if len(paths) == 1 else config.model_copy(update={"path": str(path)}))
+    for path in _files(config):
+        yield from _READERS[config.format](path, config)
 
 
-def _files(config: MentionsConfig) -> list[Path]:
+def _files(config: MentionsConfig) -> list[Source]:
     """The files of a source; of a format that has folders of its own, or no file, none but itself."""
     if config.format == "concept_names":
         return [Path()]
-    return [files.locate(config.path)] if config.format == "standoff" else files.locate_all(config.path)
+    return [files.locate_source(config.path)] if config.format == "standoff" else files.locate_all(config.path)
 
 
 def _clean_text(raw: str) -> tuple[str, str | None]:
@@ -186,7 +187,7 @@ def _split_in_order(config: MentionsConfig, shares: DocumentSplit) -> dict[str, 
 
 
 def _split_of_file(where: str) -> dict[str, str]:
-    path = files.locate(where)
+    path = files.locate_source(where)
     try:
         splits = json.loads(text_of(path, "utf-8"))
     except json.JSONDecodeError as error:
@@ -200,7 +201,7 @@ def _split_of_file(where: str) -> dict[str, str]:
 
 
 def _empty(config: MentionsConfig, refused: int, first: Reject | None) -> str:
-    where = config.path or (config.kb.path if config.kb else config.format)
+    where = shown(config.path) or (shown(config.kb.path) if config.kb else config.format)
     if first:
         why = f"{refused} rows were refused, the first on line {first['line']}: {first['reason']}; check format, columns and separator"
     else:

@@ -9,14 +9,14 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from rpdr import files
 from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
 from rpdr.corpus.gold import gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
+from rpdr.files import Source, files_in, opened
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
@@ -24,12 +24,11 @@ _BODY = re.compile(r"(?P<concepts>.*?)[\s|]*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)\s*
 _CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)")  # names may hold `+`, `or` and shorter numbers
 
 
-def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects, documents in order of name. Where there is a folder `sct`, only its .ann files are read.
 
     A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
     """
-    path = files.locate(config.path)
     contents = {name: data for name, data in _contents(path) if name.suffix in {".ann", ".txt"}}
     annotations = sorted(name for name in contents if name.suffix == ".ann")
     annotations = [name for name in annotations if name.parent.name == "sct"] or annotations
@@ -87,18 +86,18 @@ def _gold(concepts: str, nil_values: tuple[str, ...]) -> Gold:
     return gold_of(alternatives, nil_values)
 
 
-def _contents(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _contents(path: Source) -> Iterator[tuple[PurePosixPath, bytes]]:
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                yield PurePosixPath(file.relative_to(path).as_posix()), file.read_bytes()
+        for name, file in files_in(path, deep=True).items():
+            with opened(file) as stream:
+                yield name, stream.read()
         return
     try:
-        with tarfile.open(path) as archive:
+        with opened(path) as packed, tarfile.open(fileobj=packed) as archive:
             for member in archive:
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None:
-                    yield PurePosixPath(member.name), stream.read()
+                part = archive.extractfile(member) if member.isfile() else None
+                if part is not None:
+                    yield PurePosixPath(member.name), part.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: neither a folder nor a whole .tar.gz ({error}); download it again") from error
 

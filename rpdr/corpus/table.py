@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rpdr import files
 from rpdr.config import MentionsConfig
 from rpdr.corpus.fields import raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import open_rows
 
 
-def read(config: MentionsConfig) -> Iterator[RawMention | Reject]:
+def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. Raises DataError for a missing file or column, or an empty file."""
-    path = files.locate(config.path)
     rows = open_rows(path, config.encoding, config.separator, config.header)
     at = rows.columns(wanted_columns(config, rows.names), "mentions.columns")
     if not at:

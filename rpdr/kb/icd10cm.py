@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from pathlib import Path
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import text_of
 
 
-def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with the 1-based number of their <diag> in the file. Raises DataError if the file is not XML."""
     text = text_of(path, config.encoding)
     try:

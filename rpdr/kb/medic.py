@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rpdr.config import KbConfig
+from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of
 
 
-def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with their 1-based line; lines without `||`, an id or a name are rejects."""
     for number, line in enumerate(lines_of(path, config.encoding), start=1):
         if not line.strip():

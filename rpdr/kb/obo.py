@@ -9,10 +9,10 @@ import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of, distinct_names
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of
@@ -35,7 +35,7 @@ class _Term:
     alternate_ids: list[str] = field(default_factory=list)
 
 
-def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with the line of their stanza. Raises DataError if a synonym type that the config names is nowhere in the file."""
     types: set[str] = set()
     for term in _terms(path, config):
@@ -65,7 +65,7 @@ def _concept(term: _Term, config: KbConfig) -> Concept | None:
     return concept_of(term.concept_id, term.name, kept, term.definition, term.alternate_ids, name_among_names=not only)
 
 
-def _terms(path: Path, config: KbConfig) -> Iterator[_Term | Reject]:
+def _terms(path: Source, config: KbConfig) -> Iterator[_Term | Reject]:
     term: _Term | None = None
     for number, line in enumerate(lines_of(path, config.encoding), start=1):
         line = line.strip()

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from rpdr import files
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb import icd10cm, medic, obo, table
 from rpdr.kb.concept import Concept, distinct_names
 from rpdr.kb.mapped import MappedConcepts, concept_of_row, map_arrow, write_arrow
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import CONCEPTS, ConceptId
 
-_READERS: dict[str, Callable[[Path, KbConfig], Iterator[tuple[int, Concept] | Reject]]] = {
+_READERS: dict[str, Callable[[Source, KbConfig], Iterator[tuple[int, Concept] | Reject]]] = {
     "obo": obo.read,
     "table": table.read,
     "medic": medic.read,
@@ -31,7 +32,7 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
 
     Raises DataError if the file or a column is missing, an id stands twice with different names, or no concept is left.
     """
-    path = files.locate(config.path)
+    path = files.locate_source(config.path)
     concepts: list[Concept] = []
     rejects: list[Reject] = []
     first_with: dict[ConceptId, tuple[int, Concept]] = {}

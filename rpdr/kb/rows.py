@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,9 @@ import pyarrow.parquet as pq
 
 from rpdr import files
 from rpdr.errors import DataError
+from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
+from rpdr.remote import Remote
 
 MAX_LINES_PER_ROW = 100
 ROWS_THAT_TELL_THE_WIDTH = 100
@@ -41,7 +43,7 @@ class Row:
 class Rows:
     """An open table: its column names (the numbers "0", "1", … without a header), and its rows or rejects, to be read once."""
 
-    path: Path
+    path: Source
     names: tuple[str, ...]
     rows: Iterator[Row | Reject]
 
@@ -59,7 +61,7 @@ class Rows:
         raise DataError(f"{self.path}: no column {column!r}; set {setting}.{field} to one that is there, nearest first: {there}")
 
 
-def open_rows(path: Path, encoding: str, separator: str = "", header: bool = True) -> Rows:
+def open_rows(path: Source, encoding: str, separator: str = "", header: bool = True) -> Rows:
     """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: tab for .tsv and .txt, else comma.
 
     In tab-separated files a quotation mark is a character like any other. Rows of the wrong width become rejects.
@@ -83,19 +85,19 @@ def open_rows(path: Path, encoding: str, separator: str = "", header: bool = Tru
     return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator))
 
 
-def default_separator(path: Path) -> str:
+def default_separator(path: Source) -> str:
     """Tab for .tsv and .txt, comma for the rest; a final .gz is passed over."""
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    suffix = PurePosixPath(path.name.removesuffix(".gz")).suffix
     return "\t" if suffix in {".tsv", ".txt"} else ","
 
 
-def text_of(path: Path, encoding: str) -> str:
+def text_of(path: Source, encoding: str) -> str:
     """The text of a plain or .gz file without a byte-order mark. Raises DataError if it cannot be read, whatever the cause."""
     with _readable(path, encoding):
         return files.read_text(path, encoding).removeprefix(MARK)
 
 
-def lines_of(path: Path, encoding: str) -> Iterator[str]:
+def lines_of(path: Source, encoding: str) -> Iterator[str]:
     """`text_of` split at each newline, in the memory of a few lines."""
     with _readable(path, encoding):
         lines = files.read_lines(path, encoding)
@@ -104,7 +106,7 @@ def lines_of(path: Path, encoding: str) -> Iterator[str]:
 
 
 @contextmanager
-def _readable(path: Path, encoding: str) -> Iterator[None]:
+def _readable(path: Source, encoding: str) -> Iterator[None]:
     try:
         yield
     except LookupError as error:
@@ -140,7 +142,7 @@ def _quoted(lines: Collection[str], separator: str) -> tuple[int, list[str]] | N
     return (reader.line_num, cells) if reader.line_num <= len(lines) else None
 
 
-def _checked(path: Path, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
+def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
     for row in rows:
         if len(row.cells) == width:
             yield row
@@ -148,7 +150,7 @@ def _checked(path: Path, rows: Iterator[Row], width: int, separator: str) -> Ite
             yield reject(path, row.line, f"{len(row.cells)} cells where {width} are expected", separator.join(row.cells))
 
 
-def _parquet_rows(path: Path) -> Rows:
+def _parquet_rows(path: Source) -> Rows:
     file = open_parquet(path)
 
     def rows() -> Iterator[Row | Reject]:
@@ -160,13 +162,15 @@ def _parquet_rows(path: Path) -> Rows:
                     yield Row(line, cells)
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{path}: damaged after row {line} ({str(error).splitlines()[0]}); write it again") from error
+        if isinstance(path, Remote):
+            path.check_unchanged()
 
     return Rows(path, tuple(file.schema_arrow.names), rows())
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Source) -> pq.ParquetFile:
     """A Parquet file whose metadata are sound. Raises DataError."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path.open("rb", buffering=0) if isinstance(path, Remote) else path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error

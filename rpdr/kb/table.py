@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rpdr.config import KbConfig
+from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import cell_text, open_rows
 
 
-def read(path: Path, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
+def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with their line. Columns given as numbers alone ("0", "1", …) say that the file has no header.
 
     Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column.

@@ -34,7 +34,7 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts, run.config.link.several)
 
     def measure(name: str, encoder: Any) -> None:
-        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index)
+        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, parts=settings.index_parts)
         ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 

@@ -5,6 +5,7 @@ Each kind runs where it would: on this machine as many processes at once as fill
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from rpdr.pipeline.cluster import connect, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.trials import TRIALS
 
 FILE = "rates.json"
 SECONDS = 10.0  # of a trial
@@ -61,8 +63,6 @@ class Rates:
     @classmethod
     def load(cls, path: Path) -> Rates:
         """What `save` wrote. Raises RunError where that is not there or of another rpdr."""
-        import json
-
         if not path.exists():
             raise RunError(f"plan: no {path} yet; measure it first, in about two minutes: rpdr calibrate --config …")
         try:
@@ -78,10 +78,10 @@ def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Ra
         raise RunError(f"calibrate: {run.folder} has no mentions yet; run first: rpdr prepare --config …")
     connect()
     kinds = {}
-    for number, kind in enumerate(Config.model_fields["resources"].annotation.model_fields):  # type: ignore[union-attr]
-        progress.update(number, 6, f"measuring {kind}")
+    for number, kind in enumerate(TRIALS):
+        progress.update(number, len(TRIALS) + 1, f"measuring {kind}")
         kinds[kind] = _rate(run, kind, getattr(run.config.resources, kind), seconds)
-    progress.update(5, 6, "measuring what Ray takes")
+    progress.update(len(TRIALS), len(TRIALS) + 1, "measuring what Ray takes")
     rates = Rates(time.time(), machine(), kinds, _stream_s(), _gang_s(run))
     rates.save(run.path("plan", FILE))
     return rates
@@ -110,8 +110,6 @@ class _Working:
     """A trial in a process of its own."""
 
     def __init__(self, config: Config, kind: str, threads: int) -> None:
-        from rpdr.pipeline.trials import TRIALS
-
         torch.set_num_threads(threads)
         self.trial = TRIALS[kind](Run(config))
 

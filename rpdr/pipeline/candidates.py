@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rpdr.files import write_rows
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
 from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.parts import asked, parts_at_work
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
@@ -45,10 +47,11 @@ def retrieved(
     seconds = 0.0
     keep_data_on(run.config.resources.retrieving)
     dataset = dataset_of(pa.Table.from_pylist(rows), BATCH)
-    for batch in retrieving(run, dataset, retriever, top_k).iter_batches(batch_size=None, batch_format="pyarrow"):
-        found.extend(batch.select(CANDIDATES.names).to_pylist())
-        seconds += sum(batch[SECONDS].to_pylist())
-        progress.update(len(found), len(rows), "retrieving candidates")
+    with parts_at_work(retriever[1], run.config.resources.indexing) as parts:
+        for batch in retrieving(run, dataset, retriever, top_k, parts).iter_batches(batch_size=None, batch_format="pyarrow"):
+            found.extend(batch.select(CANDIDATES.names).to_pylist())
+            seconds += sum(batch[SECONDS].to_pylist())
+            progress.update(len(found), len(rows), "retrieving candidates")
     found.sort(key=lambda row: row["key"])
     return found, seconds
 
@@ -68,12 +71,13 @@ def final_retriever(run: Run) -> tuple[Path, Path]:
     return retriever_folders(run.folder, run.config.retriever)
 
 
-def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, actor: type | None = None) -> Any:
-    """A dataset with a `text` column through as many actors as `link.retriever_actors` says (RetrieveActor, or of a subclass) with this encoder and index."""
+def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, parts: Sequence[Any], actor: type | None = None) -> Any:
+    """A dataset with a `text` column through as many actors as `link.retriever_actors` says (RetrieveActor, or of a subclass) with this encoder and index,
+    whose `parts` are at work."""
     least, most = actors_between(run.config.link.retriever_actors)
     return dataset.map_batches(
         actor or RetrieveActor,
-        fn_constructor_args=(run.folder, retriever, run.config, top_k, most),
+        fn_constructor_args=(run.folder, retriever, run.config, top_k, most, parts),
         batch_size=BATCH,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
@@ -82,11 +86,12 @@ def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int,
 
 
 class RetrieveActor:
-    """Holds the encoder and the index; a batch of mentions in, the same with candidates out."""
+    """Holds the encoder and the index, or asks its parts; a batch of mentions in, the same with candidates out."""
 
-    def __init__(self, folder: Path, retriever: tuple[Path, Path], config: Config, top_k: int, actors: int) -> None:
+    def __init__(self, folder: Path, retriever: tuple[Path, Path], config: Config, top_k: int, actors: int, parts: Sequence[Any]) -> None:
         share_threads(actors, config.resources.retrieving)
-        self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), config.retriever)
+        own = partial(asked, retriever[1], parts) if parts else None
+        self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), config.retriever, own=own)
         self.top_k = top_k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,7 @@ from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.meters import Meters
+from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
@@ -124,17 +126,18 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     retrieved = asked = questions = 0
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before, usd = output.mentions, run.config.report.machine_usd_per_hour
-    for batch in _answers(run, output, work, point).iter_batches(batch_size=None, batch_format="pyarrow"):
-        retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
-        asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
-        for name in seconds:
-            seconds[name] += pc.sum(batch[name]).as_py() or 0.0
-        output.accept(batch)
-        questions += batch.num_rows
-        rate = (output.mentions - before) / watch.seconds
-        meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
-        price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
-        progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
+    with parts_at_work(final_retriever(run)[1], run.config.resources.indexing) as parts:
+        for batch in _answers(run, output, work, point, parts).iter_batches(batch_size=None, batch_format="pyarrow"):
+            retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
+            asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0
+            for name in seconds:
+                seconds[name] += pc.sum(batch[name]).as_py() or 0.0
+            output.accept(batch)
+            questions += batch.num_rows
+            rate = (output.mentions - before) / watch.seconds
+            meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
+            price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
+            progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]
@@ -143,7 +146,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     return rates
 
 
-def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None) -> Any:
+def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None, parts: Sequence[Any]) -> Any:
     """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
     settings, todo = run.config.link, output.todo
     needs = run.config.resources.reranking
@@ -155,7 +158,7 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
     # each copy of the student takes whole blocks: few enough rows that of a small corpus all copies get some
     questions = questions.repartition(target_num_rows_per_block=BATCH)
-    retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, Retrieve)
+    retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, parts, Retrieve)
     return retrieved.map_batches(
         Rerank,
         fn_constructor_args=(run.folder, run.config, most, point),

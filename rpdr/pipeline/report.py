@@ -27,6 +27,7 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
+from rpdr.remote import shown
 from rpdr.reranker import nil_threshold
 from rpdr.schema import STUDIED, ConceptId, Gold
 from rpdr.teacher.ledger import VALID
@@ -64,7 +65,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "stages": [
             {"name": n, "seconds": s["seconds"], "peak_memory_mib": s.get("peak_memory_mib")} for n in STAGES if (s := run.summary(n))
         ],
-        "kb": {"concepts": prepared["concepts"], "names": prepared["names"], "source": run.config.kb.path},
+        "kb": {"concepts": prepared["concepts"], "names": prepared["names"], "source": shown(run.config.kb.path)},
         "machine": machine(),
         "meters_url": _meters_url(run),
     }

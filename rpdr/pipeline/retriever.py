@@ -23,7 +23,8 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     tuned = tuned_encoder(run, concepts, pairs, progress)
     tuned.save(str(run.path("retriever")))
     progress.update(0, None, "indexing names")
-    built = Retriever.build(tuned, concepts, run.config.retriever.prefix, run.config.retriever.index, [pair.anchor for pair in pairs])
+    settings = run.config.retriever
+    built = Retriever.build(tuned, concepts, settings.prefix, settings.index, [pair.anchor for pair in pairs], settings.index_parts)
     built.index.save(run.path("index"))
     return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
 

@@ -131,7 +131,7 @@ def _tuned(
 
     def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
         encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts, run.config.link.several), progress, what, again=True)
-        return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold])
+        return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold], settings.index_parts)
 
     readers = []
     for fold in range(FOLDS):

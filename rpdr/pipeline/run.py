@@ -60,7 +60,8 @@ def linking(corpus: str) -> Stage:
 
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
-    "retriever": ("baselines", "rounds", "aliases", "commonness"),  # what only a later stage reads, which names it
+    # what only a later stage reads, which names it; and how what is found is laid out
+    "retriever": ("baselines", "rounds", "aliases", "commonness", "index_parts"),
     "teacher": (
         *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
         *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +14,9 @@ from pyarrow import fs
 
 from rpdr.errors import RunError
 from rpdr.files import write_json, write_table
+from rpdr.remote import connected, is_url, reached, shown
+
+SETTING = "link.output: "
 
 
 class Store(Protocol):
@@ -41,7 +43,7 @@ class Store(Protocol):
 
 def store_at(where: str | Path) -> Store:
     """A folder's path, or an object store's URL, as s3://bucket/folder. Raises RunError where it cannot be reached."""
-    return Bucket(where) if isinstance(where, str) and "://" in where else Folder(Path(where).expanduser())
+    return Bucket(where) if isinstance(where, str) and is_url(where) else Folder(Path(where).expanduser())
 
 
 class Folder:
@@ -76,17 +78,15 @@ class Folder:
 
 
 class Bucket:
-    """In an object store, by a URL that Arrow knows: s3://, gs://, abfs://. Credentials come from the environment, a server of one's own as
-    `s3://bucket/folder?scheme=http&endpoint_override=localhost:9000`."""
+    """In an object store, by a URL as rpdr/remote.py has it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        with self._reached():
-            self._files, root = fs.FileSystem.from_uri(url)
-        self._root = root.rstrip("/")
+        self._files, self._root = connected(url, RunError, SETTING)
+        self._reached = partial(reached, url, RunError, SETTING)
 
     def __str__(self) -> str:
-        return self.url.partition("?")[0]
+        return shown(self.url)
 
     def names(self) -> set[str]:
         with self._reached():
@@ -119,14 +119,3 @@ class Bucket:
         """An object appears when its stream is closed, so it is all written by then."""
         with self._reached(), self._files.open_output_stream(f"{self._root}/{name}") as stream:
             stream.write(whole)
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            why = " ".join(str(error).split())[:300]
-            raise RunError(
-                f"link.output: {self}: cannot be used ({why}); check the URL, and the credentials in the environment "
-                "(for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
-            ) from error

@@ -10,7 +10,7 @@ from typing import Any
 import simpy
 
 from rpdr.config import Needs
-from rpdr.planning.nodes import Choice, NodesConfig, NodeType, Room
+from rpdr.planning.nodes import Choice, NodesConfig, NodeType, Room, Rooms, usd_per_hour
 
 HOUR = 3600.0
 LOST = "lost"  # the cause of the interrupt that a process is told by
@@ -54,9 +54,7 @@ class Fleet:
         self._waiting: list[Claim] = []
         self._due = False
         spot = choice.market == "spot"
-        price = self.type.spot_usd_per_hour if spot else self.type.usd_per_hour
-        assert price is not None
-        self._usd_per_s, self._lost_per_s = price / HOUR, self.type.lost_per_hour / HOUR if spot else 0.0
+        self._usd_per_hour, self._lost_per_s = usd_per_hour(choice, config), self.type.lost_per_hour / HOUR if spot else 0.0
 
     def claim(self, needs: Needs) -> Claim:
         """A place for the process that calls; it is interrupted if the node is lost."""
@@ -77,9 +75,13 @@ class Fleet:
             self._watch_idle(claim.node)
             self._serve_soon()
 
-    def usd(self, at: float) -> float:
-        """Dollars of all nodes until then."""
-        return sum((at if node.until is None else min(at, node.until)) - node.since for node in self._nodes) * self._usd_per_s
+    def hours(self) -> float:
+        """Of all nodes until now."""
+        return sum((self._env.now if node.until is None else node.until) - node.since for node in self._nodes) / HOUR
+
+    def usd(self) -> float:
+        """Dollars of all nodes until now."""
+        return self.hours() * self._usd_per_hour
 
     def watch_most(self) -> None:
         """Count `most` from now on."""
@@ -98,10 +100,12 @@ class Fleet:
     def _serve(self) -> None:
         self._due = False
         alive = [node for node in self._here if node.alive]
+        rooms = Rooms([node.room for node in alive])
         waiting, self._waiting = self._waiting, []
         for claim in waiting:
-            node = next((node for node in alive if node.room.take(claim.needs)), None)
-            if node:
+            place = rooms.take(claim.needs)
+            if place is not None:
+                node = alive[place]
                 node.claims.append(claim)
                 claim.node = node
                 claim.granted.succeed()
@@ -115,11 +119,11 @@ class Fleet:
 
     def _wanted(self) -> int:
         """Empty nodes that what waits would fill, first fit."""
-        packed: list[Room] = []
+        packed = Rooms([])
         for claim in self._waiting:
-            if not any(room.take(claim.needs) for room in packed) and len(packed) < self.choice.nodes:
-                packed.append(Room(self.type))
-                packed[-1].take(claim.needs)
+            if packed.take(claim.needs) is None and len(packed) < self.choice.nodes:
+                packed.add(Room(self.type))
+                packed.take(claim.needs)
         return len(packed)
 
     def _live(self, node: Node) -> Life:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -90,6 +91,14 @@ def read_nodes(path: str | Path) -> NodesConfig:
     return read_sections(path, NodesConfig, "file of node types", "types")
 
 
+def usd_per_hour(choice: Choice, nodes: NodesConfig) -> float:
+    """Of one of its nodes."""
+    node = nodes.types[choice.type]
+    price = node.spot_usd_per_hour if choice.market == "spot" else node.usd_per_hour
+    assert price is not None
+    return price
+
+
 def group_of(needs: Needs, kind: str, nodes: NodesConfig) -> str:
     """The group whose nodes a kind of work asks for. Raises ConfigError where that is none, or none of its types has room."""
     name = needs.labels.get(GROUP, "")
@@ -124,6 +133,30 @@ class Room:
         self._left[0] += sign * needs.cpus
         self._left[1] += sign * needs.gpus
         self._left[2] += sign * needs.memory_gib
+
+
+class Rooms:
+    """Some rooms, filled first to last; none is given back to, so a search goes on where the last one for the same needs ended."""
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        self._rooms = list(rooms)
+        self._from: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def add(self, room: Room) -> None:
+        """One more, the last."""
+        self._rooms.append(room)
+
+    def take(self, needs: Needs) -> int | None:
+        """Which of them has given a place, if any has one."""
+        for n in range(self._from.get(id(needs), 0), len(self._rooms)):
+            self._from[id(needs)] = n
+            if self._rooms[n].take(needs):
+                return n
+        self._from[id(needs)] = len(self._rooms)
+        return None
 
 
 def fits(needs: Needs, node: NodeType) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rpdr.planning.nodes import MANY, Choice, NodesConfig, Room, group_of
+from rpdr.planning.nodes import MANY, Choice, NodesConfig, Room, Rooms, group_of
 from rpdr.planning.work import Pool, StageWork, Step, Stream
 
 
@@ -28,13 +28,13 @@ def _shared(pools: Sequence[Pool], choice: Choice, nodes: NodesConfig) -> list[i
     """Of these pools on the nodes of one group: one more for the pool that has most to do a process, until none fits."""
     node = nodes.types[choice.type]
     work = [pool.share * pool.seconds / node.speed.get(pool.process.kind, 1.0) for pool in pools]
-    rooms = [Room(node) for _ in range(choice.nodes)]
+    rooms = Rooms([Room(node) for _ in range(choice.nodes)])
     sizes = [0] * len(pools)
     open_ = set(range(len(pools)))
     while open_:
         n = max(open_, key=lambda i: work[i] / sizes[i] if sizes[i] else float("inf"))
         needs = pools[n].process.needs
-        if sizes[n] < MANY and any(room.take(needs) for room in rooms):
+        if sizes[n] < MANY and rooms.take(needs) is not None:
             sizes[n] += 1
         else:
             open_.remove(n)

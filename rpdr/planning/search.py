@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rpdr.errors import ConfigError
 from rpdr.planning.fleet import HOUR
-from rpdr.planning.nodes import Choice, NodesConfig, fits, group_of, room_for
+from rpdr.planning.nodes import Choice, NodesConfig, fits, group_of, room_for, usd_per_hour
 from rpdr.planning.pools import sized
 from rpdr.planning.simulation import Outcome, simulated
 from rpdr.planning.work import Gang, Process, StageWork, Step, Stream
 
 DRAWS = 20  # ways that it may go
 SURE = 0.9  # of them meet the deadline
-TRIED = 16  # of the cheapest sums
+TRIED = 6  # of the cheapest sums
 LOOSE = 1.15  # sums count the start of nodes that the step before has left
 
 
@@ -64,18 +64,29 @@ def cheapest(stages: Sequence[StageWork], nodes: NodesConfig, deadline_s: float 
     options = _options(stages, nodes)
     sums = sorted(_sums(stages, options, nodes), key=lambda found: found[1])
     fastest = _played(stages, min(sums, key=lambda found: (found[0], found[1]))[2], nodes)
+    safe = _best(stages, (found for found in sums if all(choice.market == "on_demand" for choice in found[2])), nodes, deadline_s)
+    plans = [plan for plan in (_best(stages, sums, nodes, deadline_s), safe, fastest) if plan and _meets(plan.seconds, deadline_s)]
+    found = min(plans, key=lambda plan: plan.usd, default=None)
+    return Found(found, fastest, None if found is safe else safe)
 
-    def best(among: Iterable[tuple[float, float, tuple[Choice, ...]]]) -> Plan | None:
-        meet = [choices for seconds, _, choices in among if deadline_s is None or seconds <= LOOSE * deadline_s]
-        tried = [_played(stages, choices, nodes) for choices in meet[:TRIED]]
-        return min((plan for plan in tried if deadline_s is None or plan.seconds <= deadline_s), key=lambda plan: plan.usd, default=None)
 
-    found = best(sums)
-    if found is None and deadline_s is not None and fastest.seconds <= deadline_s:
-        found = fastest
-    spot = found is not None and any(choice.market == "spot" for choice in found.choices)
-    safe = best(s for s in sums if all(choice.market == "on_demand" for choice in s[2])) if spot else None
-    return Found(found, fastest, safe)
+def _meets(seconds: float, deadline_s: float | None) -> bool:
+    return deadline_s is None or seconds <= deadline_s
+
+
+def _best(
+    stages: Sequence[StageWork], sums: Iterable[tuple[float, float, tuple[Choice, ...]]], nodes: NodesConfig, deadline_s: float | None
+) -> Plan | None:
+    """The cheapest of some choices, in the order of their dollars. Losses are played only where a plan may still be the cheapest."""
+    likely = itertools.islice((choices for seconds, _, choices in sums if deadline_s is None or seconds <= LOOSE * deadline_s), TRIED)
+    calm = sorted(((simulated(stages, choices, nodes), choices) for choices in likely), key=lambda found: found[0].usd)
+    best: Plan | None = None
+    for outcome, choices in calm:
+        if _meets(outcome.seconds, deadline_s) and (best is None or outcome.usd < best.usd):
+            plan = _played(stages, choices, nodes)
+            if _meets(plan.seconds, deadline_s) and (best is None or plan.usd < best.usd):
+                best = plan
+    return best
 
 
 def _played(stages: Sequence[StageWork], choices: tuple[Choice, ...], nodes: NodesConfig) -> Plan:
@@ -117,10 +128,15 @@ def _sums(
     groups = [sorted({group_of(process.needs, process.kind, nodes) for process in _processes(step)}) for step in steps]
     alone: dict[tuple[int, tuple[Choice, ...]], tuple[float, float]] = {}
     for number, (step, mine) in enumerate(zip(steps, groups, strict=True)):
+        calm: dict[tuple[Choice, ...], Outcome | None] = {}  # both markets go the same way where no node is lost
         for choices in itertools.product(*(options[group] for group in mine)):
-            if _gets_all(step, choices, nodes):
-                outcome = simulated([StageWork("", (step,))], choices, nodes)
-                alone[number, choices] = outcome.seconds, outcome.usd - head * outcome.seconds
+            alike = tuple(replace(choice, market="on_demand") for choice in choices)
+            if alike not in calm:
+                calm[alike] = simulated([StageWork("", (step,))], alike, nodes) if _gets_all(step, alike, nodes) else None
+            outcome = calm[alike]
+            if outcome:
+                usd = sum(outcome.node_hours[choice.group] * usd_per_hour(choice, nodes) for choice in choices)
+                alone[number, choices] = outcome.seconds, usd
     for choices in itertools.product(*options.values()):
         of = {choice.group: choice for choice in choices}
         parts = [alone.get((number, tuple(of[group] for group in mine))) for number, mine in enumerate(groups)]

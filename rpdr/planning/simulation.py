@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +19,8 @@ from rpdr.planning.nodes import Choice, NodesConfig, group_of
 from rpdr.planning.pools import sized
 from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream, Task
 
-PARTS = 60  # that a process of a long stream does its share in: what a lost node was at is less than one of them
+AHEAD = 2  # of what is left of a stream, a process takes at most its share of it divided by this
+LEAST_PARTS, MOST_PARTS, ALL_PARTS = 16, 60, 20_000  # that a process does its share in; more where there are few of them
 OVER = "over"  # the cause of the interrupt that a process is told by when its stage is at its end
 DONE = 1e-6  # of a mention
 
@@ -39,10 +39,11 @@ class StageOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run from start to end; `usd`: of the head, and of all nodes until what is idle is given back; `lost` nodes."""
+    """A run from start to end; `usd`: of the head, and of all nodes until what is idle is given back; their hours by group; `lost` nodes."""
 
     seconds: float
     usd: float
+    node_hours: dict[str, float]
     stages: tuple[StageOutcome, ...]
     lost: int
 
@@ -54,9 +55,10 @@ def simulated(stages: Sequence[StageWork], choices: Sequence[Choice], nodes: Nod
     outcomes: list[StageOutcome] = []
     world.env.run(world.env.process(world.run(stages, outcomes)))
     end = world.env.now
-    usd = world.usd(end) + nodes.types[nodes.head].usd_per_hour * end / HOUR
     world.env.run(end + nodes.idle_timeout_s + 1)  # what is idle goes
-    return Outcome(end, usd + world.usd(world.env.now) - world.usd(end), tuple(outcomes), sum(f.lost for f in world.fleets.values()))
+    usd = world.usd() + nodes.types[nodes.head].usd_per_hour * end / HOUR
+    fleets = world.fleets
+    return Outcome(end, usd, {name: f.hours() for name, f in fleets.items()}, tuple(outcomes), sum(f.lost for f in fleets.values()))
 
 
 class _World:
@@ -67,8 +69,8 @@ class _World:
         self.worked: dict[str, float] = defaultdict(float)  # seconds of processes by kind of work, of the stage at work
         self.processes: dict[str, int] = {}
 
-    def usd(self, at: float) -> float:
-        return sum(fleet.usd(at) for fleet in self.fleets.values())
+    def usd(self) -> float:
+        return sum(fleet.usd() for fleet in self.fleets.values())
 
     def run(self, stages: Sequence[StageWork], outcomes: list[StageOutcome]) -> Life:
         doing: dict[type, Callable[[Any], Life]] = {
@@ -79,7 +81,7 @@ class _World:
             Requests: self._requests,
         }
         for stage in stages:
-            begun, usd = self.env.now, self.usd(self.env.now)
+            begun, usd = self.env.now, self.usd()
             self.worked.clear()
             self.processes.clear()
             for fleet in self.fleets.values():
@@ -89,7 +91,7 @@ class _World:
             seconds = self.env.now - begun
             busy = {kind: self.worked[kind] / (count * seconds) for kind, count in self.processes.items() if seconds}
             most = {name: fleet.most for name, fleet in self.fleets.items() if fleet.most}
-            outcomes.append(StageOutcome(stage.name, seconds, self.usd(self.env.now) - usd, most, busy))
+            outcomes.append(StageOutcome(stage.name, seconds, self.usd() - usd, most, busy))
 
     def _driver(self, step: Driver) -> Life:
         yield self.env.timeout(step.seconds)
@@ -111,7 +113,7 @@ class _World:
                 yield self.env.timeout(process.load_s)
                 while left > DONE:
                     part = min(left, checkpoint_every_s)
-                    yield from self._work(process, part, workers)
+                    yield from self._work(process, self._seconds(process, part, workers), workers)
                     left -= part
             except simpy.Interrupt:
                 continue
@@ -129,37 +131,48 @@ class _World:
         for n, (pool, queue) in enumerate(zip(pools, queues, strict=True)):
             assert pool.most
             after = queues[n + 1] if n + 1 < len(pools) else None
-            part = max(min(step.batch, queue.total), queue.total / (pool.most * PARTS))
-            lives = [(pool.process, partial(self._answer, pool, queue, after, part))] * pool.most
+            lives = [(pool.process, partial(self._answer, pool, queue, after, step.batch))] * pool.most
             ends.append(self.env.process(self._until(queue.finished, lives)))
         yield self.env.all_of(ends)
 
-    def _answer(self, pool: Pool, queue: _Queue, after: _Queue | None, part: float) -> Life:
+    def _answer(self, pool: Pool, queue: _Queue, after: _Queue | None, batch: float) -> Life:
         """A process of a pool, from when it is loaded."""
-        while True:
+        assert pool.most
+        for part in queue.parts(batch, pool.most):
             while not queue.waiting:
                 yield queue.more
-            with queue.taken(part) as much:
-                yield from self._work(pool.process, much * pool.seconds)
-            if after:
-                after.put(much * after.total / queue.total)
+            much = queue.take(part())
+            done, begun, work = 0.0, self.env.now, self._seconds(pool.process, much * pool.seconds)
+            try:
+                yield from self._work(pool.process, work)
+                done = much
+            except simpy.Interrupt:
+                done = min(much, (self.env.now - begun) / work * much // batch * batch)  # whole batches
+                raise
+            finally:
+                queue.answered(done, much - done)
+                if after:
+                    after.put(done * after.total / queue.total)
 
     def _requests(self, step: Requests) -> Life:
         queue = _Queue(self.env, step.requests)
         queue.put(step.requests)
         turn = _Turn(self.env, 60 / step.per_minute if step.per_minute else 0.0)
-        part = max(min(float(step.at_once), step.requests), step.requests / (step.actors * PARTS))
-        lives = [(step.process, partial(self._ask, step, queue, turn, part)) for _ in range(step.actors)]
+        lives = [(step.process, partial(self._ask, step, queue, turn))] * step.actors
         yield from self._until(queue.finished, lives)
 
-    def _ask(self, step: Requests, queue: _Queue, turn: _Turn, part: float) -> Life:
+    def _ask(self, step: Requests, queue: _Queue, turn: _Turn) -> Life:
         """Requests go out as the limit lets them, and come back a latency later; waiting takes no core."""
-        while True:
+        for part in queue.parts(step.at_once, step.actors):
             while not queue.waiting:
                 yield queue.more
-            with queue.taken(part) as much:
-                begun = self.env.now
+            much = queue.take(part())
+            done, begun = 0.0, self.env.now
+            try:
                 yield self.env.timeout(max(turn.wait(much), much * step.latency_s / step.at_once))
+                done = much
+            finally:
+                queue.answered(done, much - done)
                 self.worked[step.process.kind] += self.env.now - begun
 
     def _until(self, event: simpy.Event, lives: Sequence[tuple[Process, Callable[[], Life]]]) -> Life:
@@ -187,14 +200,18 @@ class _World:
             finally:
                 fleet.release(claim)
 
+    def _seconds(self, process: Process, seconds: float, workers: int = 1) -> float:
+        """Of work that takes so long where it was measured: less on a faster type, more where all nodes share a machine that has fewer cores."""
+        threads = self.threads + process.needs.cpus * workers
+        stretch = max(1.0, threads / self.nodes.cores) if self.nodes.cores else 1.0
+        return seconds * stretch / self._fleet(process).type.speed.get(process.kind, 1.0)
+
     def _work(self, process: Process, seconds: float, workers: int = 1) -> Life:
-        """Compute for so long, or longer where all nodes share a machine that has fewer cores."""
-        threads = process.needs.cpus * workers
+        """Compute for so long."""
+        threads, begun = process.needs.cpus * workers, self.env.now
         self.threads += threads
-        stretch = max(1.0, self.threads / self.nodes.cores) if self.nodes.cores else 1.0
-        begun = self.env.now
         try:
-            yield self.env.timeout(seconds * stretch / self._fleet(process).type.speed.get(process.kind, 1.0))
+            yield self.env.timeout(seconds)
         finally:
             self.threads -= threads
             self.worked[process.kind] += (self.env.now - begun) * workers
@@ -207,25 +224,36 @@ class _Queue:
     """Mentions before a pool: `total` come by in all, some are `waiting`; `finished` when all have been answered."""
 
     def __init__(self, env: simpy.Environment, total: float) -> None:
-        self._env, self.total, self.waiting, self._answered = env, total, 0.0, 0.0
+        self._env, self.total, self.waiting, self._answered, self._taken = env, total, 0.0, 0.0, 0.0
         self.finished, self.more = env.event(), env.event()
 
     def put(self, much: float) -> None:
-        self.waiting += much
-        more, self.more = self.more, self._env.event()
-        more.succeed()
+        """They wait."""
+        if much:
+            self.waiting += much
+            more, self.more = self.more, self._env.event()
+            more.succeed()
 
-    @contextmanager
-    def taken(self, most: float) -> Iterator[float]:
-        """Some of them: answered at the end of the block, or, if it is interrupted, waiting again."""
+    def parts(self, batch: float, processes: int) -> Iterator[Callable[[], float]]:
+        """How many a process takes next, without end: a batch at first, so that what comes after has something to do, then twice as many each time,
+        up to a part of its share of what is left (guided self-scheduling, Polychronopoulos & Kuck 1987), so that all end together."""
+        size, most = batch, self.total / processes / min(MOST_PARTS, max(LEAST_PARTS, ALL_PARTS / processes))
+        while True:
+            yield lambda size=size: max(batch, min(size, (self.total - self._taken) / (processes * AHEAD)))  # type: ignore[misc]
+            size = min(2 * size, most)
+
+    def take(self, most: float) -> float:
+        """Some that wait."""
         much = min(most, self.waiting)
         self.waiting -= much
-        try:
-            yield much
-        except simpy.Interrupt:
-            self.put(much)
-            raise
-        self._answered += much
+        self._taken += much
+        return much
+
+    def answered(self, done: float, again: float) -> None:
+        """Of some that were taken; `again`: those that wait once more."""
+        self._taken -= again
+        self.put(again)
+        self._answered += done
         if self._answered >= self.total - DONE * max(1.0, self.total) and not self.finished.triggered:
             self.finished.succeed()
 

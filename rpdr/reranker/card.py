@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 import rpdr
+from rpdr import remote
 from rpdr.config import Config, KbConfig, MentionsConfig, StudentConfig
 from rpdr.files import write_text
 from rpdr.reranker.calibration import Calibration
@@ -76,8 +77,9 @@ def card(facts: Facts, licence: Licence, merged: Merged | None = None) -> str:
 
 
 def shown(path: str) -> str:
-    """A path without the folders of the machine that it is on."""
-    return f"…/{Path(path).name}" if path.startswith(("/", "~")) else path
+    """A path without the folders of the machine, or the place in an object store, that it is on."""
+    local = path.startswith(("/", "~")) or remote.is_url(path)
+    return f"…/{Path(remote.shown(path)).name}" if local else path
 
 
 def _metadata(facts: Facts, licence: Licence, merged: Merged | None) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""A FAISS index over every name of a knowledge base, kept as a folder: names.faiss, names.arrow, and aliases.faiss where there are any.
+"""An index over every name of a knowledge base, kept as a folder: names.arrow, names.faiss (or, in parts, names-00001-of-00004.faiss and so on), and
+aliases.faiss where there are any.
 
 Takes unit vectors and returns names; what a concept's score is, is the retriever's business.
 """
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +19,11 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rpdr.errors import RunError
-from rpdr.files import write_atomically
 from rpdr.kb.mapped import Texts, map_arrow, write_arrow
+from rpdr.retriever.vectors import InParts, Part, PartsHere, Vectors, best, bounds_of, each_of, load_parts, of_an_earlier_rpdr, save_parts
 
 _SWIG: Any = faiss  # what SWIG adds to it and its stubs lack
-NAMES_FILE, VECTORS_FILE, ALIASES_FILE = "names.arrow", "names.faiss", "aliases.faiss"
+NAMES_FILE, ALIASES_FILE = "names.arrow", "aliases.faiss"
 NAMES = pa.schema([pa.field("concept", pa.int32()), pa.field("name", pa.string()), pa.field("alias", pa.bool_())])
 SMALL = 100_000  # names that are searched exactly, under "auto": about as fast as mentions are encoded, on the same cores
 CHUNK = 50_000  # names encoded at a time: what a build holds in memory beside the index
@@ -31,98 +33,106 @@ ASKED, AT_10, ENOUGH = 500, 10, 0.99  # lists are searched until, of so many que
 
 @dataclass(frozen=True)
 class Index:
-    """`faiss_index` over the knowledge base's names, `alias_index` over linked mentions (None: there are none); `concept_rows` (n,) says which
+    """`own`: the vectors of the knowledge base's names, `linked` those of linked mentions (None: there are none); `concept_rows` (n,) says which
     concept each name belongs to, `names` (n,) the text, the knowledge base's first.
 
     A vector's length is what a cosine with it counts: 1 for the knowledge base's own names, less for an alias at a discount.
     """
 
-    faiss_index: Any
+    own: Vectors
     concept_rows: np.ndarray
     names: Sequence[str]
-    alias_index: Any = None
+    linked: Part | None = None
 
     @property
     def aliases(self) -> int:
         """How many of the last names are not the knowledge base's, but mentions that somebody has linked."""
-        return int(self.alias_index.ntotal) if self.alias_index else 0
+        return self.linked.total if self.linked else 0
 
     @property
-    def own(self) -> int:
-        """How many of the first names are the knowledge base's."""
-        return int(self.faiss_index.ntotal)
-
-    @property
-    def _parts(self) -> list[tuple[Any, int]]:
-        """(FAISS index that is not empty, the row of its first name)."""
-        return [(index, first) for index, first in ((self.faiss_index, 0), (self.alias_index, self.own)) if index and index.ntotal]
+    def _all(self) -> InParts:
+        parts = [part for part in (self.own, self.linked) if part and part.total]
+        return InParts([part.total for part in parts], each_of(parts))
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(scores, rows), both (n_queries, k): cosine in [-1, 1] (an alias's at its discount), descending, and name rows (-1 where there are no
         more: fewer than k names, or none in those parts of an approximate index that were looked at)."""
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        found = [(*index.search(vectors, min(k, index.ntotal)), first) for index, first in self._parts]
-        return _best(
-            np.hstack([scores for scores, _, _ in found]), np.hstack([np.where(rows < 0, -1, rows + n) for _, rows, n in found]), k
-        )
+        return self._all.search(vectors, k)
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors (n, d) of name rows (n,)."""
-        found = np.empty((len(rows), self.faiss_index.d), np.float32)
-        for index, first in self._parts:
-            mine = (rows >= first) & (rows < first + index.ntotal)
-            found[mine] = index.reconstruct_batch(rows[mine] - first)
-        return found
+    def cosines(self, vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n,) cosines of name `rows[i]` (an alias's at its discount) with query `queries[i]` of `vectors` (n_queries, d); `queries` ascending."""
+        return self._all.cosines(vectors, queries, rows)
 
     def extended(self, vectors: np.ndarray, concept_rows: list[int], aliases: list[str]) -> Index:
         """The same with further aliases, whose vectors are (m, d) float32. The knowledge base's part is not copied."""
-        known = self.alias_index.reconstruct_n(0, self.aliases) if self.aliases else np.empty((0, self.faiss_index.d), np.float32)
-        index = faiss.IndexFlatIP(self.faiss_index.d)
+        known = self.linked.faiss_index.reconstruct_n(0, self.aliases) if self.linked else np.empty((0, vectors.shape[1]), np.float32)
+        index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(np.vstack([known, vectors]), dtype=np.float32))
         rows = np.concatenate([self.concept_rows, np.asarray(concept_rows, dtype=np.int32)])
-        return Index(self.faiss_index, rows, [*self.names, *aliases], index)
+        return Index(self.own, rows, [*self.names, *aliases], Part(index))
 
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
-        _write(self.faiss_index, folder / VECTORS_FILE)
-        if self.aliases:
-            _write(self.alias_index, folder / ALIASES_FILE)
+        assert isinstance(self.own, PartsHere)  # what other processes hold is in a folder already
+        save_parts(self.own.parts, folder)
+        if self.linked:
+            self.linked.save(folder / ALIASES_FILE)
         else:
             (folder / ALIASES_FILE).unlink(missing_ok=True)
-        alias = np.arange(len(self.names)) >= self.own
+        alias = np.arange(len(self.names)) >= self.own.total
         write_arrow(folder / NAMES_FILE, pa.table({"concept": self.concept_rows, "name": list(self.names), "alias": alias}, schema=NAMES))
 
     @classmethod
     def of_aliases(cls, vectors: np.ndarray, concept_rows: list[int], aliases: list[str]) -> Index:
         """An index of nothing else."""
-        return cls(faiss.IndexFlatIP(vectors.shape[1]), np.empty(0, np.int32), []).extended(vectors, concept_rows, aliases)
+        return cls(PartsHere([]), np.empty(0, np.int32), []).extended(vectors, concept_rows, aliases)
 
     @classmethod
-    def load(cls, folder: Path) -> Index:
-        """What `save` wrote, memory-mapped: the processes of one machine share it. Raises RunError where an earlier rpdr's did."""
+    def load(cls, folder: Path, own: Callable[[int], Vectors] | None = None) -> Index:
+        """What `save` wrote, memory-mapped: the processes of one machine share it. `own`: what makes of their number the vectors of the knowledge
+        base's names, where they are elsewhere. Raises RunError where an earlier rpdr's `save` did."""
         if not (folder / NAMES_FILE).exists():
-            raise _of_an_earlier_rpdr(f"{folder}: no {NAMES_FILE} here")
+            raise of_an_earlier_rpdr(f"{folder}: no {NAMES_FILE} here")
         table = map_arrow(folder / NAMES_FILE)
         aliases = pc.sum(table["alias"]).as_py() or 0
-        index = _mapped(folder / VECTORS_FILE)
-        if index.ntotal + aliases != table.num_rows:
-            raise _of_an_earlier_rpdr(f"{folder / VECTORS_FILE}: holds {index.ntotal:,} vectors of {table.num_rows - aliases:,} names")
-        alias_index = _mapped(folder / ALIASES_FILE) if aliases else None
-        return cls(index, table["concept"].to_numpy(), Texts(table["name"]), alias_index)
+        total = table.num_rows - aliases
+        linked = Part.load(folder / ALIASES_FILE) if aliases else None
+        vectors = own(total) if own else PartsHere(load_parts(folder, total))
+        return cls(vectors, table["concept"].to_numpy(), Texts(table["name"]), linked)
 
 
 Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> unit vectors (n, d)
 
 
-def build_index(encode: Encode, concept_rows: Sequence[int], names: Sequence[str], kind: str = "auto", asked: Sequence[str] = ()) -> Index:
+def build_index(
+    encode: Encode, concept_rows: Sequence[int], names: Sequence[str], kind: str = "auto", asked: Sequence[str] = (), parts: int = 1
+) -> Index:
     """Index `names`, encoding some at a time.
 
     `kind`: "flat" (exact); "ivf" (lists of like vectors, in 16-bit floats, or in 8 bits where these would take half of the machine's memory; for
     millions of names; Jégou et al. 2011), of which as many are searched as it takes to find what exact search finds for texts like `asked`;
-    "hnsw" (Malkov & Yashunin 2018); "auto": flat up to SMALL names, then ivf.
+    "hnsw" (Malkov & Yashunin 2018); "auto": flat up to SMALL names, then ivf. Of several `parts` one is in memory at a time: each is written into a
+    temporary folder, and mapped.
     """
     if kind == "auto":
         kind = "flat" if len(names) <= SMALL else "ivf"
+    asked = _sample(asked or names, ASKED)
+    rows = np.asarray(concept_rows, dtype=np.int32)
+    if parts == 1:
+        return Index(PartsHere([Part(_built(encode, names, kind, asked))]), rows, names)
+    folder = tempfile.TemporaryDirectory(prefix="rpdr-index-")
+    mapped = []
+    for number, (start, end) in enumerate(bounds_of(len(names), min(parts, len(names)))):
+        file = Path(folder.name, str(number))
+        Part(_built(encode, names[start:end], kind, asked)).save(file)
+        mapped.append(Part.load(file))
+    own = PartsHere(mapped)
+    weakref.finalize(own, folder.cleanup)
+    return Index(own, rows, names)
+
+
+def _built(encode: Encode, names: Sequence[str], kind: str, asked: Sequence[str]) -> Any:
+    """A FAISS index of this kind."""
     first = encode(names[:CHUNK])
     if kind == "ivf":
         index = _lists(encode, first.shape[1], names)
@@ -131,7 +141,7 @@ def build_index(encode: Encode, concept_rows: Sequence[int], names: Sequence[str
         index.hnsw.efConstruction, index.hnsw.efSearch = 128, 64
     else:
         index = faiss.IndexFlatIP(first.shape[1])
-    queries = encode(_sample(asked or names, ASKED)) if kind == "ivf" else np.empty((0, first.shape[1]), np.float32)
+    queries = encode(asked) if kind == "ivf" else np.empty((0, first.shape[1]), np.float32)
     exact = Nearest(queries, AT_10)
     for start in range(0, len(names), CHUNK):
         vectors = np.ascontiguousarray(encode(names[start : start + CHUNK]) if start else first, dtype=np.float32)
@@ -140,7 +150,7 @@ def build_index(encode: Encode, concept_rows: Sequence[int], names: Sequence[str
     if kind == "ivf":
         _search_enough(index, queries, exact.rows)
         index.make_direct_map()
-    return Index(index, np.asarray(concept_rows, dtype=np.int32), names)
+    return index
 
 
 def _lists(encode: Encode, dimensions: int, names: Sequence[str]) -> Any:
@@ -172,14 +182,8 @@ class Nearest:
         if len(self.queries):
             scores, rows = faiss.knn(self.queries, vectors, min(self.k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
             scores, rows = np.hstack([self._scores, scores]), np.hstack([self.rows, rows + self.seen])
-            self._scores, self.rows = _best(scores, rows, self.k)
+            self._scores, self.rows = best(scores, rows, self.k)
         self.seen += len(vectors)
-
-
-def _best(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each query's (n_queries, m), descending."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
 
 
 def _search_enough(index: Any, queries: np.ndarray, exact: np.ndarray) -> None:
@@ -195,24 +199,3 @@ def _search_enough(index: Any, queries: np.ndarray, exact: np.ndarray) -> None:
 def share_found(found: np.ndarray, exact: np.ndarray) -> float:
     """How many of the exact search's rows (n_queries, k) another search has found."""
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]))
-
-
-def _write(index: Any, path: Path) -> None:
-    def write(file: Any) -> None:
-        faiss.write_index(index, _SWIG.PyCallbackIOWriter(file.write))
-
-    write_atomically(path, write)
-
-
-def _mapped(path: Path) -> Any:
-    """A FAISS index in a file, mapped into memory."""
-    with path.open("rb") as file:
-        lists = file.read(2) == b"Iw"  # of IndexIVF; FAISS maps lists of vectors by another flag than one array of them
-    index = _SWIG.read_index(str(path), faiss.IO_FLAG_MMAP if lists else faiss.IO_FLAG_MMAP_IFC)
-    if lists:
-        index.make_direct_map()
-    return index
-
-
-def _of_an_earlier_rpdr(what: str) -> RunError:
-    return RunError(f"{what}: an earlier rpdr made it; make it again by rpdr retriever --redo, then rpdr retune --redo")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from rpdr.kb import Concept
 from rpdr.retriever.commonness import Commonness, Parts
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.train import Pair
+from rpdr.retriever.vectors import Vectors
 
+NONE = np.empty(0, np.int64)  # no rows
 WIDER = 3  # so many concepts are weighed by commonness for each that is wanted
 
 
@@ -48,16 +50,21 @@ class Retriever:
         self._aliases = {row: normalise(index.names[row]) for row in range(first, len(index.names))}
 
     @classmethod
-    def build(cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "auto", asked: Sequence[str] = ()) -> Retriever:
-        """Encode every name of every concept and index them. `kind` and `asked`, texts like those that it will be asked for: see `build_index`."""
+    def build(
+        cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "auto", asked: Sequence[str] = (), parts: int = 1
+    ) -> Retriever:
+        """Encode every name of every concept and index them. `kind`, `asked`, texts like those that it will be asked for, and `parts`: see
+        `build_index`."""
         rows = [row for row, concept in enumerate(concepts) for _ in concept.names]
         names = [name for concept in concepts for name in concept.names]
-        return cls(encoder, build_index(partial(encode, encoder, prefix=prefix), rows, names, kind, asked), concepts, prefix)
+        return cls(encoder, build_index(partial(encode, encoder, prefix=prefix), rows, names, kind, asked, parts), concepts, prefix)
 
     @classmethod
-    def load(cls, encoder: Any, folder: Path, concepts: Sequence[Concept], prefix: str = "") -> Retriever:
-        """Over what `save` wrote into `folder`."""
-        return cls(encoder, Index.load(folder), concepts, prefix, Commonness.load(folder))
+    def load(
+        cls, encoder: Any, folder: Path, concepts: Sequence[Concept], prefix: str = "", own: Callable[[int], Vectors] | None = None
+    ) -> Retriever:
+        """Over what `save` wrote into `folder`. `own`: see `Index.load`."""
+        return cls(encoder, Index.load(folder, own), concepts, prefix, Commonness.load(folder))
 
     def save(self, folder: Path) -> None:
         """Write the index and the commonness, but not the encoder."""
@@ -104,24 +111,29 @@ class Retriever:
         if not self.commonness:
             return self._similar(texts, k, as_new)[1]
         vectors, found = self._similar(texts, WIDER * k, as_new)
-        return [self._common(*each, as_new).first(k) for each in zip(texts, vectors, found, strict=True)]
+        return [candidates.first(k) for candidates in self._common(texts, vectors, found, as_new)]
 
     def parts(self, texts: Sequence[str], k: int, as_new: bool = False) -> list[Parts]:
         """What `retrieve` weighs for each text, of all concepts that it would choose from. Needs commonness."""
-        vectors, found = self._similar(texts, WIDER * k, as_new)
-        return [self._parts(*each, as_new) for each in zip(texts, vectors, found, strict=True)]
+        return self._parts(texts, *self._similar(texts, WIDER * k, as_new), as_new)
 
     def score(self, texts: Sequence[str], concept_rows: Sequence[Sequence[int]], as_new: bool = False) -> list[Candidates]:
         """For each text these concepts alone, best first, scored as `retrieve` scores them; `concept_rows` are rows into the knowledge base."""
+        if not texts:
+            return []
+        vectors = encode(self.encoder, texts, self.prefix)
+        names = [np.concatenate(self._all_names.of(concepts)) for concepts in concept_rows]
         results = []
-        vectors = encode(self.encoder, texts, self.prefix) if texts else ()
-        for text, vector, concepts in zip(texts, vectors, concept_rows, strict=True):
-            names = np.concatenate(self._all_names.of(concepts))
-            scores = self.index.vectors(names) @ vector
+        for text, concepts, mine, scores in zip(texts, concept_rows, names, self._cosines(vectors, names), strict=True):
             order = np.argsort(-scores, kind="stable")
-            found = self._best_by_concept(scores[order], names[order], len(concepts), text if as_new else None)
-            results.append(self._common(text, vector, found, as_new) if self.commonness else found)
-        return results
+            results.append(self._best_by_concept(scores[order], mine[order], len(concepts), text if as_new else None))
+        return self._common(texts, vectors, results, as_new) if self.commonness else results
+
+    def _cosines(self, vectors: np.ndarray, names: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """For each vector its cosines with the names of these rows; all asked for at once, as the index may be on other machines."""
+        counts = [len(some) for some in names]
+        found = self.index.cosines(vectors, np.repeat(np.arange(len(names)), counts), np.concatenate(names))
+        return np.split(found, np.cumsum(counts)[:-1])
 
     def _similar(self, texts: Sequence[str], k: int, as_new: bool) -> tuple[np.ndarray, list[Candidates]]:
         """(vectors of the texts, the k most similar concepts for each)."""
@@ -143,20 +155,29 @@ class Retriever:
             todo, width = unfinished, width * 4
         return vectors, [result for result in results if result is not None]
 
-    def _common(self, text: str, vector: np.ndarray, found: Candidates, as_new: bool) -> Candidates:
-        """The same concepts in the order of their scores with commonness."""
+    def _common(self, texts: Sequence[str], vectors: np.ndarray, found: Sequence[Candidates], as_new: bool) -> list[Candidates]:
+        """Of each text the same concepts in the order of their scores with commonness."""
         assert self.commonness
-        scores = self._parts(text, vector, found, as_new).scores(self.commonness.weights)
-        order = np.argsort(-scores, kind="stable").tolist()
-        return Candidates([found.rows[n] for n in order], [found.matched_names[n] for n in order], scores[order].tolist())
+        results = []
+        for each, parts in zip(found, self._parts(texts, vectors, found, as_new), strict=True):
+            scores = parts.scores(self.commonness.weights)
+            order = np.argsort(-scores, kind="stable").tolist()
+            results.append(Candidates([each.rows[n] for n in order], [each.matched_names[n] for n in order], scores[order].tolist()))
+        return results
 
-    def _parts(self, text: str, vector: np.ndarray, found: Candidates, as_new: bool) -> Parts:
+    def _parts(self, texts: Sequence[str], vectors: np.ndarray, found: Sequence[Candidates], as_new: bool) -> list[Parts]:
         assert self.commonness
-        names = self._own_names.of(found.rows)
-        scores = self.index.vectors(np.concatenate(names)) @ vector if names else np.empty(0)
-        ends = np.cumsum([len(some) for some in names])
-        own = [scores[end - len(some) : end].max(initial=-1.0) for some, end in zip(names, ends, strict=True)]
-        return Parts(np.array(found.rows), np.array(found.scores), np.array(own), *self.commonness.features(text, found.rows, as_new))
+        if not texts:
+            return []
+        names = [self._own_names.of(each.rows) for each in found]
+        cosines = self._cosines(vectors, [np.concatenate([*some, NONE]) for some in names])
+        results = []
+        for text, each, some, scores in zip(texts, found, names, cosines, strict=True):
+            ends = np.cumsum([len(of_one) for of_one in some])
+            own = [scores[end - len(of_one) : end].max(initial=-1.0) for of_one, end in zip(some, ends, strict=True)]
+            features = self.commonness.features(text, each.rows, as_new)
+            results.append(Parts(np.array(each.rows), np.array(each.scores), np.array(own), *features))
+        return results
 
     @cached_property
     def _all_names(self) -> _NamesOf:

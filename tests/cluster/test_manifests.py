@@ -158,7 +158,8 @@ def test_every_kind_of_work_fits_a_group_of_kuberay(name: str):
 
 def test_linking_alone_fits_its_own_cluster():
     (group,) = cluster_of("link")["workerGroupSpecs"]
-    assert {need.labels["rpdr.io/group"] for work, need in needs() if work in ("retrieving", "reranking")} == {group["groupName"]}
+    works = ("retrieving", "indexing", "reranking")
+    assert {need.labels["rpdr.io/group"] for work, need in needs() if work in works} == {group["groupName"]}
 
 
 @pytest.mark.parametrize("name", CLOUDS)

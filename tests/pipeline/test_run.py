@@ -44,8 +44,13 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"teacher": {"budget_usd": 50.0, "actors": 4}}, {"retriever": {"baselines": True}}, {"link": {"batch_size": 8}}],
-    ids=["budget and actors", "baselines asked for later", "batch size"],
+    [
+        {"teacher": {"budget_usd": 50.0, "actors": 4}},
+        {"retriever": {"baselines": True}},
+        {"link": {"batch_size": 8}},
+        {"retriever": {"index_parts": 4}},
+    ],
+    ids=["budget and actors", "baselines asked for later", "batch size", "index in parts"],
 )
 def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
     done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")

@@ -52,7 +52,7 @@ def facts(student: dict[str, Any] | StudentConfig, metrics: dict[str, Any] | Non
     tree = {
         "run_dir": "runs/mine",
         "data_policy": "deidentified",
-        "kb": {"format": "obo", "path": "/srv/secret/hp.obo"},
+        "kb": {"format": "obo", "path": "s3://secret/kb/hp.obo?scheme=http&endpoint_override=secret:9000"},
         "mentions": [
             {"format": "table", "path": "/srv/secret/notes.csv", "split": {"modulo": 4, "labelled": [0, 1], "test": [3]}},
             {"format": "jsonl", "path": "${RPDR_DATA}/more.jsonl", "gold": "unknown", "keep_every": 20},

@@ -1,0 +1,67 @@
+"""An index in parts on the cluster: an actor a part, which maps its own file alone, on as many nodes as there are; whoever retrieves asks all at once.
+
+If a node is lost, Ray starts its part on another and asks it again: a part is a file, and an answer depends on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from rpdr.config import Needs
+from rpdr.pipeline.cluster import placed, pool_cpus, share_threads
+from rpdr.retriever.vectors import InParts, Part, check_total, part_files
+
+
+@contextmanager
+def parts_at_work(index: Path, needs: Needs | None) -> Iterator[list[Any]]:
+    """An actor for each part of the index in this folder, until the block ends; none where there is one part, which who retrieves maps itself."""
+    files = part_files(index)
+    if len(files) < 2:
+        yield []
+        return
+    options = placed(needs, num_cpus=pool_cpus(1.0, 1 / (16 * len(files))))
+    actor = ray.remote(PartActor).options(max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD", **options)
+    actors = [actor.remote(file, len(files), needs) for file in files]
+    try:
+        yield actors
+    finally:
+        for each in actors:
+            ray.kill(each)
+
+
+def asked(index: Path, actors: Sequence[Any], total: int) -> InParts:
+    """What these actors hold, of `total` vectors in all. Raises RunError where that is not what they hold."""
+    totals = ray.get([actor.total.remote() for actor in actors])
+    check_total(index, totals, total)
+
+    def ask(what: str, vectors: np.ndarray, more: Sequence[tuple[Any, ...]]) -> list[Any]:
+        once = ray.put(vectors)  # and not with each question
+        return ray.get([getattr(actor, what).remote(once, *told) for actor, told in zip(actors, more, strict=True)])
+
+    return InParts(totals, ask)
+
+
+class PartActor:
+    """Holds a part; see Vectors for what it answers."""
+
+    def __init__(self, file: Path, parts: int, needs: Needs | None) -> None:
+        share_threads(parts, needs)
+        self._part = Part.load(file)
+
+    def total(self) -> int:
+        """How many vectors it has."""
+        return self._part.total
+
+    def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As Vectors."""
+        return self._part.search(vectors, k)
+
+    def cosines(self, vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """As Vectors."""
+        return self._part.cosines(vectors, queries, rows)
