@@ -299,6 +299,10 @@ class StudentConfig(Section):
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
     use_context: bool = False
+    none_reads: Literal["candidates", "mention"] = Field(
+        "candidates",
+        description='what "none of these" is judged by: candidates: the mention and all candidates; mention: the mention alone, as any other branch',
+    )
     workers: int = Field(
         1, ge=1, description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads"
     )

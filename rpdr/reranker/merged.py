@@ -13,7 +13,8 @@ from rpdr.errors import ModelError
 from rpdr.reranker.student import Student
 
 ABOUT_FILE = "rpdr.json"  # what makes a folder an export: how its student reads, what it was made from, the names of its files
-READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "precision")  # the keys of StudentConfig that scores depend on
+# the keys of StudentConfig that scores depend on
+READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "none_reads", "precision")
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:

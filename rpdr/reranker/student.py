@@ -96,7 +96,7 @@ class Student(nn.Module):
         super().__init__()
         self.lm, self.head = lm, head
         lm.get_base_model().set_attn_implementation(attention.NAME)
-        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context)
+        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
 
     @classmethod
     def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
