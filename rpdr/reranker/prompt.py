@@ -88,6 +88,11 @@ class Tokens:
         """The candidates' branches, their common beginnings once."""
         return tree(self.branches)
 
+    @property
+    def sequences(self) -> list[list[int]]:
+        """What a blind branch's end stands after, of each candidate and of "none": the stem and the branch."""
+        return [self.stem + branch for branch in [*self.branches, self.none]]
+
     def __len__(self) -> int:
         return len(self.stem) + len(self.tree) + len(self.none)
 
