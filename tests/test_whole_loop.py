@@ -213,7 +213,7 @@ def test_a_damaged_file_among_good_ones_is_named_before_anything_is_linked(finis
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here; README.md says how it is")
 def test_vllm_links_as_our_engine_does(finished):
     run, path = finished
-    sets = (f"run_dir={path.parent / 'alone'}", "student.none_reads=mention", "link.student_actors=1")
+    sets = (f"run_dir={path.parent / 'alone'}", "student.none_reads=mention", "student.precision=fp32", "link.student_actors=1")
     settings = [part for setting in sets for part in ("--set", setting)]
     shutil.copytree(run, path.parent / "alone")
     linked = {}
