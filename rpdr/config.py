@@ -301,6 +301,11 @@ class StudentConfig(Section):
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(24, ge=4)
     use_context: bool = False
+    none_reads: Literal["candidates", "mention"] = Field(
+        "candidates",
+        description='what "none of these" is judged by: candidates: the mention and all candidates; mention: the mention alone, as link.engine: '
+        "vllm needs it",
+    )
     workers: int = Field(
         1, ge=1, description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads"
     )
@@ -342,6 +347,11 @@ class LinkConfig(Section):
         None,
         description="where `rpdr link --corpus NAME` writes, in a folder NAME: a folder, or an object store's URL as s3://bucket/linked, whose credentials "
         "come from the environment; null: corpora/ in the run directory",
+    )
+    engine: Literal["torch", "vllm"] = Field(
+        "torch",
+        description="what computes the student's hidden states: torch: ours, a mention in one pass; vllm: vLLM, a sequence a candidate, for large "
+        "students on GPUs (pip install 'rpdr[vllm]'; student.none_reads: mention). Prompt, head and calibration are the same",
     )
     shard_mentions: int = Field(10_000, ge=1, description="mentions a shard, about; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")
@@ -476,6 +486,15 @@ class Config(Section):
     def _more_candidates_come_from_a_second_round(self) -> Config:
         if self.final_top_k != self.retriever.top_k and not self.retriever.second_round:
             raise ValueError("link.top_k needs a second round that retrieves so many: retriever.aliases: true, or retriever.rounds: 2")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _vllm_reads_plain_sequences(self) -> Config:
+        if self.link.engine == "vllm" and self.student.none_reads != "mention":
+            raise ValueError(
+                'link.engine: vllm reads each branch alone, and this student\'s "none of these" reads all candidates: train one with '
+                "student.none_reads: mention, or leave link.engine: torch"
+            )
         return self
 
 

@@ -23,11 +23,13 @@ from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import HEAD_FILE
+from rpdr.reranker.vllm_engine import load_on_vllm
 from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.vectors import Vectors
 from rpdr.schema import ConceptId
 
+AT_ONCE = 4  # batches of the student that its actor is given; vLLM makes batches of its own, and takes them together
 RETUNED = "retuned"  # the folder of the second round's retriever and index
 
 
@@ -159,9 +161,14 @@ def calibrated(folder: Path, settings: configuration.LinkConfig) -> tuple[Calibr
     return shortcut.seen_by(calibration), shortcut
 
 
-def load_reranker(run_folder: Path, config: configuration.Config, device: str | None = None) -> Reranker:
-    """A run's student, under the settings of its config's `link`. Raises ModelError."""
-    reranker = Reranker.load(run_folder / "student", config.student, config.link.batch_size, device)
+def load_reranker(run_folder: Path, config: configuration.Config, device: str | None = None, for_vllm: Path | None = None) -> Reranker:
+    """A run's student, under the settings of its config's `link`; `for_vllm`: what `vllm_engine.prepare` made of it. Raises ModelError."""
+    if for_vllm:
+        needs = config.resources.reranking
+        student = load_on_vllm(for_vllm, config.student, needs.gpus if needs else config.link.student_gpus)
+        reranker = Reranker(student, Calibration(), AT_ONCE * config.link.batch_size, "cpu")
+    else:
+        reranker = Reranker.load(run_folder / "student", config.student, config.link.batch_size, device)
     reranker.calibration, reranker.shortcut = calibrated(run_folder / "student", config.link)
     return reranker
 

@@ -79,6 +79,14 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
     return lm.eval(), tokenizer
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer that was saved with a model in `folder`."""
+    from transformers import AutoTokenizer
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return AutoTokenizer.from_pretrained(folder)
+
+
 def _quiet() -> None:
     """Keep what transformers says while it loads out of the progress display."""
     from transformers.utils import logging as hf_logging

@@ -198,3 +198,8 @@ def test_more_candidates_for_the_student_need_a_second_round(tmp_path: Path):
 def test_a_corpus_is_a_folder_of_mentions_without_splits(tmp_path: Path, name: str, more: dict, says: str):
     corpora = {name: {"format": "table", "path": "x.csv", **more}}
     assert says in refusal(tmp_path, SMALL, {"corpora": corpora})
+
+
+def test_vllm_wants_a_student_whose_none_reads_the_mention_alone(tmp_path: Path):
+    assert "student.none_reads: mention" in refusal(tmp_path, SMALL, {"link.engine": "vllm"})
+    assert load(written(tmp_path, SMALL), {"link.engine": "vllm", "student.none_reads": "mention"}).link.engine == "vllm"

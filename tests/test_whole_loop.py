@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -216,6 +217,25 @@ def test_a_damaged_file_among_good_ones_is_named_before_anything_is_linked(finis
         assert named in refused.stderr
         assert "Traceback" not in refused.stderr
         assert not list((run / "corpora" / name).glob("shard-*"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here; README.md says how it is")
+def test_vllm_links_as_our_engine_does(finished):
+    run, path = finished
+    sets = (f"run_dir={path.parent / 'alone'}", "student.none_reads=mention", "student.precision=fp32", "link.student_actors=1")
+    settings = [part for setting in sets for part in ("--set", setting)]
+    shutil.copytree(run, path.parent / "alone")
+    linked = {}
+    for engine in ("torch", "vllm"):
+        for stage in ("distill", "link") if engine == "torch" else ("link",):
+            done = rpdr(stage, path, *settings, "--set", f"link.engine={engine}", "--redo")
+            assert done.returncode == 0, done.stderr[-3000:]
+        linked[engine] = pq.read_table(path.parent / "alone" / "linked").sort_by("mention_id").to_pylist()
+    assert any(row["source"] == "student" for row in linked["vllm"])
+    for ours, theirs in zip(linked["torch"], linked["vllm"], strict=True):
+        assert (ours["mention_id"], ours["source"]) == (theirs["mention_id"], theirs["source"])
+        assert sorted(ours["ranked_ids"]) == sorted(theirs["ranked_ids"])
+        assert theirs["ranked_scores"] == pytest.approx(ours["ranked_scores"], abs=1e-2)
 
 
 def test_linker_answers_in_order_with_confidences(finished):

@@ -28,10 +28,11 @@ from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree
 from rpdr.kb import map_kb
-from rpdr.linker import answers, calibrated, exact_answer, load_reranker, operating_point
+from rpdr.linker import AT_ONCE, answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.elsewhere import TRIES
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
@@ -40,6 +41,7 @@ from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.store import Store, store_at
 from rpdr.reranker import OperatingPoint
+from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
@@ -48,12 +50,16 @@ from rpdr.schema import CANDIDATES, LINKED, REJECTS
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
 MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
+FOR_VLLM = "vllm"  # in the folder of the work
 SHARD = "shard-"
 MANIFEST_EVERY_S = 5.0
 
 
 def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
+    if run.config.link.engine == "vllm":
+        progress.update(0, None, "writing the student for vLLM")
+        _prepare_for_vllm(run, (run.path("corpora", corpus) if corpus else run.path("linked")) / WORK)
     if not corpus:
         linked, mentions = run.path("linked"), run.path("corpus", "mentions.parquet")
         summary = _link_file(run, STAGES["link"], mentions, linked / WORK, store_at(linked), progress)
@@ -149,9 +155,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
 def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None, parts: Sequence[Any]) -> Any:
     """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
     settings, todo = run.config.link, output.todo
-    needs = run.config.resources.reranking
-    least, most = (actors if needs else at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
-    share = {"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}
+    least, most, options = _students(run)
     keep_data_on(run.config.resources.retrieving)
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
@@ -161,12 +165,27 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, parts, Retrieve)
     return retrieved.map_batches(
         Rerank,
-        fn_constructor_args=(run.folder, run.config, most, point),
-        batch_size=settings.batch_size * 4,
+        fn_constructor_args=(run.folder, run.config, most, point, work),
+        batch_size=settings.batch_size * AT_ONCE,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
-        **placed(needs, **share),
+        **options,
     )
+
+
+def _students(run: Run) -> tuple[int, int, dict[str, Any]]:
+    """(the least, the most copies of the student at work, Ray's options of each)."""
+    settings, needs = run.config.link, run.config.resources.reranking
+    least, most = (actors if needs else at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
+    share = {"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}
+    return least, most, placed(needs, **share)
+
+
+def _prepare_for_vllm(run: Run, work: Path) -> None:
+    """Write the student as vLLM loads it, where a student will be at work: what is missing there is told before anything else is done."""
+    connect()
+    *_, options = _students(run)
+    ray.get(ray.remote(prepare).options(**options, max_retries=TRIES).remote(run.path("student"), run.config.student, work / FOR_VLLM))
 
 
 RERANK_S = "rerank_s"  # each row's share of the student's time, as SECONDS is of the retriever's
@@ -209,10 +228,10 @@ class Retrieve(RetrieveActor):
 class Rerank:
     """Holds a student; rows of QUESTIONS in, of ANSWERED out."""
 
-    def __init__(self, folder: Path, config: Config, actors: int, point: OperatingPoint | None) -> None:
+    def __init__(self, folder: Path, config: Config, actors: int, point: OperatingPoint | None, work: Path) -> None:
         share_threads(actors, config.resources.reranking)
         self.allow_nil, self.point = config.link.allow_nil, point
-        self.reranker = load_reranker(folder, config)
+        self.reranker = load_reranker(folder, config, for_vllm=work / FOR_VLLM if config.link.engine == "vllm" else None)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         watch = Stopwatch()

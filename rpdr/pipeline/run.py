@@ -66,7 +66,7 @@ TUNABLE = {
         *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
         *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),
     ),
-    "link": ("retriever_actors", "student_actors", "student_gpus", "batch_size"),
+    "link": ("engine", "retriever_actors", "student_actors", "student_gpus", "batch_size"),
     "student": ("checkpoint_every_steps",),
 }
 

@@ -5,7 +5,6 @@ The scores of what was written are compared with the student's before it is put 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,10 @@ from rpdr.errors import RunError
 from rpdr.files import atomic_folder, write_json
 from rpdr.models import chosen_precision
 from rpdr.reranker.card import Facts, Merged, shown, write_card
-from rpdr.reranker.merged import ABOUT_FILE, READING, load_merged, read_about
-from rpdr.reranker.prompt import Query
+from rpdr.reranker.merged import ABOUT_FILE, ASKED, READING, load_merged, read_about, write_lm
 from rpdr.reranker.reranker import CALIBRATION_FILE, Reranker
 from rpdr.reranker.student import HEAD_FILE, Student
 
-# what the merged student is compared on: made up, and of no data set
-ASKED = (
-    Query("can't keep food down", ("Vomiting", "Dysphagia", "Nausea"), ("Vomiting", "Dysphagia", "feeling sick"), (0.62, 0.55, 0.51)),
-    Query("crossed eyes", ("Strabismus", "Diplopia"), ("Strabismus", "Diplopia"), (0.47, 0.44), "She has had crossed eyes from birth."),
-    Query("knee is worn out", ("Gonarthrosis", "Knee pain", "Fatigue"), ("Gonarthrosis", "Knee pain", "worn out"), (0.41, 0.52, 0.58)),
-)
 # of the largest score: what merging may change by rounding. A layer or an adapter that is missing changes more.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 
@@ -42,11 +34,8 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
     loaded = Student.load(student, config.model_copy(update={"precision": precision}), unpacked=True)
     before = _scores(loaded, facts)
     with atomic_folder(to) as folder:
-        lm = loaded.lm.merge_and_unload()
-        layers = lm.config.num_hidden_layers
-        lm.save_pretrained(folder)
-        loaded.prompt.tokenizer.save_pretrained(folder)
-        shutil.copyfile(student / HEAD_FILE, folder / HEAD_FILE)
+        loaded.head.save(folder / HEAD_FILE)
+        layers = write_lm(loaded, folder)
         facts.calibration.save(folder / CALIBRATION_FILE)
         about = {
             "rpdr": rpdr.__version__,
@@ -59,7 +48,7 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
             "files": sorted([ABOUT_FILE, "README.md", *(file.name for file in folder.iterdir())]),
         }
         write_json(folder / ABOUT_FILE, about)
-        del lm, loaded  # a large model fits once
+        del loaded  # a large model fits once
         merged = Merged(layers, precision, _compared(before, folder, facts, precision), len(ASKED))
         write_card(folder, facts, merged)
     return merged

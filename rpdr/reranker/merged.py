@@ -1,4 +1,4 @@
-"""What an export is, a student merged into one Hugging Face directory, and how its student is loaded; export.py makes it."""
+"""What an export is, a student merged into one Hugging Face directory, and how its student is written and loaded; export.py makes a whole one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,27 @@ import pydantic
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
+from rpdr.reranker.prompt import Query
 from rpdr.reranker.student import Student
 
 ABOUT_FILE = "rpdr.json"  # what makes a folder an export: how its student reads, what it was made from, the names of its files
-READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "precision")  # the keys of StudentConfig that scores depend on
+# the keys of StudentConfig that scores depend on
+READING = ("max_tokens_mention", "max_tokens_candidate", "use_context", "none_reads", "precision")
+
+# what the merged student is compared on: made up, and of no data set
+ASKED = (
+    Query("can't keep food down", ("Vomiting", "Dysphagia", "Nausea"), ("Vomiting", "Dysphagia", "feeling sick"), (0.62, 0.55, 0.51)),
+    Query("crossed eyes", ("Strabismus", "Diplopia"), ("Strabismus", "Diplopia"), (0.47, 0.44), "She has had crossed eyes from birth."),
+    Query("knee is worn out", ("Gonarthrosis", "Knee pain", "Fatigue"), ("Gonarthrosis", "Knee pain", "worn out"), (0.41, 0.52, 0.58)),
+)
+
+
+def write_lm(student: Student, folder: Path) -> int:
+    """Write the LLM with its adapter merged into it, and the tokenizer; of how many layers it is. The student is of no use after that."""
+    lm = student.lm.merge_and_unload()
+    lm.save_pretrained(folder)
+    student.prompt.tokenizer.save_pretrained(folder)
+    return lm.config.num_hidden_layers
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:

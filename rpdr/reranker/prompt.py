@@ -3,7 +3,7 @@
 Mention: can't keep food down        the stem, read by every branch
 - Vomiting⏎                          a branch; its end is where the head reads
 - Dysphagia⏎                         another, at the *same* positions, so that their order cannot matter
-- none of these⏎                     the last branch, which reads the stem and all candidates
+- none of these⏎                     the last branch, which reads the stem and all candidates, or (`none_reads`) the stem alone
 
 What branches begin with alike is there once (`tree`): of ten candidates' tokens that is a fifth.
 """
@@ -75,17 +75,23 @@ def examples(rows: Sequence[dict[str, Any]]) -> list[Example]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One query as tokens: the stem, the branches of the candidates, the branch of "none of these"."""
+    """One query as tokens: the stem, the branches of the candidates, the branch of "none of these" and whether that is blind to the others too."""
 
     stem: list[int]
     branches: list[list[int]]
     none: list[int]
     similarities: tuple[float, ...]
+    none_blind: bool = False
 
     @cached_property
     def tree(self) -> Tree:
         """The candidates' branches, their common beginnings once."""
         return tree(self.branches)
+
+    @property
+    def sequences(self) -> list[list[int]]:
+        """What a blind branch's end stands after, of each candidate and of "none": the stem and the branch."""
+        return [self.stem + branch for branch in [*self.branches, self.none]]
 
     def __len__(self) -> int:
         return len(self.stem) + len(self.tree) + len(self.none)
@@ -99,6 +105,7 @@ class Prompt:
     max_tokens_mention: int
     max_tokens_candidate: int
     use_context: bool = False
+    none_reads: str = "candidates"
     _cache: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     def tokens(self, query: Query) -> Tokens:
@@ -110,7 +117,8 @@ class Prompt:
             self._branch(f"\n- {name}" if name == matched else f"\n- {name} ({matched})")
             for name, matched in zip(query.candidate_names, query.matched_names, strict=True)
         ]
-        return Tokens(self._encode(stem)[: self.max_tokens_mention], branches, self._branch("\n- none of these"), query.similarities)
+        ids, none = self._encode(stem)[: self.max_tokens_mention], self._branch("\n- none of these")
+        return Tokens(ids, branches, none, query.similarities, self.none_reads == "mention")
 
     def _branch(self, text: str) -> list[int]:
         if text not in self._cache:
@@ -140,9 +148,9 @@ class Prompt:
         similarities = torch.zeros((b, k))
         for row, tokens in enumerate(batch):
             first, stem, branches, n = len(ids), len(tokens.stem), len(tokens.branches), len(tokens)
-            deepest = stem + max(map(len, tokens.branches), default=0)
+            after = stem if tokens.none_blind else stem + max(map(len, tokens.branches), default=0)
             ids += [*tokens.stem, *tokens.tree.ids, *tokens.none]
-            positions += [*range(stem), *(stem + depth for depth in tokens.tree.depths), *range(deepest, deepest + len(tokens.none))]
+            positions += [*range(stem), *(stem + depth for depth in tokens.tree.depths), *range(after, after + len(tokens.none))]
             ends[row, :branches] = first + stem + torch.tensor(tokens.tree.ends, dtype=torch.long)
             ends[row, k] = first + n - 1
             present[row, :branches], present[row, k] = True, True
@@ -177,6 +185,7 @@ def _mask(tokens: Tokens, length: int) -> np.ndarray:
     for place, parent in enumerate(tokens.tree.parents, start=stem):
         if parent >= 0:
             mask[place, stem:place] = mask[stem + parent, stem:place]
-    mask[start:end, stem:start] = np.log(np.array(tokens.tree.counts, np.float32))
+    if not tokens.none_blind:
+        mask[start:end, stem:start] = np.log(np.array(tokens.tree.counts, np.float32))
     mask[start:end, start:end][np.tril_indices(len(tokens.none))] = 0.0
     return mask

@@ -12,6 +12,7 @@ from rpdr.config import StudentConfig
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.merged import load_merged
 from rpdr.reranker.prompt import Query
+from rpdr.reranker.sequences import SequenceStudent
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import Student
 
@@ -23,7 +24,7 @@ class Reranker:
 
     shortcut: Shortcut | None = None
 
-    def __init__(self, student: Student, calibration: Calibration, batch_size: int, device: str | None = None) -> None:
+    def __init__(self, student: Student | SequenceStudent, calibration: Calibration, batch_size: int, device: str | None = None) -> None:
         self.device = device or best_device()
         self.student, self.calibration, self.batch_size = student.to(self.device).eval(), calibration, batch_size
 
@@ -45,8 +46,7 @@ class Reranker:
         by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # like lengths together: less padding
         for start in range(0, len(by_length), self.batch_size):
             rows = by_length[start : start + self.batch_size]
-            batch = self.student.prompt.collate([tokens[row] for row in rows])
-            scores = self.student(**{name: value.to(self.device) for name, value in batch.items()}).cpu().numpy()
+            scores = self.student.read([tokens[row] for row in rows]).cpu().numpy()
             out[rows, : scores.shape[1] - 1] = scores[:, :-1]
             out[rows, k] = scores[:, -1]
         return out[[place[query] for query in queries]]

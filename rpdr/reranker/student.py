@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
 from rpdr.reranker.balance import Balance
-from rpdr.reranker.prompt import Prompt
+from rpdr.reranker.prompt import Prompt, Tokens
 from rpdr.retriever import Prior
 
 HEAD_FILE = "head.safetensors"
@@ -96,7 +97,7 @@ class Student(nn.Module):
         super().__init__()
         self.lm, self.head = lm, head
         lm.get_base_model().set_attn_implementation(attention.NAME)
-        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context)
+        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
 
     @classmethod
     def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
@@ -169,6 +170,11 @@ class Student(nn.Module):
         if isinstance(self.lm, Whole):
             self.prompt.tokenizer.save_pretrained(str(folder))
         self.head.save(folder / HEAD_FILE)
+
+    def read(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Scores (b, k + 1) of b queries, on the device that the student is on."""
+        device = self.head.log_scale.device
+        return self(**{name: value.to(device) for name, value in self.prompt.collate(batch).items()})
 
     def forward(
         self,

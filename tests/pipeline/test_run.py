@@ -58,6 +58,15 @@ def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change:
     assert all(run_in(tmp_path, **change).finished(STAGES[name]) for name in done)
 
 
+def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(tmp_path: Path):
+    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    alone = {"none_reads": "mention"}
+    finish(run_in(tmp_path, student=alone), *done)
+    assert run_in(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
+    with pytest.raises(RunError, match="distill"):
+        run_in(tmp_path).finished(STAGES["distill"])
+
+
 def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
     finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
     with pytest.raises(RunError, match="baselines"):

@@ -8,12 +8,12 @@ from rpdr.config import StudentConfig
 from rpdr.reranker import Student
 
 
-def stirred(config: StudentConfig, seed: int = 2) -> Student:
+def stirred(config: StudentConfig, seed: int = 2, std: float = 0.3) -> Student:
     """A new student whose head and adapters are no longer zero."""
     student = Student.create(config, seed=1)
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in student.named_parameters():
             if weight.requires_grad and "log_scale" not in name:
-                weight.normal_(std=0.3)
+                weight.normal_(std=std)
     return student

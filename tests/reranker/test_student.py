@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stirred import stirred
 
 from rpdr.config import StudentConfig
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
@@ -85,6 +86,16 @@ def test_a_branch_is_blind_to_the_other_branches_and_none_is_not(trained: Studen
     assert np.allclose(after[[0, 2, 3]], before[[0, 2, 3]], atol=1e-4)
     assert abs(after[1] - before[1]) > 1e-3
     assert abs(after[4] - before[4]) > 1e-3
+
+
+def test_none_of_these_may_be_judged_by_the_mention_alone(config: StudentConfig):
+    student = stirred(config.model_copy(update={"none_reads": "mention"}))
+    before = scores(student, QUERY)[0]
+    assert np.allclose(scores(student, QUERY.with_candidates([3, 1]))[0], before[[3, 1, 4]], atol=1e-4)
+    assert abs(scores(student, dataclasses.replace(QUERY, text="high temperature"))[0, 4] - before[4]) > 1e-3
+    both = scores(stirred(config), QUERY)[0]
+    assert np.allclose(both[:4], before[:4], atol=1e-4)
+    assert abs(both[4] - before[4]) > 1e-3
 
 
 def test_reading_common_beginnings_once_changes_no_score(trained: Student, monkeypatch: pytest.MonkeyPatch):
