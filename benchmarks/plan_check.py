@@ -72,11 +72,11 @@ def settings(run_dir: Path, nodes: int) -> dict[str, Any]:
     half = {name: {**made["resources"][name], "cpus": 0.5} for name in ("retrieving", "reranking")}
     return {
         **made,
-        "kb": {**made["kb"], "id_prefix": "HP:000"},
-        "mentions": [{**made["mentions"][0], "kb": {**made["mentions"][0]["kb"], "id_prefix": "HP:000"}}],
-        "retriever": {**made["retriever"], "max_synonym_pairs": 512},
-        "teacher": {**made["teacher"], "actors": nodes, "concurrency": 4, "max_mentions": 1000, "sandbox": {"latency_s": 0.2}},
-        "student": {**made["student"], "max_labels": 480, "workers": nodes, "checkpoint_every_steps": 10},
+        "kb": {**made["kb"], "id_prefix": "HP:0001"},
+        "mentions": [{**made["mentions"][0], "kb": {**made["mentions"][0]["kb"], "id_prefix": "HP:0001"}}],
+        "retriever": {**made["retriever"], "max_synonym_pairs": 256},
+        "teacher": {**made["teacher"], "actors": nodes, "concurrency": 4, "sandbox": {"latency_s": 0.8}},
+        "student": {**made["student"], "layers": 16, "epochs": 2, "max_labels": 0, "workers": nodes, "checkpoint_every_steps": 10},
         "link": {**made["link"], "shard_mentions": 100, "retriever_actors": nodes, "student_actors": nodes},
         "resources": {**made["resources"], **half},
     }

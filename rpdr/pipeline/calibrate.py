@@ -44,6 +44,7 @@ class Rate:
     cpus: float
     gpu: bool
     processes: int  # that ran at once
+    alone: float = 1.0  # of those seconds, what a unit takes where nothing else is at work
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Ra
         progress.update(number, len(TRIALS) + 1, f"measuring {kind}")
         kinds[kind] = _rate(run, kind, getattr(run.config.resources, kind), seconds)
     progress.update(len(TRIALS), len(TRIALS) + 1, "measuring what Ray takes")
-    rates = Rates(time.time(), machine(), kinds, _stream_s(), _gang_s(run))
+    process_s = _process_s()
+    rates = Rates(time.time(), machine(), kinds, max(0.0, _stream_s() - process_s), max(0.0, _gang_s(run) - process_s))
     rates.save(run.path("plan", FILE))
     return rates
 
@@ -100,10 +102,12 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     gpus = ray.get([actor.has_gpu.remote() for actor in actors])
     load_s = watch.seconds
     found = ray.get([actor.measure.remote(seconds) for actor in actors])
+    one = ray.get(actors[0].measure.remote(seconds / 2)) if processes > 1 else found[0]
     for actor in actors:
         ray.kill(actor)
-    units = {unit: sum(one[unit] for one in found) / processes for unit in found[0]}
-    return Rate(load_s, units, cpus, gpus[0], processes)
+    units = {unit: sum(each[unit] for each in found) / processes for unit in found[0]}
+    alone = min(1.0, sum(one.values()) / sum(units.values())) if units else 1.0
+    return Rate(load_s, units, cpus, gpus[0], processes, alone)
 
 
 class _Working:
@@ -128,16 +132,28 @@ class _Nothing:
     def __call__(self, batch: pa.Table) -> pa.Table:
         return batch
 
+    def ready(self) -> None:
+        """Answers when its process is there."""
+
+
+def _process_s() -> float:
+    """Of a process that does nothing."""
+    watch = Stopwatch()
+    actor = ray.remote(_Nothing).options(num_cpus=0).remote()
+    ray.get(actor.ready.remote())
+    ray.kill(actor)
+    return watch.seconds
+
 
 def _stream_s() -> float:
-    """A stream of one row through one actor that does nothing."""
+    """Of a stream of one row through one process that does nothing."""
     watch = Stopwatch()
     ray.data.range(1).map_batches(_Nothing, batch_format="pyarrow", compute=ActorPoolStrategy(size=1), num_cpus=0).materialize()
     return watch.seconds
 
 
 def _gang_s(run: Run) -> float:
-    """A training of two workers that do nothing."""
+    """Of a training of two workers that do nothing."""
     watch = Stopwatch()
     TorchTrainer(
         _idle,

@@ -240,7 +240,7 @@ class _Made:
             if rate.seconds and note not in self.notes and not needs.gpus:
                 self.notes.append(note)
             rate = replace(rate, seconds={unit: each * rate.cpus / asked for unit, each in rate.seconds.items()})
-        return Process(kind, needs, rate.load_s), rate
+        return Process(kind, needs, rate.load_s, rate.alone), rate
 
 
 def check_gpus(run: Run, work: Work, nodes: NodesConfig) -> None:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from rpdr.corpus import load_mentions
 from rpdr.kb import Concept, map_kb
-from rpdr.linker import load_retriever
 from rpdr.models import load_encoder
 from rpdr.pipeline.candidates import BATCH, FILE
 from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
@@ -77,18 +76,20 @@ class Retrieving(Trial):
     """Unit: a `mention`, encoded and looked up."""
 
     def __init__(self, run: Run) -> None:
-        self.run, settings, concepts = run, run.config.retriever, map_kb(run.path("kb", "concepts.parquet"))
-        if run.path("index").exists():
-            self.retriever = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
-        else:
-            encoder = load_encoder(settings.model, settings.max_tokens)
-            self.retriever = Retriever.build(encoder, list(itertools.islice(concepts, NAMES)), settings.prefix, "flat")
+        self.run, self.settings, self.concepts = run, run.config.retriever, map_kb(run.path("kb", "concepts.parquet"))
+        self.encoder = load_encoder(self.settings.model, self.settings.max_tokens)
 
     def measure(self, seconds: float) -> dict[str, float]:
-        rows = _mentions(self.run)
-        top_k = min(self.run.config.retriever.top_k, len(self.retriever.concepts))
-        each = _per_unit(lambda some: add_candidates(self.retriever, pa.Table.from_pylist(list(some)), top_k), rows, BATCH, seconds)
+        rows, retriever = _mentions(self.run), self._retriever()
+        top_k = min(self.settings.top_k, len(retriever.concepts))
+        each = _per_unit(lambda some: add_candidates(retriever, pa.Table.from_pylist(list(some)), top_k), rows, BATCH, seconds)
         return {"mention": each}
+
+    def _retriever(self) -> Retriever:
+        """Over the run's own index; before there is one, over some names."""
+        if self.run.path("index").exists():
+            return Retriever.load(self.encoder, self.run.path("index"), self.concepts, self.settings.prefix)
+        return Retriever.build(self.encoder, list(itertools.islice(self.concepts, NAMES)), self.settings.prefix, "flat")
 
 
 class Training(Trial):

@@ -201,14 +201,18 @@ class _World:
                 fleet.release(claim)
 
     def _seconds(self, process: Process, seconds: float, workers: int = 1) -> float:
-        """Of work that takes so long where it was measured: less on a faster type, more where all nodes share a machine that has fewer cores."""
-        threads = self.threads + process.needs.cpus * workers
-        stretch = max(1.0, threads / self.nodes.cores) if self.nodes.cores else 1.0
+        """Of work that takes so long where it was measured: less on a faster type. Where all nodes share a machine: more if it has fewer cores than
+        are wanted, less if some of them rest."""
+        stretch, cores = 1.0, self.nodes.cores
+        if cores:
+            threads = self.threads + max(1.0, process.needs.cpus) * workers
+            rests = min(1.0, max(0.0, (cores - threads) / max(1.0, cores - 1)))
+            stretch = max(1.0, threads / cores) * (1 - rests * (1 - process.alone))
         return seconds * stretch / self._fleet(process).type.speed.get(process.kind, 1.0)
 
     def _work(self, process: Process, seconds: float, workers: int = 1) -> Life:
         """Compute for so long."""
-        threads, begun = process.needs.cpus * workers, self.env.now
+        threads, begun = max(1.0, process.needs.cpus) * workers, self.env.now
         self.threads += threads
         try:
             yield self.env.timeout(seconds)

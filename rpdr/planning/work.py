@@ -9,11 +9,15 @@ from rpdr.config import Needs
 
 @dataclass(frozen=True)
 class Process:
-    """A process of one kind of work: what it asks of a node, and the seconds until it is ready."""
+    """A process of one kind of work: what it asks of a node, and the seconds until it is ready.
+
+    Its work's seconds are those on a busy machine; `alone`, of them, those on one where nothing else is at work.
+    """
 
     kind: str  # a key of `resources`
     needs: Needs
     load_s: float
+    alone: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,13 @@ def test_nodes_that_share_a_machine_share_its_cores() -> None:
     assert seconds(stream, count=4, cores=2) == pytest.approx(215, rel=0.02)
 
 
+def test_a_process_is_faster_where_the_machine_that_is_shared_rests() -> None:
+    quiet = Process("training", ON, load_s=5, alone=0.6)
+    assert seconds(Task(quiet, 100), cores=2) == pytest.approx(15 + 60)
+    assert seconds(Gang(quiet, 2, 100, 100), cores=2, count=2) == pytest.approx(115)
+    assert seconds(Task(quiet, 100)) == pytest.approx(115)  # a machine of its own is taken to be busy
+
+
 def test_a_faster_type_is_faster() -> None:
     assert seconds(Task(WORKER, 100), node={"speed": {"training": 4}}) == pytest.approx(15 + 25)
 
