@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rpdr.config import Config
 
 CALIBRATE = (
-    "measure how fast each kind of work is, in about two minutes: what `plan` counts with; submitted, on the nodes that it would run on"
+    "measure how fast each kind of work is, in about three minutes: what `plan` counts with; submitted, on the nodes that it would run on"
 )
 
 

@@ -417,7 +417,10 @@ class ResourcesConfig(Section):
     tuning: Needs | None = Field(
         None, description="the process that tunes the encoder and indexes all names: stages retriever, retune, baselines"
     )
-    retrieving: Needs | None = Field(None, description="each of link.retriever_actors")
+    retrieving: Needs | None = Field(
+        None,
+        description="each of link.retriever_actors. Its nodes want a whole CPU beside all actors there, for Ray Data's own tasks: without one they wait for ever",
+    )
     indexing: Needs | None = Field(
         None, description="each of retriever.index_parts, where there are several; memory: its file's size and half a gibibyte"
     )

@@ -1,4 +1,4 @@
-"""`rpdr calibrate`: how fast each kind of work is -> plan/rates.json, in about two minutes.
+"""`rpdr calibrate`: how fast each kind of work is -> plan/rates.json, in about three minutes.
 
 Each kind runs where it would: on this machine as many processes at once as fill it; on a cluster, one on a node that has what `resources` asks for.
 """
@@ -65,7 +65,7 @@ class Rates:
     def load(cls, path: Path) -> Rates:
         """What `save` wrote. Raises RunError where that is not there or of another rpdr."""
         if not path.exists():
-            raise RunError(f"plan: no {path} yet; measure it first, in about two minutes: rpdr calibrate --config …")
+            raise RunError(f"plan: no {path} yet; measure it first, in about three minutes: rpdr calibrate --config …")
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**told, "kinds": {kind: Rate(**rate) for kind, rate in told["kinds"].items()}})

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rpdr.config import Needs
 from rpdr.planning.nodes import MANY, Choice, NodesConfig, Room, Rooms, group_of
 from rpdr.planning.work import Pool, StageWork, Step, Stream
+
+OF_RAY_DATA = Needs(cpus=1)  # what reads and spreads mentions; were there no place for it, all would wait for ever
 
 
 def sized(stages: Sequence[StageWork], choices: Sequence[Choice], nodes: NodesConfig) -> tuple[StageWork, ...]:
@@ -25,10 +28,11 @@ def _sized(step: Step, choices: Sequence[Choice], nodes: NodesConfig) -> Step:
 
 
 def _shared(pools: Sequence[Pool], choice: Choice, nodes: NodesConfig) -> list[int]:
-    """Of these pools on the nodes of one group: one more for the pool that has most to do a process, until none fits."""
+    """Of these pools on the nodes of one group: one more for the pool that has most to do a process, until none fits beside Ray Data's own tasks."""
     node = nodes.types[choice.type]
     work = [pool.share * pool.seconds / node.speed.get(pool.process.kind, 1.0) for pool in pools]
     rooms = Rooms([Room(node) for _ in range(choice.nodes)])
+    rooms.take(OF_RAY_DATA)
     sizes = [0] * len(pools)
     open_ = set(range(len(pools)))
     while open_:

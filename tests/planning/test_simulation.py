@@ -105,7 +105,7 @@ def test_what_a_lost_node_was_at_is_done_again(lost_after: Any) -> None:
 def test_pools_without_a_size_share_the_nodes_by_their_work() -> None:
     first, second = Process("retrieving", ON, 0), Process("reranking", ON, 0)
     stream = Stream(10_000, (Pool(first, 1.0, 0.1), Pool(second, 1.0, 0.3)), batch=10)
-    assert seconds(stream, count=4, node={"starts_s": 0}) == pytest.approx(1_000, rel=0.02)
+    assert seconds(stream, count=5, node={"starts_s": 0}) == pytest.approx(1_000, rel=0.02)  # one of the five is for Ray Data's own tasks
 
 
 @pytest.mark.parametrize(("per_minute", "expected"), [(None, 100.0), (300, 200.0)])
