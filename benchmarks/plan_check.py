@@ -1,9 +1,10 @@
 """How far `rpdr plan` is from what happens: the same run on clusters of 1, 2 and 4 nodes a group, simulated and real; and a thousand million mentions on paper.
 
-    python benchmarks/plan_check.py [--nodes 1 2 4]
+    python benchmarks/plan_check.py [--nodes 1 2 4] [--simulate-again]
 
 Rates are measured first, as `rpdr calibrate` does. The clusters are Ray's own, grown by its autoscaler, their nodes processes that share this machine, which
 the simulation is told (`cores`); how long such a node takes to start is from results/autoscaling.json. Writes results/plan_check.json.
+--simulate-again: nothing is run; the runs and rates that are in that file are compared with what is simulated today.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 import yaml
 from autoscaling import IDLE_MINUTES, config, watched
 from local_cluster import Group
 from outcome import RESULTS, keep
 
 from rpdr.config import load
+from rpdr.files import write_json
 from rpdr.pipeline.calibrate import FILE, calibrate
-from rpdr.pipeline.plan import UNTIL_LINKED, Work, work_of
+from rpdr.pipeline.plan import UNTIL_LINKED, work_of
 from rpdr.pipeline.plan_view import as_dict
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
@@ -33,6 +36,7 @@ from rpdr.planning import Choice, NodesConfig, cheapest, read_nodes, simulated
 
 CPUS = {"teaching": 1, "training": 1, "linking": 2}  # of a node of each group; one of the last is for Ray Data's own tasks
 GROUPS = tuple(CPUS)
+NAME = "plan_check"
 ON_PAPER = 1e9  # mentions
 DEADLINE_S = 24 * 3600.0
 NODES = Path(__file__).parents[1] / "cluster" / "nodes.yaml"
@@ -42,24 +46,35 @@ def main() -> int:
     """Calibrate, then each number of nodes, simulated and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--simulate-again", action="store_true")
     options = parser.parse_args()
+    before = json.loads((RESULTS / f"{NAME}.json").read_text()) if options.simulate_again else {}
+    real = {found["nodes"]: found["real"] for found in before.get("runs", ())}
     rows, told = [], []
     with tempfile.TemporaryDirectory() as place:
-        rates = _calibrated(Path(place) / "calibration")
-        for count in options.nodes:
-            found = _compared(Path(place) / str(count), count, rates)
-            if not found:
+        rates = _prepared(Path(place) / "calibration", 1)
+        if before:
+            write_json(rates, before["rates"])
+        else:
+            _calibrate(Path(place) / "calibration")
+        for count in real or options.nodes:
+            folder = Path(place) / str(count)
+            simulated_s = _simulated(folder, count, rates)
+            real_s = real.get(count) or _run(folder, count)
+            if not real_s:
                 return 1
-            told.append(found)
-            rows += _rows(found)
+            told.append({"nodes": count, "simulated": simulated_s, "real": {name: real_s[name] for name in simulated_s}})
+            rows += _rows(told[-1])
         paper = _on_paper(Path(place) / "calibration")
         measured = json.loads(rates.read_text())
+    again = " The simulation has been mended since these runs were first compared with it." if before else ""
     keep(
-        "plan_check",
-        "python benchmarks/plan_check.py",
+        NAME,
+        f"python benchmarks/plan_check.py{' --simulate-again' if before else ''}",
         "a part of HPO; the names that laypeople use are the mentions",
         ("Nodes a group", "Stage", "Simulated", "Real", "Simulated ÷ real"),
         rows,
+        protocol=f"Rates calibrated on the same machine before; one run each.{again}",
         rates=measured,
         runs=told,
         on_paper=paper,
@@ -83,16 +98,17 @@ def settings(run_dir: Path, nodes: int) -> dict[str, Any]:
     }
 
 
-def _calibrated(folder: Path) -> Path:
-    """rates.json of a run that is prepared."""
-    made = load(_written(folder, settings(folder / "run", 1)))
-    run_stages(made, ["prepare"])
-    with stage_progress("calibrate") as progress:
-        calibrate(Run(made), progress)
-    import ray
+def _prepared(folder: Path, nodes: int) -> Path:
+    """Where a run's rates are to be, whose mentions are prepared."""
+    run = run_stages(load(_written(folder, settings(folder / "run", nodes))), ["prepare"])
+    run.path("plan").mkdir()
+    return run.path("plan", FILE)
 
+
+def _calibrate(folder: Path) -> None:
+    with stage_progress("calibrate") as progress:
+        calibrate(Run(load(folder / "config.yaml")), progress)
     ray.shutdown()
-    return Run(made).path("plan", FILE)
 
 
 def _written(folder: Path, tree: dict[str, Any]) -> Path:
@@ -101,23 +117,22 @@ def _written(folder: Path, tree: dict[str, Any]) -> Path:
     return folder / "config.yaml"
 
 
-def _compared(folder: Path, count: int, rates: Path) -> dict[str, Any]:
-    """Seconds of each stage, simulated and real; empty where the run failed."""
-    tree = settings(folder / "run", count)
-    made = load(_written(folder, tree))
-    run_stages(made, ["prepare"])
-    (folder / "run" / "plan").mkdir()
-    shutil.copy(rates, folder / "run" / "plan" / FILE)
-    work: Work = work_of(Run(made), as_configured=True)
+def _simulated(folder: Path, count: int, rates: Path) -> dict[str, float]:
+    """Seconds of each stage."""
+    shutil.copy(rates, _prepared(folder, count))
+    work = work_of(Run(load(folder / "config.yaml")), as_configured=True)
     choices = [Choice(group, group, "on_demand", count) for group in GROUPS]
-    outcome = simulated(work.stages, choices, _local_nodes(count))
-    seen = watched(folder, lose=False, tree=tree, groups={group: Group(cpus=CPUS[group], most=count) for group in GROUPS})
+    return {stage.name: stage.seconds for stage in simulated(work.stages, choices, _local_nodes(count)).stages}
+
+
+def _run(folder: Path, count: int) -> dict[str, float]:
+    """Seconds of each stage of a real run; empty where it failed."""
+    groups = {group: Group(cpus=CPUS[group], most=count) for group in GROUPS}
+    seen = watched(folder, lose=False, tree=settings(folder / "run", count), groups=groups)
     if seen.exit_code:
         sys.stderr.write(seen.log[-3000:])
         return {}
-    real = {name: seen.stages[name][1] - seen.stages[name][0] for name in UNTIL_LINKED}
-    simulated_s = {stage.name: stage.seconds for stage in outcome.stages}
-    return {"nodes": count, "simulated": simulated_s, "real": {name: real[name] for name in simulated_s}}
+    return {name: seen.stages[name][1] - seen.stages[name][0] for name in UNTIL_LINKED}
 
 
 def _rows(found: dict[str, Any]) -> list[list[str]]:

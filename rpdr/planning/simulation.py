@@ -110,10 +110,10 @@ class _World:
             claims = [fleet.claim(process.needs) for _ in range(workers)]
             try:
                 yield self.env.all_of([claim.granted for claim in claims])
-                yield self.env.timeout(process.load_s)
+                yield from self._load(process, workers)
                 while left > DONE:
                     part = min(left, checkpoint_every_s)
-                    yield from self._work(process, self._seconds(process, part, workers), workers)
+                    yield from self._work(_Doing(process, part, workers))
                     left -= part
             except simpy.Interrupt:
                 continue
@@ -142,12 +142,12 @@ class _World:
             while not queue.waiting:
                 yield queue.more
             much = queue.take(part())
-            done, begun, work = 0.0, self.env.now, self._seconds(pool.process, much * pool.seconds)
+            done, doing = 0.0, _Doing(pool.process, much * pool.seconds)
             try:
-                yield from self._work(pool.process, work)
+                yield from self._work(doing)
                 done = much
             except simpy.Interrupt:
-                done = min(much, (self.env.now - begun) / work * much // batch * batch)  # whole batches
+                done = doing.share(self.env.now) * much // batch * batch  # whole batches
                 raise
             finally:
                 queue.answered(done, much - done)
@@ -192,7 +192,7 @@ class _World:
             claim: Claim = fleet.claim(process.needs)
             try:
                 yield claim.granted
-                yield self.env.timeout(process.load_s)
+                yield from self._load(process)
                 yield from life()
             except simpy.Interrupt as told:
                 if told.cause != LOST:
@@ -200,28 +200,55 @@ class _World:
             finally:
                 fleet.release(claim)
 
-    def _seconds(self, process: Process, seconds: float, workers: int = 1) -> float:
-        """Of work that takes so long where it was measured: less on a faster type. Where all nodes share a machine: more if it has fewer cores than
-        are wanted, less if some of them rest."""
-        stretch, cores = 1.0, self.nodes.cores
-        if cores:
-            threads = self.threads + max(1.0, process.needs.cpus) * workers
-            rests = min(1.0, max(0.0, (cores - threads) / max(1.0, cores - 1)))
-            stretch = max(1.0, threads / cores) * (1 - rests * (1 - process.alone))
-        return seconds * stretch / self._fleet(process).type.speed.get(process.kind, 1.0)
+    def _load(self, process: Process, workers: int = 1) -> Life:
+        """Until a process is ready: it computes too, but no faster on a faster type."""
+        yield from self._compute(_Doing(process, process.load_s, workers), self._stretch)
 
-    def _work(self, process: Process, seconds: float, workers: int = 1) -> Life:
-        """Compute for so long."""
-        threads, begun = max(1.0, process.needs.cpus) * workers, self.env.now
+    def _work(self, doing: _Doing) -> Life:
+        """Less on a faster type, or where the machine that all nodes share rests."""
+        begun, process = self.env.now, doing.process
+        speed = self._fleet(process).type.speed.get(process.kind, 1.0)
+        try:
+            yield from self._compute(doing, lambda: self._stretch() * (1 - self._rests() * (1 - process.alone)) / speed)
+        finally:
+            self.worked[process.kind] += (self.env.now - begun) * doing.workers
+
+    def _compute(self, doing: _Doing, times: Callable[[], float]) -> Life:
+        threads = max(1.0, doing.process.needs.cpus) * doing.workers
         self.threads += threads
         try:
-            yield self.env.timeout(seconds)
+            yield self.env.timeout(0)  # all that begin at this moment share the cores
+            doing.begun, doing.lasts = self.env.now, doing.seconds * times()
+            yield self.env.timeout(doing.lasts)
         finally:
             self.threads -= threads
-            self.worked[process.kind] += (self.env.now - begun) * workers
+
+    def _stretch(self) -> float:
+        """How many times as long all takes where nodes share a machine that has fewer cores than are wanted."""
+        return max(1.0, self.threads / self.nodes.cores) if self.nodes.cores else 1.0
+
+    def _rests(self) -> float:
+        """The share of such a machine's other cores that have nothing to do; of machines of their own nobody knows, and they are taken to be busy."""
+        cores = self.nodes.cores
+        return min(1.0, max(0.0, (cores - self.threads) / max(1.0, cores - 1))) if cores else 0.0
 
     def _fleet(self, process: Process) -> Fleet:
         return self.fleets[group_of(process.needs, process.kind, self.nodes)]
+
+
+@dataclass
+class _Doing:
+    """So many seconds of work, by so many processes at once; from when on, and how long it will be, once it has begun."""
+
+    process: Process
+    seconds: float
+    workers: int = 1
+    begun: float = 0.0
+    lasts: float = 0.0
+
+    def share(self, now: float) -> float:
+        """That is done."""
+        return min(1.0, (now - self.begun) / self.lasts) if self.lasts else 0.0
 
 
 class _Queue:
