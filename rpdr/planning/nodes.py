@@ -164,6 +164,11 @@ def fits(needs: Needs, node: NodeType) -> bool:
     return Room(node).take(needs)
 
 
+def crowding(needs: Needs) -> float:
+    """How many times as long a process takes on a full node that asks for a part of a CPU and computes on one."""
+    return 1 / needs.cpus if 0 < needs.cpus < 1 and not needs.gpus else 1.0
+
+
 def room_for(needs: Needs, node: NodeType) -> int:
     """How many such processes fit a node."""
     asked = ((needs.cpus, node.cpus), (needs.gpus, node.gpus), (needs.memory_gib, node.memory_gib))

@@ -15,7 +15,7 @@ from typing import Any
 import simpy
 
 from rpdr.planning.fleet import HOUR, LOST, Claim, Fleet, Life
-from rpdr.planning.nodes import Choice, NodesConfig, group_of
+from rpdr.planning.nodes import Choice, NodesConfig, crowding, group_of
 from rpdr.planning.pools import sized
 from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream, Task
 
@@ -209,7 +209,8 @@ class _World:
         begun, process = self.env.now, doing.process
         speed = self._fleet(process).type.speed.get(process.kind, 1.0)
         try:
-            yield from self._compute(doing, lambda: self._stretch() * (1 - self._rests() * (1 - process.alone)) / speed)
+            crowded = 1.0 if self.nodes.cores else crowding(process.needs)
+            yield from self._compute(doing, lambda: crowded * self._stretch() * (1 - self._rests() * (1 - process.alone)) / speed)
         finally:
             self.worked[process.kind] += (self.env.now - begun) * doing.workers
 

@@ -108,6 +108,11 @@ def test_pools_without_a_size_share_the_nodes_by_their_work() -> None:
     assert seconds(stream, count=5, node={"starts_s": 0}) == pytest.approx(1_000, rel=0.02)  # one of the five is for Ray Data's own tasks
 
 
+def test_no_process_is_started_that_would_have_no_batch() -> None:
+    few = Stream(30, (Pool(WORKER, 1.0, 1.0),), batch=10)
+    assert simulated([StageWork("stage", (few,))], of(8), nodes()).stages[0].nodes == {"work": 3}
+
+
 @pytest.mark.parametrize(("per_minute", "expected"), [(None, 100.0), (300, 200.0)])
 def test_requests_wait_for_the_endpoint_and_for_the_limit(per_minute: float | None, expected: float) -> None:
     asking = Requests(WORKER, actors=2, at_once=5, requests=1_000, latency_s=1.0, per_minute=per_minute)
@@ -125,6 +130,12 @@ def test_a_process_is_faster_where_the_machine_that_is_shared_rests() -> None:
     assert seconds(Task(quiet, 100), cores=2) == pytest.approx(15 + 60)
     assert seconds(Gang(quiet, 2, 100, 100), cores=2, count=2) == pytest.approx(115)
     assert seconds(Task(quiet, 100)) == pytest.approx(115)  # a machine of its own is taken to be busy
+
+
+def test_a_process_that_asks_for_half_a_cpu_gets_half() -> None:
+    half = Process("training", ON.model_copy(update={"cpus": 0.5}), load_s=5)
+    assert seconds(Task(half, 100)) == pytest.approx(15 + 200)
+    assert seconds(Task(half, 100), cores=2) == pytest.approx(115)  # of one machine it is known who else is at work
 
 
 def test_a_faster_type_is_faster() -> None:
