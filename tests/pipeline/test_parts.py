@@ -38,6 +38,7 @@ WHERE = {"rpdr.io/group": "indexing"}
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head and two nodes for parts."""
+    ray.shutdown()  # what an earlier test has joined
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False, "object_store_memory": 100 * 2**20})
     for _ in range(2):
         made.add_node(num_cpus=1, labels=WHERE, object_store_memory=100 * 2**20)
