@@ -23,7 +23,8 @@ import psutil
 import requests
 import yaml
 
-GROUP = "rpdr.io/group"  # the label that says of what worker group a node is
+from rpdr.planning.nodes import GROUP
+
 HEAD_ID = "f" * 51 + "00000"  # as the provider wants it
 LOOK_EVERY_S = 0.5
 STARTS_WITHIN_S = 120.0

@@ -53,15 +53,15 @@ def _calibrate(config: Config) -> int:
 def _plan(options: argparse.Namespace, config: Config) -> int:
     from rich.console import Console
 
-    from rpdr.pipeline.plan import check_gpus, teacher_usd, work_of
+    from rpdr.pipeline.plan import check_gpus, work_of
     from rpdr.pipeline.plan_view import as_dict, in_words, plan_table, seconds_of
     from rpdr.pipeline.run import Run
     from rpdr.planning import cheapest, read_nodes
 
     deadline_s = seconds_of(options.deadline) if options.deadline else None
-    nodes, run = read_nodes(options.nodes), Run(config)
-    work = work_of(run, options.mentions, options.distinct)
-    check_gpus(run, work, nodes)
+    nodes = read_nodes(options.nodes)
+    work = work_of(Run(config), options.mentions, options.distinct)
+    check_gpus(work, nodes)
     with Console(stderr=True).status("playing through choices of nodes"):
         found = cheapest(work.stages, nodes, deadline_s)
     if options.json:
@@ -69,6 +69,6 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
     else:
         console = Console()
         console.print(plan_table(found.best or found.fastest, work))
-        for line in in_words(found, work, nodes, deadline_s, teacher_usd(run, work.stages)):
+        for line in in_words(found, work, nodes, deadline_s):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     return 0 if found.best else 1

@@ -7,8 +7,8 @@ minute on the head.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,12 +27,14 @@ from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
+from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
+from rpdr.retriever import ExactNames
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import STUDIED
-from rpdr.teacher.estimate import LATENCY_S
+from rpdr.teacher.estimate import LATENCY_S, Estimate
 
 UNTIL_LINKED = ("retriever", "candidates", "teach", "retune", "baselines", "distill", "link")
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, and what was assumed of it."""
+    """What is to be done, by these rates; dollars that the teacher will be paid for its part; and what was assumed."""
 
     stages: tuple[StageWork, ...]
     corpus: Corpus
+    rates: Rates
+    teacher_usd: float
     notes: tuple[str, ...]
 
 
@@ -68,7 +72,7 @@ def work_of(run: Run, mentions: float | None = None, distinct: float | None = No
     corpus = corpus_of(run, mentions, distinct)
     todo = [name for name in UNTIL_LINKED if not run.summary(name) or run.stale(STAGES[name]) or (name == "link" and mentions)]
     stages = tuple(StageWork(name, made.steps(name, corpus)) for name in todo)
-    return Work(tuple(stage for stage in stages if stage.steps), corpus, (*made.notes, *corpus.notes))
+    return Work(tuple(stage for stage in stages if stage.steps), corpus, rates, made.teacher_usd, (*made.notes, *corpus.notes))
 
 
 def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpus:
@@ -110,9 +114,6 @@ def _distinct(keys: pa.ChunkedArray, mentions: float) -> float:
 
 def _exact(run: Run, mentions: pa.Table) -> float:
     """The share of the distinct mentions that are the name of one concept."""
-    from rpdr.retriever import ExactNames
-    from rpdr.retriever.exact import UNDECIDED
-
     texts = pc.unique(mentions["text"]).to_pylist()
     found = ExactNames.of(map_kb(run.path("kb", "concepts.parquet"))).find(texts)
     return float((found != UNDECIDED).mean()) if texts else 0.0
@@ -124,7 +125,7 @@ class _Made:
     def __init__(self, run: Run, rates: Rates, as_configured: bool) -> None:
         self.run, self.config, self.rates, self.as_configured = run, run.config, rates, as_configured
         self.notes: list[str] = []
-        self._labels: float | None = None
+        self.teacher_usd = 0.0
         made = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
         concepts = list(map_kb(run.path("kb", "concepts.parquet")))
         self.gold = len(gold_pairs([m for m in made if m.split == "labelled"], concepts))
@@ -147,11 +148,12 @@ class _Made:
 
     def _teach(self) -> tuple[Step, ...]:
         settings = self.config.teacher
-        made = estimate_of(self.run)
+        made = self._estimate
         share = min(1.0, made.covered / made.to_ask) if made.to_ask else 0.0
         requests, tokens = made.requests.expected * share, (made.prompt_tokens + made.completion_tokens).expected * share
         if not requests:
             return ()
+        self.teacher_usd = min(made.usd.expected, max(0.0, made.budget_usd - made.spent_usd))
         if settings.mode == "batch":
             self.notes.append("teach: a batch is taken to be back after the provider's day")
             return (Driver(24 * HOUR),)
@@ -172,7 +174,7 @@ class _Made:
         settings = self.config.retriever
         if not settings.second_round:
             return ()
-        labels = self._learned()
+        labels = self._learned
         scored = labels + self.asked["dev"] + self.asked["labelled"]
         if settings.rounds == 2:
             epochs = -(-settings.epochs * AGAIN[0] // AGAIN[1])
@@ -188,28 +190,30 @@ class _Made:
             return ()
         asked = self.asked["dev"] + self.asked["test"]
         again = settings.rounds == 1 or settings.aliases or settings.commonness
-        pairs = settings.epochs * (self.gold + self.synonyms + self._learned()) if settings.rounds == 1 else 0
+        pairs = settings.epochs * (self.gold + self.synonyms + self._learned) if settings.rounds == 1 else 0
         return (self._tuning(pairs, (1 + bool(again)) * (self.names + asked)),)
 
     def _distill(self) -> tuple[Step, ...]:
         settings = self.config.student
         process, rate = self._process("training")
-        labels = self._learned() + (self.asked["labelled"] if settings.gold_labels else 0)
+        labels = self._learned + (self.asked["labelled"] if settings.gold_labels else 0)
         each = rate.seconds["label"] / settings.workers
         every = settings.checkpoint_every_steps * settings.batch_size * each
         gang = Gang(process, settings.workers, labels * settings.epochs * each, max(every, 1.0))
         asking, answers = self._process("reranking")
         return (Driver(self.rates.gang_s), gang, Task(asking, self.asked["dev"] * answers.seconds["mention"]))
 
+    @cached_property
+    def _estimate(self) -> Estimate:
+        return estimate_of(self.run)
+
+    @cached_property
     def _learned(self) -> float:
         """Labels that the teacher gives, of those that are asked for and paid for."""
-        if self._labels is None:
-            given = self.run.summary("teach").get("labelled")
-            if given is None:
-                made = estimate_of(self.run)
-                given = made.mentions - made.to_ask + made.covered
-            self._labels = float(min(given, self.config.student.max_labels or given))
-        return self._labels
+        given = self.run.summary("teach").get("labelled")
+        if given is None:
+            given = self._estimate.mentions - self._estimate.to_ask + self._estimate.covered
+        return float(min(given, self.config.student.max_labels or given))
 
     def _tuning(self, pairs: float, names: float) -> Task:
         process, rate = self._process("tuning")
@@ -243,11 +247,10 @@ class _Made:
         return Process(kind, needs, rate.load_s, rate.alone), rate
 
 
-def check_gpus(run: Run, work: Work, nodes: NodesConfig) -> None:
+def check_gpus(work: Work, nodes: NodesConfig) -> None:
     """Raises ConfigError where work that was measured on a CPU is to be on a GPU, and nobody says how much faster that is."""
-    rates = Rates.load(run.path("plan", FILE))
     for process in {p.kind: p for stage in work.stages for p in stage.processes}.values():
-        rate = rates.kinds[process.kind]
+        rate = work.rates.kinds[process.kind]
         if not process.needs.gpus or rate.gpu or not rate.seconds:
             continue
         for name in nodes.groups[group_of(process.needs, process.kind, nodes)].types:
@@ -256,11 +259,3 @@ def check_gpus(run: Run, work: Work, nodes: NodesConfig) -> None:
                     f"types.{name}: {process.kind} was calibrated on a CPU and is to be on a GPU; measure it there (rpdr submit calibrate), "
                     f"or say how many times as fast it is: speed: {{{process.kind}: …}}"
                 )
-
-
-def teacher_usd(run: Run, stages: Sequence[StageWork]) -> float:
-    """Dollars that the teacher will be paid, where that is still to be done."""
-    if not any(stage.name == "teach" for stage in stages):
-        return 0.0
-    made = estimate_of(run)
-    return min(made.usd.expected, max(0.0, made.budget_usd - made.spent_usd))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from typing import Any
 
@@ -41,7 +40,7 @@ def plan_table(chosen: Plan, work: Work) -> Table:
     return table
 
 
-def in_words(found: Found, work: Work, nodes: NodesConfig, deadline_s: float | None, teacher_usd: float) -> list[str]:
+def in_words(found: Found, work: Work, nodes: NodesConfig, deadline_s: float | None) -> list[str]:
     """What the table does not say."""
     chosen = found.best or found.fastest
     lines = []
@@ -64,14 +63,14 @@ def in_words(found: Found, work: Work, nodes: NodesConfig, deadline_s: float | N
     if found.on_demand:
         safe = found.on_demand
         lines.append(f"on demand alone: {', '.join(map(str, safe.choices))}: {safe.seconds / HOUR:.2f} h, {safe.usd:,.2f} dollars")
-    if teacher_usd:
-        lines.append(f"and the teacher: {teacher_usd:,.2f} dollars (rpdr estimate says more)")
+    if work.teacher_usd:
+        lines.append(f"and the teacher: {work.teacher_usd:,.2f} dollars (rpdr estimate says more)")
     actors = _actors(chosen, work, nodes)
     if actors:
         lines.append(f"for these nodes, in the config: {actors}")
     per_million = chosen.usd / work.corpus.mentions * 1e6 if work.corpus.mentions else 0
     lines.append(f"{work.corpus.mentions:,.0f} mentions, {work.corpus.distinct:,.0f} distinct: {per_million:,.2f} dollars a million")
-    warning = nodes.warning(date.fromtimestamp(time.time()))
+    warning = nodes.warning(date.today())
     return [*lines, *work.notes, *([warning] if warning else [f"prices: {nodes.source}, {nodes.as_of}"])]
 
 

@@ -10,12 +10,14 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rpdr.config import Needs
 from rpdr.corpus import load_mentions
 from rpdr.kb import Concept, map_kb
 from rpdr.models import load_encoder
@@ -23,6 +25,7 @@ from rpdr.pipeline.candidates import BATCH, FILE
 from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, queries
+from rpdr.reranker.reranker import best_device
 from rpdr.reranker.student import Student
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import Retriever, add_candidates, train_encoder
@@ -34,15 +37,14 @@ NAMES = 2_000  # of the knowledge base, where the run has no index yet
 WARM = 2  # first steps, which are slower
 
 
-class Trial:
+class Trial(Protocol):
     """`measure` for about so many seconds: unit -> seconds of one."""
 
     def measure(self, seconds: float) -> dict[str, float]:
         """Of each unit of this kind of work."""
-        raise NotImplementedError
 
 
-class Tuning(Trial):
+class Tuning:
     """Units: a `pair` that the encoder is tuned on, a `name` that is encoded."""
 
     def __init__(self, run: Run) -> None:
@@ -72,7 +74,7 @@ class Tuning(Trial):
         return {"pair": steps.seconds / settings.batch_size, "name": name}
 
 
-class Retrieving(Trial):
+class Retrieving:
     """Unit: a `mention`, encoded and looked up."""
 
     def __init__(self, run: Run) -> None:
@@ -92,7 +94,7 @@ class Retrieving(Trial):
         return Retriever.build(self.encoder, list(itertools.islice(self.concepts, NAMES)), self.settings.prefix, "flat")
 
 
-class Training(Trial):
+class Training:
     """Unit: a `label` that the student learns from."""
 
     def __init__(self, run: Run) -> None:
@@ -115,7 +117,7 @@ class Training(Trial):
         return {"label": steps.seconds / settings.batch_size}
 
 
-class Reranking(Trial):
+class Reranking:
     """Unit: a `mention` that the student is asked about."""
 
     def __init__(self, run: Run) -> None:
@@ -128,11 +130,11 @@ class Reranking(Trial):
         return {"mention": _per_unit(self.reranker.scores, asked, 4 * self.run.config.link.batch_size, seconds)}
 
 
-class Teaching(Trial):
+class Teaching:
     """Loads what asks an endpoint; how long answers take is the endpoint's to say."""
 
     def __init__(self, run: Run) -> None:
-        import rpdr.pipeline.ask  # noqa: F401
+        import_module("rpdr.pipeline.ask")
 
     def measure(self, seconds: float) -> dict[str, float]:
         return {}
@@ -213,7 +215,5 @@ def _questions(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _device(needs: Any) -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() and (needs is None or needs.gpus) else "cpu"
+def _device(needs: Needs | None) -> str:
+    return best_device() if needs is None or needs.gpus else "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,9 @@ from pydantic import Field
 from rpdr.config import Needs
 from rpdr.errors import ConfigError
 from rpdr.sections import Section, read_sections
+from rpdr.teacher.prices import OLD
 
 GROUP = "rpdr.io/group"  # the label that says of what worker group a node is
-OLD = timedelta(days=180)
 MANY = 1000  # processes a node, of those that ask for nothing
 SPARE = 1e-9  # of a share of a GPU: thirds add up to less than one
 Market = Literal["on_demand", "spot"]

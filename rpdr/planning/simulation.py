@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 import simpy
@@ -22,6 +23,7 @@ from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork,
 AHEAD = 2  # of what is left of a stream, a process takes at most its share of it divided by this
 LEAST_PARTS, MOST_PARTS, ALL_PARTS = 16, 60, 20_000  # that a process does its share in; more where there are few of them
 OVER = "over"  # the cause of the interrupt that a process is told by when its stage is at its end
+DOUBLED = 64  # times at most: beyond any part
 DONE = 1e-6  # of a mention
 
 
@@ -138,10 +140,10 @@ class _World:
     def _answer(self, pool: Pool, queue: _Queue, after: _Queue | None, batch: float) -> Life:
         """A process of a pool, from when it is loaded."""
         assert pool.most
-        for part in queue.parts(batch, pool.most):
+        for number in count():
             while not queue.waiting:
                 yield queue.more
-            much = queue.take(part())
+            much = queue.take(queue.part(batch, pool.most, number))
             done, doing = 0.0, _Doing(pool.process, much * pool.seconds)
             try:
                 yield from self._work(doing)
@@ -163,10 +165,10 @@ class _World:
 
     def _ask(self, step: Requests, queue: _Queue, turn: _Turn) -> Life:
         """Requests go out as the limit lets them, and come back a latency later; waiting takes no core."""
-        for part in queue.parts(step.at_once, step.actors):
+        for number in count():
             while not queue.waiting:
                 yield queue.more
-            much = queue.take(part())
+            much = queue.take(queue.part(step.at_once, step.actors, number))
             done, begun = 0.0, self.env.now
             try:
                 yield self.env.timeout(max(turn.wait(much), much * step.latency_s / step.at_once))
@@ -266,13 +268,12 @@ class _Queue:
             more, self.more = self.more, self._env.event()
             more.succeed()
 
-    def parts(self, batch: float, processes: int) -> Iterator[Callable[[], float]]:
-        """How many a process takes next, without end: a batch at first, so that what comes after has something to do, then twice as many each time,
+    def part(self, batch: float, processes: int, turn: int) -> float:
+        """How many a process takes at its turn, from 0: a batch at first, so that what comes after has something to do, then twice as many each time,
         up to a part of its share of what is left (guided self-scheduling, Polychronopoulos & Kuck 1987), so that all end together."""
-        size, most = batch, self.total / processes / min(MOST_PARTS, max(LEAST_PARTS, ALL_PARTS / processes))
-        while True:
-            yield lambda size=size: max(batch, min(size, (self.total - self._taken) / (processes * AHEAD)))  # type: ignore[misc]
-            size = min(2 * size, most)
+        most = self.total / processes / min(MOST_PARTS, max(LEAST_PARTS, ALL_PARTS / processes))
+        left = (self.total - self._taken) / (processes * AHEAD)
+        return max(batch, min(batch * 2 ** min(turn, DOUBLED), most, left))
 
     def take(self, most: float) -> float:
         """Some that wait."""

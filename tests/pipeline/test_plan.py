@@ -144,8 +144,8 @@ def test_a_gpu_that_nobody_has_measured_is_refused(prepared: Path) -> None:
     told: dict[str, Any] = {"as_of": "2026-11-01", "source": "made up", "head": "gpu", "groups": {}}
     told["groups"] = {group: {"types": ["gpu"], "most": 2} for group in ("teaching", "training", "linking")}
     with pytest.raises(ConfigError, match=r"types.gpu: reranking was calibrated on a CPU.*rpdr submit calibrate.*speed"):
-        check_gpus(run, work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": node}}))
-    check_gpus(run, work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": {**node, "speed": {"reranking": 20}}}}))
+        check_gpus(work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": node}}))
+    check_gpus(work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": {**node, "speed": {"reranking": 20}}}}))
 
 
 def test_what_is_missing_is_told_with_its_remedy(prepared: Path, tmp_path: Path) -> None:
