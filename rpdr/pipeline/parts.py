@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rpdr.config import Needs
 from rpdr.pipeline.cluster import placed, pool_cpus, share_threads
@@ -26,13 +28,29 @@ def parts_at_work(index: Path, needs: Needs | None) -> Iterator[list[Any]]:
         yield []
         return
     options = placed(needs, num_cpus=pool_cpus(1.0, 1 / (16 * len(files))))
-    actor = ray.remote(PartActor).options(max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD", **options)
-    actors = [actor.remote(file, len(files), needs) for file in files]
+    group = _apart(options, len(files))
+    options |= {"max_restarts": -1, "max_task_retries": -1}
+    places = [PlacementGroupSchedulingStrategy(group, at) if group else None for at in range(len(files))]
+    actors = [
+        ray.remote(PartActor).options(scheduling_strategy=place, **options).remote(file, len(files), needs)
+        for place, file in zip(places, files, strict=True)
+    ]
     try:
         yield actors
     finally:
         for each in actors:
             ray.kill(each)
+        if group:
+            remove_placement_group(group)
+
+
+def _apart(options: dict[str, Any], parts: int) -> PlacementGroup | None:
+    """A place for each part, over as many nodes as there are: actors that are only asked to spread may all land on one. None where they hold
+    nothing to place them by, as on a cluster of one CPU."""
+    held = {"CPU": options["num_cpus"], "GPU": options.get("num_gpus", 0), "memory": options.get("memory", 0)}
+    place = {resource: amount for resource, amount in held.items() if amount}
+    labels = options.pop("label_selector", {})  # the places have them, and what is in a place needs none
+    return placement_group([place] * parts, strategy="SPREAD", bundle_label_selector=[labels] * parts if labels else None) if place else None
 
 
 def asked(index: Path, actors: Sequence[Any], total: int) -> InParts:

