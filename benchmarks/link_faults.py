@@ -10,11 +10,9 @@ second of two nodes on this machine. Writes results/link_faults.json.
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import random
 import secrets
-import shutil
 import socket
 import sys
 import tempfile
@@ -23,27 +21,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from job import Job
 from outcome import keep
 from rich.console import Console
+from spans import Linking, as_job, spans
 
-from rpdr import cli
-from rpdr.files import locate
 from rpdr.pipeline import link
 
-SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 KINDS = ("driver", "student", "retriever", "raylet")
 ACTORS = {"student": "Counting", "retriever": "Retrieve"}
 TALLY = "RPDR_TALLY"  # the file that every batch of the student's answers adds a line to
-PATIENCE_S = 1800.0
 
 
 class Counting(link.Rerank):
@@ -73,8 +65,7 @@ class Killed:
 def main() -> int:
     """All runs, one results file."""
     if sys.argv[1:2] == ["--job"]:
-        with patch.object(link, "Rerank", Counting):
-            return cli.main(sys.argv[2:])
+        return as_job(Counting)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--mentions", type=int, default=20_000)
@@ -104,22 +95,18 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Bench:
-    """A copy of a run, a corpus, and jobs that link it."""
+    """A corpus, and jobs that link it."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        self.folder, self.run = folder, folder / "run"
-        shutil.copytree(options.run_dir, self.run, ignore=shutil.ignore_patterns("corpora", "ledger"))
-        with gzip.open(locate(SPANS), "rb") as file:
-            (folder / "corpus.tsv").write_bytes(b"".join(islice(file, options.mentions + 1)))
-        self.tally = folder / "tally.txt"
+        self.jobs = Linking(__file__, folder, options.run_dir, f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true")
+        self.folder, self.corpus, self.tally = folder, folder / "corpus.tsv", folder / "tally.txt"
+        self.corpus.write_text("\n".join(["mention", *spans(options.mentions)]) + "\n", encoding="utf-8")
         self.tally.touch()
-        self.sets = [f"run_dir={self.run}", f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true"]
 
     def undisturbed(self) -> tuple[pa.Table, int]:
         """(what is linked, how many mentions the student answered)."""
-        job = self._start("undisturbed")
-        self._ended(job)
-        return self._linked("undisturbed"), self._answers()
+        self.jobs.failed("undisturbed", self._start("undisturbed"))
+        return self.jobs.linked("undisturbed"), self._answers()
 
     def killed(self, name: str, kind: str, at: int, undisturbed: pa.Table, answers: int) -> Killed:
         """Link, kill `kind` after `at` answers, start again where that ended the job, and compare."""
@@ -133,9 +120,9 @@ class Bench:
                 second.kill_process("raylet/raylet")
             else:
                 job.kill(ACTORS.get(kind, kind))
-            while self._ended(job, must=starts > 3):
+            while self.jobs.failed(name, job, must=starts > 3):
                 job, starts = self._start(name, **environment), starts + 1
-        linked = self._linked(name)
+        linked = self.jobs.linked(name)
         ids, wanted = linked["mention_id"], undisturbed["mention_id"]
         same = linked.num_rows == undisturbed.num_rows and ids.equals(wanted)
         others = (
@@ -156,18 +143,7 @@ class Bench:
         )
 
     def _start(self, name: str, **environment: str) -> Job:
-        corpus = f"corpora.{name}={{format: table, path: {self.folder / 'corpus.tsv'}, columns: {{text: mention}}}}"
-        sets = [part for text in [*self.sets, corpus] for part in ("--set", text)]
-        command = [__file__, "--job", "link", "--config", str(self.run / "config.yaml"), "--corpus", name, *sets]
-        return Job(command, self.folder / f"{name}.log", **{TALLY: str(self.tally)}, **environment)
-
-    def _ended(self, job: Job, must: bool = True) -> bool:
-        """Wait; whether it must be started again."""
-        failed = job.process.wait(PATIENCE_S) != 0
-        job.sweep()
-        if failed and must:
-            raise SystemExit("\n".join(log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log"))))
-        return failed
+        return self.jobs.start(name, self.corpus, **{TALLY: str(self.tally), **environment})
 
     @contextmanager
     def _two_nodes(self) -> Iterator[tuple[dict[str, str], Job]]:
@@ -191,9 +167,6 @@ class Bench:
 
     def _answers(self) -> int:
         return sum(map(int, self.tally.read_text(encoding="ascii").split()))
-
-    def _linked(self, name: str) -> pa.Table:
-        return pq.read_table(self.run / "corpora" / name).sort_by("mention_id")
 
 
 def _rows(runs: list[dict[str, Any]]) -> list[list[str]]:

@@ -130,7 +130,7 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Ite
             "RAY_FAKE_CLUSTER": "1",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_enable_autoscaler_v2": "1",
-            "RAY_metrics_report_interval_ms": "1000",
+            "RAY_metrics_report_interval_ms": "500",
         },
         **{"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID},
     }
@@ -201,7 +201,7 @@ def _end(head: subprocess.Popen[bytes], place: Path) -> None:
     if head.poll() is None:
         os.killpg(head.pid, signal.SIGTERM)
         try:
-            head.wait(30)
+            head.wait(3)  # after jobs it may not end at all
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
     _kill_all(str(place))

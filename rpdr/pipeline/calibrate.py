@@ -29,7 +29,7 @@ from rpdr.pipeline.cluster import connect, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.pipeline.trials import TRIALS
+from rpdr.pipeline.trials import BEGIN, TRIALS
 
 FILE = "rates.json"
 SECONDS = 10.0  # of a trial
@@ -37,7 +37,8 @@ SECONDS = 10.0  # of a trial
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one process of a kind of work, beside others that keep the machine busy: seconds until it is ready, and of each unit; on so many `cpus`."""
+    """Of one process of a kind of work, beside others that keep the machine busy: seconds until it works at full pace, and of each unit; on so many
+    `cpus`."""
 
     load_s: float
     seconds: dict[str, float]
@@ -106,7 +107,8 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     for actor in actors:
         ray.kill(actor)
     units = {unit: sum(each[unit] for each in found) / processes for unit in found[0]}
-    alone = min(1.0, sum(one.values()) / sum(units.values())) if units else 1.0
+    load_s += units.pop(BEGIN, 0.0)
+    alone = min(1.0, sum(one[unit] for unit in units) / sum(units.values())) if units else 1.0
     return Rate(load_s, units, cpus, gpus[0], processes, alone)
 
 

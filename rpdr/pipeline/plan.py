@@ -29,6 +29,7 @@ from rpdr.pipeline.run import STAGES, Run
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
+from rpdr.planning.pools import OF_RAY_DATA
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import STUDIED
@@ -136,7 +137,8 @@ class _Made:
     def steps(self, stage: str, corpus: Corpus) -> tuple[Step, ...]:
         """Of one of UNTIL_LINKED."""
         if stage == "link":
-            return self._stream(corpus.distinct, corpus.retrieved, corpus.reranked)
+            shards = math.ceil(corpus.mentions / self.config.link.shard_mentions)
+            return self._stream(corpus.distinct, corpus.retrieved, corpus.reranked, shards)
         return getattr(self, f"_{stage}")()
 
     def _retriever(self) -> tuple[Step, ...]:
@@ -199,8 +201,9 @@ class _Made:
         labels = self._learned + (self.asked["labelled"] if settings.gold_labels else 0)
         each = rate.seconds["label"] / settings.workers
         every = settings.checkpoint_every_steps * settings.batch_size * each
-        gang = Gang(process, settings.workers, labels * settings.epochs * each, max(every, 1.0))
         asking, answers = self._process("reranking")
+        exams = settings.epochs * self.asked["dev"] * answers.seconds["mention"] / settings.workers if settings.early_stop else 0.0
+        gang = Gang(process, settings.workers, labels * settings.epochs * each + exams, max(every, 1.0))
         return (Driver(self.rates.gang_s), gang, Task(asking, self.asked["dev"] * answers.seconds["mention"]))
 
     @cached_property
@@ -219,7 +222,8 @@ class _Made:
         process, rate = self._process("tuning")
         return Task(process, pairs * rate.seconds["pair"] + names * rate.seconds["name"])
 
-    def _stream(self, mentions: float, retrieved: float, reranked: float) -> tuple[Step, ...]:
+    def _stream(self, mentions: float, retrieved: float, reranked: float, shards: int = 0) -> tuple[Step, ...]:
+        """`shards`: that it reads from, if any."""
         pools = []
         for kind, share, actors in (
             ("retrieving", retrieved, self.config.link.retriever_actors),
@@ -228,7 +232,15 @@ class _Made:
             if share:
                 process, rate = self._process(kind)
                 pools.append(Pool(process, share, rate.seconds["mention"], actors_between(actors)[1] if self.as_configured else None))
-        return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH)) if pools and mentions else ()
+        if not pools or not mentions:
+            return ()
+        needs = self.config.resources.retrieving
+        reader = (
+            Process("reading", OF_RAY_DATA.model_copy(update={"labels": needs.labels}), self.rates.kinds["teaching"].load_s)
+            if needs
+            else None
+        )
+        return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH, reader if shards else None, shards))
 
     def _process(self, kind: str) -> tuple[Process, Rate]:
         """With its rate, at the CPUs that it will have."""

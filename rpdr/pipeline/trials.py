@@ -35,10 +35,11 @@ from rpdr.schema import STUDIED
 TEXTS = 4_000  # mentions that a trial works on
 NAMES = 2_000  # of the knowledge base, where the run has no index yet
 WARM = 2  # first steps, which are slower
+BEGIN = "begin"  # beside the units: seconds until the first of them goes at that pace
 
 
 class Trial(Protocol):
-    """`measure` for about so many seconds: unit -> seconds of one."""
+    """`measure` for about so many seconds: unit -> seconds of one, and BEGIN."""
 
     def measure(self, seconds: float) -> dict[str, float]:
         """Of each unit of this kind of work."""
@@ -54,7 +55,7 @@ class Tuning:
     def measure(self, seconds: float) -> dict[str, float]:
         settings = self.run.config.retriever
         names = [name for concept in itertools.islice(self.concepts, NAMES) for name in concept.names][:NAMES]
-        name = _per_unit(lambda some: encode(self.encoder, some, settings.prefix), names, BATCH, seconds / 3)
+        encoding = _per_unit("name", lambda some: encode(self.encoder, some, settings.prefix), names, BATCH, seconds / 3)
         steps = _Steps(seconds * 2 / 3)
         gold = gold_pairs(load_mentions(self.run.path("corpus", "mentions.parquet"), "labelled"), list(self.concepts))
         with suppress(_Enough):
@@ -71,7 +72,7 @@ class Tuning:
                 precision=settings.precision,
                 on_step=lambda done, total: steps.told(),
             )
-        return {"pair": steps.seconds / settings.batch_size, "name": name}
+        return {**encoding, "pair": steps.seconds / settings.batch_size, BEGIN: encoding[BEGIN] + steps.begin}
 
 
 class Retrieving:
@@ -84,8 +85,7 @@ class Retrieving:
     def measure(self, seconds: float) -> dict[str, float]:
         rows, retriever = _mentions(self.run), self._retriever()
         top_k = min(self.settings.top_k, len(retriever.concepts))
-        each = _per_unit(lambda some: add_candidates(retriever, pa.Table.from_pylist(list(some)), top_k), rows, BATCH, seconds)
-        return {"mention": each}
+        return _per_unit("mention", lambda some: add_candidates(retriever, pa.Table.from_pylist(list(some)), top_k), rows, BATCH, seconds)
 
     def _retriever(self) -> Retriever:
         """Over the run's own index; before there is one, over some names."""
@@ -114,7 +114,7 @@ class Training:
             train(
                 settings, labels, self.run.config.seed, hooks, resume_from=None, device=device, save_to=None, create=lambda *_: self.student
             )
-        return {"label": steps.seconds / settings.batch_size}
+        return {"label": steps.seconds / settings.batch_size, BEGIN: steps.begin}
 
 
 class Reranking:
@@ -127,7 +127,7 @@ class Reranking:
 
     def measure(self, seconds: float) -> dict[str, float]:
         asked = queries(_questions(self.run))
-        return {"mention": _per_unit(self.reranker.scores, asked, 4 * self.run.config.link.batch_size, seconds)}
+        return _per_unit("mention", self.reranker.scores, asked, 4 * self.run.config.link.batch_size, seconds)
 
 
 class Teaching:
@@ -157,13 +157,13 @@ class _Steps:
     """Counts steps after the first ones, until it is enough."""
 
     def __init__(self, seconds: float) -> None:
-        self._wanted, self._done, self._watch = seconds, 0, Stopwatch()
+        self._wanted, self._done, self._warm_s, self._watch = seconds, 0, 0.0, Stopwatch()
 
     def told(self) -> None:
         """A step is done."""
         self._done += 1
         if self._done == WARM:
-            self._watch = Stopwatch()
+            self._warm_s, self._watch = self._watch.seconds, Stopwatch()
         elif self._done > WARM and self._watch.seconds > self._wanted:
             raise _Enough
 
@@ -172,16 +172,23 @@ class _Steps:
         """Of a step."""
         return self._watch.seconds / max(1, self._done - WARM)
 
+    @property
+    def begin(self) -> float:
+        """Seconds from the start until steps were as fast."""
+        return max(0.0, self._warm_s - WARM * self.seconds)
 
-def _per_unit(work: Callable[[Any], Any], rows: Sequence[Any], batch: int, seconds: float) -> float:
+
+def _per_unit(unit: str, work: Callable[[Any], Any], rows: Sequence[Any], batch: int, seconds: float) -> dict[str, float]:
     """Seconds that one of the rows takes, after a first batch that does not count."""
+    first = Stopwatch()
     work(rows[:batch])
-    watch, done = Stopwatch(), 0
+    first_s, watch, done = first.seconds, Stopwatch(), 0
     while watch.seconds < seconds:
         some = rows[done % len(rows) :][:batch]
         work(some)
         done += len(some)
-    return watch.seconds / done
+    each = watch.seconds / done
+    return {unit: each, BEGIN: max(0.0, first_s - each * len(rows[:batch]))}
 
 
 def _concepts(run: Run) -> Sequence[Concept]:

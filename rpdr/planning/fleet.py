@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +44,14 @@ class Claim:
 
 
 class Fleet:
-    """At most as many nodes as the choice says. Without `rng` none is lost."""
+    """At most as many nodes as the choice says. Without `rng` none is lost. `start`: what happens in the seconds that a node takes to start."""
 
-    def __init__(self, env: simpy.Environment, choice: Choice, config: NodesConfig, rng: random.Random | None) -> None:
+    def __init__(
+        self, env: simpy.Environment, choice: Choice, config: NodesConfig, rng: random.Random | None, start: Callable[[float], Life]
+    ) -> None:
         self.choice, self.type = choice, config.types[choice.type]
         self.lost = self.most = 0  # nodes; the most at a time
-        self._env, self._rng, self._idle_timeout_s = env, rng, config.idle_timeout_s
+        self._env, self._rng, self._start, self._idle_timeout_s = env, rng, start, config.idle_timeout_s
         self._nodes: list[Node] = []
         self._waiting: list[Claim] = []
         self._due = False
@@ -127,7 +129,7 @@ class Fleet:
         return len(packed)
 
     def _live(self, node: Node) -> Life:
-        yield self._env.timeout(self.type.starts_s)
+        yield from self._start(self.type.starts_s)
         node.alive = True
         self._serve_soon()
         self._watch_idle(node)

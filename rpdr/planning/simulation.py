@@ -15,16 +15,19 @@ from typing import Any
 
 import simpy
 
+from rpdr.config import Needs
 from rpdr.planning.fleet import HOUR, LOST, Claim, Fleet, Life
 from rpdr.planning.nodes import Choice, NodesConfig, crowding, group_of
 from rpdr.planning.pools import sized
 from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream, Task
 
 AHEAD = 2  # of what is left of a stream, a process takes at most its share of it divided by this
-LEAST_PARTS, MOST_PARTS, ALL_PARTS = 16, 60, 20_000  # that a process does its share in; more where there are few of them
+LEAST_PARTS, MOST_PARTS, ALL_PARTS = 8, 60, 20_000  # that a process does its share in; more where there are few of them
+GROWS = 4  # times as much as at the turn before, at first
 OVER = "over"  # the cause of the interrupt that a process is told by when its stage is at its end
-DOUBLED = 64  # times at most: beyond any part
+GROWN = 32  # times at most: beyond any part
 DONE = 1e-6  # of a mention
+STARTING = Process("", Needs(cpus=1), 0.0)  # what starts on a node before all others
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def simulated(stages: Sequence[StageWork], choices: Sequence[Choice], nodes: Nod
 class _World:
     def __init__(self, choices: Sequence[Choice], nodes: NodesConfig, rng: random.Random | None) -> None:
         self.env, self.nodes = simpy.Environment(), nodes
-        self.fleets = {choice.group: Fleet(self.env, choice, nodes, rng) for choice in choices}
+        self.fleets = {choice.group: Fleet(self.env, choice, nodes, rng, self._start) for choice in choices}
+        self._of_kind: dict[str, Fleet] = {}
         self.threads = 0.0  # that compute at this moment
         self.worked: dict[str, float] = defaultdict(float)  # seconds of processes by kind of work, of the stage at work
         self.processes: dict[str, int] = {}
@@ -128,14 +132,31 @@ class _World:
         queues = [_Queue(self.env, step.mentions * pool.share) for pool in pools]
         if not pools:
             return
-        queues[0].put(queues[0].total)
-        ends = []
+        ends = [self.env.process(self._feed(step, queues[0]))]
         for n, (pool, queue) in enumerate(zip(pools, queues, strict=True)):
             assert pool.most
             after = queues[n + 1] if n + 1 < len(pools) else None
             lives = [(pool.process, partial(self._answer, pool, queue, after, step.batch))] * pool.most
             ends.append(self.env.process(self._until(queue.finished, lives)))
         yield self.env.all_of(ends)
+
+    def _feed(self, step: Stream, queue: _Queue) -> Life:
+        """Mentions wait from when the first reader is there."""
+        if step.reader:
+            readers = min(step.shards, self._fleet(step.reader).choice.nodes)
+            yield self.env.any_of([self.env.process(self._read(step.reader)) for _ in range(readers)])
+        queue.put(queue.total)
+
+    def _read(self, reader: Process) -> Life:
+        fleet = self._fleet(reader)
+        claim = fleet.claim(reader.needs)
+        try:
+            yield claim.granted
+            yield from self._load(reader)
+        except simpy.Interrupt:
+            pass  # the others read on
+        finally:
+            fleet.release(claim)
 
     def _answer(self, pool: Pool, queue: _Queue, after: _Queue | None, batch: float) -> Life:
         """A process of a pool, from when it is loaded."""
@@ -202,6 +223,10 @@ class _World:
             finally:
                 fleet.release(claim)
 
+    def _start(self, seconds: float) -> Life:
+        """Of a node: where nodes share a machine, its start takes one of the cores."""
+        yield from self._compute(_Doing(STARTING, seconds), self._stretch)
+
     def _load(self, process: Process, workers: int = 1) -> Life:
         """Until a process is ready: it computes too, but no faster on a faster type."""
         yield from self._compute(_Doing(process, process.load_s, workers), self._stretch)
@@ -220,7 +245,8 @@ class _World:
         threads = max(1.0, doing.process.needs.cpus) * doing.workers
         self.threads += threads
         try:
-            yield self.env.timeout(0)  # all that begin at this moment share the cores
+            if self.nodes.cores:
+                yield self.env.timeout(0)  # all that begin at this moment share the cores
             doing.begun, doing.lasts = self.env.now, doing.seconds * times()
             yield self.env.timeout(doing.lasts)
         finally:
@@ -236,7 +262,10 @@ class _World:
         return min(1.0, max(0.0, (cores - self.threads) / max(1.0, cores - 1))) if cores else 0.0
 
     def _fleet(self, process: Process) -> Fleet:
-        return self.fleets[group_of(process.needs, process.kind, self.nodes)]
+        found = self._of_kind.get(process.kind)
+        if found is None:
+            found = self._of_kind[process.kind] = self.fleets[group_of(process.needs, process.kind, self.nodes)]
+        return found
 
 
 @dataclass
@@ -269,11 +298,11 @@ class _Queue:
             more.succeed()
 
     def part(self, batch: float, processes: int, turn: int) -> float:
-        """How many a process takes at its turn, from 0: a batch at first, so that what comes after has something to do, then twice as many each time,
+        """How many a process takes at its turn, from 0: a batch at first, so that what comes after has something to do, then GROWS times as many each time,
         up to a part of its share of what is left (guided self-scheduling, Polychronopoulos & Kuck 1987), so that all end together."""
         most = self.total / processes / min(MOST_PARTS, max(LEAST_PARTS, ALL_PARTS / processes))
         left = (self.total - self._taken) / (processes * AHEAD)
-        return max(batch, min(batch * 2 ** min(turn, DOUBLED), most, left))
+        return max(batch, min(batch * GROWS ** min(turn, GROWN), most, left))
 
     def take(self, most: float) -> float:
         """Some that wait."""

@@ -58,11 +58,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class Stream:
-    """Mentions through one pool after the other, all at work at once. What a lost node was at is done again."""
+    """Mentions through one pool after the other, all at work at once. What a lost node was at is done again.
+
+    `reader`: Ray Data's own process that reads them, one a node of its group but no more than there are `shards`; its reading itself takes no time.
+    """
 
     mentions: float
     pools: tuple[Pool, ...]
     batch: int  # mentions that a process takes at a time
+    reader: Process | None = None
+    shards: int = 1
 
 
 @dataclass(frozen=True)

