@@ -2,8 +2,10 @@
 
     RPDR_DATA=… python benchmarks/corpus_scale.py RUN_DIR [--times 10] [--minutes 60] [--only retriever student growth]
 
-RUN_DIR is a finished run; the spans of RPDR_DATA/throughput are linked in a copy of it, by `rpdr link --corpus`.
+RUN_DIR is a finished run; the spans of RPDR_DATA/throughput are linked in a copy of it, by `rpdr link --corpus` with a copy of the retriever and one of
+the student a core.
 - retriever: all of them, and the retriever's answers are taken: the student is there, but is asked about nothing.
+- tenth: the first tenth of them, in the same way.
 - student: all of them, by the config as it is, stopped after so many `--minutes`. Shards are drawn by the hash of a mention's text, so what is done by then
   is like the rest.
 - growth: the first million as retriever, then ten times as many: the million, and fresh spans made of it by recombination (the first half of one
@@ -32,38 +34,19 @@ import numpy as np
 from finished import run_in
 from job import Job
 from outcome import RESULTS, keep
-from spans import Linking, as_job, spans
+from spans import Linking, Unasked, as_job, spans
 
 from rpdr.pipeline import link
 from rpdr.pipeline.account import number
 from rpdr.pipeline.run import Stopwatch, linking
-from rpdr.reranker.shortcut import Shortcut
 
 NAME = "corpus_scale"
-PARTS = ("retriever", "student", "growth")
+PARTS = ("retriever", "tenth", "student", "growth")
 MILLION = 1_000_000
+RATIOS = {"distinct": "distinct", "time": "seconds", "peak memory": "peak_mib", "of the driver alone": "peak_driver_mib"}
 LOOK_S = 2.0
 SEED = 13
 ASKED = "RPDR_ASKED"  # in the environment of a job whose student is asked
-
-
-class TakesAll(Shortcut):
-    """Every answer of the retriever is taken."""
-
-    def probabilities(self, similarities: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
-        probabilities, taken = super().probabilities(similarities, allow_nil)
-        return probabilities, np.ones_like(taken)
-
-
-class Unasked(link.Rerank):
-    """Its student is loaded, and asked about nothing."""
-
-    def __init__(self, folder: Path, *more: Any) -> None:
-        super().__init__(folder, *more)
-        found = Shortcut.load(folder / "student")
-        if found is None:
-            raise SystemExit(f"{folder}: its student was calibrated on nothing; take a run with dev mentions")
-        self.reranker.shortcut = TakesAll(**vars(found))
 
 
 def main() -> int:
@@ -80,14 +63,19 @@ def main() -> int:
     found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
     for part in options.only:
         with tempfile.TemporaryDirectory() as folder:
-            jobs = Linking(__file__, Path(folder), options.run_dir)
-            found[part] = {"retriever": _retriever, "student": _student, "growth": _growth}[part](jobs, options)
+            cores = os.cpu_count()
+            jobs = Linking(__file__, Path(folder), options.run_dir, f"link.retriever_actors={cores}", f"link.student_actors={cores}")
+            found[part] = {"retriever": _retriever, "tenth": _tenth, "student": _student, "growth": _growth}[part](jobs, options)
         _keep(found, options)
     return 0
 
 
 def _retriever(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
     return _linked(jobs, "whole", spans())
+
+
+def _tenth(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
+    return _linked(jobs, "tenth", spans(sum(1 for _ in spans()) // 10))
 
 
 def _student(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
@@ -189,7 +177,7 @@ def _held_mib(process: int) -> float:
 
 
 def _keep(found: dict[str, Any], options: argparse.Namespace) -> None:
-    titles = {"retriever": "All spans, the retriever's answers taken", "student": "All spans, by the config"}
+    titles = {"retriever": "All spans, the retriever's answers taken", "tenth": "… a tenth of them", "student": "All spans, by the config"}
     rows = [_row(titles[part], found[part]) for part in titles if part in found]
     grown = found.get("growth", {})
     if grown:
@@ -222,6 +210,10 @@ def _protocol(found: dict[str, Any]) -> str:
     told = [
         "From the command to its end, reading, spreading and loading included; memory: of all of the job's processes, private and the object store's"
     ]
+    if {"retriever", "tenth"} <= found.keys():
+        whole, tenth = found["retriever"], found["tenth"]
+        grown_by = ", ".join(f"{what} {whole[key] / tenth[key]:.2f}" for what, key in RATIOS.items())
+        told.append(f"All ÷ a tenth: {grown_by}")
     grown = found.get("growth")
     if grown:
         one, more = grown["one"], grown["more"]

@@ -29,23 +29,28 @@ import pyarrow.compute as pc
 from job import Job
 from outcome import keep
 from rich.console import Console
-from spans import Linking, as_job, spans
+from spans import Linking, Unasked, as_job, spans
 
 from rpdr.pipeline import link
 
 KINDS = ("driver", "student", "retriever", "raylet")
 ACTORS = {"student": "Counting", "retriever": "Retrieve"}
+UNASKED = "RPDR_UNASKED"  # in the environment of a job whose student is asked about nothing
 TALLY = "RPDR_TALLY"  # the file that every batch of the student's answers adds a line to
 
 
 class Counting(link.Rerank):
-    """As its base, and tells how many mentions its student answered."""
+    """As its base, and tells how many mentions the models answered."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         answered = super().__call__(batch)
-        with open(os.environ["RPDR_TALLY"], "a", encoding="ascii") as file:
-            file.write(f"{pc.sum(pc.equal(answered['source'], 'student')).as_py()}\n")
+        with open(os.environ[TALLY], "a", encoding="ascii") as file:
+            file.write(f"{pc.sum(pc.not_equal(answered['source'], 'exact')).as_py()}\n")
         return answered
+
+
+class CountingUnasked(Counting, Unasked):
+    """One whose student is asked about nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Killed:
 def main() -> int:
     """All runs, one results file."""
     if sys.argv[1:2] == ["--job"]:
-        return as_job(Counting)
+        return as_job(CountingUnasked if os.environ.get(UNASKED) else Counting)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--mentions", type=int, default=20_000)
@@ -73,10 +78,12 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--unasked", action="store_true", help="the retriever's answers are taken: more mentions in the same time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = _measured(Path(folder), options)
     command = f"python benchmarks/link_faults.py RUN_DIR --mentions {options.mentions} --runs {options.runs} --shard-mentions {options.shard_mentions}"
+    command += " --unasked" if options.unasked else ""
     columns = ("Killed", "Runs", "Rows lost", "Rows doubled", "Other concepts", "Largest difference of a confidence", "Answered twice")
     keep("link_faults", command, f"the first {options.mentions:,} spans of RPDR_DATA/throughput", columns, _rows(found["runs"]), **found)
     return 0
@@ -91,7 +98,7 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         kind = options.kinds[number % len(options.kinds)]
         runs.append(bench.killed(f"killed-{number}", kind, int(rng.uniform(0.1, 0.9) * answers), undisturbed, answers))
         Console(stderr=True).print(str(runs[-1]))
-    return {"mentions": undisturbed.num_rows, "answered_by_the_student": answers, "runs": [asdict(run) for run in runs]}
+    return {"mentions": undisturbed.num_rows, "answered_by_models": answers, "runs": [asdict(run) for run in runs]}
 
 
 class Bench:
@@ -102,9 +109,10 @@ class Bench:
         self.folder, self.corpus, self.tally = folder, folder / "corpus.tsv", folder / "tally.txt"
         self.corpus.write_text("\n".join(["mention", *spans(options.mentions)]) + "\n", encoding="utf-8")
         self.tally.touch()
+        self.told = {TALLY: str(self.tally), **({UNASKED: "1"} if options.unasked else {})}
 
     def undisturbed(self) -> tuple[pa.Table, int]:
-        """(what is linked, how many mentions the student answered)."""
+        """(what is linked, how many mentions the models answered)."""
         self.jobs.failed("undisturbed", self._start("undisturbed"))
         return self.jobs.linked("undisturbed"), self._answers()
 
@@ -143,7 +151,7 @@ class Bench:
         )
 
     def _start(self, name: str, **environment: str) -> Job:
-        return self.jobs.start(name, self.corpus, **{TALLY: str(self.tally), **environment})
+        return self.jobs.start(name, self.corpus, **{**self.told, **environment})
 
     @contextmanager
     def _two_nodes(self) -> Iterator[tuple[dict[str, str], Job]]:
@@ -151,7 +159,7 @@ class Bench:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), TALLY: str(self.tally)}
+        told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **self.told}
         node = ("-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--object-store-memory", str(300 * 2**20))
         head = Job(
             [*node, "--head", "--port", address.rpartition(":")[2], "--include-dashboard", "false"], self.folder / "head.log", **told

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from job import Job
@@ -17,6 +19,7 @@ from job import Job
 from rpdr import cli
 from rpdr.files import locate
 from rpdr.pipeline import link
+from rpdr.reranker.shortcut import Shortcut
 
 SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 PATIENCE_S = 1800.0
@@ -33,6 +36,25 @@ def as_job(student: type[link.Rerank]) -> int:
     """What `start` runs: rpdr with this student in place of its own."""
     with patch.object(link, "Rerank", student):
         return cli.main(sys.argv[2:])
+
+
+class TakesAll(Shortcut):
+    """Every answer of the retriever is taken."""
+
+    def probabilities(self, similarities: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
+        probabilities, taken = super().probabilities(similarities, allow_nil)
+        return probabilities, np.ones_like(taken)
+
+
+class Unasked(link.Rerank):
+    """Its student is loaded, and asked about nothing."""
+
+    def __init__(self, folder: Path, *more: Any) -> None:
+        super().__init__(folder, *more)
+        found = Shortcut.load(folder / "student")
+        if found is None:
+            raise SystemExit(f"{folder}: its student was calibrated on nothing; take a run with dev mentions")
+        self.reranker.shortcut = TakesAll(**vars(found))
 
 
 class Linking:

@@ -24,7 +24,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
+from rich.table import Column, Table
 
 import rpdr
 from rpdr.config import Config
@@ -38,6 +38,7 @@ PATIENCE_S, PAUSE_S = 600.0, 2.0  # how long a cluster that does not answer is w
 STOPPED = 130
 for told_of in ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):
     logging.getLogger(f"ray.{told_of}").setLevel(logging.WARNING)  # of every package and web socket
+logging.getLogger("ray._private.runtime_env.working_dir").setLevel(logging.ERROR)  # that .git and .venv stay here, as LEFT_OUT has it
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,7 @@ def reach(address: str | None) -> JobSubmissionClient:
 def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
     """Show the job's log from its beginning, until it ends; its exit code (130 if it was stopped). The connection may break meanwhile. Raises
     RunError if there is no such job, or the cluster does not answer for PATIENCE_S."""
-    if job not in {found.submission_id for found in _asked(client.list_jobs)}:
-        raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them")
+    _check_known(client, job)
     with console.status("waiting for the job") as status:
         log = _Log(console, status)
         answered = time.monotonic()
@@ -134,13 +134,20 @@ def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
 
 def stop(client: JobSubmissionClient, job: str) -> bool:
     """Ask it to end, which loses no result; False if it had ended before. Raises RunError if there is no such job."""
+    _check_known(client, job)
     return _asked(lambda: client.stop_job(job))
+
+
+def _check_known(client: JobSubmissionClient, job: str) -> None:
+    if job not in {found.submission_id for found in _asked(client.list_jobs)}:
+        raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them")
 
 
 def jobs_table(client: JobSubmissionClient) -> Table:
     """rpdr's jobs on the cluster, the newest last."""
-    table = Table("Job", "Run directory", "State", "Began", "Took")
     found: list[JobDetails] = [job for job in _asked(client.list_jobs) if "rpdr" in (job.metadata or {})]
+    longest = max((len(job.submission_id or "") for job in found), default=0)  # `rpdr follow` wants it whole, on a narrow terminal too
+    table = Table(Column("Job", min_width=longest, no_wrap=True), Column("Run directory", overflow="fold"), "State", "Began", "Took")
     for job in sorted(found, key=lambda job: job.start_time or 0):
         begun = datetime.fromtimestamp((job.start_time or 0) / 1000)
         ended = datetime.fromtimestamp(job.end_time / 1000) if job.end_time else datetime.now()

@@ -116,7 +116,7 @@ def test_a_stage_runs_there_and_can_be_followed_again(cluster: Cluster, folder: 
     again = cluster.rpdr("follow", job)
     assert (again.returncode, again.stdout.splitlines()) == (0, log)
     assert "sk-mine" not in str(cluster.head.ask("GET", "jobs/"))
-    listed = cluster.rpdr("jobs", COLUMNS="200").stdout
+    listed = cluster.rpdr("jobs", COLUMNS="80").stdout
     assert job in listed
     assert "succeeded" in listed
 
@@ -161,8 +161,9 @@ def test_without_the_token_the_error_names_the_remedy(cluster: Cluster):
 
 
 @pytest.mark.slow
-def test_a_job_that_is_not_there_is_said_so(cluster: Cluster):
-    done = cluster.rpdr("follow", "no-such")
+@pytest.mark.parametrize("command", ["follow", "stop"])
+def test_a_job_that_is_not_there_is_said_so(cluster: Cluster, command: str):
+    done = cluster.rpdr(command, "no-such")
     assert done.returncode == 2
     assert "no-such: there is no such job" in done.stderr
 
