@@ -39,18 +39,25 @@ UNASKED = "RPDR_UNASKED"  # in the environment of a job whose student is asked a
 TALLY = "RPDR_TALLY"  # the file that every batch of the student's answers adds a line to
 
 
+def _told(answered: pa.Table) -> pa.Table:
+    """How many of them the models answered, to the tally."""
+    with open(os.environ[TALLY], "a", encoding="ascii") as file:
+        file.write(f"{pc.sum(pc.not_equal(answered['source'], 'exact')).as_py()}\n")
+    return answered
+
+
 class Counting(link.Rerank):
-    """As its base, and tells how many mentions the models answered."""
+    """As its base, and tells how many it answered."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        answered = super().__call__(batch)
-        with open(os.environ[TALLY], "a", encoding="ascii") as file:
-            file.write(f"{pc.sum(pc.not_equal(answered['source'], 'exact')).as_py()}\n")
-        return answered
+        return _told(super().__call__(batch))
 
 
-class CountingUnasked(Counting, Unasked):
-    """One whose student is asked about nothing."""
+class CountingUnasked(Unasked):  # of one base: `as_job` patches the other's name, so an actor would know two of it
+    """As its base, and tells how many it answered."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return _told(super().__call__(batch))
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def cpus() -> int:
 
 def pool_cpus(at_most: float, share: float) -> float:
     """CPUs that an actor of a pool holds: a share of the cluster's. Each of Ray Data's own tasks wants a whole one, and would wait for ever if
-    the pools left less: of a single CPU they hold nothing."""
-    return min(at_most, cpus() * share) if cpus() > 1 else 0.0
+    the pools left less on each node: of nodes that have a single one they hold nothing."""
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    return min(at_most, cpus() * share) if largest > 1 else 0.0
 
 
 def has_gpu() -> bool:
