@@ -92,7 +92,10 @@ def main() -> int:
     command = f"python benchmarks/link_faults.py RUN_DIR --mentions {options.mentions} --runs {options.runs} --shard-mentions {options.shard_mentions}"
     command += " --unasked" if options.unasked else ""
     columns = ("Killed", "Runs", "Rows lost", "Rows doubled", "Other concepts", "Largest difference of a confidence", "Answered twice")
-    keep("link_faults", command, f"the first {options.mentions:,} spans of RPDR_DATA/throughput", columns, _rows(found["runs"]), **found)
+    taken = "The retriever's answers are taken. " if options.unasked else ""
+    protocol = f"{taken}Answered twice: of {found['answered_by_models']:,}, on average; what an actor had not finished when it was killed, a batch, is not counted."
+    data = f"the first {options.mentions:,} spans of RPDR_DATA/throughput"
+    keep("link_faults", command, data, columns, _rows(found["runs"]), protocol=protocol, **found)
     return 0
 
 
