@@ -46,13 +46,12 @@ MILLION = 1_000_000
 RATIOS = {"distinct": "distinct", "time": "seconds", "peak memory": "peak_mib", "of the driver alone": "peak_driver_mib"}
 LOOK_S = 2.0
 SEED = 13
-ASKED = "RPDR_ASKED"  # in the environment of a job whose student is asked
 
 
 def main() -> int:
     """What is wanted, one results file."""
     if sys.argv[1:2] == ["--job"]:
-        return as_job(link.Rerank if os.environ.get(ASKED) else Unasked)
+        return as_job(link.Rerank, Unasked)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--times", type=int, default=10)
@@ -63,8 +62,8 @@ def main() -> int:
     found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
     for part in options.only:
         with tempfile.TemporaryDirectory() as folder:
-            cores = os.cpu_count()
-            jobs = Linking(__file__, Path(folder), options.run_dir, f"link.retriever_actors={cores}", f"link.student_actors={cores}")
+            sets = [f"link.{pool}_actors={os.cpu_count()}" for pool in ("retriever", "student")]
+            jobs = Linking(__file__, Path(folder), options.run_dir, *sets, unasked=part != "student")
             found[part] = {"retriever": _retriever, "tenth": _tenth, "student": _student, "growth": _growth}[part](jobs, options)
         _keep(found, options)
     return 0
@@ -79,7 +78,7 @@ def _tenth(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _student(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
-    return _linked(jobs, "asked", spans(), 60 * options.minutes, **{ASKED: "1"})
+    return _linked(jobs, "asked", spans(), 60 * options.minutes)
 
 
 def _growth(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
@@ -105,14 +104,14 @@ def recombined(first: list[str], times: int) -> Iterator[str]:
         yield from (fresh[text] for text in first)
 
 
-def _linked(jobs: Linking, name: str, texts: Iterable[str], stop_after_s: float | None = None, **environment: str) -> dict[str, Any]:
+def _linked(jobs: Linking, name: str, texts: Iterable[str], stop_after_s: float | None = None) -> dict[str, Any]:
     """Link them, and stop where that is wanted: what was done, in how long, and in how much memory."""
     corpus = jobs.folder / f"{name}.tsv"
     with corpus.open("w", encoding="utf-8") as file:
         file.write("mention\n")
         file.writelines(f"{text}\n" for text in texts)
     began, watch = time.time(), Stopwatch()
-    job = jobs.start(name, corpus, **environment)
+    job = jobs.start(name, corpus)
     memory = Memory(job)
     if stop_after_s is None:
         jobs.failed(name, job, patience_s=None)

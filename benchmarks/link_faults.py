@@ -35,7 +35,6 @@ from rpdr.pipeline import link
 
 KINDS = ("driver", "student", "retriever", "raylet")
 ACTORS = {"student": "Counting", "retriever": "Retrieve"}
-UNASKED = "RPDR_UNASKED"  # in the environment of a job whose student is asked about nothing
 TALLY = "RPDR_TALLY"  # the file that every batch of the student's answers adds a line to
 
 
@@ -77,7 +76,7 @@ class Killed:
 def main() -> int:
     """All runs, one results file."""
     if sys.argv[1:2] == ["--job"]:
-        return as_job(CountingUnasked if os.environ.get(UNASKED) else Counting)
+        return as_job(Counting, CountingUnasked)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--mentions", type=int, default=20_000)
@@ -115,11 +114,12 @@ class Bench:
     """A corpus, and jobs that link it."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        self.jobs = Linking(__file__, folder, options.run_dir, f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true")
+        sets = (f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true")
+        self.jobs = Linking(__file__, folder, options.run_dir, *sets, unasked=options.unasked)
         self.folder, self.corpus, self.tally = folder, folder / "corpus.tsv", folder / "tally.txt"
         self.corpus.write_text("\n".join(["mention", *spans(options.mentions)]) + "\n", encoding="utf-8")
         self.tally.touch()
-        self.told = {TALLY: str(self.tally), **({UNASKED: "1"} if options.unasked else {})}
+        self.told = {TALLY: str(self.tally)}
 
     def undisturbed(self) -> tuple[pa.Table, int]:
         """(what is linked, how many mentions the models answered)."""

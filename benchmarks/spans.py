@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from rpdr.reranker.shortcut import Shortcut
 
 SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 PATIENCE_S = 1800.0
+UNASKED = "RPDR_UNASKED"  # in the environment of a job whose student is asked about nothing
 
 
 def spans(most: int | None = None) -> Iterator[str]:
@@ -32,9 +34,9 @@ def spans(most: int | None = None) -> Iterator[str]:
             yield line.partition("\t")[0]
 
 
-def as_job(student: type[link.Rerank]) -> int:
-    """What `start` runs: rpdr with this student in place of its own."""
-    with patch.object(link, "Rerank", student):
+def as_job(asked: type[link.Rerank], unasked: type[link.Rerank]) -> int:
+    """What `start` runs: rpdr with one of these students in place of its own."""
+    with patch.object(link, "Rerank", unasked if os.environ.get(UNASKED) else asked):
         return cli.main(sys.argv[2:])
 
 
@@ -60,8 +62,8 @@ class Unasked(link.Rerank):
 class Linking:
     """A copy of a run in a folder, and jobs of a script whose `--job` is `as_job`."""
 
-    def __init__(self, script: str, folder: Path, run_dir: Path, *sets: str) -> None:
-        self.script, self.folder, self.run = script, folder, folder / "run"
+    def __init__(self, script: str, folder: Path, run_dir: Path, *sets: str, unasked: bool) -> None:
+        self.script, self.folder, self.run, self.unasked = script, folder, folder / "run", unasked
         shutil.copytree(run_dir, self.run, ignore=shutil.ignore_patterns("corpora", "ledger"))
         self.sets = [f"run_dir={self.run}", *sets]
 
@@ -70,7 +72,7 @@ class Linking:
         told = f"corpora.{name}={{format: table, path: {corpus}, columns: {{text: mention}}}}"
         sets = [part for text in [*self.sets, told] for part in ("--set", text)]
         command = [self.script, "--job", "link", "--config", str(self.run / "config.yaml"), "--corpus", name, *sets]
-        return Job(command, self.log(name), **environment)
+        return Job(command, self.log(name), **({UNASKED: "1"} if self.unasked else {}), **environment)
 
     def failed(self, name: str, job: Job, must: bool = True, patience_s: float | None = PATIENCE_S) -> bool:
         """Wait for its end; whether it failed. Where it `must` not, that ends this process, with what the job said."""

@@ -22,18 +22,18 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 from job import Job
+from spans import SPANS, spans
 
 from rpdr.config import load
 from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
 from rpdr.corpus.normalise import mention_key
-from rpdr.files import locate, read_text, write_json, write_text, writing_rows
+from rpdr.files import write_json, write_text, writing_rows
 from rpdr.kb import read_kb, save_kb
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.schema import CANDIDATES, ConceptId
 
 DATA = "distinct spans of RPDR_DATA/throughput, ten HPO concepts each as candidates"
-SPANS = "${RPDR_DATA}/throughput/mentions.tsv.gz"
 LABELLED = 64  # mentions that few-shot examples are drawn from
 
 
@@ -69,8 +69,7 @@ def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
 def _spans(wanted: int) -> list[str]:
     """Distinct by key, in the order of the file."""
     found: dict[str, str] = {}
-    for line in read_text(locate(SPANS)).splitlines()[1:]:
-        text = line.split("\t", 1)[0]
+    for text in spans():
         found.setdefault(mention_key(text), text)
         if len(found) == wanted:
             return list(found.values())

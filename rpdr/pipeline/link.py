@@ -259,7 +259,6 @@ class _Output:
         filled = [int(shard) for shard in np.flatnonzero(shards.mentions)]
         self.counts = self._finished(filled)
         self.todo = [shard for shard in filled if shard not in self.counts]
-        self._of = len(filled)
         self.mentions = sum(counts["mentions"] for counts in self.counts.values())
         self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
         self.write_manifest()
@@ -283,7 +282,7 @@ class _Output:
     def write_manifest(self) -> None:
         """Note the finished shards and what is in them."""
         told = {str(shard): {"file": _file(shard), **self.counts[shard]} for shard in sorted(self.counts)}
-        self.store.write_json(MANIFEST, {"made_from": self.made_from, "of": self._of, "shards": told})
+        self.store.write_json(MANIFEST, {"made_from": self.made_from, "of": int(np.count_nonzero(self.shards.mentions)), "shards": told})
         self._told = time.monotonic()
 
     def total(self) -> dict[str, int]:

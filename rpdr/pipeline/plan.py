@@ -234,12 +234,8 @@ class _Made:
                 pools.append(Pool(process, share, rate.seconds["mention"], actors_between(actors)[1] if self.as_configured else None))
         if not pools or not mentions:
             return ()
-        needs = self.config.resources.retrieving
-        reader = (
-            Process("reading", OF_RAY_DATA.model_copy(update={"labels": needs.labels}), self.rates.kinds["teaching"].load_s)
-            if needs
-            else None
-        )
+        there = OF_RAY_DATA.model_copy(update={"labels": pools[0].process.needs.labels})
+        reader = Process("reading", there, self.rates.kinds["teaching"].load_s)  # which loads no model either
         return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH, reader if shards else None, shards))
 
     def _process(self, kind: str) -> tuple[Process, Rate]:
