@@ -25,16 +25,16 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
-    """A SentenceTransformer in float32, which is what tuning needs of a float16 checkpoint too; it reads at most `max_tokens` tokens of a text.
+    """An Encoder, sentence-transformers' own but for its batches, in float32, which is what tuning needs of a float16 checkpoint too; it reads at most `max_tokens` tokens of a text.
 
     Raises ModelError with a remedy.
     """
-    from sentence_transformers import SentenceTransformer
+    from rpdr.retriever.encoder import Encoder
 
     _quiet()
     where = resolve(model)
     try:
-        encoder = SentenceTransformer(str(where), device=device, model_kwargs={"dtype": torch.float32})
+        encoder = Encoder(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:
         raise _cannot_load(model, "encoder", error) from error
     encoder.max_seq_length = max_tokens

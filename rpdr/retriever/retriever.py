@@ -38,7 +38,7 @@ class Candidates:
 class Retriever:
     """Search `concepts` by the meaning of their names.
 
-    `encoder` is a SentenceTransformer; `prefix` goes before every text, as some encoders want ("query: "). Without `commonness` similarity alone
+    `encoder` is an Encoder; `prefix` goes before every text, as some encoders want ("query: "). Without `commonness` similarity alone
     counts.
     """
 
@@ -231,15 +231,12 @@ class Remembering:
         return np.stack([self._vectors[text] for text in texts])
 
 
-def encode(encoder: Any, texts: Sequence[str], prefix: str = "", batch_size: int = 128) -> np.ndarray:
+def encode(encoder: Any, texts: Sequence[str], prefix: str = "") -> np.ndarray:
     """Unit vectors (n, d) float32; each distinct text is encoded once."""
     distinct = list(dict.fromkeys(texts))
     vectors = encoder.encode(
         [prefix + text for text in distinct],
-        batch_size=batch_size,
         normalize_embeddings=True,
-        show_progress_bar=False,
-        convert_to_numpy=True,
     ).astype(np.float32)
     place = {text: row for row, text in enumerate(distinct)}
     return vectors[[place[text] for text in texts]]

@@ -1,0 +1,38 @@
+"""The bi-encoder: sentence-transformers', in batches of so many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+# of a batch, padding too: on two CPU cores matrix products are at full speed from here on, and every further text of a batch only adds to the padding
+TOKENS_ON_CPU, TOKENS_ON_GPU = 256, 32_768
+
+
+class Encoder(SentenceTransformer):
+    """Its base batches as many texts, whatever their length in tokens: of spans of two words 40 to 60 % was padding."""
+
+    def encode(self, texts: Sequence[str], **how: Any) -> np.ndarray:  # type: ignore[override]
+        """(n, d) for n texts; `how`: as its base's, which has no say here about the size of batches."""
+        most = TOKENS_ON_CPU if torch.device(self.device).type == "cpu" else TOKENS_ON_GPU
+        lengths = [len(ids) for ids in self.tokenizer(list(texts), truncation=True, max_length=self.max_seq_length)["input_ids"]]
+        out: np.ndarray | None = None
+        for rows in alike(lengths, most):
+            some = super().encode([texts[row] for row in rows], batch_size=len(rows), show_progress_bar=False, **how)
+            out = np.empty((len(texts), some.shape[1]), some.dtype) if out is None else out
+            out[rows] = some
+        return np.empty((0, 0), np.float32) if out is None else out
+
+
+def alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Places of `lengths`, longest first, in batches that hold at most so many tokens when all are as long as the longest; one at least."""
+    order = np.argsort([-length for length in lengths], kind="stable").tolist()
+    start = 0
+    while start < len(order):
+        end = start + max(1, most // max(1, lengths[order[start]]))
+        yield order[start:end]
+        start = end
