@@ -41,6 +41,11 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     return encoder
 
 
+def best_device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def chosen_precision(precision: str, device: str) -> str:
     """bf16 or fp32: as set, or, of auto, bf16 where `device` computes in it. A CPU that does not takes 7 times as long with it."""
     if precision != "auto":

@@ -20,12 +20,11 @@ import pyarrow.parquet as pq
 from rpdr.config import Needs
 from rpdr.corpus import load_mentions
 from rpdr.kb import Concept, map_kb
-from rpdr.models import load_encoder
+from rpdr.models import best_device, load_encoder
 from rpdr.pipeline.candidates import BATCH, FILE
 from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, queries
-from rpdr.reranker.reranker import best_device
 from rpdr.reranker.student import Student
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import Retriever, add_candidates, train_encoder

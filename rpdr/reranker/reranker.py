@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rpdr.config import StudentConfig
+from rpdr.models import best_device
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.merged import load_merged
 from rpdr.reranker.prompt import Query
@@ -54,8 +55,3 @@ class Reranker:
     def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
         """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""
         return self.calibration.probabilities(self.scores(queries), allow_nil)
-
-
-def best_device() -> str:
-    """A GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

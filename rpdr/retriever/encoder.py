@@ -18,14 +18,17 @@ class Encoder(SentenceTransformer):
 
     def encode(self, texts: Sequence[str], **how: Any) -> np.ndarray:  # type: ignore[override]
         """(n, d) for n texts; `how`: as its base's, which has no say here about the size of batches."""
+        if not texts:
+            return np.empty((0, 0), np.float32)
         most = TOKENS_ON_CPU if torch.device(self.device).type == "cpu" else TOKENS_ON_GPU
         lengths = [len(ids) for ids in self.tokenizer(list(texts), truncation=True, max_length=self.max_seq_length)["input_ids"]]
-        out: np.ndarray | None = None
-        for rows in alike(lengths, most):
-            some = super().encode([texts[row] for row in rows], batch_size=len(rows), show_progress_bar=False, **how)
-            out = np.empty((len(texts), some.shape[1]), some.dtype) if out is None else out
-            out[rows] = some
-        return np.empty((0, 0), np.float32) if out is None else out
+        batches = list(alike(lengths, most))
+        found = [
+            super(Encoder, self).encode([texts[row] for row in rows], batch_size=len(rows), show_progress_bar=False, **how)
+            for rows in batches
+        ]
+        vectors: np.ndarray = np.concatenate(found)[np.argsort(np.concatenate(batches))]
+        return vectors
 
 
 def alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -88,16 +88,16 @@ class Index:
         return cls(PartsHere([]), np.empty(0, np.int32), []).extended(vectors, concept_rows, aliases)
 
     @classmethod
-    def load(cls, folder: Path, own: Callable[[int], Vectors] | None = None) -> Index:
-        """What `save` wrote, memory-mapped: the processes of one machine share it. `own`: what makes of their number the vectors of the knowledge
-        base's names, where they are elsewhere. Raises RunError where an earlier rpdr's `save` did."""
+    def load(cls, folder: Path, own: Callable[[int], Vectors] | None = None, device: str = "cpu") -> Index:
+        """What `save` wrote, memory-mapped: the processes of one machine share it; searched on this `device`. `own`: what makes of their number the
+        vectors of the knowledge base's names, where they are elsewhere. Raises RunError where an earlier rpdr's `save` did."""
         if not (folder / NAMES_FILE).exists():
             raise of_an_earlier_rpdr(f"{folder}: no {NAMES_FILE} here")
         table = map_arrow(folder / NAMES_FILE)
         aliases = pc.sum(table["alias"]).as_py() or 0
         total = table.num_rows - aliases
-        linked = Part.load(folder / ALIASES_FILE) if aliases else None
-        vectors = own(total) if own else PartsHere(load_parts(folder, total))
+        linked = Part.load(folder / ALIASES_FILE).to(device) if aliases else None
+        vectors = own(total) if own else PartsHere([part.to(device) for part in load_parts(folder, total)])
         return cls(vectors, table["concept"].to_numpy(), Texts(table["name"]), linked)
 
 

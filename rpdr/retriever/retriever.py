@@ -63,8 +63,8 @@ class Retriever:
     def load(
         cls, encoder: Any, folder: Path, concepts: Sequence[Concept], prefix: str = "", own: Callable[[int], Vectors] | None = None
     ) -> Retriever:
-        """Over what `save` wrote into `folder`. `own`: see `Index.load`."""
-        return cls(encoder, Index.load(folder, own), concepts, prefix, Commonness.load(folder))
+        """Over what `save` wrote into `folder`, searched on the encoder's device. `own`: see `Index.load`."""
+        return cls(encoder, Index.load(folder, own, str(encoder.device)), concepts, prefix, Commonness.load(folder))
 
     def save(self, folder: Path) -> None:
         """Write the index and the commonness, but not the encoder."""
@@ -220,7 +220,7 @@ class Remembering:
     """An encoder that encodes no text twice; for work that comes back to the same texts, as it holds their vectors."""
 
     def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder
+        self.encoder, self.device = encoder, encoder.device
         self._vectors: dict[str, np.ndarray] = {}
 
     def encode(self, texts: Sequence[str], **how: Any) -> np.ndarray:

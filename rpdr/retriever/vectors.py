@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import faiss
 import numpy as np
+import torch
 
 from rpdr.errors import RunError
 from rpdr.files import write_atomically
+from rpdr.retriever.on_device import OnDevice, has_room
 
 _SWIG: Any = faiss  # what SWIG adds to it and its stubs lack
 # From so many numbers in a batch of queries FAISS compares them by one matrix product: at its own 128,000 (333 queries of 384) those of batches like ours
@@ -40,10 +42,11 @@ class Vectors(Protocol):
 
 
 class Part:
-    """One FAISS index, in memory, or mapped from `file`."""
+    """One FAISS index, in memory, or mapped from `file`; its vectors may be on a GPU too, and are searched there."""
 
     def __init__(self, faiss_index: Any, file: Path | None = None) -> None:
         self.faiss_index, self.file = faiss_index, file
+        self._there: OnDevice | None = None
 
     @property
     def total(self) -> int:
@@ -54,17 +57,28 @@ class Part:
         """As Vectors."""
         if not self.total:
             return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
+        if self._there:
+            return best(*self._there.search(vectors, k), k)
         scores, rows = self.faiss_index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, self.total))
         return scores, rows
 
     def cosines(self, vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """As Vectors."""
+        if self._there:
+            return self._there.cosines(vectors, queries, rows)
         found = np.empty(len(rows), np.float32)
         bounds = [0, *(np.flatnonzero(np.diff(queries)) + 1), len(rows)]
         for start, end in pairwise(bounds):  # one query's at a time
             if end > start:
                 found[start:end] = self.faiss_index.reconstruct_batch(rows[start:end]) @ vectors[queries[start]]
         return found
+
+    def to(self, device: str) -> Part:
+        """Itself, with its vectors on that device too if it is a GPU with room for them. Search is exact there, whatever the index."""
+        dtype = torch.float16 if hasattr(self.faiss_index, "nlist") else torch.float32  # lists keep no more of them
+        if self.total and torch.device(device).type == "cuda" and has_room(self.total, self.faiss_index.d, dtype, device):
+            self._there = OnDevice(self.faiss_index.reconstruct_n, self.total, dtype, device)
+        return self
 
     def save(self, file: Path) -> None:
         """Write it, atomically. What is mapped is copied: of lists that are mapped FAISS would write where they are."""

@@ -11,6 +11,8 @@ import numpy as np
 class HashEncoder:
     """Texts that share letter pairs are near; the same text is the same vector on every machine."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
         self.seen: list[str] = []
 

@@ -1,0 +1,89 @@
+"""Vectors on a device answer as a FAISS index of them does; here the device is the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import torch
+
+from rpdr.retriever import on_device, vectors
+from rpdr.retriever.index import Index, build_index
+from rpdr.retriever.on_device import OnDevice
+from rpdr.retriever.vectors import Part, PartsHere
+
+D = 16
+
+
+def unit(n: int, seed: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed).standard_normal((n, D), dtype=np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+NAMES, QUERIES = unit(3000, 0), unit(20, 1)
+
+
+@pytest.fixture
+def flat() -> Part:
+    index = faiss.IndexFlatIP(D)
+    index.add(NAMES)
+    return Part(index)
+
+
+@pytest.fixture
+def gpu_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "has_room", lambda *_: True)
+    monkeypatch.setattr(vectors, "OnDevice", lambda read, total, dtype, _: OnDevice(read, total, dtype, "cpu"))
+
+
+@pytest.mark.parametrize("scores", [1, 20 * 700, 2**20])  # more than k a product, some products, one
+def test_search_is_exact_in_however_many_products(flat: Part, monkeypatch: pytest.MonkeyPatch, scores: int):
+    monkeypatch.setattr(on_device, "SCORES", scores)
+    monkeypatch.setattr(on_device, "READ", 1000)
+    there = OnDevice(flat.faiss_index.reconstruct_n, flat.total, torch.float32, "cpu")
+    found, rows = vectors.best(*there.search(QUERIES, 7), 7)
+    expected, expected_rows = flat.search(QUERIES, 7)
+    assert np.array_equal(rows, expected_rows)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.usefixtures("gpu_is_the_cpu")
+def test_a_part_that_is_moved_gives_the_same_answers(flat: Part):
+    queries, rows = np.repeat(np.arange(20), 5), np.random.default_rng(2).integers(0, 3000, 100)
+    expected = (*flat.search(QUERIES, 5), flat.cosines(QUERIES, queries, rows))
+    moved = Part(flat.faiss_index).to("cuda")
+    found = (*moved.search(QUERIES, 5), moved.cosines(QUERIES, queries, rows))
+    assert moved.search(QUERIES, 5000)[1].shape == (20, 3000)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.usefixtures("gpu_is_the_cpu")
+def test_lists_are_searched_whole_where_there_is_a_gpu(tmp_path: Path):
+    def encode(texts: object) -> np.ndarray:
+        return NAMES[[int(text) for text in texts]]  # type: ignore[attr-defined]
+
+    index = build_index(encode, range(3000), [str(n) for n in range(3000)], "ivf")
+    assert isinstance(index.own, PartsHere)
+    index.own.parts[0].faiss_index.nprobe = 1
+    index.save(tmp_path)
+    exact = np.argsort(-QUERIES @ NAMES.T, axis=1)[:, :10]
+    shares = [
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(index.search(QUERIES, 10)[1].tolist(), exact.tolist(), strict=True)])
+        for index in (Index.load(tmp_path), Index.load(tmp_path, device="cuda"))
+    ]
+    assert shares[0] < 0.9 < 0.99 <= shares[1]
+
+
+def test_a_cpu_is_no_place_to_move_to(flat: Part):
+    assert flat.to("cpu")._there is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_cpus_answers(flat: Part):
+    expected, rows = flat.search(QUERIES, 7)
+    found, found_rows = Part(flat.faiss_index).to("cuda").search(QUERIES, 7)
+    assert np.array_equal(found_rows, rows)
+    assert found == pytest.approx(expected, abs=1e-5)
