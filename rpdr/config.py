@@ -120,6 +120,11 @@ class MentionsConfig(Section):
     leave_out: tuple[Literal["context", "type"], ...] = Field(
         (), description="read no further than the filters: mentions that differ in these alone are then one question, asked and linked once"
     )
+    abbreviations: bool = Field(
+        True,
+        description='write out those that the document, or the context that a row has, defines: where it says "Duchenne muscular dystrophy (DMD)", '
+        "DMD is linked as that; `written` is then what stands there",
+    )
     kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
     keep_every: int = Field(1, ge=1, description="keep the mentions whose hash modulo this is 0: a sample that never changes")
     repeat: int = Field(

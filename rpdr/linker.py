@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from rpdr import config as configuration
+from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.normalise import clean
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
@@ -93,9 +94,11 @@ class Linker:
         return cls(config, retriever, load_reranker(folder, config, device))
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
-        """One Link for each text, in order. Repeats are linked once. An empty text is NIL with confidence 1."""
+        """One Link for each text, in order, with the abbreviations that its context defines written out. Repeats are linked once. An empty text is NIL
+        with confidence 1."""
         context = list(contexts) if contexts is not None else [None] * len(texts)
-        asked = list(dict.fromkeys((clean(t), c) for t, c in zip(texts, context, strict=True)))
+        questions = [(written_out(clean(t), definitions(c or "")), c) for t, c in zip(texts, context, strict=True)]
+        asked = list(dict.fromkeys(questions))
         exact = self._exact.find([t for t, _ in asked])
         hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
         known: dict[tuple[str, str | None], Link] = {}
@@ -110,7 +113,7 @@ class Linker:
         for key, row in zip(asked, exact, strict=True):
             if key not in known:
                 known[key] = self._easy(key[0], self.retriever.concepts[row])
-        return [known[clean(t), c] for t, c in zip(texts, context, strict=True)]
+        return [known[question] for question in questions]
 
     def _easy(self, text: str, concept: Concept) -> Link:
         if not text:

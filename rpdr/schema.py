@@ -51,6 +51,7 @@ MENTIONS = pa.schema(
         pa.field("doc_id", pa.string()),
         pa.field("split", pa.string(), nullable=False),  # one of SPLITS
         pa.field("gold", pa.list_(pa.list_(pa.string()))),
+        pa.field("written", pa.string()),  # the text as it stands in the source, where `text` has its abbreviations written out
     ]
 )
 
@@ -134,6 +135,7 @@ LINKED = pa.schema(
         pa.field("mention_id", pa.string(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+        pa.field("written", pa.string()),  # as in MENTIONS
         pa.field("split", pa.string(), nullable=False),
         pa.field("concept_id", pa.string()),  # null, and not abstained: NIL, none of the knowledge base
         pa.field("name", pa.string()),

@@ -29,11 +29,13 @@ class Mention:
     doc_id: str | None
     split: str
     gold: Gold | None
+    written: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RawMention:
-    """A mention as its source gives it, not cleaned. `file` and `line` (1-based) say where it stands; `id` may be empty or repeat."""
+    """A mention as its source gives it, not cleaned. `file` and `line` (1-based) say where it stands; `id` may be empty or repeat; `document` is the
+    text that defines its abbreviations, as far as it is known."""
 
     file: str
     line: int
@@ -43,6 +45,7 @@ class RawMention:
     type: str | None = None
     doc_id: str | None = None
     gold: Gold | None = None
+    document: str | None = None
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapp
         context=window(document, start, end),
         type=cells[4].strip() or None,
         doc_id=doc_id,
+        document=document,
         gold=gold_of(alternatives_of(ids, config), config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) if ids else None,
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from rpdr import files
 from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
+from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.context import given_context
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
@@ -93,6 +94,7 @@ def _md5(text: str) -> int:
 def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
+    definitions_of = lru_cache(maxsize=1)(definitions)  # mentions of one document come one after another
     ids = UniqueIds()
     for number, raw in enumerate(_rows(config), start=1):
         if isinstance(raw, dict):
@@ -116,7 +118,9 @@ def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None
         if known is not None:
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
-        yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold)
+        long = written_out(text, definitions_of(raw.document)) if config.abbreviations and raw.document else text
+        written = text if long != text else None
+        yield Mention(mention_id, key_of(long, type, context), long, context, type, raw.doc_id, split, gold, written)
 
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:

@@ -68,6 +68,7 @@ def _mention(file: str, number: int, line: str, doc_id: str, document: str | Non
         id=f"{doc_id}:{cells[0]}",
         context=context,
         doc_id=doc_id,
+        document=document,
         gold=_gold(body["concepts"].strip(), config.nil_values),
     )
 

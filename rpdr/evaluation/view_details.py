@@ -240,6 +240,7 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
     answer, text = example["answer_name"], example["text"]
     return {
         "text": visible(text, 120),
+        "written": visible(example.get("written") or "", 80),
         "full": visible(text, 2000) if len(text) > 120 else "",
         "gold": [visible(name, 80) for name in gold],
         "answer": None if answer is None else visible(answer, 80),

@@ -122,6 +122,7 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
         row, answer = told.rows[n], told.answers[n]
         return {
             "text": told.mentions[n].text,
+            "written": told.mentions[n].written,
             "gold_names": _gold_names(told.golds[n], names),
             "answer_name": None if answer is None else names.get(answer, answer),
             "abstained": row["abstained"],

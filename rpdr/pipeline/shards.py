@@ -20,7 +20,7 @@ from rpdr.kb.mapped import map_arrow, write_arrow
 from rpdr.schema import MENTIONS
 
 PART = 200_000  # mentions that are held in memory while spreading
-COLUMNS = ("mention_id", "key", "text", "context", "type", "split")
+COLUMNS = ("mention_id", "key", "text", "context", "type", "split", "written")
 SCHEMA = pa.schema([MENTIONS.field(name) for name in COLUMNS])
 BOUNDS = "bounds.npy"  # written last: the folder is whole if it is there
 

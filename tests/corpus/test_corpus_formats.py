@@ -185,6 +185,48 @@ def test_pubtator_composite_mention_has_all_its_concepts(tmp_path: Path) -> None
     assert read(path, "pubtator")[0][0].gold == [["D1"], ["OMIM:2"]]
 
 
+ABBREVIATED = """1|t|Gaucher disease (GD) in twins
+1|a|Both had GD, one type 1 GD.
+1\t0\t15\tGaucher disease\tDisease\tC1
+1\t39\t41\tGD\tDisease\tC1
+1\t47\t56\ttype 1 GD\tDisease\tC2
+
+2|t|GD
+2|a|Nobody says what it is.
+2\t0\t2\tGD\tDisease\tC3
+"""
+
+
+def test_abbreviations_are_written_out_as_their_own_document_defines_them(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.txt", ABBREVIATED)
+    mentions, _ = read(path, "pubtator", leave_out=["context", "type"])
+    said = [("Gaucher disease", None), ("Gaucher disease", "GD"), ("type 1 Gaucher disease", "type 1 GD"), ("GD", None)]
+    assert [(m.text, m.written) for m in mentions] == said
+    assert mentions[0].key == mentions[1].key
+    assert [(m.text, m.written) for m in read(path, "pubtator", abbreviations=False)[0]] == [
+        (written or text, None) for text, written in said
+    ]
+
+
+def test_a_row_is_written_out_by_its_own_context(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.tsv", "text\tcontext\nGD\tGaucher disease (GD) in twins\nGD\tboth had GD\nGD\t\n")
+    assert [(m.text, m.written) for m in read(path, "table")[0]] == [("Gaucher disease", "GD"), ("GD", None), ("GD", None)]
+
+
+def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> None:
+    put(tmp_path / "text" / "A.txt", "Muscle pain (MP). My MP is bad.")
+    put(tmp_path / "sct" / "A.ann", "TT1\t267032009 | Pain | 21 23\tMP\n")
+    assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
+
+
+def test_abbreviations_change_no_split(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.tsv", "text\tcontext\n" + "".join(f"G{n}\tGaucher disease type {n} (G{n})\n" for n in range(10, 60)))
+    split = {"modulo": 3, "labelled": [0], "dev": [1], "test": [2]}
+    long, short = (read(path, "table", split=split, abbreviations=on)[0] for on in (True, False))
+    assert all(m.written for m in long)
+    assert [m.split for m in long] == [m.split for m in short]
+
+
 def test_gold_prefix_is_put_before_ids_without_a_colon_only() -> None:
     assert with_prefix("D1", {"": "MESH:"}) == "MESH:D1"
     assert with_prefix("OMIM:1", {"": "MESH:"}) == "OMIM:1"

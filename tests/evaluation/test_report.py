@@ -47,6 +47,7 @@ def full() -> dict[str, Any]:
         "confidence": 0.5,
         "candidates": ["<i>B"],
         "rank": 7,
+        "written": "<b>SA",
     }
     long = {**escaped, "text": "x" * 5000, "gold_names": [], "answer_name": "B", "abstained": False, "candidates": [], "rank": None}
     point = {"target": 0.8, "reachable": True, "above": 0.75, "mentions": 40, "answered": 30, "right": 27, "shown": 0.78, "most": None}
@@ -162,6 +163,7 @@ def test_an_empty_run_still_renders() -> None:
 def test_text_from_data_is_escaped_visible_and_cut() -> None:
     page = render(full())
     assert "<script" not in page
+    assert "written <bdi>&lt;b&gt;SA</bdi>" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>A" not in page
     assert "<i>B" not in page
