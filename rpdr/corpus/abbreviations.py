@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 SHORT_CHARS, LONG_CHARS = 10, 300  # at most, of the two forms
+WORD = 4
 DEFINITIONS = 1000  # of a document; a text of hostile length is read no further
 _BRACKETS = re.compile(r"[(\[]([^()\[\]\n]{1,200})[)\]]")
 _CLAUSE = re.compile(r"[.!?]\s|[;:\n()\[\]]|,\s")  # a long form before a bracket begins after the last of these
@@ -44,7 +45,10 @@ def written_out(text: str, long_forms: Mapping[str, str]) -> str:
 
 
 def _is_short(text: str) -> bool:
-    return 2 <= len(text) <= SHORT_CHARS and len(text.split()) <= 2 and text[0].isalnum() and any(letter.isalpha() for letter in text)
+    """As the paper has it; and what is longer than WORD must not look like one, as the name of a drug does."""
+    if not 2 <= len(text) <= SHORT_CHARS or len(text.split()) > 2 or not text[0].isalnum() or not re.search(r"[^\W\d_]", text):
+        return False
+    return len(text) <= WORD or sum(letter.isupper() for letter in text) > 1 or re.search(r"\d", text) is not None
 
 
 def _long_form(short: str, text: str) -> str | None:

@@ -30,6 +30,8 @@ from rpdr.corpus.abbreviations import definitions, written_out
         ("three patients (see below) and others (n)", {}),
         ("fever of unknown origin (12)", {}),
         ("a rash, all over (DMD)", {}),
+        ("complained for months and he switched me to another drug (Crestor)", {}),
+        ("restless legs syndrome (rls)", {"rls": "restless legs syndrome"}),
         ("DMD gene in DMD (DMD)", {}),
         ("(DMD)", {}),
         ("", {}),
