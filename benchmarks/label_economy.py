@@ -127,7 +127,7 @@ def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tu
 
     with sandbox(arm, load_kb(run.path("kb", "concepts.parquet"))) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
-    labels = [{**found[v.key], "choice": v.choice, "trust": 1.0} for v in votes]
+    labels = [{**found[v.key], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
     right = sum(
         (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
     )

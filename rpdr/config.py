@@ -245,6 +245,10 @@ class TeacherConfig(Section):
     votes: int = Field(
         1, ge=1, le=9, description="answers a mention at most, each to another order of the options, until two agree; 1: no vote"
     )
+    several: bool = Field(
+        False,
+        description="a mention may name several concepts, see link.several: ask for all of them (max_output_tokens: 32 leaves room for that)",
+    )
     max_output_tokens: int = Field(16, ge=1)
     temperature: float | None = Field(0.0, ge=0, le=2, description="null: the endpoint's own, for models that take none")
     structured: bool = Field(True, description="ask for JSON with the options as an enum; endpoints that refuse it are asked for a number")

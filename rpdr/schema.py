@@ -24,8 +24,13 @@ def members(gold: Gold | None) -> set[ConceptId]:
 
 
 def chosen_id(label: Mapping[str, Any]) -> ConceptId | None:
-    """The concept that a row of LABELS names; None for "none of these"."""
+    """The concept that a row of LABELS names, of several the first; None for "none of these"."""
     return None if label["choice"] == NIL else label["candidate_ids"][label["choice"]]
+
+
+def chosen_ids(label: Mapping[str, Any]) -> list[ConceptId]:
+    """All concepts that a row of LABELS names."""
+    return [] if label["choice"] == NIL else [label["candidate_ids"][n] for n in (label["choice"], *label["also"])]
 
 
 SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
@@ -98,7 +103,7 @@ LEDGER = pa.schema(  # one row a request; kept in SQLite, see teacher.ledger
         pa.field("reason", pa.string(), nullable=False),  # why it is not valid
         pa.field("answer", pa.string(), nullable=False),  # verbatim
         pa.field("valid", pa.bool_(), nullable=False),
-        pa.field("choice_id", pa.string()),  # the concept chosen; null with valid = NIL
+        pa.field("choice_id", pa.string()),  # the concept chosen, of teacher.several all, with ## between them; null with valid = NIL
         pa.field("confidence", pa.float64()),  # the endpoint's own probability of its answer; null where it gives none
         pa.field("prompt_tokens", pa.int64(), nullable=False),
         pa.field("completion_tokens", pa.int64(), nullable=False),
@@ -111,6 +116,7 @@ LABELS = pa.schema(
     [
         *CANDIDATES,
         pa.field("choice", pa.int32(), nullable=False),  # index into candidate_ids, or NIL
+        pa.field("also", pa.list_(pa.int32()), nullable=False),  # further ones, where the mention names several: see teacher.several
         pa.field("source", pa.string(), nullable=False),  # "teacher"
         pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),  # request_ids that this label came from
         pa.field("agreed", pa.int32(), nullable=False),  # answers that name the choice

@@ -228,7 +228,9 @@ def _sampled(
     sample = []
     for q in questions:
         answered = [known[i] for i in ids[q.key] if i in known]
-        sample.append(Sampled(build_messages(q, examples, seed)[0], len(q.candidate_ids), answered, weights[q.key]))
+        sample.append(
+            Sampled(build_messages(q, examples, seed, run.config.teacher.several)[0], len(q.candidate_ids), answered, weights[q.key])
+        )
     return sample
 
 

@@ -34,7 +34,7 @@ def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",), among: Collec
 
 def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, Any]]:
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
-    none is right, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
+    none is right, what it names `also`, together with it, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), split)
     return by_gold(mentions, _candidates(candidates.candidates_file(run, final), {m.key for m in mentions}))
@@ -48,8 +48,11 @@ def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, An
             continue
         gold = members(mention.gold)
         row = found[mention.key]
-        choice = next((n for n, i in enumerate(row["candidate_ids"]) if i in gold), NIL)
-        rows.append({**row, "choice": choice, "gold": gold, "alternatives": mention.gold})
+        right = [n for n, i in enumerate(row["candidate_ids"]) if i in gold]
+        choice = right[0] if right else NIL
+        together = next((a for a in mention.gold if right and row["candidate_ids"][choice] in a), [])
+        also = [n for n in right[1:] if row["candidate_ids"][n] in together]
+        rows.append({**row, "choice": choice, "also": also, "gold": gold, "alternatives": mention.gold})
     return rows
 
 
@@ -86,7 +89,8 @@ def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[E
     right: list[Example] = []
     none: list[Example] = []
     for row in labelled:
-        (right if row["choice"] != NIL else none).append(Example(question_of(row, definitions), row["choice"]))
+        example = Example(question_of(row, definitions), row["choice"], tuple(row["also"]))
+        (right if row["choice"] != NIL else none).append(example)
     few = none[: wanted // 4]
     as_it_leaves = leaves(run.config)
     return [replace(example, question=as_it_leaves(example.question)[0]) for example in right[: wanted - len(few)] + few]

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import sha256_tree, write_rows
 from rpdr.kb import Concept, load_kb
@@ -29,7 +30,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import ENOUGH, believed_again
 from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
-from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey, chosen_id, members
+from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey, chosen_ids, members
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
@@ -98,16 +99,21 @@ def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str,
     return pq.read_table(labels_file(run), columns=columns, filters=trusted).to_pylist()[: settings.max_labels or None]
 
 
-def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], several: bool = False) -> list[Pair]:
-    """(mention, preferred name) for each label that names a concept, and the most similar candidate that the teacher passed over: not where a
-    mention may mean `several`, as the teacher names one."""
+def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], one_of_several: bool = False) -> list[Pair]:
+    """(mention, preferred name) for each concept that a label names, and the most similar candidate that the teacher passed over: not where it names
+    `one_of_several` that the mention means."""
     names = {c.concept_id: c.name for c in concepts}
     pairs = []
     for row in labels:
-        if (chosen := chosen_id(row)) is not None:
-            other = None if several else next((i for i in row["candidate_ids"] if i != chosen), None)
-            pairs.append(Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None))
+        named = chosen_ids(row)
+        other = None if one_of_several else next((i for i in row["candidate_ids"] if i not in named), None)
+        pairs += [Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None) for chosen in named]
     return pairs
+
+
+def names_one_of_several(config: Config) -> bool:
+    """Whether the teacher is asked for one concept of mentions that may mean several."""
+    return config.link.several and not config.teacher.several
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,9 @@ def _tuned(
     settings = run.config.retriever
 
     def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
-        encoder = tuned_encoder(run, concepts, gold + taught_pairs(some, concepts, run.config.link.several), progress, what, again=True)
+        encoder = tuned_encoder(
+            run, concepts, gold + taught_pairs(some, concepts, names_one_of_several(run.config)), progress, what, again=True
+        )
         return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold], settings.index_parts)
 
     readers = []
@@ -161,7 +169,7 @@ def _links(mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concep
     """Who was linked to what: by hand, and by the teacher as far as it is trusted."""
     place = {c.concept_id: row for row, c in enumerate(concepts)}
     linked = [(m.text, place[i], 1.0) for m in mentions if m.split == "labelled" for i in sorted(members(m.gold)) if i in place]
-    taught = [(row["text"], place[chosen], row["trust"]) for row in labels if (chosen := chosen_id(row)) is not None]
+    taught = [(row["text"], place[chosen], row["trust"]) for row in labels for chosen in chosen_ids(row)]
     return Commonness.of(linked + taught)
 
 
@@ -196,9 +204,9 @@ def _met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -
 
 
 def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """`row` with the choice of `old`, whose candidates it has in another order."""
-    chosen = chosen_id(old)
-    return {**row, "choice": NIL if chosen is None else row["candidate_ids"].index(chosen)}
+    """`row` with the choices of `old`, whose candidates it has in another order."""
+    choice, *also = sorted(row["candidate_ids"].index(chosen) for chosen in chosen_ids(old)) or [NIL]
+    return {**row, "choice": choice, "also": also}
 
 
 def _fold(key: MentionKey) -> int:

@@ -52,25 +52,34 @@ def queries(rows: Iterable[dict[str, Any]]) -> list[Query]:
 
 @dataclass(frozen=True)
 class Example:
-    """A query, the index of the candidate that was chosen (-1: none of them), and the probability in (0, 1] that this is right."""
+    """A query, the index of the candidate that was chosen (-1: none of them), the probability in (0, 1] that this is right, and the indices of what else
+    was chosen, where the mention names several."""
 
     query: Query
     choice: int
     trust: float = 1.0
+    also: tuple[int, ...] = ()
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """All indices that were chosen; -1 alone for none."""
+        return (self.choice, *self.also)
 
     def narrowed(self, candidates: int) -> Example:
-        """With its `candidates` most similar candidates, the chosen one among them; 0: all."""
-        query, choice = self.query, self.choice
+        """With its `candidates` most similar candidates, the chosen ones among them, be they more; 0: all."""
+        query = self.query
         if not candidates or candidates >= len(query.candidate_names):
             return self
-        kept = [n for n in range(len(query.candidate_names)) if n != choice][: candidates - (choice >= 0)]
-        kept = sorted([*kept, *([choice] if choice >= 0 else [])])
-        return Example(query.with_candidates(kept), kept.index(choice) if choice >= 0 else choice, self.trust)
+        chosen = [n for n in self.named if n >= 0]
+        others = [n for n in range(len(query.candidate_names)) if n not in chosen]
+        kept = sorted(chosen + others[: max(0, candidates - len(chosen))])
+        choice, *also = [kept.index(n) for n in chosen] or [self.choice]
+        return Example(query.with_candidates(kept), choice, self.trust, tuple(also))
 
 
 def examples(rows: Sequence[dict[str, Any]]) -> list[Example]:
     """From rows of schema.LABELS."""
-    return [Example(query, row["choice"], row["trust"]) for query, row in zip(queries(rows), rows, strict=True)]
+    return [Example(query, row["choice"], row["trust"], tuple(row["also"])) for query, row in zip(queries(rows), rows, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -36,23 +36,26 @@ class Task:
 
 
 def target(example: Example, prior: Prior | None = None) -> np.ndarray:
-    """The wanted probabilities (k + 1,): 1 for the choice; or its trust, and the rest shared among the others as the retriever had it."""
+    """The wanted probabilities (k + 1,): 1 for the choice; or its trust, and the rest shared among the others as the retriever had it. Of several
+    that were chosen each has an equal share."""
     k = len(example.query.candidate_names)
     rest = np.zeros(k + 1) if prior is None else prior.probabilities(np.array([example.query.similarities]).reshape(1, k))[0]
-    choice = example.choice if example.choice >= 0 else k
-    rest[choice] = 0.0
+    named = list(example.named)  # -1 is "none", which is last
+    rest[named] = 0.0
     left = float(rest.sum())
     trust = example.trust if left else 1.0
     rest *= (1 - trust) / (left or 1.0)
-    rest[choice] = trust
+    rest[named] = trust / len(named)
     return rest
 
 
 def prior_loss(examples: Sequence[Example], prior: Prior) -> float:
     """The mean cross-entropy (nats) of a student that has learned nothing: what its training's loss is to be compared with."""
     believed = prior.probabilities(similarity_matrix([example.query.similarities for example in examples]))
-    chosen = believed[np.arange(len(examples)), [example.choice for example in examples]]  # NIL is -1, and "none" is last
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    logs = np.log(np.maximum(believed, 1e-12))
+    return float(
+        np.mean([-row[list(example.named)].mean() for row, example in zip(logs, examples, strict=True)])
+    )  # -1 is "none", which is last
 
 
 def prior_of(examples: Sequence[Example]) -> Prior:

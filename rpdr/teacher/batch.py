@@ -281,7 +281,7 @@ class BatchClient:
         response = line.get("response") or {}
         status, body = response.get("status_code"), response.get("body") or {}
         if status == 200:
-            ended = read_reply(sent, _completion(body))
+            ended = read_reply(sent, _completion(body), self.client.config.several)
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
         error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}

@@ -23,8 +23,9 @@ from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
-from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
+from rpdr.teacher.prompt import Example, Question, build_messages, read_answer, read_answers
 
+BETWEEN = "##"  # the concepts of an answer that names several, in the ledger
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
 MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
@@ -55,7 +56,7 @@ class Door(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """`choice` is an index into the question's candidates or NIL; only a `valid` answer says anything.
+    """`choice` is an index into the question's candidates or NIL, `also` others that it names, all ascending; only a `valid` answer says anything.
 
     `source`: "asked", "ledger" (paid for earlier), "set_aside" (no answer could be read, now or earlier), "refused_by_budget", or
     "failed" (no answer after all attempts); `reason` says why it is not valid. `confidence`: the endpoint's own, where it gives one.
@@ -70,6 +71,7 @@ class Answer:
     source: str
     reason: str = ""
     confidence: float | None = None
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ class Prepared:
         """What the ledger knows of it, as an answer that cost nothing."""
         if not known.valid:
             return self.unanswered("set_aside", known.reason)
-        choice = NIL if known.choice_id is None else self.question.candidate_ids.index(known.choice_id)
-        return Answer(self.question.key, self.request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence)
+        ids, named = self.question.candidate_ids, known.choice_id
+        several = named is not None and named not in ids
+        choices = [] if named is None else sorted(ids.index(one) for one in (named.split(BETWEEN) if several else [named]))
+        choice, *also = choices or [NIL]
+        return Answer(self.question.key, self.request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence, also=tuple(also))
 
 
 class _Again(Exception):
@@ -142,7 +147,7 @@ class TeacherClient:
         """The questions as they will leave; arguments as of ask_many."""
         prepared = []
         for n, question in enumerate(questions):
-            messages, order = build_messages(question, examples, seed)
+            messages, order = build_messages(question, examples, seed, self.config.several)
             # the ids too: names can be the same and ids not, where another knowledge base was read since
             request_id = sha256(self.dialect.identity, messages, question.candidate_ids)
             options: list[str] = [question.candidate_ids[n] for n in order]
@@ -204,7 +209,7 @@ class TeacherClient:
                 await self._went_wrong(sent, error)
             except (ValueError, openai.APIResponseValidationError):  # a body that is no JSON was worked for all the same
                 reply = None
-            ended = read_reply(sent, reply)
+            ended = read_reply(sent, reply, self.config.several)
             return ended, await self.governor.settle(sent, ended)
 
     def sent(self, asked: Prepared, attempt: int, arguments: dict[str, Any], mode: str = "sync") -> Sent:
@@ -285,8 +290,8 @@ class TeacherClient:
         return self._openai
 
 
-def read_reply(sent: Sent, reply: Any) -> Ended:
-    """How a served request ended. Where the endpoint does not say what was used, the worst case was."""
+def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
+    """How a served request ended; `several`: its question was for all concepts that a mention names. Where the endpoint does not say what was used, the worst case was."""
     used = getattr(reply, "usage", None)
     prompt, completion = (used.prompt_tokens, used.completion_tokens) if used else (sent.worst_tokens, sent.max_output_tokens)
     choices = getattr(reply, "choices", None)
@@ -295,10 +300,14 @@ def read_reply(sent: Sent, reply: Any) -> Ended:
     message = choices[0].message
     text = message.content or getattr(message, "refusal", None) or ""
     options: list[str] = json.loads(sent.options)
-    valid, option = read_answer(text, range(len(options)))
-    if not valid:
+    if several:
+        named = read_answers(text, range(len(options)))
+    else:
+        valid, option = read_answer(text, range(len(options)))
+        named = None if not valid else [] if option == NIL else [option]
+    if named is None:
         return Ended(sent.id, INVALID, prompt, completion, text, reason="the answer was not one of the options")
-    choice_id = None if option == NIL else options[option]
+    choice_id = BETWEEN.join(sorted(options[n] for n in named)) or None  # in an order of their own: equal answers are equal texts
     return Ended(sent.id, VALID, prompt, completion, text, choice_id, _confidence(choices[0]))
 
 

@@ -30,7 +30,7 @@ class Dialect:
         limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
         arguments: dict[str, Any] = {limit: config.max_output_tokens, "temperature": config.temperature}
         if config.structured:
-            arguments["response_format"] = _schema(options)
+            arguments["response_format"] = _schema(options, config.several)
         if config.logprobs:
             arguments["logprobs"] = True
         arguments.update(config.parameters)
@@ -52,7 +52,8 @@ class Dialect:
         return True
 
 
-def _schema(options: int) -> dict[str, Any]:
+def _schema(options: int, several: bool) -> dict[str, Any]:
     choice = {"type": "string", "enum": [str(n) for n in range(options + 1)]}
-    schema = {"type": "object", "properties": {"choice": choice}, "required": ["choice"], "additionalProperties": False}
+    name, kind = ("choices", {"type": "array", "items": choice}) if several else ("choice", choice)
+    schema = {"type": "object", "properties": {name: kind}, "required": [name], "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}

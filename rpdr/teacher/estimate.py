@@ -308,8 +308,10 @@ def _requests_a_question(config: TeacherConfig) -> Range:
 
 
 def _answer_tokens(config: TeacherConfig) -> Range:
-    """Completion tokens of an answer: {"choice":"3"}, or 3; and what a model thinks before it."""
+    """Completion tokens of an answer: {"choice":"3"}, or 3; {"choices":["3","5"]}, or 3, 5; and what a model thinks before it."""
     answer = Range(5, 5, 8) if config.structured else Range(1, 1, 2)
+    if config.several:
+        answer = Range(7, 8, 20) if config.structured else Range(1, 2, 8)
     limit = config.max_output_tokens
     if not reasons(config):
         return Range(min(answer.low, limit), min(answer.expected, limit), min(answer.high, limit))

@@ -100,8 +100,9 @@ class SandboxTeacher:
         """What it says to the last message of a chat."""
         return self.reply(user_message).text
 
-    def reply(self, user_message: str, structured: bool = False, out_of_range: bool = False) -> Reply:
-        """The same to the same message whenever it is asked; but what cannot be read is said the first time alone."""
+    def reply(self, user_message: str, structured: bool = False, out_of_range: bool = False, several: bool = False) -> Reply:
+        """The same to the same message whenever it is asked; but what cannot be read is said the first time alone. `several`: it is asked for all
+        concepts that the mention names, of which it leaves further ones out as often as it errs."""
         found = MENTION.search(user_message)
         text = normalise(found.group(1)) if found else ""
         names = {int(n): name for n, name in OPTION.findall(user_message) if n != "0"}
@@ -116,9 +117,18 @@ class SandboxTeacher:
                 return Reply(words, False, [(words, math.log(0.5))])
         truth = self.answers.get(text)
         if truth is None:  # not of the pool: guess by the words
-            return _reply(str(max(names, key=lambda n: _likeness(names[n], text), default=0)), structured, 1 - 0.8 * draws[3])
+            guess = max(names, key=lambda n: _likeness(names[n], text), default=0)
+            return (
+                _reply_of_several([guess], structured, 1 - 0.8 * draws[3])
+                if several
+                else _reply(str(guess), structured, 1 - 0.8 * draws[3])
+            )
         right = next((n for n, name in sorted(names.items()) if name in truth), 0)
         choice = self._choose(text, names, right, list(truth) or [text], draws)
+        if several:
+            further = [n for n, name in sorted(names.items()) if name in truth and n not in (right, choice)]
+            also = [n for n in further if choice and _draws(self.seed, "also", text, names[n])[0] < self.config.accuracy]
+            return _reply_of_several(sorted([choice, *also]), structured, 1 - 0.6 * draws[3])
         # right answers are surer on the average, and some wrong ones as sure as any
         return _reply(str(choice), structured, 1 - 0.6 * draws[3] ** 3 if choice == right else 1 - 0.8 * draws[3])
 
@@ -149,6 +159,12 @@ def _reply(number: str, structured: bool, sure: float, readable: bool = True) ->
         return Reply(number, readable, [told])
     frame = [(token, -1e-6) for token in ('{"', "choice", '":', ' "', '"}')]  # the schema leaves nothing else to say
     return Reply(json.dumps({"choice": number}), readable, [*frame[:4], told, frame[4]])
+
+
+def _reply_of_several(numbers: Sequence[int], structured: bool, sure: float) -> Reply:
+    text = json.dumps({"choices": [str(n) for n in numbers]}) if structured else ", ".join(map(str, numbers))
+    told = math.log(max(sure, 1e-6)) / len(numbers)
+    return Reply(text, True, [(token, told if token.isdecimal() else -1e-6) for token in re.findall(r"\w+|\W+", text)])
 
 
 def _draws(*parts: object) -> list[float]:

@@ -24,6 +24,7 @@ from aiohttp import web
 from rpdr.config import SandboxConfig
 from rpdr.corpus.normalise import normalise
 from rpdr.files import read_text, sha256, write_text
+from rpdr.teacher.prompt import SYSTEM_SEVERAL
 from rpdr.teacher.sandbox import Faults, Reply, SandboxTeacher, Terms
 from rpdr.teacher.sandbox_batches import Batches, error, error_body, shown
 from rpdr.teacher.sandbox_meter import prompt_tokens
@@ -182,7 +183,7 @@ class SandboxServer:
         """(a chat completion, what it says, the question's hash where questions are counted): billed."""
         message = body["messages"][-1]["content"]
         structured = (body.get("response_format") or {}).get("type") == "json_schema"
-        reply = self.teacher.reply(message, structured, out_of_range)
+        reply = self.teacher.reply(message, structured, out_of_range, body["messages"][0]["content"] == SYSTEM_SEVERAL)
         prompt, completion = prompt_tokens(body), len(reply.tokens) if reply.readable else max(1, len(reply.text) // 4)
         self.meter.bill(mode, prompt, completion)
         question = ""

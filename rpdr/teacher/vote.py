@@ -28,9 +28,9 @@ class Asks(Protocol):
 
 @dataclass(frozen=True)
 class Vote:
-    """What the teacher says of a mention. `choice` is an index into its candidates or NIL; only a `valid` vote says anything.
+    """What the teacher says of a mention. `choice` is an index into its candidates or NIL, `also` others that it names; only a `valid` vote says anything.
 
-    `agreed` of `asked` valid answers name the choice. `confidence`: the endpoint's own, the mean of those that agreed; None where it
+    `agreed` of `asked` valid answers name the same. `confidence`: the endpoint's own, the mean of those that agreed; None where it
     gives none. `source` and `reason` as of an Answer; `request_ids` are the ledger's.
     """
 
@@ -43,6 +43,7 @@ class Vote:
     request_ids: list[str]
     source: str
     reason: str
+    also: tuple[int, ...] = ()
 
 
 async def vote(
@@ -71,7 +72,7 @@ def _decided(given: Sequence[Answer], votes: int) -> bool:
         return False
     if not given[-1].valid and given[-1].source in ("refused_by_budget", "failed"):
         return True  # more questions would end no better
-    counts = Counter(a.choice for a in given if a.valid)
+    counts = Counter((a.choice, a.also) for a in given if a.valid)
     return max(counts.values(), default=0) >= min(AGREE, votes)
 
 
@@ -81,7 +82,7 @@ def _count(given: Sequence[Answer]) -> Vote:
     if not valid:
         last = given[-1]
         return Vote(last.key, False, NIL, 0, 0, None, ids, last.source, last.reason)
-    choice, agreed = Counter(a.choice for a in valid).most_common(1)[0]  # of equals, the first answer's
-    sure = [a.confidence for a in valid if a.choice == choice and a.confidence is not None]
+    (choice, also), agreed = Counter((a.choice, a.also) for a in valid).most_common(1)[0]  # of equals, the first answer's
+    sure = [a.confidence for a in valid if (a.choice, a.also) == (choice, also) and a.confidence is not None]
     source = "asked" if any(a.source == "asked" for a in given) else "ledger"
-    return Vote(given[0].key, True, choice, agreed, len(valid), sum(sure) / len(sure) if sure else None, ids, source, "")
+    return Vote(given[0].key, True, choice, agreed, len(valid), sum(sure) / len(sure) if sure else None, ids, source, "", also)

@@ -71,7 +71,10 @@ def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool 
     questions = pa.table({"key": [mention_key(t) for t in texts], "text": texts, "context": [None] * 40, "type": [None] * 40})
     rows = add_candidates(Retriever.build(HashEncoder(), CONCEPTS), questions, 3).to_pylist()
     answer = {"source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None}
-    labels = [{**row, **answer, "trust": 0.4 if n % 5 == 0 else 0.9, "choice": NIL if n % 4 == 3 else n % 3} for n, row in enumerate(rows)]
+    labels = [
+        {**row, **answer, "trust": 0.4 if n % 5 == 0 else 0.9, "choice": NIL if n % 4 == 3 else n % 3, "also": []}
+        for n, row in enumerate(rows)
+    ]
     write_rows(run.path("labels", "labels.parquet"), labels, LABELS)
     Retriever.build(HashEncoder(), CONCEPTS).index.save(run.path("index"))
     return run, labels
@@ -116,7 +119,27 @@ def test_a_label_teaches_its_choice_and_the_most_similar_candidate_that_was_pass
     for pair, row in zip(retune.taught_pairs(labels, CONCEPTS), rows, strict=True):
         other = row["candidate_ids"][0 if row["choice"] else 1]
         assert pair == Pair(row["text"], names[str(chosen(row))], str(chosen(row)), (names[other], other))
-    assert {pair.negative for pair in retune.taught_pairs(labels, CONCEPTS, several=True)} == {None}
+    assert {pair.negative for pair in retune.taught_pairs(labels, CONCEPTS, one_of_several=True)} == {None}
+
+
+def test_a_label_of_several_teaches_each_and_what_none_of_them_is(tmp_path: Path):
+    _, labels = labelled(tmp_path, rounds=1)
+    row = {**labels[0], "choice": 0, "also": [2]}
+    ids = row["candidate_ids"]
+    pairs = retune.taught_pairs([row], CONCEPTS)
+    assert [pair.concept for pair in pairs] == [ids[0], ids[2]]
+    assert {pair.negative[1] for pair in pairs if pair.negative} == {ids[1]}
+
+
+def test_a_label_of_several_keeps_them_among_candidates_in_another_order():
+    old = {"candidate_ids": ["A", "B", "C"], "choice": 0, "also": [2]}
+    new = retune._rechosen({"candidate_ids": ["C", "B", "A"]}, old)
+    assert (new["choice"], new["also"]) == (0, [2])
+    assert retune._rechosen({"candidate_ids": ["B"]}, {**old, "choice": NIL, "also": []}) == {
+        "candidate_ids": ["B"],
+        "choice": NIL,
+        "also": [],
+    }
 
 
 def chosen(row: dict[str, Any]) -> str | None:

@@ -19,19 +19,21 @@ from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.pipeline.estimate import estimate_of
+from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import FILE, SET_ASIDE_FILE
-from rpdr.schema import CANDIDATES, LABELS, SET_ASIDE
+from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
 from rpdr.teacher import Ledger, at_random
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
+NAUSEA: Gold = [[ConceptId("C1")]]
 
 
-def prepared(folder: Path, mentions: int, context: str | None = None, **settings: Any) -> Path:
-    """The config of a run whose stages before `teach` are finished: all mentions mean C1, Nausea."""
+def prepared(folder: Path, mentions: int, context: str | None = None, gold: Gold = NAUSEA, **settings: Any) -> Path:
+    """The config of a run whose stages before `teach` are finished: all mentions mean the same."""
     (folder / "kb.csv").write_text("concept_id,name\n" + "".join(f"C{n},{name}\n" for n, name in enumerate(NAMES)))
     (folder / "m.csv").write_text("text\nx\n")
     teacher = {
@@ -52,7 +54,7 @@ def prepared(folder: Path, mentions: int, context: str | None = None, **settings
     with stage_progress("prepare") as progress:
         prepare(run, progress)
     made = [
-        Mention(f"m{n}", mention_key(f"phrase {n}", None, context), f"phrase {n}", context, None, None, split, [["C1"]])
+        Mention(f"m{n}", mention_key(f"phrase {n}", None, context), f"phrase {n}", context, None, None, split, gold)
         for n in range(mentions)
         for split in [("labelled" if n < 4 else "unlabelled")]
     ]
@@ -84,6 +86,27 @@ def test_every_mention_of_the_pool_is_a_label_in_the_order_of_the_queue(tmp_path
     assert pq.read_schema(run.path("labels", SET_ASIDE_FILE)).equals(SET_ASIDE)
     assert (told["pool"], told["labelled"], told["missing"]) == (596, 596, 0)
     assert sorted(path.name for path in run.path("labels").iterdir()) == [FILE, SET_ASIDE_FILE]
+
+
+def test_a_teacher_that_is_asked_for_several_names_them(tmp_path: Path):
+    config = prepared(tmp_path, 60, teacher={"several": True, "max_output_tokens": 32}, gold=[["C1", "C3", "not offered"]])
+    run, _ = taught(config)
+    assert {(row["choice"], *row["also"]) for row in rows_of(run, FILE)} == {(1, 3)}
+    assert set(Ledger(run.path("ledger")).rows()["choice_id"].to_pylist()) == {"C1##C3"}
+
+
+def test_gold_that_names_several_together_is_an_example_of_all_of_them(tmp_path: Path):
+    offer = {"candidate_ids": ["C0", "C1", "C2", "C3"]}
+    for gold, choice, also in (
+        ([["C3", "C1"]], 1, [3]),
+        ([["C3"], ["C1"]], 1, []),
+        ([["C2"], ["C3", "C1"]], 1, [3]),
+        ([["C9", "C0"]], 0, []),
+        ([["C9"]], NIL, []),
+        ([], NIL, []),
+    ):
+        [row] = by_gold([Mention("m", MentionKey("k"), "t", None, None, None, "dev", gold)], {MentionKey("k"): offer})
+        assert (row["choice"], row["also"]) == (choice, also)
 
 
 def test_what_it_costs_is_told_before_and_held_against_the_ledger(tmp_path: Path):

@@ -122,6 +122,10 @@ def test_a_soft_label_leaves_the_rest_to_the_retriever():
     assert wanted[0] / wanted[2] == pytest.approx(believed[0] / believed[2])
     assert target(example).tolist() == [0, 1, 0, 0]
     assert target(replace(example, choice=-1), prior)[-1] == 0.8
+    both = replace(example, also=(0,))
+    assert target(both).tolist() == [0.5, 0.5, 0, 0]
+    assert target(both, prior)[:2].tolist() == pytest.approx([0.4, 0.4])
+    assert target(both, prior).sum() == pytest.approx(1)
 
 
 def test_what_the_retriever_alone_loses_is_where_training_starts():
@@ -165,4 +169,7 @@ def test_an_example_is_narrowed_to_the_chosen_and_the_most_similar():
     assert Example(query, 0).narrowed(3) == Example(few, 0)
     assert Example(query, 4, 0.5).narrowed(3) == Example(Query("x", tuple("abe"), tuple("ABE"), (0.9, 0.8, 0.5)), 2, 0.5)
     assert Example(query, -1).narrowed(3) == Example(few, -1)
+    both = Example(query, 1, 0.5, (4,))
+    assert both.narrowed(3) == Example(Query("x", tuple("abe"), tuple("ABE"), (0.9, 0.8, 0.5)), 1, 0.5, (2,))
+    assert both.narrowed(1) == Example(Query("x", tuple("be"), tuple("BE"), (0.8, 0.5)), 0, 0.5, (1,))
     assert Example(query, 1).narrowed(9) == Example(query, 1).narrowed(0) == Example(query, 1)

@@ -298,6 +298,28 @@ def test_the_options_are_the_schema_of_the_answer(tmp_path: Path):
     assert answers[0].valid
 
 
+@pytest.mark.parametrize("structured", [False, True])
+def test_all_concepts_that_an_answer_names_are_kept_and_known_again(tmp_path: Path, structured: bool):
+    bodies: list[dict] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        bodies.append(json.loads(request))
+        return 200, completion('{"choices": ["4", "2"]}' if structured else "2, 4")
+
+    with serve(reply) as url:
+        asked, _ = ask(url, tmp_path, [question(0)], several=True, structured=structured)
+        known, _ = ask(url, tmp_path, [question(0)], several=True, structured=structured)
+    [answer], [again] = asked, known
+    assert answer.valid
+    assert answer.choice < answer.also[0]
+    assert len(answer.also) == 1
+    assert (again.source, again.choice, again.also) == ("ledger", answer.choice, answer.also)
+    assert len(bodies) == 1
+    if structured:
+        choices = bodies[0]["response_format"]["json_schema"]["schema"]["properties"]["choices"]
+        assert choices["items"]["enum"] == ["0", "1", "2", "3", "4"]
+
+
 def test_token_log_probabilities_become_the_confidence(tmp_path: Path):
     with_logprobs = completion("1")
     with_logprobs["choices"][0]["logprobs"] = {"content": [{"token": "1", "logprob": -0.5, "top_logprobs": []}]}

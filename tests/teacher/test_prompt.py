@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rpdr.schema import NIL
-from rpdr.teacher import Example, Question, build_messages, parse_answer
+from rpdr.teacher import Example, Question, build_messages, parse_answer, read_answers
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Regurgitation", "Anorexia", "Fever")
 
@@ -47,6 +47,16 @@ def test_examples_are_answered_with_the_number_of_their_right_option():
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert options(messages[1]["content"])[int(messages[2]["content"]) - 1] == NAMES[2]
     assert messages[4]["content"] == "0"
+
+
+def test_asked_for_several_the_examples_name_them_all():
+    example = Example(question("a"), 2, (0,))
+    one, several = (build_messages(question("k"), [example], 1, several)[0] for several in (False, True))
+    shown = options(one[1]["content"])
+    assert [shown[int(n) - 1] for n in one[2]["content"].split(", ")] == [NAMES[2]]
+    assert {shown[int(n) - 1] for n in several[2]["content"].split(", ")} == {NAMES[0], NAMES[2]}
+    assert one[0] != several[0]
+    assert one[1] == several[1]
 
 
 @pytest.mark.parametrize(
@@ -113,3 +123,34 @@ ORDER = [4, 2, 0, 1, 3]
 )
 def test_an_answer_is_one_number_in_range_or_cannot_be_read(answer: str, valid: bool, choice: int):
     assert parse_answer(answer, ORDER) == (valid, choice)
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ('{"choices": ["1", "3"]}', [0, 4]),
+        ('{"choices": ["3"]}', [0]),
+        ('{"choices": ["3", "3"]}', [0]),
+        ('{"choices": [1, 2]}', [2, 4]),
+        ('{"choices": ["0"]}', []),
+        ("1, 3", [0, 4]),
+        ("1 and 3", [0, 4]),
+        ("1+3", [0, 4]),
+        (" 5\n", [3]),
+        ("0", []),
+        ('{"choices": []}', None),
+        ('{"choices": ["0", "1"]}', None),
+        ('{"choices": ["6"]}', None),
+        ('{"choices": ["1", true]}', None),
+        ('{"choices": ["1"', None),
+        ('{"choice": "1"}', None),
+        ("1 or 2", None),
+        ("It names 1 and 2.", None),
+        ("1,", None),
+        ("", None),
+        ("-1", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_an_answer_of_several_is_numbers_alone_or_cannot_be_read(answer: str, named: list[int] | None):
+    assert read_answers(answer, ORDER) == named

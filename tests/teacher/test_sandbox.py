@@ -25,7 +25,7 @@ from doors import PERFECT
 
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.schema import NIL
-from rpdr.teacher import Question, SandboxTeacher, build_messages, read_answer
+from rpdr.teacher import Question, SandboxTeacher, build_messages, read_answer, read_answers
 from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.sandbox import Faults, Terms
 from rpdr.teacher.sandbox_meter import count_tokens
@@ -38,6 +38,20 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"t
 
 def asking(text: str, order_seed: int = 1) -> tuple[list[dict[str, str]], list[int]]:
     return build_messages(Question(text, text, None, None, NAMES, NAMES, (None,) * len(NAMES)), [], order_seed)
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_asked_for_several_it_names_them_all_but_for_as_many_as_it_errs(structured: bool):
+    answers = {text: {"Fever", "Nausea"} for text in TEXTS}
+    for accuracy, least, most in ((1.0, 1.0, 1.0), (0.8, 0.5, 0.8)):
+        teacher = SandboxTeacher(answers, SandboxConfig(accuracy=accuracy, invalid_rate=0.0, latency_s=0.0), 1)
+        found = []
+        for text in TEXTS:
+            messages, order = asking(text)
+            reply = teacher.reply(messages[-1]["content"], structured, several=True)
+            assert "".join(token for token, _ in reply.tokens) == reply.text
+            found.append(read_answers(reply.text, order) == [NAMES.index("Nausea"), NAMES.index("Fever")])
+        assert least <= sum(found) / len(found) <= most
 
 
 def chosen(teacher: SandboxTeacher, text: str, order_seed: int) -> int:

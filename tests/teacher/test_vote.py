@@ -27,7 +27,9 @@ class Scripted:
     def _answer(self, key: str, said: str) -> Answer:
         if said in "?$":
             return Answer(key, f"{key}{said}", False, NIL, 0.0, 1, "set_aside" if said == "?" else "refused_by_budget", "why")
-        return Answer(key, f"{key}{said}", True, NIL if said == "-" else int(said), 0.0, 1, "asked", confidence=0.5 + int(said == "1") / 4)
+        also = (3,) if said == "b" else ()  # 1, and 3 with it
+        choice = NIL if said == "-" else 1 if also else int(said)
+        return Answer(key, f"{key}{said}", True, choice, 0.0, 1, "asked", confidence=0.5 + int(said == "1") / 4, also=also)
 
 
 def ask(script: str, votes: int) -> tuple[Vote, int]:
@@ -55,6 +57,12 @@ def test_a_vote_ends_when_two_agree(script: str, votes: int, choice: int, agreed
     found, questions = ask(script, votes)
     assert (found.valid, found.choice, found.agreed) == (True, choice, agreed)
     assert questions == asked
+
+
+def test_answers_agree_that_name_the_same_concepts_all_of_them():
+    found, questions = ask("1bb", 3)
+    assert (found.choice, found.also, found.agreed, found.confidence, questions) == (1, (3,), 2, 0.5, 3)
+    assert ask("1b2", 3)[0].also == ()
 
 
 def test_each_ballot_has_another_order():
