@@ -38,8 +38,9 @@ RETUNED = "retuned"  # the folder of the second round's retriever and index
 class Link:
     """The answer for one text: `concept_id` and `name` are None where no concept of the knowledge base fits (NIL), and where it `abstained`.
 
-    `confidence` in [0, 1] is the calibrated probability of this answer, or of the one withheld; `ranked` are all candidates as (id, name,
-    probability), best first, whether abstained or not. `concept_ids`: all concepts of the answer, where a mention may name several.
+    `confidence` in [0, 1] is the calibrated probability that this answer, or the one withheld, is right, and `nil` whether that is NIL; `ranked` are
+    all candidates as (id, name, probability), best first, whether abstained or not, their probabilities and NIL's with a sum of 1. `concept_ids`: all
+    concepts of the answer, where a mention may name several.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Link:
     source: str
     abstained: bool = False
     concept_ids: tuple[ConceptId, ...] = ()
+    nil: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,8 +62,7 @@ class Link:
     @property
     def guess(self) -> str | None:
         """The name of the concept that is given or, abstained, would have been; None for NIL."""
-        withheld = self.abstained and self.confidence == self.ranked[0][2]
-        return self.ranked[0][1] if withheld else self.name
+        return None if self.nil or not self.ranked else self.ranked[0][1]
 
 
 class Linker:
@@ -109,7 +110,7 @@ class Linker:
             for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
                 said = (answer["concept_id"], answer["name"], answer["confidence"])
-                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]))
+                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]), answer["nil"])
         for key, row in zip(asked, exact, strict=True):
             if key not in known:
                 known[key] = self._easy(key[0], self.retriever.concepts[row])
@@ -184,7 +185,7 @@ def operating_point(calibration: Calibration, settings: configuration.LinkConfig
 def answers(
     reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool, point: OperatingPoint | None = None
 ) -> list[dict[str, Any]]:
-    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, confidence, ranked_ids,
+    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, nil, confidence, ranked_ids,
     ranked_scores, source. The student is asked about what the retriever is not sure enough of."""
     if not rows:
         return []
@@ -217,9 +218,10 @@ def _answer(
         "name": None if silent else row["candidate_names"][best],
         "concept_ids": [] if silent else [row["candidate_ids"][best], *also],
         "abstained": abstained,
+        "nil": bool(nil),
         "confidence": float(sure),
         "ranked_ids": [row["candidate_ids"][i] for i in order],
-        "ranked_scores": [float(p[i]) for i in order],
+        "ranked_scores": p[order].tolist(),
         "source": source,
     }
 
@@ -233,6 +235,7 @@ def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, poi
         "name": None if abstained else name,
         "concept_ids": [] if abstained else [concept_id],
         "abstained": abstained,
+        "nil": False,
         "confidence": sure,
         "ranked_ids": [concept_id],
         "ranked_scores": [sure],
@@ -241,7 +244,5 @@ def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, poi
 
 
 def guess(row: Mapping[str, Any]) -> ConceptId | None:
-    """What a row of schema.LINKED says or, where it abstained, would have said; None for NIL, whose confidence no candidate has."""
-    if row["abstained"] and row["confidence"] == row["ranked_scores"][0]:
-        return row["ranked_ids"][0]
-    return row["concept_id"]
+    """What a row of schema.LINKED says or, where it abstained, would have said; None for NIL."""
+    return None if row["nil"] else row["ranked_ids"][0]

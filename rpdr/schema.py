@@ -148,9 +148,12 @@ LINKED = pa.schema(
         pa.field("concept_ids", pa.list_(pa.string()), nullable=False),  # all concepts of the answer, the likeliest first: see link.several
         # not sure enough for link.target_precision: nothing is said, neither a concept nor NIL. What would have been: see linker.guess
         pa.field("abstained", pa.bool_(), nullable=False),
-        pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the answer, given or withheld, in [0, 1]
+        pa.field("nil", pa.bool_(), nullable=False),  # the answer, given or withheld, is NIL
+        pa.field(
+            "confidence", pa.float32(), nullable=False
+        ),  # calibrated probability that the answer, given or withheld, is right, in [0, 1]
         pa.field("ranked_ids", pa.list_(pa.string()), nullable=False),  # all candidates, best first
-        pa.field("ranked_scores", pa.list_(pa.float32()), nullable=False),  # probability of each, in [0, 1]
+        pa.field("ranked_scores", pa.list_(pa.float32()), nullable=False),  # probability of each, in [0, 1]; with NIL's they sum to 1
         pa.field("source", pa.string(), nullable=False),  # "exact" (an unambiguous name), "retriever" (see link.shortcut) or "student"
     ]
 )

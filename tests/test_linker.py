@@ -118,7 +118,7 @@ def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
     cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
     rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=cautious)]
     assert all(row["abstained"] for row in rows)
-    read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()  # confidences are rounded to float32 there
+    read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()
     assert [guess(row) for row in read] == ["C1", "C2", None]
     assert [guess(row) for row in said(SURE, NONE)] == ["C1", None]
 
@@ -127,7 +127,7 @@ def test_a_link_that_abstained_has_a_guess_which_may_be_nil():
     cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
     names = dict(zip(ROW["candidate_ids"], ROW["candidate_names"], strict=True))
     links = [
-        Link("x", row["concept_id"], row["name"], row["confidence"], ranked, "student", row["abstained"])
+        Link("x", row["concept_id"], row["name"], row["confidence"], ranked, "student", row["abstained"], nil=row["nil"])
         for row in [*said(SURE, UNSURE, NONE, point=cautious), *said(SURE, NONE)]
         for ranked in [tuple((i, names[i], p) for i, p in zip(row["ranked_ids"], row["ranked_scores"], strict=True))]
     ]

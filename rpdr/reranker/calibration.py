@@ -1,6 +1,7 @@
-"""From scores to probabilities: one temperature and one shift of "none of these", fitted on held-out gold; and when to answer NIL.
+"""From scores to probabilities: one temperature and one shift of "none of these", fitted on held-out gold; how sure an answer is, and when it is NIL.
 
-Temperature scaling is Guo et al. 2017 (arXiv 1706.04599); the shift is its vector form with one free class.
+Temperature scaling is Guo et al. 2017 (arXiv 1706.04599); the shift is its vector form with one free class. How sure an answer is, is Platt's sigmoid
+(1999, Probabilistic outputs for support vector machines) of its probability, as several candidates may be right, of which a softmax has one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from rpdr.files import write_json
 from rpdr.reranker.abstention import OperatingPoint, operating_point
@@ -20,7 +21,8 @@ from rpdr.reranker.abstention import OperatingPoint, operating_point
 
 @dataclass(frozen=True)
 class Calibration:
-    """probability = softmax((score + none_shift for "none") / temperature). `fitted_on` says which mentions, and how many.
+    """probability = softmax((score + none_shift for "none") / temperature), and a candidate's confidence = sigmoid(sure_scale * logit(probability) +
+    sure_shift). `fitted_on` says which mentions, and how many.
 
     "None of these" is often the retriever's miss rather than NIL, a concept that the knowledge base lacks: NIL is answered only where
     "none" has a probability above `nil_above`, and its confidence is that probability times `nil_share`. Where a mention may name several
@@ -34,6 +36,8 @@ class Calibration:
     fitted_on: str = "nothing"
     nil_share: float = 1.0
     also_above: float = 1.0
+    sure_scale: float = 1.0
+    sure_shift: float = 0.0
     dev_confidence: tuple[float, ...] = ()
     dev_right: tuple[bool, ...] = ()
     dev_exact: tuple[bool | None, ...] = ()
@@ -65,7 +69,14 @@ class Calibration:
         best = np.argmax(probabilities[:, :-1], axis=1)
         none = probabilities[:, -1]
         nil = (none > self.nil_above) & allow_nil
-        return best, nil, np.where(nil, none * self.nil_share, probabilities[np.arange(len(best)), best])
+        return best, nil, np.where(nil, none * self.nil_share, self.sure(probabilities[np.arange(len(best)), best]))
+
+    def sure(self, probabilities: np.ndarray) -> np.ndarray:
+        """Of candidates' `probabilities` their confidence: how often such a candidate is right, be it the only one or not. In the same order."""
+        if (self.sure_scale, self.sure_shift) == (1.0, 0.0):
+            return probabilities
+        found: np.ndarray = expit(self.sure_scale * logit(probabilities) + self.sure_shift)
+        return found
 
     @property
     def exact_confidence(self) -> float:
@@ -118,6 +129,9 @@ def fit_calibration(
     if allow_nil and nil.any():
         fitted = replace(fitted, nil_above=float(np.clip(-nil_threshold(-p[:, -1], hit, nil), 0.0, 1.0)))
     _, said_nil, confidence = fitted.decide(p, allow_nil)
+    scale, shift = _sigmoid(confidence[~said_nil], hit[~said_nil])
+    fitted = replace(fitted, sure_scale=scale, sure_shift=shift)
+    confidence = np.where(said_nil, confidence, fitted.sure(confidence))
     share = min(1.0, (nil[said_nil].sum() + 1) / (confidence[said_nil].sum() + 1))  # with one right one more, as few are NIL
     fitted = replace(fitted, nil_share=float(share))
     confidence = np.where(said_nil, confidence * share, confidence)
@@ -128,6 +142,21 @@ def fit_calibration(
         dev_right=tuple(answered_right.tolist()),
         dev_exact=tuple(exact) or (None,) * len(hit),
     )
+
+
+def _sigmoid(probabilities: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """The likeliest (scale above 0, shift), by Platt's targets, which leave room for one more right and one more wrong; (1, 0) for fewer than 20."""
+    if len(right) < 20:
+        return 1.0, 0.0
+    logits = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
+    wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def loss(parameters: np.ndarray) -> float:
+        z = np.exp(parameters[0]) * logits + parameters[1]
+        return float((np.logaddexp(0, z) - wanted * z).mean())
+
+    best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    return float(np.exp(best[0])), float(best[1])
 
 
 def also_threshold(probabilities: np.ndarray, nil: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> float:

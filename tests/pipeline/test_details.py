@@ -47,6 +47,7 @@ def linked(answer: str | None, confidence: float, source: str = "student", absta
         "key": f"{answer}{confidence}",
         "concept_id": None if abstained else answer,
         "abstained": abstained,
+        "nil": answer is None,
         "confidence": confidence,
         "ranked_ids": ranked,
         "ranked_scores": scores,
@@ -72,7 +73,7 @@ def label(n: int, choice: int, trust: float) -> dict[str, Any]:
     return {
         **dict.fromkeys(LABELS.names),
         **{"key": f"unlabelled{n}", "text": f"secret {n}", "candidate_ids": ALL, "candidate_names": list(NAMES.values())},
-        **{"matched_names": list(NAMES.values()), "scores": [0.5] * 4, "choice": choice, "source": "teacher", "ledger_ids": []},
+        **{"matched_names": list(NAMES.values()), "scores": [0.5] * 4, "choice": choice, "also": [], "source": "teacher", "ledger_ids": []},
         **{"agreed": 1, "asked": 1, "trust": trust},
     }
 

@@ -63,6 +63,32 @@ def test_several_candidates_may_be_right():
     assert fit_calibration(scores, right, "drawn").temperature == pytest.approx(2, rel=0.15)
 
 
+def test_an_answer_is_as_sure_as_such_answers_are_right_where_several_are():
+    scores, right = drawn(4000, 2.0)
+    second = np.argsort(-scores[:, :-1], axis=1)[:, 1]
+    right[np.arange(4000), second] |= np.arange(4000) % 2 == 0  # of every other mention the second best is right too
+    right[:, -1] &= ~right[:, :-1].any(axis=1)
+    learn, held_out = slice(0, 2000), slice(2000, None)
+    fitted = fit_calibration(scores[learn], right[learn], "drawn", allow_nil=False)
+    p = fitted.probabilities(scores[held_out])
+    best, _, confidence = fitted.decide(p, allow_nil=False)
+    hit = right[held_out][np.arange(2000), best]
+    off = [abs(hit[part].mean() - confidence[part].mean()) for part in np.array_split(np.argsort(confidence), 5)]
+    assert max(off) < 0.08
+    assert np.array_equal(np.argsort(confidence), np.argsort(p[np.arange(2000), best]))
+
+
+def test_how_sure_it_is_is_kept_and_a_calibration_without_it_has_its_probabilities(tmp_path: Path):
+    scores, right = drawn(300, 2.0)
+    fitted = fit_calibration(scores, right, "drawn")
+    assert fitted.sure_scale > 0
+    fitted.save(tmp_path / "now.json")
+    assert Calibration.load(tmp_path / "now.json") == fitted
+    assert fitted.sure(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
+    (tmp_path / "earlier.json").write_text('{"temperature": 2.0}')
+    assert Calibration.load(tmp_path / "earlier.json").sure(np.array([0.25])).tolist() == [0.25]
+
+
 def test_where_nil_is_never_said_a_miss_of_the_retriever_still_lowers_the_confidence():
     scores, right = drawn(3000, 2.0, none_shift=3.0)
     fitted = fit_calibration(scores, right, "drawn", allow_nil=False)

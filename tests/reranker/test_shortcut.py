@@ -86,6 +86,6 @@ def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
     seen = shortcut.seen_by(calibration)
     probabilities, taken = shortcut.probabilities(similarities, allow_nil=True)
     confidence = np.array(seen.dev_confidence)
-    assert confidence[taken] == pytest.approx(probabilities[taken, :-1].max(axis=1))
+    assert confidence[taken] == pytest.approx(shortcut.calibration.sure(probabilities[taken, :-1].max(axis=1)))
     assert (confidence[~taken] == np.array(calibration.dev_confidence)[~taken]).all()
     assert (np.array(seen.dev_right)[taken] == right[taken, 0]).all()
