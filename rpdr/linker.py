@@ -43,7 +43,7 @@ class Link:
     concepts of the answer, where a mention may name several.
     """
 
-    text: str
+    text: str  # as it was linked: clean, with its abbreviations written out
     concept_id: ConceptId | None
     name: str | None
     confidence: float
@@ -70,6 +70,7 @@ class Linker:
 
     def __init__(self, config: configuration.Config, retriever: Retriever, reranker: Reranker) -> None:
         self.config, self.retriever, self.reranker = config, retriever, reranker
+        self._writes_out = any(source.abbreviations for source in config.mentions)
         self._exact = ExactNames.of(retriever.concepts if config.link.exact_match else ())
         self._point = operating_point(reranker.calibration, config.link)
         self.warning = self._point.warning() if self._point else None
@@ -95,10 +96,10 @@ class Linker:
         return cls(config, retriever, load_reranker(folder, config, device))
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
-        """One Link for each text, in order, with the abbreviations that its context defines written out. Repeats are linked once. An empty text is NIL
-        with confidence 1."""
+        """One Link for each text, in order, by the run's `mentions.abbreviations` with those that its context defines written out. Repeats are linked
+        once. An empty text is NIL with confidence 1."""
         context = list(contexts) if contexts is not None else [None] * len(texts)
-        questions = [(written_out(clean(t), definitions(c or "")), c) for t, c in zip(texts, context, strict=True)]
+        questions = [(self._asked(clean(t), c), c) for t, c in zip(texts, context, strict=True)]
         asked = list(dict.fromkeys(questions))
         exact = self._exact.find([t for t, _ in asked])
         hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
@@ -115,6 +116,9 @@ class Linker:
             if key not in known:
                 known[key] = self._easy(key[0], self.retriever.concepts[row])
         return [known[question] for question in questions]
+
+    def _asked(self, text: str, context: str | None) -> str:
+        return written_out(text, definitions(context)) if context and self._writes_out else text
 
     def _easy(self, text: str, concept: Concept) -> Link:
         if not text:

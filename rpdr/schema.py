@@ -103,7 +103,7 @@ LEDGER = pa.schema(  # one row a request; kept in SQLite, see teacher.ledger
         pa.field("reason", pa.string(), nullable=False),  # why it is not valid
         pa.field("answer", pa.string(), nullable=False),  # verbatim
         pa.field("valid", pa.bool_(), nullable=False),
-        pa.field("choice_id", pa.string()),  # the concept chosen, of teacher.several all, with ## between them; null with valid = NIL
+        pa.field("choice_id", pa.string()),  # the concept chosen, where they are several a JSON list of them; null with valid = NIL
         pa.field("confidence", pa.float64()),  # the endpoint's own probability of its answer; null where it gives none
         pa.field("prompt_tokens", pa.int64(), nullable=False),
         pa.field("completion_tokens", pa.int64(), nullable=False),

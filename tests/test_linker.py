@@ -12,6 +12,7 @@ import pytest
 
 from rpdr.config import Config, LinkConfig
 from rpdr.kb import Concept
+from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
@@ -171,6 +172,19 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Linker(config, Nothing(), Scored(SURE, calibration=SHOWS))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("on", "concept"), [(True, "C1"), (False, "C2")])
+def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_writes_them_out(tmp_path: Path, on: bool, concept: str):
+    class Known:
+        concepts = (concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"))
+
+    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "abbreviations": on}]}
+    linker = Linker(Config.model_validate(sections), Known(), Scored(SURE))  # type: ignore[arg-type]
+    defined, plain, again = linker.link(["GD", "GD", "GD"], ["twins with Gaucher disease (GD)", None, "twins with Gaucher disease (GD)"])
+    assert (defined.concept_id, plain.concept_id) == (concept, "C2")
+    assert defined.text == ("Gaucher disease" if on else "GD")
+    assert again == defined
 
 
 def test_an_answer_of_several_has_the_best_and_what_is_probable_enough_beside_it():

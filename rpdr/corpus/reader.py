@@ -48,11 +48,14 @@ def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConc
     return mentions, rejects
 
 
-def stream_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> Iterator[Mention | Reject]:
+def stream_mentions(
+    sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None, defining: Callable[[str], str] = str
+) -> Iterator[Mention | Reject]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
     without `repeat` only a number a mention is remembered.
 
-    `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it.
+    `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it; `defining`: what of a
+    document may define abbreviations.
     Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
     """
     for config in sources:
@@ -61,7 +64,7 @@ def stream_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownCo
                 open_parquet(path)
     for index, config in enumerate(sources):
         found, refused, first = 0, 0, None
-        stream = _read_source(index, config, known)
+        stream = _read_source(index, config, known, defining)
         if config.repeat:
             read = list(stream)
             drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
@@ -91,10 +94,16 @@ def _md5(text: str) -> int:
     return int(hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
 
 
-def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None) -> Iterator[Mention | Reject]:
+def _read_source(
+    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str]
+) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
-    definitions_of = lru_cache(maxsize=1)(definitions)  # mentions of one document come one after another
+
+    @lru_cache(maxsize=1)  # mentions of one document come one after another
+    def definitions_of(document: str) -> dict[str, str]:
+        return definitions(defining(document)) if any(bracket in document for bracket in "([（") else {}
+
     ids = UniqueIds()
     for number, raw in enumerate(_rows(config), start=1):
         if isinstance(raw, dict):
@@ -106,6 +115,9 @@ def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None
             continue
         if (config.types and raw.type not in config.types) or not _is_kept(text, config):
             continue
+        found = text
+        if config.abbreviations and raw.document:
+            text = written_out(text, definitions_of(raw.document))
         if config.split_documents and not raw.doc_id:
             yield reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text)
             continue
@@ -118,9 +130,8 @@ def _read_source(index: int, config: MentionsConfig, known: KnownConcepts | None
         if known is not None:
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
-        long = written_out(text, definitions_of(raw.document)) if config.abbreviations and raw.document else text
-        written = text if long != text else None
-        yield Mention(mention_id, key_of(long, type, context), long, context, type, raw.doc_id, split, gold, written)
+        written = found if found != text else None
+        yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold, written)
 
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
+from rpdr.errors import RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import read_kb, save_kb
 from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
 from rpdr.schema import REJECTS
+from rpdr.teacher import Masker
 
 
 def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -25,8 +30,9 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     known = KnownConcepts(concepts)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
-    found = chain(refused, stream_mentions(run.config.mentions, run.config.seed, known))
+    found = chain(refused, stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config)))
     splits, rejects = write_corpus(found, path, run.path("corpus", "rejects.parquet"), progress)
+    written = pq.read_table(path, columns=["written"])["written"]
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "concepts": len(concepts),
@@ -34,9 +40,30 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "mentions": splits.total(),
         "splits": dict(splits),
         "rejects": rejects,
+        "written_out": len(written) - written.null_count,
+        "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(5)],
     }
+
+
+def check_names(run: Run) -> None:
+    """Raises RunError where mentions are to be masked before they leave, but what they abbreviate was written out under another policy, and may be a name."""
+    told = run.summary("prepare")
+    if run.config.data_policy == "deidentified" and told.get("policy") != "deidentified" and told.get("written_out"):
+        raise RunError(
+            f"teach: the mentions of {run.folder} were prepared under data_policy {told['policy']}, and {told['written_out']:,} have abbreviations "
+            "written out, of names too; make them again under data_policy deidentified: rpdr prepare --redo"
+        )
+
+
+def _defining(config: Config) -> Callable[[str], str]:
+    """What of a document may define abbreviations that are written out: where it is masked before it leaves, what the mask leaves of it, or the name
+    behind initials would leave as a mention."""
+    if config.data_policy != "deidentified":
+        return str
+    masker = Masker.of(config.teacher)
+    return lambda document: masker.mask(document)[0]
 
 
 def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> tuple[Counter[str], int]:

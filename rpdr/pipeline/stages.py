@@ -96,7 +96,8 @@ def _plain(name: str, error: Exception) -> Exception:
 def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "prepare":
         unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base" if s["unknown_gold_ids"] else ""
-        return f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions; {s['rejects']:,} rows set aside{unknown}"
+        written = f", {s['written_out']:,} with abbreviations written out" if s["written_out"] else ""
+        return f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions; {s['rejects']:,} rows set aside{unknown}{written}"
     if name == "retriever":
         return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
     if name == "candidates":

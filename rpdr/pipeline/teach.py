@@ -21,6 +21,7 @@ from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.estimate import deviation_of, estimate_of
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
+from rpdr.pipeline.prepare import check_names
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.run import Run, Stopwatch
@@ -36,6 +37,7 @@ ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried
 def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept."""
     settings = run.config.teacher
+    check_names(run)
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     definitions = {c.concept_id: c.definition for c in concepts}
     pool = mentions_of(run)

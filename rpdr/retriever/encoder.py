@@ -16,17 +16,19 @@ TOKENS_ON_CPU, TOKENS_ON_GPU = 256, 32_768
 class Encoder(SentenceTransformer):
     """Its base batches as many texts, whatever their length in tokens: of spans of two words 40 to 60 % was padding."""
 
-    def encode(self, texts: Sequence[str], **how: Any) -> np.ndarray:  # type: ignore[override]
-        """(n, d) for n texts; `how`: as its base's, which has no say here about the size of batches."""
-        if not texts:
+    def encode(self, inputs: Sequence[str] | str, **how: Any) -> np.ndarray:  # type: ignore[override]
+        """(n, d) for n texts, (d,) for one; `how`: as its base's, but for the size of batches, which is ours."""
+        if isinstance(inputs, str):
+            alone: np.ndarray = self.encode([inputs], **how)[0]
+            return alone
+        if not inputs:
             return np.empty((0, 0), np.float32)
+        texts, how = list(inputs), {**how, "show_progress_bar": False}
+        how.pop("batch_size", None)
         most = TOKENS_ON_CPU if torch.device(self.device).type == "cpu" else TOKENS_ON_GPU
-        lengths = [len(ids) for ids in self.tokenizer(list(texts), truncation=True, max_length=self.max_seq_length)["input_ids"]]
+        lengths = [len(ids) for ids in self.tokenizer(texts, truncation=True, max_length=self.max_seq_length)["input_ids"]]
         batches = list(alike(lengths, most))
-        found = [
-            super(Encoder, self).encode([texts[row] for row in rows], batch_size=len(rows), show_progress_bar=False, **how)
-            for rows in batches
-        ]
+        found = [super(Encoder, self).encode([texts[row] for row in rows], batch_size=len(rows), **how) for rows in batches]
         vectors: np.ndarray = np.concatenate(found)[np.argsort(np.concatenate(batches))]
         return vectors
 

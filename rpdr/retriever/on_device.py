@@ -11,24 +11,24 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-SCORES = 2**28  # in memory at once: one gibibyte
+NUMBERS = 2**28  # in memory at once beside the vectors, of scores or of vectors in float32: one gibibyte each
 READ = 2**18  # vectors read at a time
 
 
 class OnDevice:
-    """`total` vectors (total, d) on a device, kept in `dtype` and compared in float32; `read(first, many)` gives some, (many, d) float32."""
+    """Vectors (total, d) on a device, kept in `dtype` and compared in float32; `read(first, many)` gives some, (many, d) float32."""
 
-    def __init__(self, read: Callable[[int, int], np.ndarray], total: int, dtype: torch.dtype, device: str) -> None:
-        self.total, self.device = total, device
-        bounds = pairwise([*range(0, total, READ), total])
-        self._vectors = torch.cat([torch.from_numpy(read(first, end - first)).to(device, dtype) for first, end in bounds])
+    def __init__(self, read: Callable[[int, int], np.ndarray], shape: tuple[int, int], dtype: torch.dtype, device: str) -> None:
+        self.device, self._vectors = device, torch.empty(shape, dtype=dtype, device=device)
+        for first, end in pairwise([*range(0, shape[0], READ), shape[0]]):
+            self._vectors[first:end] = torch.from_numpy(read(first, end - first))
 
     @torch.inference_mode()
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As Vectors, and exactly; in no order, and with more columns than k where it takes more than one product."""
-        queries, step = self._there(vectors), max(k, SCORES // max(1, len(vectors)))
+        queries, (total, d) = self._there(vectors), self._vectors.shape
         scores, rows = [], []
-        for first in range(0, self.total, step):
+        for first in range(0, total, step := max(k, NUMBERS // max(d, len(vectors)))):
             some = self._vectors[first : first + step].float()
             found = torch.topk(queries @ some.T, min(k, len(some)), sorted=False)
             scores.append(found.values)
@@ -38,8 +38,11 @@ class OnDevice:
     @torch.inference_mode()
     def cosines(self, vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """As Vectors."""
-        asked, told = (torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device) for numbers in (queries, rows))
-        found: np.ndarray = (self._vectors[told].float() * self._there(vectors)[asked]).sum(1).cpu().numpy()
+        there, step = self._there(vectors), max(1, NUMBERS // self._vectors.shape[1])
+        found = np.empty(len(rows), np.float32)
+        for first in range(0, len(rows), step):
+            asked, told = (torch.from_numpy(numbers[first : first + step]).to(self.device) for numbers in (queries, rows))
+            found[first : first + step] = (self._vectors[told].float() * there[asked]).sum(1).cpu().numpy()
         return found
 
     def _there(self, vectors: np.ndarray) -> torch.Tensor:

@@ -25,7 +25,6 @@ from rpdr.teacher.governor import Grant
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer, read_answers
 
-BETWEEN = "##"  # the concepts of an answer that names several, in the ledger
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
 MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
@@ -93,8 +92,8 @@ class Prepared:
         if not known.valid:
             return self.unanswered("set_aside", known.reason)
         ids, named = self.question.candidate_ids, known.choice_id
-        several = named is not None and named not in ids
-        choices = [] if named is None else sorted(ids.index(one) for one in (named.split(BETWEEN) if several else [named]))
+        several = [] if named is None else [named] if named in ids else json.loads(named)
+        choices = sorted(ids.index(one) for one in several)
         choice, *also = choices or [NIL]
         return Answer(self.question.key, self.request_id, True, choice, 0.0, 0, "ledger", confidence=known.confidence, also=tuple(also))
 
@@ -291,7 +290,7 @@ class TeacherClient:
 
 
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
-    """How a served request ended; `several`: its question was for all concepts that a mention names. Where the endpoint does not say what was used, the worst case was."""
+    """How a served request ended; `several`: a question without a schema was for all concepts that a mention names. Where the endpoint does not say what was used, the worst case was."""
     used = getattr(reply, "usage", None)
     prompt, completion = (used.prompt_tokens, used.completion_tokens) if used else (sent.worst_tokens, sent.max_output_tokens)
     choices = getattr(reply, "choices", None)
@@ -300,14 +299,17 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     message = choices[0].message
     text = message.content or getattr(message, "refusal", None) or ""
     options: list[str] = json.loads(sent.options)
-    if several:
-        named = read_answers(text, range(len(options)))
+    schema = json.loads(sent.parameters).get("response_format")
+    if "choices" in json.dumps(schema) if schema else several:
+        cut = choices[0].finish_reason == "length"  # of a list its end would be missing
+        named = None if cut else read_answers(text, range(len(options)))
     else:
         valid, option = read_answer(text, range(len(options)))
         named = None if not valid else [] if option == NIL else [option]
     if named is None:
         return Ended(sent.id, INVALID, prompt, completion, text, reason="the answer was not one of the options")
-    choice_id = BETWEEN.join(sorted(options[n] for n in named)) or None  # in an order of their own: equal answers are equal texts
+    ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
+    choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
     return Ended(sent.id, VALID, prompt, completion, text, choice_id, _confidence(choices[0]))
 
 

@@ -90,16 +90,16 @@ def read_answers(text: str, order: Sequence[int]) -> list[int] | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        value = text.strip()
+        value = text.strip()[:200]
     if isinstance(value, dict) and len(value) == 1:
         value = value.get("choices")
     numbers = value if isinstance(value, list) else re.split(r"\s*(?:[,;+&]|and)\s*", str(value))
     if not all(isinstance(n, int | str) and re.fullmatch(r"\d{1,3}", str(n)) for n in numbers):
         return None
     named = {int(n) for n in numbers}
-    if named == {0}:
+    if named in (set(), {0}):
         return []
-    return sorted(order[n - 1] for n in named) if named and min(named) > 0 and max(named) <= len(order) else None
+    return sorted(order[n - 1] for n in named) if min(named) > 0 and max(named) <= len(order) else None
 
 
 def _order(question: Question, seed: int) -> list[int]:

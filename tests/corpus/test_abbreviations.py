@@ -7,6 +7,7 @@ import time
 import pytest
 
 from rpdr.corpus.abbreviations import definitions, written_out
+from rpdr.corpus.normalise import MAX_CHARS, clean
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,11 @@ from rpdr.corpus.abbreviations import definitions, written_out
         ("restless legs syndrome (rls)", {"rls": "restless legs syndrome"}),
         ("DMD gene in DMD (DMD)", {}),
         ("(DMD)", {}),
+        ("pain (particularly in neck), cold (chills or low drive)", {}),
+        ("legs (lower extremities getting sore), it was okay (ok)", {}),
+        ("inability to sleep (is) and weak (was extremely achy knees)", {}),
+        ("杜氏肌营养不良，Duchenne muscular dystrophy（DMD）", {"DMD": "Duchenne muscular dystrophy"}),
+        ("Gaucher \ud800disease\x00  type (GDT)", {"GDT": "Gaucher disease type"}),
         ("", {}),
     ],
 )
@@ -65,8 +71,19 @@ def test_what_a_long_form_holds_is_taken_as_it_is():
     assert written_out("a AB", {"AB": r"alpha \\1 beta"}) == r"a alpha \\1 beta"
 
 
+def test_nothing_that_was_written_out_is_written_out_again_and_no_text_grows_past_its_limit():
+    chain = {"AB": "CD CD CD alpha", "CD": "AB AB beta"}
+    assert written_out("AB CD", chain) == "CD CD CD alpha AB AB beta"
+    assert written_out("AB " * 300, {"AB": "a long form of it"}) == "AB " * 300
+    assert len(written_out("AB " * 20, {"AB": "a long form of it"})) <= MAX_CHARS
+
+
 def test_a_document_of_hostile_length_is_read_in_bearable_time():
     begin = time.process_time()
     for document in ("(" * 300_000, "a(ab)" * 100_000, "ab (" + "a" * 500_000, "(a " * 100_000, "a b (AB) " * 50_000):
-        definitions(document)
+        forms = definitions(document)
+        assert all(clean(form) == form for pair in forms.items() for form in pair)
+    many = {f"A{n}": f"alpha {n}" for n in range(1000)}
+    for _ in range(20):
+        written_out(" ".join(f"A{n}" for n in range(200)), many)
     assert time.process_time() - begin < 60

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions
+from rpdr.corpus import Mention, read_mentions, save_mentions
 from rpdr.corpus.pubtator import with_prefix
 from rpdr.errors import ConfigError, DataError
 
@@ -219,12 +219,21 @@ def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> 
     assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
 
 
-def test_abbreviations_change_no_split(tmp_path: Path) -> None:
-    path = put(tmp_path / "m.tsv", "text\tcontext\n" + "".join(f"G{n}\tGaucher disease type {n} (G{n})\n" for n in range(10, 60)))
-    split = {"modulo": 3, "labelled": [0], "dev": [1], "test": [2]}
-    long, short = (read(path, "table", split=split, abbreviations=on)[0] for on in (True, False))
-    assert all(m.written for m in long)
-    assert [m.split for m in long] == [m.split for m in short]
+def test_the_same_text_is_in_the_same_split_written_out_or_not(tmp_path: Path) -> None:
+    rows = (f"G{n}\tGaucher disease type {n} (G{n})\nGaucher disease type {n}\t\n" for n in range(10, 60))
+    path = put(tmp_path / "m.tsv", "text\tcontext\n" + "".join(rows))
+    mentions, _ = read(path, "table", split={"modulo": 3, "labelled": [0], "dev": [1], "test": [2]})
+    assert [m.written for m in mentions[:2]] == ["G10", None]
+    for short, long in zip(mentions[::2], mentions[1::2], strict=True):
+        assert (short.text, short.split) == (long.text, long.split)
+    assert {m.split for m in mentions} == {"labelled", "dev", "test"}
+
+
+def test_a_row_whose_context_cannot_be_written_is_read_all_the_same(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "GD", "context": "Gaucher \\ud800disease (GD)"}\n')
+    [mention] = read(path, "jsonl")[0]
+    assert (mention.text, mention.written) == ("Gaucher disease", "GD")
+    save_mentions(tmp_path / "m.parquet", [mention])
 
 
 def test_gold_prefix_is_put_before_ids_without_a_colon_only() -> None:

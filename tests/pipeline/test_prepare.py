@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rpdr.config import Config
 from rpdr.corpus import load_mentions
@@ -15,15 +16,16 @@ class Silent:
         pass
 
 
-def prepared(folder: Path, gold: list[str]) -> tuple[Run, dict]:
+def prepared(folder: Path, gold: list[str], rows: str = "", **more: Any) -> tuple[Run, dict]:
     (folder / "kb.obo").write_text("format-version: 1.2\n\n[Term]\nid: X:1\nname: Vomiting\nalt_id: X:9\n\n[Term]\nid: X:2\nname: Nausea\n")
-    (folder / "m.csv").write_text("text,gold\n" + "".join(f"mention {n},{g}\n" for n, g in enumerate(gold)))
+    (folder / "m.csv").write_text(rows or "text,gold\n" + "".join(f"mention {n},{g}\n" for n, g in enumerate(gold)))
     run = Run(
         Config.model_validate(
             {
                 "run_dir": str(folder / "run"),
                 "kb": {"format": "obo", "path": str(folder / "kb.obo")},
                 "mentions": [{"format": "table", "path": str(folder / "m.csv"), "split": "test"}],
+                **more,
             }
         )
     )
@@ -47,3 +49,16 @@ def test_gold_ids_that_the_knowledge_base_lacks_are_counted_and_kept(tmp_path: P
     assert summary["unknown_gold_ids"] == 2
     assert summary["unknown_gold_examples"] == ["X:7"]
     assert load_mentions(run.path("corpus", "mentions.parquet"))[0].gold == [["X:7"]]
+
+
+def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
+    rows = "text,context\nMS,Seen by Dr. Mary Smithson (MS) for Gaucher disease (GD)\nGD,Seen by Dr. Mary Smithson (MS) for Gaucher disease type 1 (GDT1)\n"
+    rows += "GDT1,for Gaucher disease type 1 (GDT1)\n"
+    for policy, expected in (
+        ("deidentified", ["MS", "GD", "Gaucher disease type 1"]),
+        ("public", ["Mary Smithson", "GD", "Gaucher disease type 1"]),
+    ):
+        folder = tmp_path / policy
+        folder.mkdir()
+        run, _ = prepared(folder, [], rows, data_policy=policy)
+        assert [m.text for m in load_mentions(run.path("corpus", "mentions.parquet"))] == expected

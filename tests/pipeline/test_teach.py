@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import yaml
 
 from rpdr.config import load
-from rpdr.corpus import Mention, mention_key
+from rpdr.corpus import Mention, load_mentions, mention_key
 from rpdr.corpus.mention import save_mentions
-from rpdr.errors import TeacherError
+from rpdr.errors import RunError, TeacherError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
@@ -92,7 +93,7 @@ def test_a_teacher_that_is_asked_for_several_names_them(tmp_path: Path):
     config = prepared(tmp_path, 60, teacher={"several": True, "max_output_tokens": 32}, gold=[["C1", "C3", "not offered"]])
     run, _ = taught(config)
     assert {(row["choice"], *row["also"]) for row in rows_of(run, FILE)} == {(1, 3)}
-    assert set(Ledger(run.path("ledger")).rows()["choice_id"].to_pylist()) == {"C1##C3"}
+    assert set(Ledger(run.path("ledger")).rows()["choice_id"].to_pylist()) == {'["C1", "C3"]'}
 
 
 def test_gold_that_names_several_together_is_an_example_of_all_of_them(tmp_path: Path):
@@ -178,3 +179,13 @@ def test_an_estimate_after_the_fact_asks_what_was_asked_also_where_examples_have
     sent = json.loads(Ledger(run.path("ledger")).rows()["messages"][0].as_py())
     assert any("what 9 is" in message["content"] for message in sent)
     assert estimate_of(run).to_ask == 0
+
+
+def test_names_that_were_written_out_under_another_policy_do_not_leave(tmp_path: Path):
+    config = prepared(tmp_path, 8)
+    path = Run(load(config)).path("corpus", "mentions.parquet")
+    save_mentions(path, [replace(m, written="MS") for m in load_mentions(path)])
+    run = Run(load(config))
+    run.finish(STAGES["prepare"], 0.0, {**run.summary("prepare"), "content": "", "policy": "public", "written_out": 8})
+    with pytest.raises(RunError, match=r"prepared under data_policy public, and 8 have .* rpdr prepare --redo"):
+        taught(config, data_policy="deidentified")

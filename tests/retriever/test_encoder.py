@@ -41,6 +41,8 @@ def test_vectors_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch):
     expected = np.stack([super(Encoder, encoder).encode(text, normalize_embeddings=True) for text in TEXTS])
     for vectors in found:
         assert vectors == pytest.approx(expected, abs=1e-6)
+    assert encoder.encode("htn", normalize_embeddings=True) == pytest.approx(expected[0], abs=1e-6)
+    assert encoder.encode_query(TEXTS, batch_size=3, show_progress_bar=True, normalize_embeddings=True) == pytest.approx(expected, abs=1e-6)
 
 
 @needs_minilm

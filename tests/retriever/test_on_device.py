@@ -35,18 +35,30 @@ def flat() -> Part:
 @pytest.fixture
 def gpu_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "has_room", lambda *_: True)
-    monkeypatch.setattr(vectors, "OnDevice", lambda read, total, dtype, _: OnDevice(read, total, dtype, "cpu"))
+    monkeypatch.setattr(vectors, "OnDevice", lambda read, shape, dtype, _: OnDevice(read, shape, dtype, "cpu"))
 
 
-@pytest.mark.parametrize("scores", [1, 20 * 700, 2**20])  # more than k a product, some products, one
-def test_search_is_exact_in_however_many_products(flat: Part, monkeypatch: pytest.MonkeyPatch, scores: int):
-    monkeypatch.setattr(on_device, "SCORES", scores)
+@pytest.mark.parametrize("numbers", [1, 20 * 700, 2**20])  # as many products as can be, some, one
+@pytest.mark.parametrize("queries", [1, 20])
+def test_search_is_exact_in_however_many_products(flat: Part, monkeypatch: pytest.MonkeyPatch, numbers: int, queries: int):
+    monkeypatch.setattr(on_device, "NUMBERS", numbers)
     monkeypatch.setattr(on_device, "READ", 1000)
-    there = OnDevice(flat.faiss_index.reconstruct_n, flat.total, torch.float32, "cpu")
-    found, rows = vectors.best(*there.search(QUERIES, 7), 7)
-    expected, expected_rows = flat.search(QUERIES, 7)
+    there = OnDevice(flat.faiss_index.reconstruct_n, NAMES.shape, torch.float32, "cpu")
+    found, rows = vectors.best(*there.search(QUERIES[:queries], 7), 7)
+    expected, expected_rows = flat.search(QUERIES[:queries], 7)
     assert np.array_equal(rows, expected_rows)
     assert found == pytest.approx(expected, abs=1e-6)
+    asked, told = np.arange(30) % queries, np.arange(30) * 100
+    assert there.cosines(QUERIES, asked, told) == pytest.approx(
+        flat.cosines(QUERIES, np.sort(asked), told[np.argsort(asked)])[np.argsort(np.argsort(asked))], abs=1e-6
+    )
+
+
+def test_room_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3000 * D * 4 * 2, 10**9))
+    assert on_device.has_room(2999, D, torch.float32, "cuda")
+    assert not on_device.has_room(3000, D, torch.float32, "cuda")
+    assert on_device.has_room(5999, D, torch.float16, "cuda")
 
 
 @pytest.mark.usefixtures("gpu_is_the_cpu")
