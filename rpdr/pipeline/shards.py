@@ -44,6 +44,7 @@ class Shards:
             order = np.argsort(shards, kind="stable")
             bounds.append(np.searchsorted(shards[order], np.arange(count + 1)))
             write_arrow(_part_file(folder, number), part.take(order))
+        pa.default_memory_pool().release_unused()  # Arrow keeps for later what grows with the corpus: 290 MiB of 5 million mentions
         whole = np.array(bounds, dtype=np.int64).reshape(-1, count + 1)
         write_atomically(folder / BOUNDS, lambda file: np.save(file, whole))
         return cls(folder, whole)
