@@ -27,14 +27,12 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         raise ValueError("no text")
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
-    context = cell_text(cells.get("context")) or None
     return RawMention(
         file=file,
         line=line,
         text=text,
         id=cell_text(cells.get("id")),
-        context=context,
-        document=context,
+        context=cell_text(cells.get("context")) or None,
         type=cell_text(cells.get("type")) or None,
         doc_id=cell_text(cells.get("doc_id")) or None,
         gold=parse_gold(cells.get("gold"), config),

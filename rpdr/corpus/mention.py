@@ -35,7 +35,7 @@ class Mention:
 @dataclass(frozen=True, slots=True)
 class RawMention:
     """A mention as its source gives it, not cleaned. `file` and `line` (1-based) say where it stands; `id` may be empty or repeat; `document` is the
-    text that defines its abbreviations, as far as it is known."""
+    text around it, where more of it is known than the context."""
 
     file: str
     line: int

@@ -115,9 +115,9 @@ def _read_source(
             continue
         if (config.types and raw.type not in config.types) or not _is_kept(text, config):
             continue
-        found = text
-        if config.abbreviations and raw.document:
-            text = written_out(text, definitions_of(raw.document))
+        given, document = text, raw.document or raw.context
+        if config.abbreviations and document:
+            text = written_out(text, definitions_of(document))
         if config.split_documents and not raw.doc_id:
             yield reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text)
             continue
@@ -130,7 +130,7 @@ def _read_source(
         if known is not None:
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
-        written = found if found != text else None
+        written = given if given != text else None
         yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold, written)
 
 

@@ -25,7 +25,7 @@ from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, build_messages, resolve_endpoint
+from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
 from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, Spent, deviation, estimate
 from rpdr.teacher.ledger import FILE, FREE, INVALID, LOST, VALID, connect
@@ -225,13 +225,11 @@ def _sampled(
     ballots = [client.prepare(questions, examples, seed + ballot) for ballot in range(votes)]
     ids = {asked[0].question.key: [a.request_id for a in asked] for asked in zip(*ballots, strict=True)}
     known = Ledger(run.path("ledger")).known([i for ballots in ids.values() for i in ballots])
-    sample = []
-    for q in questions:
-        answered = [known[i] for i in ids[q.key] if i in known]
-        sample.append(
-            Sampled(build_messages(q, examples, seed, run.config.teacher.several)[0], len(q.candidate_ids), answered, weights[q.key])
-        )
-    return sample
+    return [
+        Sampled(first.messages, len(first.options), [known[i] for i in ids[key] if i in known], weights[key])
+        for first in ballots[0]
+        for key in [first.question.key]
+    ]
 
 
 def _mean(values: Sequence[float]) -> Range:

@@ -8,8 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
@@ -31,8 +29,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
     found = chain(refused, stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config)))
-    splits, rejects = write_corpus(found, path, run.path("corpus", "rejects.parquet"), progress)
-    written = pq.read_table(path, columns=["written"])["written"]
+    splits, rejects, written_out = write_corpus(found, path, run.path("corpus", "rejects.parquet"), progress)
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "concepts": len(concepts),
@@ -40,7 +37,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "mentions": splits.total(),
         "splits": dict(splits),
         "rejects": rejects,
-        "written_out": len(written) - written.null_count,
+        "written_out": written_out,
         "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(5)],
@@ -66,18 +63,21 @@ def _defining(config: Config) -> Callable[[str], str]:
     return lambda document: masker.mask(document)[0]
 
 
-def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> tuple[Counter[str], int]:
-    """Write each to its file as it comes. (mentions by split, rejects)."""
+def write_corpus(
+    found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress
+) -> tuple[Counter[str], int, int]:
+    """Write each to its file as it comes. (mentions by split, rejects, mentions with abbreviations written out)."""
     splits: Counter[str] = Counter()
-    refused = 0
+    refused = written_out = 0
     with writing_rows(rejects, REJECTS) as set_aside, writing_mentions(mentions) as write:
         for row in found:
             if isinstance(row, Mention):
                 write(row)
                 splits[row.split] += 1
+                written_out += row.written is not None
                 if splits.total() % ROWS_AT_ONCE == 0:
                     progress.update(splits.total(), None, "reading mentions")
             else:
                 set_aside(row)
                 refused += 1
-    return splits, refused
+    return splits, refused, written_out

@@ -164,9 +164,8 @@ def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     answers: dict[str, set[str]] = {}
     for m in load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled"):
         if m.gold is not None:
-            right = (
-                set(m.gold[0] if m.gold else ()) if settings.several else members(m.gold)
-            )  # of alternatives one, or it names all together
+            # asked for several it names one alternative, or it would name all of them together
+            right = members(m.gold[:1] if settings.several else m.gold)
             answers.setdefault(normalise(m.text), set()).update(names[i] for i in right if i in names)
     with SandboxTeacher(answers, settings.sandbox, run.config.seed).serve() as url:
         yield url

@@ -117,12 +117,8 @@ class SandboxTeacher:
                 return Reply(words, False, [(words, math.log(0.5))])
         truth = self.answers.get(text)
         if truth is None:  # not of the pool: guess by the words
-            guess = max(names, key=lambda n: _likeness(names[n], text), default=0)
-            return (
-                _reply_of_several([guess], structured, 1 - 0.8 * draws[3])
-                if several
-                else _reply(str(guess), structured, 1 - 0.8 * draws[3])
-            )
+            guess, sure = max(names, key=lambda n: _likeness(names[n], text), default=0), 1 - 0.8 * draws[3]
+            return _reply_of_several([guess], structured, sure) if several else _reply(str(guess), structured, sure)
         right = next((n for n, name in sorted(names.items()) if name in truth), 0)
         choice = self._choose(text, names, right, list(truth) or [text], draws)
         if several:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
@@ -74,8 +75,8 @@ def test_a_part_that_is_moved_gives_the_same_answers(flat: Part):
 
 @pytest.mark.usefixtures("gpu_is_the_cpu")
 def test_lists_are_searched_whole_where_there_is_a_gpu(tmp_path: Path):
-    def encode(texts: object) -> np.ndarray:
-        return NAMES[[int(text) for text in texts]]  # type: ignore[attr-defined]
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return NAMES[[int(text) for text in texts]]
 
     index = build_index(encode, range(3000), [str(n) for n in range(3000)], "ivf")
     assert isinstance(index.own, PartsHere)
