@@ -7,7 +7,7 @@ from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import Ledger
 from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
-from rpdr.teacher.prompt import Example, Question, build_messages, parse_answer, read_answer, read_answers
+from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
 from rpdr.teacher.trust import believe, kind
 from rpdr.teacher.vote import Vote, vote
@@ -32,9 +32,7 @@ __all__ = [
     "check_endpoint",
     "kind",
     "mask_question",
-    "parse_answer",
     "read_answer",
-    "read_answers",
     "resolve_endpoint",
     "vote",
 ]

@@ -23,7 +23,7 @@ from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
-from rpdr.teacher.prompt import Example, Question, build_messages, read_answer, read_answers
+from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
@@ -300,12 +300,9 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     text = message.content or getattr(message, "refusal", None) or ""
     options: list[str] = json.loads(sent.options)
     schema = json.loads(sent.parameters).get("response_format")
-    if "choices" in json.dumps(schema) if schema else several:
-        cut = choices[0].finish_reason == "length"  # of a list its end would be missing
-        named = None if cut else read_answers(text, range(len(options)))
-    else:
-        valid, option = read_answer(text, range(len(options)))
-        named = None if not valid else [] if option == NIL else [option]
+    for_several = "choices" in json.dumps(schema) if schema else several
+    cut = for_several and choices[0].finish_reason == "length"  # of a list its end would be missing
+    named = None if cut else read_answer(text, range(len(options)), for_several)
     if named is None:
         return Ended(sent.id, INVALID, prompt, completion, text, reason="the answer was not one of the options")
     ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rpdr.corpus.normalise import clean
 from rpdr.files import sha256
@@ -66,40 +67,41 @@ def build_messages(
     return [*messages, {"role": "user", "content": _ask(question, order)}], order
 
 
-def read_answer(text: str, order: Sequence[int]) -> tuple[bool, int]:
-    """(valid, candidate index or NIL) of an answer as the JSON that was asked for, or, from an endpoint that has no schemas, as words."""
+def read_answer(text: str, order: Sequence[int], several: bool = False) -> list[int] | None:
+    """The candidate indices, ascending, that an answer names: [] is "none of these", None what cannot be read.
+
+    An answer is the JSON that was asked for or, from an endpoint that has no schemas, words: one number in range with at most a few words around
+    it, or, to a question for `several`, numbers alone.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return parse_answer(text, order)
-    choice = value.get("choice") if isinstance(value, dict) and len(value) == 1 else value
-    return parse_answer(str(choice), order) if isinstance(choice, int | str) and not isinstance(choice, bool) else (False, NIL)
-
-
-def parse_answer(text: str, order: Sequence[int]) -> tuple[bool, int]:
-    """(valid, candidate index or NIL). Valid is one number in range, with at most a few words around it; else (False, NIL)."""
-    numbers = {int(n) for n in re.findall(r"(?<![\w.-])\d{1,3}(?!\w|\.\d)", text.strip().splitlines()[0] if text.strip() else "")}
-    if len(numbers) != 1 or (number := numbers.pop()) > len(order):
-        return False, NIL
-    return True, NIL if number == 0 else order[number - 1]
-
-
-def read_answers(text: str, order: Sequence[int]) -> list[int] | None:
-    """All candidate indices, ascending, that an answer to a question for `several` names, as the JSON that was asked for or as numbers alone; [] is
-    "none of these", None what cannot be read."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text.strip()[:200]
+        value = text
     if isinstance(value, dict) and len(value) == 1:
-        value = value.get("choices")
-    numbers = value if isinstance(value, list) else re.split(r"\s*(?:[,;+&]|and)\s*", str(value))
+        value = value.get("choices" if several else "choice")
+    numbers = _numbers(value) if several else _number(value)
+    if numbers is None:
+        return None
+    if numbers <= {0}:
+        return []
+    return sorted(order[n - 1] for n in numbers) if min(numbers) > 0 and max(numbers) <= len(order) else None
+
+
+def _number(value: Any) -> set[int] | None:
+    """The one number in the first line of an answer."""
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        return None
+    lines = str(value).strip().splitlines()
+    numbers = {int(n) for n in re.findall(r"(?<![\w.-])\d{1,3}(?!\w|\.\d)", lines[0] if lines else "")}
+    return numbers if len(numbers) == 1 else None
+
+
+def _numbers(value: Any) -> set[int] | None:
+    """The numbers of an answer that is nothing else: "1 or 2" is none."""
+    numbers = value if isinstance(value, list) else re.split(r"\s*(?:[,;+&]|and)\s*", str(value).strip()[:200])
     if not all(isinstance(n, int | str) and re.fullmatch(r"\d{1,3}", str(n)) for n in numbers):
         return None
-    named = {int(n) for n in numbers}
-    if named in (set(), {0}):
-        return []
-    return sorted(order[n - 1] for n in named) if min(named) > 0 and max(named) <= len(order) else None
+    return {int(n) for n in numbers}
 
 
 def _order(question: Question, seed: int) -> list[int]:

@@ -15,8 +15,7 @@ import pytest
 
 from rpdr.config import Price, SandboxConfig, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
-from rpdr.schema import NIL
-from rpdr.teacher import Endpoint, Question, SandboxTeacher, build_messages, check_endpoint, parse_answer, resolve_endpoint
+from rpdr.teacher import Endpoint, Question, SandboxTeacher, build_messages, check_endpoint, read_answer, resolve_endpoint
 
 PRICE = Price(input_usd_per_million=1, output_usd_per_million=1)
 FAR, NEAR = "https://llm.example.org/v1", "http://127.0.0.1:8000/v1"
@@ -229,28 +228,28 @@ def test_a_server_that_listens_is_taken():
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever", "Pain in limb")
 
 
-def choices_of(teacher: SandboxTeacher, texts: list[str]) -> list[tuple[bool, int]]:
+def choices_of(teacher: SandboxTeacher, texts: list[str]) -> list[list[int] | None]:
     found = []
     for text in texts:
         question = Question(text, text, None, None, NAMES, NAMES, ("a — definition",) * len(NAMES))
         messages, order = build_messages(question, [], seed=1)
-        found.append(parse_answer(teacher.answer(messages[-1]["content"]), order))
+        found.append(read_answer(teacher.answer(messages[-1]["content"]), order))
     return found
 
 
 @pytest.mark.parametrize("rate", [0.6, 0.9])
 def test_the_sandbox_answers_rightly_at_about_its_rate(rate: float):
     texts = [f"phrase number {n}" for n in range(300)]
-    right = [n % 6 - 1 for n in range(300)]  # each candidate, and none of them
-    answers = {text: set() if choice == NIL else {NAMES[choice]} for text, choice in zip(texts, right, strict=True)}
+    right = [[n % 6] if n % 6 < len(NAMES) else [] for n in range(300)]  # each candidate, and none of them
+    answers = {text: {NAMES[n] for n in named} for text, named in zip(texts, right, strict=True)}
     chosen = choices_of(SandboxTeacher(answers, SandboxConfig(accuracy=rate, invalid_rate=0), seed=1), texts)
-    assert all(valid for valid, _ in chosen)
-    assert sum(c == r for (_, c), r in zip(chosen, right, strict=True)) / 300 == pytest.approx(rate, abs=0.06)
+    assert None not in chosen
+    assert sum(c == r for c, r in zip(chosen, right, strict=True)) / 300 == pytest.approx(rate, abs=0.06)
 
 
 def test_the_sandbox_is_unreadable_at_about_its_rate_and_only_at_first():
     texts = [f"phrase number {n}" for n in range(300)]
     teacher = SandboxTeacher({text: {"Fever"} for text in texts}, SandboxConfig(accuracy=1, invalid_rate=0.2), seed=1)
-    unreadable = [not valid for valid, _ in choices_of(teacher, texts)]
+    unreadable = [named is None for named in choices_of(teacher, texts)]
     assert sum(unreadable) / 300 == pytest.approx(0.2, abs=0.06)
-    assert choices_of(teacher, texts) == [(True, NAMES.index("Fever"))] * 300
+    assert choices_of(teacher, texts) == [[NAMES.index("Fever")]] * 300
