@@ -122,7 +122,7 @@ class Reranking:
     def __init__(self, run: Run) -> None:
         self.run = run
         student = Student.create(run.config.student, run.config.seed, _device(run.config.resources.reranking))
-        self.reranker = Reranker(student, Calibration(), run.config.link.batch_size)
+        self.reranker = Reranker(student.merged(), Calibration(), run.config.link.batch_size)
 
     def measure(self, seconds: float) -> dict[str, float]:
         asked = queries(_questions(self.run))

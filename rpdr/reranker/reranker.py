@@ -34,7 +34,7 @@ class Reranker:
         """From a run's student folder with its config, or from an export, which needs none. Raises ModelError if it cannot be loaded."""
         folder, device = Path(folder), device or best_device()
         calibration = Calibration.load(folder / CALIBRATION_FILE)
-        student = load_merged(folder, device) if config is None else Student.load(folder, config, device)
+        student = load_merged(folder, device) if config is None else Student.load(folder, config, device).merged()
         return cls(student, calibration, batch_size, device)
 
     @torch.inference_mode()

@@ -152,6 +152,13 @@ class Student(nn.Module):
         head.load_state_dict(load_file(str(folder / HEAD_FILE)))
         return cls(body, tokenizer, config, head).eval()
 
+    def merged(self) -> Student:
+        """The same, with its adapter added into the base's weights: nothing of it is left to compute, and scores differ by rounding. A base in 4 bits
+        stays apart, as its weights would be rounded to 4 bits again."""
+        if not getattr(self.lm.get_base_model(), "is_loaded_in_4bit", False):
+            self.lm = Whole(self.lm.merge_and_unload())
+        return self
+
     def load_weights(self, folder: Path) -> None:
         """Take over what `save` wrote of a student of the same shape."""
         from peft import load_peft_weights, set_peft_model_state_dict
