@@ -122,6 +122,29 @@ def test_a_value_out_of_range_is_named_with_its_line(tmp_path: Path, text: str, 
     assert f"line {line})" in message
 
 
+def test_an_item_of_a_list_has_its_own_line_and_no_other_error(tmp_path: Path):
+    sources = "mentions:\n  - {format: jsonl, path: a, split: dev}\n  - {format: jsonl, path: b, split: train}\n"
+    message = refusal(tmp_path, "run_dir: x\nkb: {format: obo, path: x}\n" + sources)
+    assert message.startswith("mentions.1.split: 'train'")
+    assert message.endswith("line 5)")
+    alone = refusal(tmp_path, "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - {format: jsonl, split: {modulo: 3, labeled: [0]}}\n")
+    assert alone.startswith("mentions.0.split.labeled: unknown key; did you mean 'labelled'?")
+    assert alone.endswith("line 4)")
+
+
+def test_a_section_that_stands_twice_is_refused(tmp_path: Path):
+    message = refusal(tmp_path, SMALL + "teacher: {budget_usd: 1.0}\nteacher: {votes: 3}\n")
+    assert "line 12: not valid YAML: 'teacher' stands here and in line 11" in message
+
+
+def test_what_an_anchor_gives_may_be_given_anew(tmp_path: Path):
+    (tmp_path / "c.yaml").write_text(
+        "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - &a {format: jsonl, path: a, split: dev}\n"
+        "  - &b {<<: *a, path: b}\n  - {<<: *b, path: c, split: test}\n"
+    )
+    assert [(m.path, m.split) for m in load(tmp_path / "c.yaml").mentions] == [("a", "dev"), ("b", "dev"), ("c", "test")]
+
+
 def test_a_missing_key_is_named(tmp_path: Path):
     assert "kb.path: missing" in refusal(tmp_path, SMALL.replace("  path: kb.csv\n", ""))
     assert refusal(tmp_path, SMALL.replace("run_dir: runs/x\n", "")).startswith("run_dir: missing")
