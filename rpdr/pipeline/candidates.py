@@ -25,6 +25,7 @@ from rpdr.schema import CANDIDATES, STUDIED
 
 BATCH = 256
 FILE = "candidates.parquet"
+LABELLED_FILE = "labelled.parquet"  # of the second round, where labelled mentions are met as new: a test mention may have the same key
 SECONDS = "seconds"
 
 
@@ -56,9 +57,11 @@ def retrieved(
     return found, seconds
 
 
-def candidates_file(run: Run, final: bool = False) -> Path:
-    """Rows of schema.CANDIDATES as the teacher saw them; `final`: of the dev, test and labelled mentions, as the student does."""
-    return run.path(RETUNED if final and run.config.retriever.second_round else "candidates", FILE)
+def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:
+    """Rows of schema.CANDIDATES, of the mentions of this `split` among others, as the teacher saw them; `final`: as the student does (test, dev and labelled)."""
+    if not (final and run.config.retriever.second_round):
+        return run.path("candidates", FILE)
+    return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
 
 
 def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.pipeline import candidates
 from rpdr.pipeline.questions import ROWS_AT_ONCE, question_of
 from rpdr.pipeline.run import Run
-from rpdr.schema import CANDIDATES, NIL, ConceptId, MentionKey, members
+from rpdr.schema import CANDIDATES, NIL, ConceptId, Gold, MentionKey, members
 from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
@@ -37,7 +37,7 @@ def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, 
     none is right, what it names `also`, together with it, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), split)
-    return by_gold(mentions, _candidates(candidates.candidates_file(run, final), {m.key for m in mentions}))
+    return by_gold(mentions, _candidates(candidates.candidates_file(run, final, split), {m.key for m in mentions}))
 
 
 def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -50,10 +50,15 @@ def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, An
         row = found[mention.key]
         right = [n for n, i in enumerate(row["candidate_ids"]) if i in gold]
         choice = right[0] if right else NIL
-        together = next((a for a in mention.gold if right and row["candidate_ids"][choice] in a), [])
+        together = _fullest(mention.gold, row["candidate_ids"][choice], {*row["candidate_ids"]}) if right else []
         also = [n for n in right[1:] if row["candidate_ids"][n] in together]
         rows.append({**row, "choice": choice, "also": also, "gold": gold, "alternatives": mention.gold})
     return rows
+
+
+def _fullest(gold: Gold, chosen: ConceptId, offered: Collection[ConceptId]) -> Collection[ConceptId]:
+    """Of the alternatives that have `chosen`, the one of which most is `offered`."""
+    return max((a for a in gold if chosen in a), key=lambda a: sum(i in offered for i in a))
 
 
 def right_among(rows: Sequence[Mapping[str, Any]], k: int) -> np.ndarray:

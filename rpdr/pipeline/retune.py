@@ -75,7 +75,8 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
     by_hand = _met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
-    write_rows(folder / candidates.FILE, [*found, *by_hand.values()], CANDIDATES)
+    write_rows(folder / candidates.FILE, found, CANDIDATES)
+    write_rows(folder / candidates.LABELLED_FILE, list(by_hand.values()), CANDIDATES)
     write_rows(folder / teach.FILE, labels, LABELS)
     return {
         "tuned": settings.rounds == 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
-from rpdr.pipeline import baselines, retune
+from rpdr.pipeline import baselines, candidates, retune
+from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
-from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates
+from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates, distinct_rows
 from rpdr.retriever.commonness import Weights
 from rpdr.retriever.discount import USUAL
 from rpdr.schema import CANDIDATES, LABELS, NIL
@@ -223,12 +225,32 @@ def test_no_mention_is_its_own_name_where_the_student_learns(tmp_path: Path, tun
     run, labels = labelled(tmp_path, rounds, aliases=True)
     ran(retune.retune, run)
     rows = pq.read_table(retune.labels_file(run)).to_pylist()
-    by_hand = pq.read_table(run.path("retuned", "candidates.parquet")).to_pylist()
+    by_hand = pq.read_table(candidates.candidates_file(run, final=True, split="labelled")).to_pylist()
     assert [row["text"] for row in by_hand] == ["few"]
     for row in rows + by_hand:
         assert row["text"] not in row["matched_names"]
     known = {row["text"] for row in labels}
     assert any(known & set(row["matched_names"]) for row in rows)
+
+
+def test_a_test_mention_that_was_linked_by_hand_too_has_the_candidates_that_it_is_linked_by(
+    tmp_path: Path, tuned: list[Tuned], monkeypatch: pytest.MonkeyPatch
+):
+    run, _ = labelled(tmp_path, 1, aliases=True)
+    few = load_mentions(run.path("corpus", "mentions.parquet"), "labelled")[0]
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, replace(few, mention_id="again", split="test")])
+
+    def retrieved(run: Run, some: list[Mention], folders: Any, k: int, _: Any) -> tuple[list[dict[str, Any]], float]:
+        final = linker.load_retriever(folders, CONCEPTS, run.config.retriever)
+        return add_candidates(final, pa.Table.from_pylist(distinct_rows(some)), k).select(CANDIDATES.names).to_pylist(), 0.0
+
+    monkeypatch.setattr(retune.candidates, "retrieved", retrieved)
+    ran(retune.retune, run)
+    [of_test] = [row for row in chosen_by_gold(run, "test", final=True) if row["text"] == few.text]
+    [by_hand] = chosen_by_gold(run, "labelled", final=True)
+    assert of_test["matched_names"][0] == few.text
+    assert few.text not in by_hand["matched_names"]
 
 
 @pytest.mark.parametrize(("rounds", "measured"), [(1, ["from_teacher", "zero_shot"]), (2, ["zero_shot"])])
