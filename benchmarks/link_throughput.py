@@ -183,7 +183,7 @@ def _pairs(run: Run, mentions: Sequence[str]) -> float:
         hidden = lm.model(**batch, use_cache=False).last_hidden_state
         read(hidden[torch.arange(len(some)), ends]).tolist()
 
-    return _rate(score, sorted(pairs, key=len), run.config.retriever.top_k)
+    return _rate(score, sorted(pairs, key=len), run.config.final_top_k)
 
 
 def _rate(answer: Callable[[Sequence[str]], None], texts: Sequence[str], texts_per_mention: int) -> float:

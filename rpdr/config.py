@@ -93,7 +93,7 @@ class MentionsConfig(Section):
     split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
         "corpus", description="a split's name, or a rule by hash of the text"
     )
-    split_file: str = Field("", description="JSON of document id -> split; overrides `split`")
+    split_file: str = Field("", description="JSON of document id -> split; overrides `split`. A document that it does not name is left out")
     split_documents: DocumentSplit | None = Field(
         None, description="shares of the documents, in the source's order, e.g. {labelled: 0.1, unlabelled: 0.9}; overrides `split`"
     )
@@ -357,6 +357,10 @@ class LinkConfig(Section):
         description="where `rpdr link --corpus NAME` writes, in a folder NAME: a folder, or an object store's URL as s3://bucket/linked, whose credentials "
         "come from the environment; null: corpora/ in the run directory",
     )
+    allowed_stores: tuple[str, ...] = Field(
+        (),
+        description="buckets of yours, to the letter, that `output` may name under data_policy restricted, though they are on other machines",
+    )
     engine: Literal["torch", "vllm"] = Field(
         "torch",
         description="what computes the student's hidden states: torch: ours, a mention in one pass; vllm: vLLM, a sequence a candidate, for large "
@@ -462,8 +466,8 @@ class Config(Section):
     seed: int = 13
     data_policy: Literal["public", "deidentified", "restricted"] = Field(
         "restricted",
-        description="restricted: text goes to this machine and teacher.allowed_hosts alone; deidentified: what identifies a person is "
-        "masked before text goes to the teacher, as well as patterns can; public: text goes as it is",
+        description="restricted: text goes to this machine, teacher.allowed_hosts and link.allowed_stores alone; deidentified: what identifies a person is "
+        "masked before text goes to the teacher, as well as patterns can; public: text goes as it is. What `link` writes is not masked",
     )
     kb: KbConfig
     mentions: tuple[MentionsConfig, ...] = Field(min_length=1)

@@ -41,13 +41,14 @@ def locate(where: str) -> Path:
             raise DataError(f"{where}: the Python package {package} is not installed (`make setup` installs what the examples use)")
         path = Path(spec.submodule_search_locations[0]) / rest
     else:
-        path = Path(os.path.expanduser(_expanded(where)))
+        path = Path(os.path.expanduser(expanded(where)))
     if not path.exists():
         raise DataError(f"{where}: no such file or folder (looked at {path})")
     return path
 
 
-def _expanded(where: str) -> str:
+def expanded(where: str) -> str:
+    """With each `${VARIABLE}` as the environment has it. Raises DataError where it has none."""
     return re.sub(r"\$\{(\w+)\}", lambda m: _variable(m.group(1), where), where)
 
 
@@ -65,7 +66,7 @@ def home() -> Path:
 
 def locate_source(where: str) -> Source:
     """`locate`, or, by its URL, an object or folder of an object store (`${VARIABLE}` expanded). Raises DataError."""
-    return Remote.find(_expanded(where)) if is_url(where) else locate(where)
+    return Remote.find(expanded(where)) if is_url(where) else locate(where)
 
 
 def locate_all(where: str) -> list[Source]:

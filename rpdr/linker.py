@@ -247,6 +247,15 @@ def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, poi
     }
 
 
+def guesses(row: Mapping[str, Any], calibration: Calibration) -> list[ConceptId]:
+    """All concepts that a row of schema.LINKED says or, where it abstained, would have said; `calibration`: the student's."""
+    if row["nil"] or not row["abstained"]:
+        return list(row["concept_ids"])
+    above = calibration.also_above if row["source"] == "student" else 1.0
+    first, *others = row["ranked_ids"]
+    return [first, *(i for i, p in zip(others, row["ranked_scores"][1:], strict=True) if p > above)]
+
+
 def guess(row: Mapping[str, Any]) -> ConceptId | None:
     """What a row of schema.LINKED says or, where it abstained, would have said; None for NIL."""
     return None if row["nil"] else row["ranked_ids"][0]

@@ -83,6 +83,11 @@ class Remote:
         return str(self._info.base_name)
 
     @property
+    def stamp(self) -> dict[str, Any]:
+        """Its size and time."""
+        return {"size": self._info.size, "mtime_ns": self._info.mtime_ns}
+
+    @property
     def suffix(self) -> str:
         """As of a path."""
         return PurePosixPath(self.name).suffix

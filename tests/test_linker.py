@@ -13,7 +13,7 @@ import pytest
 from rpdr.config import Config, LinkConfig
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
-from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, operating_point
+from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, guesses, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
@@ -122,6 +122,15 @@ def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
     read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()
     assert [guess(row) for row in read] == ["C1", "C2", None]
     assert [guess(row) for row in said(SURE, NONE)] == ["C1", None]
+
+
+def test_of_an_answer_of_several_that_was_withheld_all_are_known():
+    several = Calibration(also_above=0.2)
+    two, nil = [3.0, 2.5, 0.0, 0.0], NONE
+    given = answers(Scored(two, nil, calibration=several), [ROW, ROW], True)
+    withheld = answers(Scored(two, nil, calibration=several), [ROW, ROW], True, UNREACHABLE)
+    assert [row["concept_ids"] for row in withheld] == [[], []]
+    assert [guesses(row, several) for row in withheld] == [guesses(row, several) for row in given] == [["C1", "C2"], []]
 
 
 def test_a_link_that_abstained_has_a_guess_which_may_be_nil():

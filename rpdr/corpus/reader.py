@@ -118,8 +118,9 @@ def _read_source(
         given, document = text, raw.document or raw.context
         if config.abbreviations and document:
             text = written_out(text, definitions_of(document))
-        if config.split_documents and not raw.doc_id:
-            yield reject(raw.file, raw.line, "no document id, which split_documents goes by", raw.text)
+        if split_by_doc is not None and not raw.doc_id:
+            by = "split_documents" if config.split_documents else "split_file"
+            yield reject(raw.file, raw.line, f"no document id, which {by} goes by", raw.text)
             continue
         split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, raw.text, config.split)
         if split is None:

@@ -34,7 +34,7 @@ from rpdr.kb import Concept
 from rpdr.linker import calibrated, guess
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
-from rpdr.schema import ConceptId, Gold, chosen_id, members
+from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
 
 TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
 REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's mentions
@@ -198,7 +198,7 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     test, golds = told.mentions, told.golds
     repeats: Counter[str] = Counter()
     by_hand: dict[str, set[ConceptId]] = {}
-    learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice"])
+    learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice", "also"])
     before = dict.fromkeys((normalise(row["text"]) for row in learned), "teacher")
     for m in mentions:
         repeats[normalise(m.text)] += 1
@@ -206,7 +206,7 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
             by_hand[m.key] = members(m.gold)
             before[normalise(m.text)] = "hand"
     labels = Counter(i for gold in by_hand.values() for i in gold)
-    labels.update(chosen for row in learned if (chosen := chosen_id(row)) is not None)
+    labels.update(chosen for row in learned for chosen in chosen_ids(row))
     taught = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
         "type": by_name([m.type for m in test]),

@@ -39,7 +39,7 @@ from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import ExactNames, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
-from rpdr.schema import NIL
+from rpdr.schema import NIL, ConceptId
 
 CURVE = 50  # points of the loss curve that is kept
 
@@ -233,8 +233,9 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     exact = [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
     nil = np.array([not row["gold"] for row in rows])
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
-    if run.config.link.several:
-        fitted = _also(fitted, scores, rows, run.config.link.allow_nil)
+    if run.config.link.several and fitted.dev_right:
+        asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
+        fitted = _also(fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil)
     return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil)
 
 
@@ -270,15 +271,20 @@ def _balanced(
 
 
 def _also(calibration: Calibration, scores: np.ndarray, rows: list[dict[str, Any]], allow_nil: bool) -> Calibration:
-    """With the threshold of what belongs to an answer beside its best candidate. Of alternatives, the one that the best is in counts."""
+    """With the threshold of what belongs to an answer beside its best candidate. Of alternatives that the best is in, that of most candidates counts."""
     probabilities = calibration.probabilities(scores)
     best, nil, _ = calibration.decide(probabilities, allow_nil)
-    golds = [nearest({row["candidate_ids"][first]}, row["alternatives"]) for row, first in zip(rows, best, strict=True)]
+    golds = [_meant(row, row["candidate_ids"][first]) for row, first in zip(rows, best, strict=True)]
     wanted = np.zeros(scores[:, :-1].shape, dtype=bool)
     for n, (row, gold) in enumerate(zip(rows, golds, strict=True)):
         wanted[n, : len(row["candidate_ids"])] = [i in gold for i in row["candidate_ids"]]
     sizes = np.array([len(gold) for gold in golds])
     return replace(calibration, also_above=also_threshold(probabilities[:, :-1], nil, wanted, sizes))
+
+
+def _meant(row: dict[str, Any], best: ConceptId) -> set[ConceptId]:
+    with_it = [alternative for alternative in row["alternatives"] if best in alternative]
+    return nearest(row["candidate_ids"], with_it or row["alternatives"])
 
 
 def _reranker(run: Run) -> Reranker:

@@ -7,6 +7,7 @@ its file is in place, in a folder or an object store; a start after a kill does 
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import defaultdict
@@ -26,7 +27,7 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import Config, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
-from rpdr.files import sha256_tree
+from rpdr.files import sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.linker import AT_ONCE, answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
@@ -39,7 +40,9 @@ from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
-from rpdr.pipeline.store import Store, store_at
+from rpdr.pipeline.sources import seen
+from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
+from rpdr.remote import shown
 from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
@@ -50,6 +53,7 @@ from rpdr.schema import CANDIDATES, LINKED, REJECTS
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
 MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
+SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
 FOR_VLLM = "vllm"  # in the folder of the work
 SHARD = "shard-"
 MANIFEST_EVERY_S = 5.0
@@ -69,20 +73,27 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     folder, store = run.path("corpora", corpus), corpus_store(run, corpus)
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
     if not mentions.exists():
+        write_json(folder / WORK / SOURCES, seen([run.config.corpora[corpus]]))
         write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
+    sources = json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8"))
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_table(REJECTED, pq.read_table(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
     Meters(run.folder.name, "rejected").tell(rows=refused)
-    return {**summary, "rejects": refused, "output": str(store)}
+    return {**summary, "rejects": refused, "output": str(store), "sources": sources}
 
 
 def corpus_store(run: Run, corpus: str) -> Store:
-    """Where one of the config's `corpora` is linked into. Raises RunError where that cannot be reached."""
+    """Where one of the config's `corpora` is linked into. Raises RunError where that cannot be reached, or the data policy forbids it."""
     output = run.config.link.output
     if output is None:
         return store_at(run.path("corpora", corpus))
+    if run.config.data_policy == "restricted" and not may_leave(output, run.config.link.allowed_stores):
+        raise RunError(
+            f"link.output: {shown(output)}: data_policy restricted lets no text leave this machine, and shards hold the mentions; name a folder or, "
+            f"if the store is yours, link.allowed_stores: [{bucket_of(output)}]"
+        )
     place, mark, how = output.partition("?")
     return store_at(f"{place.rstrip('/')}/{corpus}{mark}{how}")
 

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rpdr.config import Config
+from rpdr.config import Config, MentionsConfig
 from rpdr.corpus import KnownConcepts, Mention, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
-from rpdr.errors import RunError
+from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import read_kb, save_kb
 from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
+from rpdr.pipeline.sources import seen
+from rpdr.remote import shown
 from rpdr.schema import REJECTS
 from rpdr.teacher import Masker
+
+JUDGED = ("labelled", "dev", "test")  # splits that are of no use without gold
 
 
 def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Read everything once; what cannot be read is set aside, what must not be wrong stops the run."""
     progress.update(0, None, "reading the knowledge base")
+    sources = seen([run.config.kb, *run.config.mentions])
     concepts, refused = read_kb(run.config.kb)
     known = KnownConcepts(concepts)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
-    found = chain(refused, stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config)))
+    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config))
+    found = chain(refused, _with_gold(read, run.config.mentions))
     splits, rejects, written_out = write_corpus(found, path, run.path("corpus", "rejects.parquet"), progress)
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
+        "sources": sources,
         "concepts": len(concepts),
         "names": sum(len(c.names) for c in concepts),
         "mentions": splits.total(),
@@ -61,6 +68,24 @@ def _defining(config: Config) -> Callable[[str], str]:
         return str
     masker = Masker.of(config.teacher)
     return lambda document: masker.mask(document)[0]
+
+
+def _with_gold(found: Iterable[Mention | Reject], sources: Sequence[MentionsConfig]) -> Iterator[Mention | Reject]:
+    """The same. Raises DataError at the end where a source has mentions in splits that are of no use without gold, and gold for none of them."""
+    judged: Counter[int] = Counter()
+    known: Counter[int] = Counter()
+    for row in found:
+        if isinstance(row, Mention) and row.split in JUDGED:
+            source = int(row.mention_id.partition(":")[0])
+            judged[source] += 1
+            known[source] += row.gold is not None
+        yield row
+    for source in judged:
+        if not known[source] and sources[source].gold == "given":
+            raise DataError(
+                f"{shown(sources[source].path)}: none of its {judged[source]:,} mentions in the splits {', '.join(JUDGED)} has gold; name the column "
+                f"that has it (`columns: {{text: …, gold: …}}`), or give the source `split: corpus` or `split: unlabelled`"
+            )
 
 
 def write_corpus(

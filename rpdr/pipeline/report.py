@@ -21,7 +21,7 @@ import torch
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
 from rpdr.kb import load_kb
-from rpdr.linker import guess
+from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
@@ -29,7 +29,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.remote import shown
 from rpdr.reranker import nil_threshold
-from rpdr.schema import STUDIED, ConceptId, Gold
+from rpdr.schema import STUDIED, ConceptId, Gold, chosen_ids
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
@@ -81,7 +81,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         rankings = _rankings(run, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
-        sets = {STUDENT: [row["concept_ids"] or [i for i in [guess(row)] if i] for row in rows]}
+        fitted, _ = calibrated(run.path("student"), run.config.link)
+        sets = {STUDENT: [guesses(row, fitted) for row in rows]}
         for name, ranked in rankings.items():
             systems.append(
                 _evaluated(
@@ -161,8 +162,9 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
     nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
+    teacher = " and the teacher's" if run.config.teacher.several else ""
     several = (
-        "Micro F1: over the concepts of all mentions, the student's answers with all their concepts, the others' with one. "
+        f"Micro F1: over the concepts of all mentions, the student's answers{teacher} with all their concepts, the others' with one. "
         if run.config.link.several
         else ""
     )
@@ -289,6 +291,7 @@ def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], 
         taught.get("spent_usd"),
         taught.get("mentions_per_s"),
         f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
+        [chosen_ids(row) for row in labels],
     )
     return result, float(np.mean(agreement))
 

@@ -19,7 +19,8 @@ import yaml
 import rpdr
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.files import home, sha256, write_json, write_text
+from rpdr.files import expanded, home, sha256, write_json, write_text
+from rpdr.pipeline.sources import changed
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ TUNABLE = {
         *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
         *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),
     ),
-    "link": ("engine", "retriever_actors", "student_actors", "student_gpus", "batch_size"),
-    "student": ("checkpoint_every_steps",),
+    "link": ("allowed_stores", "engine", "retriever_actors", "student_actors", "student_gpus", "batch_size"),
+    "student": ("checkpoint_every_steps", "micro_batch_tokens", "workers", "threads_per_worker", "use_gpu"),  # they change rounding alone
 }
 
 
@@ -90,8 +91,14 @@ class Run:
     def finished(self, stage: Stage) -> bool:
         """Whether the stage is finished, from these inputs. Raises RunError if it, or a stage before it, was made from others or is missing."""
         for name in stage.after:
-            if not self.finished(STAGES[name]):
+            if not self.finished(STAGES[name]) and "id" not in self._record(name):  # one that would get further now may also stay as it is
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
+        moved = self._changed(stage)
+        if moved:
+            remedy = "give it a corpus of its own in the config" if stage.name.startswith("link-") else "name a new run_dir"
+            raise RunError(
+                f"{stage.name}: {moved} since {self.folder} read it; {remedy}, or add --redo to throw the results of {stage.name} away"
+            )
         if self.stale(stage):
             raise RunError(
                 f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
@@ -103,7 +110,15 @@ class Run:
     def stale(self, stage: Stage) -> bool:
         """Whether the stage was begun or finished from other inputs than today's."""
         record = self._record(stage.name)
-        return bool(record) and record["inputs"] != self.inputs(stage)
+        return bool(record) and (record["inputs"] != self.inputs(stage) or self._changed(stage) is not None)
+
+    def _changed(self, stage: Stage) -> str | None:
+        """Which file that the finished stage had read is another now, in words."""
+        before = self._record(stage.name).get("summary", {}).get("sources")
+        if before is None:
+            return None
+        corpus = self.config.corpora.get(stage.name.removeprefix("link-"))
+        return changed(before, [corpus] if corpus else [self.config.kb, *self.config.mentions])
 
     def _would_get_further(self, record: dict[str, Any]) -> bool:
         """Whether a limit of the config ended the stage (its summary's `ended_by`: key -> limit then) and is higher now."""
@@ -154,7 +169,7 @@ def resolve_run_dir(run_dir: str) -> Path:
     """The folder of a run. A relative one is relative to here; in a Ray job, whose folder is a throw-away copy, to $RPDR_HOME (~/.rpdr)."""
     if "://" in run_dir:
         raise RunError(f"run_dir {run_dir}: a run lives in a folder that all machines see; a URL is none")
-    path = Path(run_dir).expanduser()
+    path = Path(expanded(run_dir)).expanduser()
     if not path.is_absolute() and "_ray_pkg_" in str(Path.cwd()):
         return home() / path
     return path.absolute()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from pyarrow import fs
 from rpdr.errors import RunError
 from rpdr.files import write_json, write_table
 from rpdr.remote import connected, is_url, reached, shown
+from rpdr.teacher.endpoint import is_local
 
 SETTING = "link.output: "
 
@@ -44,6 +47,19 @@ class Store(Protocol):
 def store_at(where: str | Path) -> Store:
     """A folder's path, or an object store's URL, as s3://bucket/folder. Raises RunError where it cannot be reached."""
     return Bucket(where) if isinstance(where, str) and is_url(where) else Folder(Path(where).expanduser())
+
+
+def bucket_of(url: str) -> str:
+    """The bucket of an object store's URL."""
+    return urlsplit(url).hostname or ""
+
+
+def may_leave(where: str, stores: Sequence[str]) -> bool:
+    """Whether restricted text may be written there: into a folder, a store on this machine, or one of these buckets, to the letter."""
+    if not is_url(where):
+        return True
+    server = dict(parse_qsl(urlsplit(where).query)).get("endpoint_override", "")
+    return is_local(server if is_url(server) else f"http://{server}") or bucket_of(where) in stores
 
 
 class Folder:

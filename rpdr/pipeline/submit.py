@@ -68,7 +68,7 @@ class Submission:
         self._inside(self.config_path)
         self._variables()
         where = self.config.run_dir
-        if not (where.startswith(("/", "$")) or "://" in where):
+        if not (where.startswith(("/", "$", "~")) or "://" in where):
             raise ConfigError(
                 f"run_dir: {where} is relative: on the cluster, a folder of its head alone; name one that all nodes share, "
                 f"e.g. --set run_dir=/shared/{where}"

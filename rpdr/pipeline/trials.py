@@ -21,7 +21,7 @@ from rpdr.config import Needs
 from rpdr.corpus import load_mentions
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
-from rpdr.pipeline.candidates import BATCH, FILE
+from rpdr.pipeline.candidates import BATCH, candidates_file
 from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.reranker import Calibration, Example, Reranker, queries
@@ -103,7 +103,7 @@ class Training:
     def measure(self, seconds: float) -> dict[str, float]:
         settings = self.run.config.student.model_copy(update={"checkpoint_every_steps": 10**6, "epochs": 20})
         rng = random.Random(self.run.config.seed)
-        asked = queries(_questions(self.run))
+        asked = queries(_questions(self.run, self.run.config.retriever.top_k))
         labels = [Example(q, rng.randrange(len(q.candidate_names)), 1.0).narrowed(settings.train_candidates) for q in asked]
         steps = _Steps(seconds)
         hooks = Hooks(lambda done, total, loss: steps.told(), lambda: self.run.folder, lambda *_: None)
@@ -125,7 +125,7 @@ class Reranking:
         self.reranker = Reranker(student.merged(), Calibration(), run.config.link.batch_size)
 
     def measure(self, seconds: float) -> dict[str, float]:
-        asked = queries(_questions(self.run))
+        asked = queries(_questions(self.run, self.run.config.final_top_k))
         return _per_unit("mention", self.reranker.scores, asked, 4 * self.run.config.link.batch_size, seconds)
 
 
@@ -203,9 +203,9 @@ def _mentions(run: Run) -> list[dict[str, Any]]:
     return rows[:TEXTS]
 
 
-def _questions(run: Run) -> list[dict[str, Any]]:
-    """As rows of schema.CANDIDATES; before there are candidates, with concepts drawn at random."""
-    file = run.path("candidates", FILE)
+def _questions(run: Run, top_k: int) -> list[dict[str, Any]]:
+    """As rows of schema.CANDIDATES, of so many candidates; before there are such, with concepts drawn at random."""
+    file = candidates_file(run, final=top_k != run.config.retriever.top_k)
     if file.exists():
         rows = pq.read_table(file).to_pylist()
         random.Random(run.config.seed).shuffle(rows)
@@ -213,7 +213,7 @@ def _questions(run: Run) -> list[dict[str, Any]]:
     concepts, rng = _concepts(run), np.random.default_rng(run.config.seed)
     found = []
     for row in _mentions(run):
-        some = [concepts[n] for n in rng.choice(len(concepts), min(run.config.retriever.top_k, len(concepts)), replace=False).tolist()]
+        some = [concepts[n] for n in rng.choice(len(concepts), min(top_k, len(concepts)), replace=False).tolist()]
         names = [concept.name for concept in some]
         scores = np.linspace(0.9, 0.3, len(some)).tolist()
         drawn = {"candidate_ids": [c.concept_id for c in some], "candidate_names": names, "matched_names": names, "scores": scores}

@@ -318,7 +318,7 @@ def _calibration(facts: Facts) -> str:
 def _limits(facts: Facts) -> str:
     config = facts.config
     limits = [
-        f"It orders what its retriever finds: a concept that is not among the {config.retriever.top_k} candidates cannot be its answer. Its scores "
+        f"It orders what its retriever finds: a concept that is not among the {config.final_top_k} candidates cannot be its answer. Its scores "
         "presuppose that retriever's similarities (cosine, the run's `retriever/`); with another's they mean something else.",
         "It repeats its teacher's errors." + (" This one was simulated." if facts.stage("teach").get("simulated") else ""),
         "Its confidences hold for mentions like those that it was calibrated on; it is measured on the data above alone. Other knowledge bases, "

@@ -43,7 +43,7 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
             "layers": layers,
             "precision": precision,
             "allow_nil": facts.config.link.allow_nil,
-            "candidates": facts.config.retriever.top_k,
+            "candidates": facts.config.final_top_k,
             "student": config.model_dump(mode="json", include=set(READING)),
             "files": sorted([ABOUT_FILE, "README.md", *(file.name for file in folder.iterdir())]),
         }

@@ -116,8 +116,13 @@ def _batches(labelled: Sequence[Pair], synonyms: Sequence[Pair], max_synonyms: i
 
 
 def _also_right(batch: Sequence[Pair], options: Sequence[tuple[str, str]]) -> torch.Tensor:
-    """(b, options) bool: another pair's negative that is of this pair's own concept."""
-    return torch.tensor([[n != m and concept == pair.concept for m, (_, concept) in enumerate(options)] for n, pair in enumerate(batch)])
+    """(b, options) bool: of another pair, what is of this pair's own concept, or of another that the same mention names."""
+    named: dict[str, set[str]] = {}
+    for pair in batch:
+        named.setdefault(pair.anchor, set()).add(pair.concept)
+    return torch.tensor(
+        [[n != m and concept in named[pair.anchor] for m, (_, concept) in enumerate(options)] for n, pair in enumerate(batch)]
+    )
 
 
 def _texts(pair: Pair) -> list[str]:

@@ -90,7 +90,7 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
             f"if the host is yours, teacher.allowed_hosts: [{urlsplit(url).hostname or 'HOST'}]"
         )
     key = os.environ.get(config.api_key_env, "")
-    if to_ask and not key and not local:
+    if to_ask and not key and not (local or is_allowed(url, config.allowed_hosts)):  # a server of one's own may want none
         raise TeacherError(
             f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox"
         )

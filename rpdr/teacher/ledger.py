@@ -112,8 +112,8 @@ class Submission:
 class Ledger:
     """The ledger of a run's folder, to read. Writing is the governor's, through `connect` and the functions below."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def rows(self) -> pa.Table:
         """All requests as rows of schema.LEDGER, in the order in which they left."""

@@ -98,7 +98,7 @@ def _number(value: Any) -> set[int] | None:
 
 def _numbers(value: Any) -> set[int] | None:
     """The numbers of an answer that is nothing else: "1 or 2" is none."""
-    numbers = value if isinstance(value, list) else re.split(r"\s*(?:[,;+&]|and)\s*", str(value).strip()[:200])
+    numbers = value if isinstance(value, list) else re.split(r"\s*(?:[,;+&，、；]|and)\s*", re.sub(r"[.。]$", "", str(value).strip()[:200]))
     if not all(isinstance(n, int | str) and re.fullmatch(r"\d{1,3}", str(n)) for n in numbers):
         return None
     return {int(n) for n in numbers}

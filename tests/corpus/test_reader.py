@@ -57,7 +57,7 @@ def test_split_file_overrides_split_and_drops_unknown_documents(tmp_path: Path) 
     rows: list[dict[str, Any]] = [{"text": "a", "doc_id": "A"}, {"text": "b", "doc_id": "B"}, {"text": "c", "doc_id": "C"}, {"text": "d"}]
     mentions, rejects = read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)
     assert [(m.text, m.split) for m in mentions] == [("a", "dev"), ("b", "test")]
-    assert rejects == []
+    assert [(r["line"], r["reason"]) for r in rejects] == [(4, "no document id, which split_file goes by")]
     splits.write_text('{"A": "train"}')
     with pytest.raises(DataError, match=r"splits\.json: 'A' has the split 'train'; the splits are labelled"):
         read_mentions([source(tmp_path, rows, split_file=str(splits))], 13)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rpdr.config import Config
 from rpdr.corpus import load_mentions
+from rpdr.errors import DataError
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.run import Run
 
@@ -52,8 +55,8 @@ def test_gold_ids_that_the_knowledge_base_lacks_are_counted_and_kept(tmp_path: P
 
 
 def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
-    rows = "text,context\nMS,Seen by Dr. Mary Smithson (MS) for Gaucher disease (GD)\nGD,Seen by Dr. Mary Smithson (MS) for Gaucher disease type 1 (GDT1)\n"
-    rows += "GDT1,for Gaucher disease type 1 (GDT1)\n"
+    rows = "text,gold,context\nMS,NIL,Seen by Dr. Mary Smithson (MS) for Gaucher disease (GD)\nGD,NIL,Seen by Dr. Mary Smithson (MS) for Gaucher disease type 1 (GDT1)\n"
+    rows += "GDT1,NIL,for Gaucher disease type 1 (GDT1)\n"
     for policy, expected in (
         ("deidentified", ["MS", "GD", "Gaucher disease type 1"]),
         ("public", ["Mary Smithson", "GD", "Gaucher disease type 1"]),
@@ -62,3 +65,8 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
         folder.mkdir()
         run, _ = prepared(folder, [], rows, data_policy=policy)
         assert [m.text for m in load_mentions(run.path("corpus", "mentions.parquet"))] == expected
+
+
+def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r"m\.csv: none of its 2 mentions in the splits labelled, dev, test has gold; name the column"):
+        prepared(tmp_path, [], "text,Gold\nthrowing up,X:1\nqueasy,X:2\n")

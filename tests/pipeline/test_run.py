@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.pipeline.run import STAGES, Run, resolve_run_dir
+from rpdr.pipeline.sources import seen
 
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
@@ -49,8 +51,9 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
         {"retriever": {"baselines": True}},
         {"link": {"batch_size": 8}},
         {"retriever": {"index_parts": 4}},
+        {"student": {"workers": 4, "micro_batch_tokens": 512}},
     ],
-    ids=["budget and actors", "baselines asked for later", "batch size", "index in parts"],
+    ids=["budget and actors", "baselines asked for later", "batch size", "index in parts", "workers"],
 )
 def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
     done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
@@ -98,6 +101,45 @@ def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path
     assert run.finished(STAGES["teach"])
     assert run_in(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
     assert not run_in(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
+
+
+def test_what_was_made_of_a_stage_that_could_go_further_now_stays_of_use(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates")
+    run = run_in(tmp_path, teacher={"budget_usd": 1.0})
+    run.begin(STAGES["teach"])
+    run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
+    finish(run, "retune", "distill")
+    richer = run_in(tmp_path, teacher={"budget_usd": 2.0})
+    assert richer.finished(STAGES["distill"])
+    assert not richer.finished(STAGES["link"])
+
+
+def test_a_run_dir_may_hold_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHARED", str(tmp_path))
+    assert resolve_run_dir("${SHARED}/runs/x") == tmp_path / "runs" / "x"
+
+
+def test_files_that_are_others_now_are_another_experiment(tmp_path: Path):
+    (tmp_path / "kb.obo").write_text("[Term]")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "june.csv").write_text("text\na\n")
+    tree = {"run_dir": str(tmp_path / "run"), "kb": {"format": "obo", "path": str(tmp_path / "kb.obo")}}
+    corpus = {"format": "table", "path": str(tmp_path / "notes" / "*.csv")}
+    run = Run(Config.model_validate({**tree, "mentions": [corpus]}))
+    run.begin(STAGES["prepare"])
+    run.finish(STAGES["prepare"], 1.0, {"sources": seen([run.config.kb, *run.config.mentions])})
+    os.utime(tmp_path / "kb.obo", (1, 1))  # as a copy may have it
+    assert run.finished(STAGES["prepare"])
+    (tmp_path / "notes" / "july.csv").write_text("text\nb\n")
+    with pytest.raises(RunError, match=r"prepare: .*: july\.csv is new since .* read it; name a new run_dir, or add --redo"):
+        run.finished(STAGES["prepare"])
+    (tmp_path / "notes" / "july.csv").unlink()
+    (tmp_path / "kb.obo").write_text("[Tern]")
+    with pytest.raises(RunError, match=r"kb\.obo has changed since"):
+        run.finished(STAGES["prepare"])
+    assert run.stale(STAGES["prepare"])
+    (tmp_path / "kb.obo").unlink()
+    assert run.finished(STAGES["prepare"])  # what was read is in the run
 
 
 def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from rpdr.errors import RunError
-from rpdr.pipeline.store import Bucket, Folder, Store, store_at
+from rpdr.pipeline.store import Bucket, Folder, Store, may_leave, store_at
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
 
@@ -68,6 +68,23 @@ def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(buc
         with pytest.raises(RunError, match=r"link\.output: s.://.*cannot be used.*AWS_ACCESS_KEY_ID") as refused:
             store_at(url).write_json("x.json", 1)
         assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "stores", "allowed"),
+    [
+        ("/data/linked", (), True),
+        ("s3://ours/linked", (), False),
+        ("s3://ours/linked", ("ours",), True),
+        ("s3://ours.evil/linked", ("ours",), False),
+        ("s3://x/linked?scheme=http&endpoint_override=localhost:9000", (), True),
+        ("s3://x/linked?endpoint_override=http://127.0.0.1:9000", (), True),
+        ("s3://x/linked?scheme=http&endpoint_override=minio.example:9000", (), False),
+        ("s3://localhost/linked", (), False),
+    ],
+)
+def test_restricted_text_is_written_to_this_machine_or_a_store_of_ones_own(where: str, stores: tuple[str, ...], allowed: bool):
+    assert may_leave(where, stores) == allowed
 
 
 def test_a_path_is_a_folder_and_a_url_an_object_store(bucket: str, tmp_path: Path):

@@ -52,6 +52,12 @@ def test_an_endpoint_on_this_machine_needs_no_key():
     assert resolve_endpoint(config(api_key_env="NO_KEY", base_url=NEAR), "public").api_key
 
 
+def test_a_server_of_ones_own_needs_no_key():
+    assert resolve_endpoint(config(api_key_env="NO_KEY", allowed_hosts=["llm.example.org"]), "restricted").api_key
+    with pytest.raises(TeacherError, match="NO_KEY"):
+        resolve_endpoint(config(api_key_env="NO_KEY", allowed_hosts=["other.example.org"]), "public")
+
+
 def test_a_model_without_a_price_is_refused():
     with pytest.raises(ConfigError, match=r"teacher\.price"):
         resolve_endpoint(config(price=None), "public")
