@@ -159,6 +159,11 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     assert manifest["of"] == len(manifest["shards"]) == len(list((run / "corpora" / "notes").glob("shard-*.parquet")))
     assert "finished before" in rpdr("link", path, *notes).stderr
     assert "finished before" in rpdr("link", path).stderr  # the run's own are as they were
+    (folder / "next-month.csv").write_text("text,id\na lump,1\n")
+    more = rpdr("link", path, *notes)
+    assert more.returncode == 2
+    assert "next-month.csv is new since" in more.stderr
+    assert "give it a corpus of its own" in more.stderr
     missing = rpdr("link", path, "--corpus", "nots")
     assert missing.returncode == 2
     assert "corpora.nots" in missing.stderr
