@@ -4,7 +4,7 @@
 
 RUN_DIR is a finished run whose dev shows a `link.shortcut`; linked are its distinct test mentions. All are measured in turns, in one process after
 another, on the same mentions, the same base model of as many layers in the same precision, and the same machine; what counts are the ratios. What a
-job needs to load Ray and its models is measured by a job over one batch, told apart, and left out of its rate, as nobody else's loading counts.
+job needs to load Ray and its models is measured by a job of the same settings over one batch, told apart, and left out of its rate, as nobody else's loading counts.
 The loop (`transformers.generate`, batch 32, padded) and the cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like
 length) are given their candidates, of some of the mentions drawn at random: what it takes to find them counts for rpdr alone. Three jobs: one
 whose student is asked about each mention, one by the defaults of `link` (exact names, and `link.shortcut`), and one by the defaults on mentions
@@ -69,13 +69,14 @@ def main() -> int:
         rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
         loading = []
         for number in range(options.rounds):
-            loading.append(_seconds(run, f"loading-{number}", mentions[:BATCH], *EACH))
+            loads = {sets: _seconds(run, f"loading-{number}-{n}", mentions[:BATCH], *sets) for n, sets in enumerate((EACH, DEFAULTS))}
+            loading.append(loads[EACH])
             for name, some, settings in (
                 ("job", mentions, EACH),
                 ("default", mentions, DEFAULTS),
                 ("repeats", _repeated(mentions), DEFAULTS),
             ):
-                rates[name].append((len(some) - BATCH) / (_seconds(run, f"{name}-{number}", some, *settings) - loading[-1]))
+                rates[name].append((len(some) - BATCH) / (_seconds(run, f"{name}-{number}", some, *settings) - loads[settings]))
             for name, measure in (("parts", _parts), ("loop", _loop), ("pairs", _pairs)):
                 rates[name].append(_apart(measure, run, mentions))
         last = run.summary(linking(f"default-{options.rounds - 1}").name)
@@ -83,7 +84,7 @@ def main() -> int:
     rows = [[title, f"{usual[name]:.1f}", *(_ratio(rates[job], rates[name]) for job in JOBS)] for name, title in OTHERS.items()]
     command = f"python benchmarks/link_throughput.py {options.run_dir.name} --rounds {options.rounds}"
     columns = ("Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values()))
-    data = f"the {len(mentions):,} distinct test mentions of {options.run_dir.name}; repeats: as often as phrases are in Ask A Patient's train file"
+    data = f"the {len(mentions):,} distinct test mentions of {options.run_dir.name}; repeats: {len(_repeated(mentions)):,}, each as often as a phrase drawn from Ask A Patient's train file"
     keep(
         "link_throughput",
         command,
@@ -209,9 +210,10 @@ def _questions(run: Run, mentions: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _repeated(mentions: Sequence[str]) -> list[str]:
-    """The mentions as often as the phrases of the train file, the most frequent phrase's for the first."""
+    """The mentions, each as often as a phrase of the train file, drawn at random, stands there."""
     phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
-    return [mention for mention, (_, count) in zip(mentions, phrases.most_common(), strict=False) for _ in range(count)]
+    counts = random.Random(1).choices([*phrases.values()], k=len(mentions))
+    return [mention for mention, count in zip(mentions, counts, strict=True) for _ in range(count)]
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ def main() -> int:
     settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9})
     rng = random.Random(run.config.seed)
     rows = learned_labels(run)[: options.labels]
-    chosen = [_shuffled(example.narrowed(settings.train_candidates), rng) for example in examples(rows)]
+    chosen = [
+        _shuffled(example, rng) for example in examples(rows)
+    ]  # of all candidates: a letter that was never an option would be tested untaught
     test = annotated_test(run)
     golds, found = [m.gold or [] for m in test], load_candidates(run, final=True)
     keys = list(dict.fromkeys(m.key for m in test))
@@ -103,7 +105,9 @@ def main() -> int:
     ranked, flips = {"retriever": [found[m.key]["candidate_ids"] for m in test]}, {}
     for name, create in ARMS.items():
         hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
-        student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None, create=create)
+        # rows of the LLM's own output matrix are tuned as its other weights are
+        own = settings.model_copy(update={"head_learning_rate": settings.learning_rate}) if create is letters else settings
+        student = train(own, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None, create=create)
         reranker = Reranker(student, Calibration(), 32, best_device())
         straight = reranker.scores(asked)[:, :-1]
         shuffled = reranker.scores([query.with_candidates(order) for query, order in zip(asked, orders, strict=True)])[:, :-1]
@@ -133,7 +137,7 @@ def main() -> int:
             ),
         ],
         protocol=f"`{settings.model}` on {len(rows):,} labels of the sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), {settings.epochs} "
-        "epochs, the same order of examples and candidates for both, one run each; all test mentions. 95 % percentile bootstrap; exact McNemar.",
+        "epochs, all candidates of each, the same order of examples and candidates for both, one run each; all test mentions. 95 % percentile bootstrap; exact McNemar.",
         flips=flips,
         acc_at_1={name: asdict(score.acc_at_1) for name, score in scored.items()},
         tests={name: asdict(result) for name, result in tests.items()},
@@ -144,9 +148,8 @@ def main() -> int:
 def _shuffled(example: Example, rng: random.Random) -> Example:
     k = len(example.query.candidate_names)
     order = rng.sample(range(k), k)
-    return replace(
-        example, query=example.query.with_candidates(order), choice=order.index(example.choice) if example.choice >= 0 else example.choice
-    )
+    choice = order.index(example.choice) if example.choice >= 0 else example.choice
+    return replace(example, query=example.query.with_candidates(order), choice=choice, also=tuple(order.index(n) for n in example.also))
 
 
 if __name__ == "__main__":

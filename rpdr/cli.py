@@ -121,12 +121,13 @@ def _config(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> int:
     from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
+    from rpdr.pipeline.run import linking
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
 
     config = _config(options)
     if options.corpus:
         run = link_corpus(config, options.corpus, options.redo)
-        console.print(f"Linked: {run.path('corpora', options.corpus)}", soft_wrap=True)
+        console.print(f"Linked: {run.summary(linking(options.corpus).name)['output']}", soft_wrap=True)
         return 0
     stages = options.stages or list(STAGES)
     run = run_stages(config, stages, options.redo)

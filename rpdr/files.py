@@ -94,6 +94,11 @@ def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
     return {PurePosixPath(file.relative_to(folder).as_posix()): file for file in sorted(found)}
 
 
+def size_of(path: Source) -> int:
+    """Bytes."""
+    return int(path.stat().st_size if isinstance(path, Path) else path.stamp["size"])
+
+
 @contextmanager
 def opened(path: Source) -> Iterator[IO[bytes]]:
     """The bytes of a file, to be read in the block. Raises DataError if it is an object that has changed meanwhile."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from rpdr import config as configuration
 from rpdr.corpus.abbreviations import definitions, written_out
+from rpdr.corpus.context import given_context
 from rpdr.corpus.normalise import clean
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
@@ -99,7 +100,7 @@ class Linker:
         """One Link for each text, in order, by the run's `mentions.abbreviations` with those that its context defines written out. Repeats are linked
         once. An empty text is NIL with confidence 1."""
         context = list(contexts) if contexts is not None else [None] * len(texts)
-        questions = [(self._asked(clean(t), c), c) for t, c in zip(texts, context, strict=True)]
+        questions = [(self._asked(clean(t), c), given_context(c, t)) for t, c in zip(texts, context, strict=True)]
         asked = list(dict.fromkeys(questions))
         exact = self._exact.find([t for t, _ in asked])
         hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]

@@ -48,11 +48,16 @@ def reached(url: str, kind: type[RpdrError], setting: str = "") -> Iterator[None
         ) from error
 
 
-def connected(url: str, kind: type[RpdrError], setting: str = "") -> tuple[fs.FileSystem, str]:
-    """(filesystem, path in it). Raises an error of this kind, also where the URL has a secret in it, which would stand in the run's config.yaml."""
-    if _PASSWORD.search(url) or any(_SECRET.search(name) for name, _ in parse_qsl(url.partition("?")[2])):
+def refuse_secret(url: str, kind: type[RpdrError], setting: str = "") -> None:
+    """Raises an error of this kind where the URL has a secret in it, which would stand in the run's config.yaml."""
+    if is_url(url) and (_PASSWORD.search(url) or any(_SECRET.search(name) for name, _ in parse_qsl(url.partition("?")[2]))):
         remedy = "take it out, and give it in the environment (for s3: AWS_SECRET_ACCESS_KEY)"
         raise kind(f"{setting}{shown(url)}: has a secret in it; {remedy}")
+
+
+def connected(url: str, kind: type[RpdrError], setting: str = "") -> tuple[fs.FileSystem, str]:
+    """(filesystem, path in it). Raises an error of this kind, also where the URL has a secret in it."""
+    refuse_secret(url, kind, setting)
     with reached(url, kind, setting):
         files, path = fs.FileSystem.from_uri(url)
     return files, path.rstrip("/")

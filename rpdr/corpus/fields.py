@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         raise ValueError("no text")
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
+    for field in ("id", "type", "doc_id", "gold"):
+        json.dumps(
+            cells.get(field), ensure_ascii=False, default=str
+        ).encode()  # raises where it holds half a character: text alone is mended
     return RawMention(
         file=file,
         line=line,

@@ -136,8 +136,11 @@ def _read_source(
 
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Of all files of a source, one after another."""
-    for path in _files(config):
+    """Of all files of a source, one after another; of several, empty ones are passed over."""
+    paths = _files(config)
+    for path in paths:
+        if len(paths) > 1 and files.size_of(path) == 0:
+            continue
         yield from _READERS[config.format](path, config)
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -46,10 +46,14 @@ class Rows:
     path: Source
     names: tuple[str, ...]
     rows: Iterator[Row | Reject]
+    asked: set[int] = field(default_factory=set)  # positions of columns; of a Parquet file no other is read
 
     def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
-        """Field -> position of its column. Raises DataError, naming the nearest columns, where one is not there."""
-        return {field: self._position(column, field, setting) for field, column in wanted.items()}
+        """Field -> position of its column; to be asked before rows are read, of a Parquet file's other columns the cells are None. Raises
+        DataError, naming the nearest columns, where one is not there."""
+        found = {field: self._position(column, field, setting) for field, column in wanted.items()}
+        self.asked.update(found.values())
+        return found
 
     def _position(self, column: str, field: str, setting: str) -> int:
         if column in self.names:
@@ -136,9 +140,12 @@ def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
 
 
 def _quoted(lines: Collection[str], separator: str) -> tuple[int, list[str]] | None:
-    """The first record of `lines` and how many of them it takes; None if a quote in it is never closed."""
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in [*lines, ""]), delimiter=separator)
-    cells = next(reader)
+    """The first record of `lines` and how many of them it takes; None if a quote in it is never closed, or only by another record's."""
+    reader = csv.reader((line.removesuffix("\r") + "\n" for line in [*lines, ""]), delimiter=separator, strict=True)
+    try:
+        cells = next(reader)
+    except csv.Error:
+        return None
     return (reader.line_num, cells) if reader.line_num <= len(lines) else None
 
 
@@ -153,19 +160,48 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
 def _parquet_rows(path: Source) -> Rows:
     file = open_parquet(path)
 
+    names = tuple(file.schema_arrow.names)
+    asked: set[int] = set()
+
     def rows() -> Iterator[Row | Reject]:
         line = 0
+        plain = len(set(names)) == len(names) and not any("." in name for name in names)  # else a name does not tell a column
+        wanted = [names[n] for n in sorted(asked)] if plain else None
         try:
-            for batch in file.iter_batches(10_000):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            for batch in file.iter_batches(10_000, columns=wanted):
+                columns = iter([_cells(column) for column in batch.columns])
+                nothing = [None] * batch.num_rows
+                for cells in zip(*(next(columns) if wanted is None or n in asked else nothing for n in range(len(names))), strict=True):
                     line += 1
-                    yield Row(line, cells)
+                    broken = next((cell for cell in cells if isinstance(cell, _Broken)), None)
+                    yield reject(path, line, broken.why, "") if broken else Row(line, cells)
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{path}: damaged after row {line} ({str(error).splitlines()[0]}); write it again") from error
         if isinstance(path, Remote):
             path.check_unchanged()
 
-    return Rows(path, tuple(file.schema_arrow.names), rows())
+    return Rows(path, names, rows(), asked)
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A cell that cannot be read."""
+
+    why: str
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # bytes that are no UTF-8, a date that Python does not have
+        return [_cell(value) for value in column]
+
+
+def _cell(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:
+        return _Broken(f"a cell that cannot be read ({error})")
 
 
 def open_parquet(path: Source) -> pq.ParquetFile:

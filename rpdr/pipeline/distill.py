@@ -76,7 +76,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "precision": chosen_precision(settings.precision, _device(run)),
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "held_out_losses": exams,
-        "retriever_loss": prior_loss(chosen, prior_of(chosen)),
+        "retriever_loss": prior_loss(chosen, prior_of(chosen), settings.soft_labels),
         "loss_curve": _curve(losses),
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,

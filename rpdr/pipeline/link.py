@@ -27,7 +27,7 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import Config, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
-from rpdr.files import sha256_tree, write_json
+from rpdr.files import expanded, sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.linker import AT_ONCE, answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
@@ -38,11 +38,11 @@ from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
+from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking, resolve_run_dir
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.sources import seen
 from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
-from rpdr.remote import shown
+from rpdr.remote import is_url, shown
 from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
@@ -72,7 +72,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
         return summary
     folder, store = run.path("corpora", corpus), corpus_store(run, corpus)
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
-    if not mentions.exists():
+    if not (mentions.exists() and (folder / WORK / SOURCES).exists()):
         write_json(folder / WORK / SOURCES, seen([run.config.corpora[corpus]]))
         write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
     sources = json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8"))
@@ -86,28 +86,35 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
 
 def corpus_store(run: Run, corpus: str) -> Store:
     """Where one of the config's `corpora` is linked into. Raises RunError where that cannot be reached, or the data policy forbids it."""
-    output = run.config.link.output
-    if output is None:
+    if run.config.link.output is None:
         return store_at(run.path("corpora", corpus))
+    output = expanded(run.config.link.output)
     if run.config.data_policy == "restricted" and not may_leave(output, run.config.link.allowed_stores):
         raise RunError(
             f"link.output: {shown(output)}: data_policy restricted lets no text leave this machine, and shards hold the mentions; name a folder or, "
             f"if the store is yours, link.allowed_stores: [{bucket_of(output)}]"
         )
     place, mark, how = output.partition("?")
-    return store_at(f"{place.rstrip('/')}/{corpus}{mark}{how}")
+    where = f"{place.rstrip('/')}/{corpus}{mark}{how}"
+    return store_at(where if is_url(where) else resolve_run_dir(where))
+
+
+def clear_work(run: Run, corpus: str = "") -> None:
+    """Throw away what a finished link stage had laid out to work on."""
+    folder = run.path("corpora", corpus) if corpus else run.path("linked")
+    shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
 def throw_away(run: Run, corpus: str) -> None:
     """What has been linked of it, wherever that is; no other file that is there."""
     store = corpus_store(run, corpus)
-    for name in store.names():
+    for name in sorted(store.names(), key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
         if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
             store.remove(name)
 
 
 def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
-    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what is thrown away at the end."""
+    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
     output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
@@ -120,7 +127,9 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
     watch = Stopwatch()
     rates = _link(run, output, work, point, progress) if output.todo else {}
     output.write_manifest()
-    shutil.rmtree(work)
+    missing = [_file(shard) for shard in output.todo if shard not in output.counts]
+    if missing:
+        raise RunError(f"link: {store}: {len(missing)} shards are not whole ({missing[0]}, …), though all was asked; start it again")
     return {
         **output.total(),
         "operating_point": asdict(point) if point else None,
@@ -302,13 +311,14 @@ class _Output:
 
     def _finished(self, filled: list[int]) -> dict[int, dict[str, int]]:
         told, names = self.store.read_json(MANIFEST) or {}, self.store.names()
-        if told.get("made_from", self.made_from) != self.made_from:
+        there = [shard for shard in filled if _file(shard) in names]
+        if told.get("made_from", None if there else self.made_from) != self.made_from:
             raise RunError(
                 f"{self.store}: holds shards of another corpus, student or config; link into another place, or add --redo to throw them away"
             )
-        there = [shard for shard in filled if _file(shard) in names]
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
-        return {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_table(_file(n))) for n in there}
+        found = {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_table(_file(n))) for n in there}
+        return {n: counts for n, counts in found.items() if counts["mentions"] == self.shards.mentions[n]}
 
 
 def _file(shard: int) -> str:

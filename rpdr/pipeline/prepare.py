@@ -94,7 +94,7 @@ def write_corpus(
     """Write each to its file as it comes. (mentions by split, rejects, mentions with abbreviations written out)."""
     splits: Counter[str] = Counter()
     refused = written_out = 0
-    with writing_rows(rejects, REJECTS) as set_aside, writing_mentions(mentions) as write:
+    with writing_mentions(mentions) as write, writing_rows(rejects, REJECTS) as set_aside:  # the mentions are put in place last
         for row in found:
             if isinstance(row, Mention):
                 write(row)

@@ -171,10 +171,10 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     more = f", {run.config.final_top_k} for the student" if run.config.final_top_k != run.config.retriever.top_k else ""
     abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
     return (
-        f"Mentions: {counts}. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {trained.get('labels', 0):,} teacher labels, "
+        f"Mentions: {counts}, to {run.summary('prepare')['concepts']:,} concepts. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        f"comparison: exact McNemar test. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
+        f"comparison: exact McNemar test; both take mentions as independent, those of one document too, which makes them surer than they are. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
     )
 
 

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
-from rpdr.corpus import Mention, load_mentions
-from rpdr.files import sha256_tree, write_rows
+from rpdr.corpus import Mention, load_mentions, normalise
+from rpdr.files import sha256, sha256_tree, write_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.linker import RETUNED, load_retriever
 from rpdr.pipeline import candidates, teach
@@ -144,8 +144,8 @@ def _tuned(
 
     readers = []
     for fold in range(FOLDS):
-        others = [row for row in taught if _fold(row["key"]) != fold]
-        mine = frozenset(row["key"] for row in labels if _fold(row["key"]) == fold)
+        others = [row for row in taught if _fold(row["text"]) != fold]
+        mine = frozenset(row["key"] for row in labels if _fold(row["text"]) == fold)
         if mine:
             readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}"), mine))
     return tuned(taught, "on all labels"), readers
@@ -210,6 +210,6 @@ def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     return {**row, "choice": choice, "also": also}
 
 
-def _fold(key: MentionKey) -> int:
-    """By the key, which is a hash: the same in each run."""
-    return int(key[:8], 16) % FOLDS
+def _fold(text: str) -> int:
+    """By the text alone: the same text in another context would tell its encoder the answer. By hash: the same in each run."""
+    return int(sha256(normalise(text))[:8], 16) % FOLDS

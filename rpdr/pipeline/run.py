@@ -21,16 +21,19 @@ from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.files import expanded, home, sha256, write_json, write_text
 from rpdr.pipeline.sources import changed
+from rpdr.remote import refuse_secret
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns."""
+    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
+    raised where mended code finds something else than it did: what was made before is stale."""
 
     name: str
     after: tuple[str, ...]
     sections: tuple[str, ...]
     owns: tuple[str, ...]
+    revision: int = 1
 
 
 STAGES = {
@@ -45,6 +48,7 @@ STAGES = {
             ("teach",),
             ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
             ("retuned",),
+            revision=2,  # in the first, test mentions that had been linked by hand too had candidates as of new ones
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage("distill", ("retune",), ("student", "link.allow_nil", "link.several", "seed"), ("student", "student.training")),
@@ -86,26 +90,36 @@ class Run:
         """The hash of all that `stage` is made from."""
         tree = self.config.model_dump(mode="json")
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
-        return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__)
+        if stage.name == "link":
+            sections["link"].pop("output")  # where further corpora go
+        revised = [stage.revision] if stage.revision > 1 else []
+        return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__, *revised)
 
-    def finished(self, stage: Stage) -> bool:
-        """Whether the stage is finished, from these inputs. Raises RunError if it, or a stage before it, was made from others or is missing."""
-        for name in stage.after:
-            if not self.finished(STAGES[name]) and "id" not in self._record(name):  # one that would get further now may also stay as it is
-                raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
-        moved = self._changed(stage)
+    def finished(self, stage: Stage, files: bool = True) -> bool:
+        """Whether the stage is finished, from these inputs; `files`: those that were read, too. Raises RunError if it, or a stage before it, was
+        made from others or is missing."""
+        self.require_before(stage, files)
+        moved = self._changed(stage) if files else None
         if moved:
             remedy = "give it a corpus of its own in the config" if stage.name.startswith("link-") else "name a new run_dir"
             raise RunError(
                 f"{stage.name}: {moved} since {self.folder} read it; {remedy}, or add --redo to throw the results of {stage.name} away"
             )
-        if self.stale(stage):
+        record = self._record(stage.name)
+        if record and record["inputs"] != self.inputs(stage):
             raise RunError(
                 f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
                 f"name a new run_dir, or add --redo to throw the results of {stage.name} away"
             )
-        record = self._record(stage.name)
         return "id" in record and not self._would_get_further(record)
+
+    def require_before(self, stage: Stage, files: bool = True) -> None:
+        """Raises RunError unless the stages before this one are finished, from today's inputs and, but for a further corpus, today's `files`: the
+        student that links it is what it is."""
+        for name in stage.after:
+            # what would get further today may also stay as it is
+            if not self.finished(STAGES[name], files and stage.name in STAGES) and "id" not in self._record(name):
+                raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
 
     def stale(self, stage: Stage) -> bool:
         """Whether the stage was begun or finished from other inputs than today's."""
@@ -117,8 +131,10 @@ class Run:
         before = self._record(stage.name).get("summary", {}).get("sources")
         if before is None:
             return None
-        corpus = self.config.corpora.get(stage.name.removeprefix("link-"))
-        return changed(before, [corpus] if corpus else [self.config.kb, *self.config.mentions])
+        of_corpus = stage.name.startswith("link-")
+        return changed(
+            before, [self.config.corpora[stage.name.removeprefix("link-")]] if of_corpus else [self.config.kb, *self.config.mentions]
+        )
 
     def _would_get_further(self, record: dict[str, Any]) -> bool:
         """Whether a limit of the config ended the stage (its summary's `ended_by`: key -> limit then) and is higher now."""
@@ -127,6 +143,8 @@ class Run:
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
+        for setting, where in self._places():
+            refuse_secret(where, RunError, setting)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
@@ -135,6 +153,13 @@ class Run:
         record = self._record(stage.name)
         if not record:
             write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
+
+    def _places(self) -> list[tuple[str, str]]:
+        """(setting, path or URL): all that the config names."""
+        config = self.config
+        corpora = ((f"corpora.{name}: ", source.path) for name, source in config.corpora.items())
+        mentions = (("mentions: ", source.path) for source in config.mentions)
+        return [("kb.path: ", config.kb.path), *mentions, *corpora, ("link.output: ", config.link.output or "")]
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
         """Note that the stage is finished; `summary` is for the report."""
@@ -148,9 +173,12 @@ class Run:
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for)."""
-        self._record_path(stage.name).unlink(missing_ok=True)
+        record = self._record_path(stage.name)
+        if record.exists():  # killed from here on, what is left is of no config
+            write_json(record, {"inputs": ""})
         for name in stage.owns:
             shutil.rmtree(self.path(name), ignore_errors=True)
+        record.unlink(missing_ok=True)
 
     def summary(self, name: str) -> dict[str, Any]:
         """A finished stage's summary, with its `seconds` and `finished_at`; empty if it is not finished."""

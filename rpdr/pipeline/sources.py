@@ -64,7 +64,7 @@ def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, 
             places += [source.split_file, source.kb.path if source.kb else ""]
         for place in filter(None, places):
             if source.format == "standoff" and place == source.path and (folder := locate_source(place)).is_dir():
-                found = {str(name): file for name, file in files_in(folder, deep=True).items()}
+                found = {str(name): file for name, file in files_in(folder, deep=True).items() if name.suffix in (".ann", ".txt")}
             else:
                 found = {file.name: file for file in locate_all(place)}
             yield shown(place), found

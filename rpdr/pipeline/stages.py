@@ -25,6 +25,7 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     run = Run(config)
     for number, name in enumerate(names, start=1):
         if redo and (len(names) == 1 or run.stale(STAGES[name])):
+            run.require_before(STAGES[name])
             run.forget(STAGES[name])
         _run_one(run, STAGES[name], f"[{number}/{len(names)}] {name}")
     return run
@@ -39,11 +40,12 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
         )
     run, stage = Run(config), linking(corpus)
     if redo:
-        run.forget(stage)
+        run.require_before(stage)
         if config.link.output:
             from rpdr.pipeline.link import throw_away
 
             throw_away(run, corpus)
+        run.forget(stage)
     _run_one(run, stage, stage.name, corpus)
     return run
 
@@ -62,6 +64,10 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
         except Exception as error:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
+    if name == "link":
+        from rpdr.pipeline.link import clear_work
+
+        clear_work(run, *what)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
     for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)

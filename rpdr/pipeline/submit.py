@@ -73,6 +73,11 @@ class Submission:
                 f"run_dir: {where} is relative: on the cluster, a folder of its head alone; name one that all nodes share, "
                 f"e.g. --set run_dir=/shared/{where}"
             )
+        output = self.config.link.output
+        if output is not None and not (output.startswith(("/", "$", "~")) or "://" in output):
+            raise ConfigError(
+                f"link.output: {output} is relative: on the cluster, a folder of its head alone; name one that all nodes share"
+            )
 
     def _inside(self, path: Path) -> str:
         folder = self.folder.resolve()

@@ -49,13 +49,13 @@ def target(example: Example, prior: Prior | None = None) -> np.ndarray:
     return rest
 
 
-def prior_loss(examples: Sequence[Example], prior: Prior) -> float:
-    """The mean cross-entropy (nats) of a student that has learned nothing: what its training's loss is to be compared with."""
+def prior_loss(examples: Sequence[Example], prior: Prior, soft: bool = False) -> float:
+    """The mean cross-entropy (nats) of a student that has learned nothing: what its training's loss is to be compared with; `soft`: against labels
+    that are believed as far as they are trusted."""
     believed = prior.probabilities(similarity_matrix([example.query.similarities for example in examples]))
     logs = np.log(np.maximum(believed, 1e-12))
-    return float(
-        np.mean([-row[list(example.named)].mean() for row, example in zip(logs, examples, strict=True)])
-    )  # -1 is "none", which is last
+    wanted = [target(example, prior if soft else None) for example in examples]
+    return float(np.mean([-(wish[:-1] @ row[: len(wish) - 1] + wish[-1] * row[-1]) for row, wish in zip(logs, wanted, strict=True)]))
 
 
 def prior_of(examples: Sequence[Example]) -> Prior:

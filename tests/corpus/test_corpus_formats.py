@@ -42,6 +42,43 @@ def test_table_without_header_takes_columns_by_number_and_rejects_rows_of_wrong_
     assert [(r["line"], r["reason"]) for r in rejects] == [(1, "1 cells where 3 are expected"), (3, "4 cells where 3 are expected")]
 
 
+def test_an_unclosed_quote_costs_no_other_row_nor_does_a_stray_return(tmp_path: Path) -> None:
+    rows = 'id,text,gold\n1,"unclosed,C1\n2,head ache,C2\n3,"cough",C3\n4,pain in\rleg "bad",C4\n5,"two\nlines, ""quoted""",C5\n'
+    mentions, rejects = read(put(tmp_path / "m.csv", rows), "table")
+    assert [(m.mention_id, m.gold) for m in mentions][:3] == [("0:1", [["C1"]]), ("0:2", [["C2"]]), ("0:3", [["C3"]])]
+    assert [(m.text, m.gold) for m in mentions][-1] == ('two lines, "quoted"', [["C5"]])
+    assert len(mentions) + len(rejects) == 5
+
+
+def test_a_parquet_cell_that_cannot_be_read_costs_its_row_and_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    bad = pa.array([b"ok", b"\xff", b"fine"]).cast(pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, bad.buffers())
+    late = pa.array([0, 10**7, 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"text": text, "seen": late, "other": text}), tmp_path / "m.parquet")
+    mentions, rejects = read(tmp_path / "m.parquet", "table")
+    assert [m.text for m in mentions] == ["ok", "fine"]
+    [refused] = rejects
+    assert refused["line"] == 2
+    assert "cannot be read" in refused["reason"]
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "seen": late, "other": text}), tmp_path / "m.parquet")
+    assert [m.text for m in read(tmp_path / "m.parquet", "table")[0]] == ["a", "b", "c"]
+
+
+def test_half_a_character_in_an_id_costs_its_row(tmp_path: Path) -> None:
+    rows = [{"text": "a", "id": "\ud83d"}, {"text": "b", "gold": [["C\ude00"]]}, {"text": "c\ud83d", "id": "3"}]
+    mentions, rejects = read(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows))), "jsonl")
+    assert [m.mention_id for m in mentions] == ["0:3"]
+    assert [r["line"] for r in rejects] == [1, 2]
+
+
+def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "parts" / "1.csv", "text\na\n")
+    put(tmp_path / "parts" / "2.csv", "")
+    assert [m.text for m in read(tmp_path / "parts", "table")[0]] == ["a"]
+    with pytest.raises(DataError, match=r"2\.csv: empty"):
+        read(tmp_path / "parts" / "2.csv", "table")
+
+
 def test_table_reads_all_columns_and_a_separator_of_ones_own(tmp_path: Path) -> None:
     path = put(tmp_path / "m.csv", 'nr;span;sentence;kind;post\n7;"leg; pain";my leg; Disease ;P1\n'.replace("my leg;", '"my leg";'))
     columns = {"id": "nr", "text": "span", "context": "sentence", "type": "kind", "doc_id": "post"}

@@ -101,6 +101,11 @@ def test_no_label_has_its_similarities_from_an_encoder_that_learned_it(tmp_path:
         assert not encoder.learned & set(encoder.seen)
 
 
+def test_the_same_text_in_two_contexts_is_in_one_fold():
+    assert len({retune._fold(text) for text in ("Leg  cramps", "leg cramps")}) == 1
+    assert {retune._fold(f"text {n}") for n in range(20)} == {0, 1}
+
+
 def test_a_label_keeps_its_choice_among_its_candidates(tmp_path: Path, tuned: list[Tuned]):
     run, labels = labelled(tmp_path, rounds=2)
     ran(retune.retune, run)

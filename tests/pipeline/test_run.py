@@ -10,7 +10,8 @@ import pytest
 
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.pipeline.run import STAGES, Run, resolve_run_dir
+from rpdr.pipeline import run as module
+from rpdr.pipeline.run import STAGES, Run, linking, resolve_run_dir
 from rpdr.pipeline.sources import seen
 
 
@@ -140,6 +141,49 @@ def test_files_that_are_others_now_are_another_experiment(tmp_path: Path):
     assert run.stale(STAGES["prepare"])
     (tmp_path / "kb.obo").unlink()
     assert run.finished(STAGES["prepare"])  # what was read is in the run
+
+
+def test_a_further_corpus_asks_for_no_file_that_taught_its_student(tmp_path: Path):
+    (tmp_path / "kb.obo").write_text("[Term]")
+    (tmp_path / "m.csv").write_text("text\na\n")
+    corpus = {"format": "table", "path": str(tmp_path / "m.csv")}
+    tree = {"run_dir": str(tmp_path / "run"), "kb": {"format": "obo", "path": str(tmp_path / "kb.obo")}, "mentions": [corpus]}
+    run = Run(Config.model_validate({**tree, "corpora": {"prepare": corpus}}))
+    run.begin(STAGES["prepare"])
+    run.finish(STAGES["prepare"], 1.0, {"sources": seen([run.config.kb, *run.config.mentions])})
+    finish(run, "retriever", "candidates", "teach", "retune", "distill")
+    (tmp_path / "kb.obo").write_text("[Tern]")
+    assert not run.finished(linking("prepare"))
+    with pytest.raises(RunError, match=r"prepare: .*kb\.obo has changed"):
+        run.finished(STAGES["link"])
+
+
+def test_where_further_corpora_go_is_nothing_to_the_runs_own(tmp_path: Path):
+    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    finish(run_in(tmp_path), *done)
+    assert run_in(tmp_path, link={"output": "/elsewhere"}).finished(STAGES["link"])
+
+
+def test_what_was_half_thrown_away_is_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = run_in(tmp_path)
+    finish(run, "prepare")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.forget(STAGES["prepare"])
+    with pytest.raises(RunError, match="--redo"):
+        run.finished(STAGES["prepare"])
+
+
+def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path):
+    run = run_in(tmp_path / "run", link={"output": "s3://AKIA:topsecret@bucket/x"})
+    with pytest.raises(RunError, match=r"link\.output: .*has a secret in it") as refused:
+        run.begin(STAGES["prepare"])
+    assert "topsecret" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):

@@ -10,8 +10,12 @@ import pytest
 
 from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
+from rpdr.errors import RunError
 from rpdr.pipeline import shards as module
+from rpdr.pipeline.link import _Output
 from rpdr.pipeline.shards import SCHEMA, Shards, distinct, joined, shard_of
+from rpdr.pipeline.store import store_at
+from rpdr.schema import LINKED
 
 
 def corpus(folder: Path, texts: list[str], split: str = "corpus") -> Path:
@@ -75,3 +79,21 @@ def test_an_answer_is_given_to_every_repeat_with_its_own_text():
         {"mention_id": "2", "text": "rash", "concept_id": None},
         {"mention_id": "3", "text": "pain", "concept_id": "C1"},
     ]
+
+
+def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_made_again(tmp_path: Path):
+    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(40)]), ("test", "corpus"), 10, tmp_path / "work")
+    store = store_at(tmp_path / "linked")
+    answer = {**dict.fromkeys(LINKED.names), "abstained": False, "nil": False, "source": "student", "concept_id": "C1", "confidence": 0.9}
+    answer |= {"concept_ids": ["C1"], "ranked_ids": ["C1"], "ranked_scores": [0.9]}
+    rows = [{**answer, **row} for row in spread.read(1).select(["mention_id", "key", "text", "split"]).to_pylist()]
+    output = _Output(store, spread, {"inputs": "a", "mentions": "b"})
+    store.write_table("shard-000001.parquet", pa.Table.from_pylist(rows[1:], schema=LINKED), LINKED)
+    assert output.todo == _Output(store, spread, output.made_from).todo == [0, 1, 2, 3]
+    store.write_table("shard-000001.parquet", pa.Table.from_pylist(rows, schema=LINKED), LINKED)
+    assert _Output(store, spread, output.made_from).todo == [0, 2, 3]
+    with pytest.raises(RunError, match="another corpus, student or config"):
+        _Output(store, spread, {"inputs": "c", "mentions": "b"})
+    store.remove("_manifest.json")
+    with pytest.raises(RunError, match="another corpus, student or config"):
+        _Output(store, spread, output.made_from)

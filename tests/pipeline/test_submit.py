@@ -68,6 +68,12 @@ def test_a_run_directory_that_would_end_with_the_job_is_refused(folder: Path):
         submission(folder)
 
 
+def test_so_is_a_place_for_shards_that_would(folder: Path):
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "link: {output: linked}\n")
+    with pytest.raises(ConfigError, match=r"link\.output: linked is relative"):
+        submission(folder)
+
+
 def test_a_config_outside_the_folder_is_refused(folder: Path, tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=r"c.yaml: not in .*other.*--working-dir"):

@@ -137,6 +137,15 @@ def test_what_the_retriever_alone_loses_is_where_training_starts():
     assert prior_loss([one, replace(other, choice=-1)], prior) == pytest.approx(-(logs[0] + logs[3]) / 2)
 
 
+def test_with_soft_labels_that_is_the_loss_against_them():
+    prior = Prior(10.0, 4.0)
+    some = [replace(example, trust=0.7) for example in examples(2)]
+    believed = prior.probabilities(np.array([example.query.similarities for example in some]))
+    losses = [-(target(example, prior) @ np.log(row)) for example, row in zip(some, believed, strict=True)]
+    assert prior_loss(some, prior, soft=True) == pytest.approx(np.mean(losses))
+    assert prior_loss(some, prior, soft=True) != pytest.approx(prior_loss(some, prior))
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_a_batch_so_that_each_example_counts_once(world: int):
     rng = random.Random(1)
