@@ -52,7 +52,7 @@ class Shards:
     @classmethod
     def load(cls, folder: Path) -> Shards:
         """What `spread` left in `folder`."""
-        return cls(folder, np.load(folder / BOUNDS))
+        return cls(folder, np.load(folder / BOUNDS, mmap_mode="r"))  # parts times shards: the larger the corpus, the more
 
     def __len__(self) -> int:
         return self.bounds.shape[1] - 1
