@@ -74,14 +74,16 @@ def final_retriever(run: Run) -> tuple[Path, Path]:
     return retriever_folders(run.folder, run.config.retriever)
 
 
-def retrieving(run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, parts: Sequence[Any], actor: type | None = None) -> Any:
+def retrieving(
+    run: Run, dataset: Any, retriever: tuple[Path, Path], top_k: int, parts: Sequence[Any], actor: type | None = None, batch: int = BATCH
+) -> Any:
     """A dataset with a `text` column through as many actors as `link.retriever_actors` says (RetrieveActor, or of a subclass) with this encoder and index,
-    whose `parts` are at work."""
+    whose `parts` are at work; `batch` rows at a time."""
     least, most = actors_between(run.config.link.retriever_actors)
     return dataset.map_batches(
         actor or RetrieveActor,
         fn_constructor_args=(run.folder, retriever, run.config, top_k, most, parts),
-        batch_size=BATCH,
+        batch_size=batch,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
         **placed(run.config.resources.retrieving, num_cpus=pool_cpus(1.0, 1 / (8 * most))),

@@ -180,17 +180,24 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
-    # each copy of the student takes whole blocks: few enough rows that of a small corpus all copies get some
-    questions = questions.repartition(target_num_rows_per_block=BATCH)
-    retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, parts, Retrieve)
+    rows = _rows_at_once(int(output.shards.mentions[todo].sum()), settings.batch_size, most)
+    questions = questions.repartition(target_num_rows_per_block=rows)
+    retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, parts, Retrieve, rows)
     return retrieved.map_batches(
         Rerank,
         fn_constructor_args=(run.folder, run.config, most, point, work),
-        batch_size=settings.batch_size * AT_ONCE,
+        batch_size=min(settings.batch_size * AT_ONCE, rows),
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=least, max_size=most),
         **options,
     )
+
+
+def _rows_at_once(mentions: int, batch_size: int, copies: int) -> int:
+    """Rows that go from part to part together: whole batches of the student, BATCH rows at most, and of a small corpus so few that each copy of the
+    student gets some while the retriever is still at work."""
+    batches = -(-mentions // (4 * copies * batch_size))
+    return max(1, min(BATCH, batches * batch_size))
 
 
 def _students(run: Run) -> tuple[int, int, dict[str, Any]]:

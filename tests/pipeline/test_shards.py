@@ -12,7 +12,7 @@ from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
 from rpdr.errors import RunError
 from rpdr.pipeline import shards as module
-from rpdr.pipeline.link import _Output
+from rpdr.pipeline.link import _Output, _rows_at_once
 from rpdr.pipeline.shards import SCHEMA, Shards, distinct, joined, shard_of
 from rpdr.pipeline.store import store_at
 from rpdr.schema import LINKED
@@ -97,3 +97,9 @@ def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_
     store.remove("_manifest.json")
     with pytest.raises(RunError, match="another corpus, student or config"):
         _Output(store, spread, output.made_from)
+
+
+@pytest.mark.parametrize(("mentions", "rows"), [(1, 32), (321, 64), (561, 96), (2_048, 256), (10**7, 256)])
+def test_of_a_small_corpus_each_copy_of_the_student_gets_some_at_once(mentions: int, rows: int):
+    assert _rows_at_once(mentions, batch_size=32, copies=2) == rows
+    assert _rows_at_once(mentions, batch_size=1000, copies=2) == 256
