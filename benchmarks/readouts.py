@@ -94,9 +94,8 @@ def main() -> int:
     settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9})
     rng = random.Random(run.config.seed)
     rows = learned_labels(run)[: options.labels]
-    chosen = [
-        _shuffled(example, rng) for example in examples(rows)
-    ]  # of all candidates: a letter that was never an option would be tested untaught
+    # of all candidates: a letter that was never an option would be tested untaught
+    chosen = [_shuffled(example, rng) for example in examples(rows)]
     test = annotated_test(run)
     golds, found = [m.gold or [] for m in test], load_candidates(run, final=True)
     keys = list(dict.fromkeys(m.key for m in test))

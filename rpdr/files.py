@@ -94,9 +94,12 @@ def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
     return {PurePosixPath(file.relative_to(folder).as_posix()): file for file in sorted(found)}
 
 
-def size_of(path: Source) -> int:
-    """Bytes."""
-    return int(path.stat().st_size if isinstance(path, Path) else path.stamp["size"])
+def stamp_of(path: Source) -> dict[str, Any]:
+    """Its `size` in bytes and its time, `mtime_ns`."""
+    if isinstance(path, Remote):
+        return path.stamp
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
 @contextmanager

@@ -29,9 +29,8 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
     for field in ("id", "type", "doc_id", "gold"):
-        json.dumps(
-            cells.get(field), ensure_ascii=False, default=str
-        ).encode()  # raises where it holds half a character: text alone is mended
+        # raises where it holds half a character: of such, text and context alone are mended
+        json.dumps(cells.get(field), ensure_ascii=False, default=str).encode()
     return RawMention(
         file=file,
         line=line,

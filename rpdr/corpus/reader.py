@@ -139,7 +139,7 @@ def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Of all files of a source, one after another; of several, empty ones are passed over."""
     paths = _files(config)
     for path in paths:
-        if len(paths) > 1 and files.size_of(path) == 0:
+        if len(paths) > 1 and files.stamp_of(path)["size"] == 0:
             continue
         yield from _READERS[config.format](path, config)
 

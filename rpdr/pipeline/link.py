@@ -63,7 +63,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
     if run.config.link.engine == "vllm":
         progress.update(0, None, "writing the student for vLLM")
-        _prepare_for_vllm(run, (run.path("corpora", corpus) if corpus else run.path("linked")) / WORK)
+        _prepare_for_vllm(run, _folder(run, corpus) / WORK)
     if not corpus:
         linked, mentions = run.path("linked"), run.path("corpus", "mentions.parquet")
         summary = _link_file(run, STAGES["link"], mentions, linked / WORK, store_at(linked), progress)
@@ -101,8 +101,12 @@ def corpus_store(run: Run, corpus: str) -> Store:
 
 def clear_work(run: Run, corpus: str = "") -> None:
     """Throw away what a finished link stage had laid out to work on."""
-    folder = run.path("corpora", corpus) if corpus else run.path("linked")
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    shutil.rmtree(_folder(run, corpus) / WORK, ignore_errors=True)
+
+
+def _folder(run: Run, corpus: str) -> Path:
+    """Where it is worked, and, without `link.output`, written."""
+    return run.path("corpora", corpus) if corpus else run.path("linked")
 
 
 def throw_away(run: Run, corpus: str) -> None:

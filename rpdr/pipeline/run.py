@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 import rpdr
-from rpdr.config import Config
+from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import RunError
 from rpdr.files import expanded, home, sha256, write_json, write_text
-from rpdr.pipeline.sources import changed
+from rpdr.pipeline.sources import changed, places_of
 from rpdr.remote import refuse_secret
 
 
@@ -157,9 +157,15 @@ class Run:
     def _places(self) -> list[tuple[str, str]]:
         """(setting, path or URL): all that the config names."""
         config = self.config
-        corpora = ((f"corpora.{name}: ", source.path) for name, source in config.corpora.items())
-        mentions = (("mentions: ", source.path) for source in config.mentions)
-        return [("kb.path: ", config.kb.path), *mentions, *corpora, ("link.output: ", config.link.output or "")]
+        sources: list[tuple[str, KbConfig | MentionsConfig]] = [
+            ("kb.path: ", config.kb),
+            *(("mentions: ", source) for source in config.mentions),
+        ]
+        sources += [(f"corpora.{name}: ", source) for name, source in config.corpora.items()]
+        return [
+            *((setting, place) for setting, source in sources for place in places_of(source)),
+            ("link.output: ", config.link.output or ""),
+        ]
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
         """Note that the stage is finished; `summary` is for the report."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rpdr.config import KbConfig, MentionsConfig
 from rpdr.errors import DataError
-from rpdr.files import Source, files_in, locate_all, locate_source, sha256_tree
+from rpdr.files import Source, files_in, locate_all, locate_source, sha256_tree, stamp_of
 from rpdr.remote import shown
 
-Seen = dict[
-    str, dict[str, dict[str, Any]]
-]  # by place as the config has it, and by file there: size, time and, of a file on a disk, content's hash
+# by place as the config has it, and by file there: size, time and, of a file on a disk, content's hash
+Seen = dict[str, dict[str, dict[str, Any]]]
 
 
 def seen(sources: Iterable[KbConfig | MentionsConfig]) -> Seen:
     """The files of these sources as they are now. Raises DataError where one is not there."""
-    return {place: {name: _stamp(file) | _hash(file) for name, file in files.items()} for place, files in _files(sources)}
+    return {place: {name: stamp_of(file) | _hash(file) for name, file in files.items()} for place, files in _files(sources)}
 
 
 def changed(before: Seen, sources: Iterable[KbConfig | MentionsConfig]) -> str | None:
@@ -39,30 +39,32 @@ def changed(before: Seen, sources: Iterable[KbConfig | MentionsConfig]) -> str |
 
 
 def _same(known: dict[str, Any], file: Source) -> bool:
-    now = _stamp(file)
+    now = stamp_of(file)
     if all(known[name] == now[name] for name in now):
         return True
     return known["size"] == now["size"] and known.get("sha256") is not None and _hash(file) == {"sha256": known["sha256"]}
 
 
-def _stamp(file: Source) -> dict[str, Any]:
-    if isinstance(file, Path):
-        found = file.stat()
-        return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-    return file.stamp
-
-
 def _hash(file: Source) -> dict[str, Any]:
-    return {"sha256": sha256_tree(file)} if isinstance(file, Path) else {}
+    return {"sha256": _content(file, **stamp_of(file))} if isinstance(file, Path) else {}
+
+
+@lru_cache
+def _content(file: Path, size: int, mtime_ns: int) -> str:
+    """Its hash: asked for by each stage whose beginnings are checked, computed once as long as `size` and `mtime_ns` are as they were."""
+    return sha256_tree(file)
+
+
+def places_of(source: KbConfig | MentionsConfig) -> list[str]:
+    """The paths and URLs that a source names."""
+    more = [source.split_file, source.kb.path if source.kb else ""] if isinstance(source, MentionsConfig) else []
+    return [place for place in (source.path, *more) if place]
 
 
 def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, dict[str, Source]]]:
     """(place, its files by name) of each place that the sources name."""
     for source in sources:
-        places = [source.path]
-        if isinstance(source, MentionsConfig):
-            places += [source.split_file, source.kb.path if source.kb else ""]
-        for place in filter(None, places):
+        for place in places_of(source):
             if source.format == "standoff" and place == source.path and (folder := locate_source(place)).is_dir():
                 found = {str(name): file for name, file in files_in(folder, deep=True).items() if name.suffix in (".ann", ".txt")}
             else:

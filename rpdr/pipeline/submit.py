@@ -67,14 +67,13 @@ class Submission:
     def __post_init__(self) -> None:
         self._inside(self.config_path)
         self._variables()
-        where = self.config.run_dir
-        if not (where.startswith(("/", "$", "~")) or "://" in where):
+        where, output = self.config.run_dir, self.config.link.output
+        if _is_relative(where):
             raise ConfigError(
                 f"run_dir: {where} is relative: on the cluster, a folder of its head alone; name one that all nodes share, "
                 f"e.g. --set run_dir=/shared/{where}"
             )
-        output = self.config.link.output
-        if output is not None and not (output.startswith(("/", "$", "~")) or "://" in output):
+        if output is not None and _is_relative(output):
             raise ConfigError(
                 f"link.output: {output} is relative: on the cluster, a folder of its head alone; name one that all nodes share"
             )
@@ -98,6 +97,11 @@ class Submission:
                 )
             found[name] = value
         return found
+
+
+def _is_relative(where: str) -> bool:
+    """Whether a job would find it in its own copy of the folder alone."""
+    return not (where.startswith(("/", "$", "~")) or "://" in where)
 
 
 def submit(client: JobSubmissionClient, what: Submission) -> str:
