@@ -30,6 +30,7 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.distill import gold_examples
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.retune import learned_labels
@@ -107,20 +108,19 @@ def _measured(run: Run, chosen: list[Example], scores: Any) -> dict[str, Any]:
         return np.array([[*(prior.scale * np.array(row["scores"])), prior.none] for row in rows])
 
     test, found, dev = annotated_test(run), load_candidates(run, final=True), _nobodys(run)
-    golds, none = [m.gold or [] for m in test], np.zeros(len(test), dtype=bool)
+    golds, none, drawn = [m.gold or [] for m in test], np.zeros(len(test), dtype=bool), resampling(run, test)
     keys = list(dict.fromkeys(m.key for m in test))
     out = {}
     for who, score in (("student", scores), ("retriever", alone)):
         best = dict(zip(keys, score([found[key] for key in keys])[:, :-1], strict=True))
         ranked = [[found[m.key]["candidate_ids"][n] for n in np.argsort(-best[m.key], kind="stable")] for m in test]
-        seed = run.config.seed
         out[who] = {
-            "acc_at_1": asdict(evaluate(who, ranked, golds, none, samples=1000, seed=seed).acc_at_1),
+            "acc_at_1": asdict(evaluate(who, ranked, golds, none, resampling=drawn).acc_at_1),
             "outcomes": outcomes(ranked, golds, 1).astype(int).tolist(),
             "loss": _loss(score(dev), dev),
         }
     base = np.array(out["retriever"]["outcomes"], dtype=bool)
-    test_of = paired_test(np.array(out["student"]["outcomes"], dtype=bool), base, 1000, run.config.seed)
+    test_of = paired_test(np.array(out["student"]["outcomes"], dtype=bool), base, drawn)
     return {**out["student"], "retriever": out["retriever"], "against_retriever": asdict(test_of), "dev": len(dev)}
 
 
@@ -153,7 +153,7 @@ def _write(run: Run, told: dict[str, Any], options: argparse.Namespace) -> None:
         rows,
         protocol=f"`{student.model}`, {student.layers or 'all'} layers, learning rate {student.learning_rate:g}, {options.labels:,} labels of the "
         f"sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), 2 epochs, but for what the row says; one run each. Loss: on the {first['dev']} dev "
-        "mentions whose text nobody had linked, at the temperature that suits them best. Acc@1: all test mentions; 95 % percentile bootstrap; exact McNemar.",
+        f"mentions whose text nobody had linked, at the temperature that suits them best. Acc@1: all test mentions; {how_drawn(annotated_test(run))}.",
         labels=options.labels,
         arms=told,
     )

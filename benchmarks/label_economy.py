@@ -30,6 +30,7 @@ from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
@@ -68,7 +69,7 @@ def main() -> int:
         for arm in processes.map(_arm, repeat(base), settings):
             arms.append(arm)
             Console(stderr=True).print(arm)
-    start = evaluate("retriever", [found[m.key]["candidate_ids"] for m in test], golds, _all(test), samples=1000, seed=base.seed)
+    start = evaluate("retriever", [found[m.key]["candidate_ids"] for m in test], golds, _all(test), resampling=resampling(run, test))
     layers = f"its first {options.layers} layers" if options.layers else "all its layers"
     keep(
         "label_economy",
@@ -77,7 +78,7 @@ def main() -> int:
         ("Budget", "Mentions", "Answers a mention", "Labels", "… right", "Student's Acc@1", "against the retriever alone"),
         [["$0", "", "", "", "", f"{start.acc_at_1.value:.3f}", "(it)"], *map(_row, arms)],
         protocol="A tenth of the train rows labelled for the retriever; the sandbox teacher at 0.90 holds the rest; all test mentions. "
-        f"Student: SmolLM2-135M, {layers}, {options.epochs} epochs, 6 candidates a training mention. 95 % percentile bootstrap; exact McNemar.",
+        f"Student: SmolLM2-135M, {layers}, {options.epochs} epochs, 6 candidates a training mention. {how_drawn(test)}.",
         retriever=asdict(start.acc_at_1),
         arms=arms,
     )
@@ -93,14 +94,14 @@ def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         labels, told = _labels(config, run, found, Path(folder))
         ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
-    scored = evaluate("student", ranked, golds, _all(test), samples=1000, seed=base.seed)
+    scored = evaluate("student", ranked, golds, _all(test), resampling=resampling(run, test))
     retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
     return {
         **settings,
         **told,
         "acc_at_1": asdict(scored.acc_at_1),
         "acc_at_5": asdict(scored.acc_at_5),
-        "against_retriever": asdict(paired_test(outcomes(ranked, golds, 1), retriever, 1000, base.seed)),
+        "against_retriever": asdict(paired_test(outcomes(ranked, golds, 1), retriever, resampling(run, test))),
     }
 
 

@@ -22,6 +22,7 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.linker import load_retriever
 from rpdr.pipeline.candidates import final_retriever
+from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.reranker import Reranker, queries
 from rpdr.retriever import add_candidates, distinct_rows
 
@@ -34,9 +35,9 @@ def main() -> int:
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
     run = run_in(options.run_dir)
-    settings, seed, usual = run.config.retriever, run.config.seed, run.config.final_top_k
+    settings, usual = run.config.retriever, run.config.final_top_k
     test = annotated_test(run)
-    golds = [m.gold or [] for m in test]
+    golds, drawn = [m.gold or [] for m in test], resampling(run, test)
     retriever = load_retriever(final_retriever(run), load_kb(run.path("kb", "concepts.parquet")), settings)
     rows = add_candidates(retriever, pa.Table.from_pylist(distinct_rows(test)), max(options.top_k)).to_pylist()
     scores = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size).scores(queries(rows))
@@ -47,9 +48,9 @@ def main() -> int:
         return [best[place[m.key]] for m in test]
 
     none = np.zeros(len(test), dtype=bool)
-    found = {k: evaluate(str(k), ranked(k), golds, none, samples=run.config.report.bootstrap_samples, seed=seed) for k in options.top_k}
+    found = {k: evaluate(str(k), ranked(k), golds, none, resampling=drawn) for k in options.top_k}
     base = outcomes(ranked(usual), golds, 1)
-    tests = {k: paired_test(outcomes(ranked(k), golds, 1), base, run.config.report.bootstrap_samples, seed) for k in options.top_k}
+    tests = {k: paired_test(outcomes(ranked(k), golds, 1), base, drawn) for k in options.top_k}
     right = {k: float(np.mean(outcomes(ranked(k), golds, k))) for k in options.top_k}
     keep(
         "more_candidates",
@@ -67,7 +68,7 @@ def main() -> int:
             for k in options.top_k
         ],
         protocol=f"A student that learned from {run.config.student.train_candidates or settings.top_k} candidates a mention, labelled by the sandbox "
-        f"teacher at {run.config.teacher.sandbox.accuracy:.2f} out of {settings.top_k}; all {len(test):,} test mentions. 95 % percentile bootstrap; exact McNemar.",
+        f"teacher at {run.config.teacher.sandbox.accuracy:.2f} out of {settings.top_k}; all {len(test):,} test mentions. {how_drawn(test)}.",
         acc_at_1={str(k): asdict(result.acc_at_1) for k, result in found.items()},
         tests={str(k): asdict(result) for k, result in tests.items()},
     )

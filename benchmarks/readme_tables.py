@@ -77,7 +77,7 @@ def _compared(row: dict[str, Any]) -> str:
     where = {"all": "all mentions", "unseen": "unseen mentions"}[row["on"]]
     return (
         f"{row['a']} against *{row['b']}*, Acc@1, {where}: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-        f"McNemar p = {row['p_value']:.2g}"
+        f"p = {row['p_value']:.2g}"
     )
 
 

@@ -28,6 +28,7 @@ from rpdr.config import StudentConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.models import load_causal_lm
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.retune import learned_labels
 from rpdr.reranker import Calibration, Example, Query, Reranker, Student, examples, queries
 from rpdr.reranker.prompt import Prompt, Tokens
@@ -114,10 +115,10 @@ def main() -> int:
         flips[name] = float(np.mean(straight.argmax(1) != np.array(again)))
         order_of = {key: np.argsort(-scores, kind="stable") for key, scores in zip(keys, straight, strict=True)}
         ranked[name] = [[found[m.key]["candidate_ids"][n] for n in order_of[m.key] if n < len(found[m.key]["candidate_ids"])] for m in test]
-    none = np.zeros(len(test), dtype=bool)
-    scored = {name: evaluate(name, r, golds, none, samples=1000, seed=run.config.seed) for name, r in ranked.items()}
+    none, drawn = np.zeros(len(test), dtype=bool), resampling(run, test)
+    scored = {name: evaluate(name, r, golds, none, resampling=drawn) for name, r in ranked.items()}
     base = outcomes(ranked["retriever"], golds, 1)
-    tests = {name: paired_test(outcomes(ranked[name], golds, 1), base, 1000, run.config.seed) for name in ARMS}
+    tests = {name: paired_test(outcomes(ranked[name], golds, 1), base, drawn) for name in ARMS}
     keep(
         "readouts",
         f"python benchmarks/readouts.py --run-dir {Path(options.run_dir).name} --labels {options.labels}",
@@ -136,7 +137,7 @@ def main() -> int:
             ),
         ],
         protocol=f"`{settings.model}` on {len(rows):,} labels of the sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), {settings.epochs} "
-        "epochs, all candidates of each, the same order of examples and candidates for both, one run each; all test mentions. 95 % percentile bootstrap; exact McNemar.",
+        f"epochs, all candidates of each, the same order of examples and candidates for both, one run each; all test mentions. {how_drawn(test)}.",
         flips=flips,
         acc_at_1={name: asdict(score.acc_at_1) for name, score in scored.items()},
         tests={name: asdict(result) for name, result in tests.items()},

@@ -17,6 +17,7 @@ from outcome import against, keep, shown
 
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.details import how_drawn, resampling
 
 
 def main() -> int:
@@ -26,17 +27,15 @@ def main() -> int:
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
     run = run_in(options.run_dir)
-    seed, samples, teacher, second = run.config.seed, run.config.report.bootstrap_samples, run.summary("teach"), run.summary("retune")
+    teacher, second = run.summary("teach"), run.summary("retune")
     learned = [f"tuned again on the teacher's {second['teacher_pairs']:,} labels too"] if second["tuned"] else []
     learned += [f"{second['aliases']:,} linked mentions are names of their concepts too"] if second["aliases"] else []
     learned += ["what is commonly meant counts"] if second.get("commonness") else []
     test = annotated_test(run)
-    golds = [m.gold or [] for m in test]
+    golds, drawn = [m.gold or [] for m in test], resampling(run, test)
     ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
-    before, after = (
-        evaluate(name, r, golds, np.zeros(len(test), bool), samples=samples, seed=seed) for name, r in zip("12", ranked, strict=True)
-    )
-    tests = {k: paired_test(outcomes(ranked[1], golds, k), outcomes(ranked[0], golds, k), samples, seed) for k in (1, 5, 10)}
+    before, after = (evaluate(name, r, golds, np.zeros(len(test), bool), resampling=drawn) for name, r in zip("12", ranked, strict=True))
+    tests = {k: paired_test(outcomes(ranked[1], golds, k), outcomes(ranked[0], golds, k), drawn) for k in (1, 5, 10)}
     keep(
         "second_round",
         f"python benchmarks/second_round.py --run-dir {Path(options.run_dir).name}",
@@ -49,7 +48,7 @@ def main() -> int:
         protocol=f"`{run.config.retriever.model}`, tuned on {run.summary('retriever')['labelled_pairs']:,} labelled mentions and the knowledge "
         f"base's names; second round: {' and '.join(learned)}. The sandbox teacher labelled at an accuracy of "
         f"{run.config.teacher.sandbox.accuracy:.2f} for ${teacher['spent_usd']:.2f}. All {len(test):,} test mentions. "
-        "95 % percentile bootstrap; exact McNemar.",
+        f"{how_drawn(test)}.",
         before=asdict(before),
         after=asdict(after),
         tests={str(k): asdict(result) for k, result in tests.items()},

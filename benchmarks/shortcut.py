@@ -22,6 +22,7 @@ from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.details import resampling
 from rpdr.pipeline.distill import shortcut_on_dev
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
@@ -55,7 +56,7 @@ def main() -> int:
         COLUMNS,
         [run["row"] for run in found.values()],
         protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
-        "Acc@1: of all test mentions; 95 % percentile bootstrap; exact McNemar.",
+        "Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
         runs=found,
     )
     return 0
@@ -80,10 +81,10 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
     same = sum(asked["student"][key]["concept_ids"] == asked["shortcut"][key]["concept_ids"] for key in taken)
     golds = [m.gold or [] for m in test]
     first = {name: [[by[m.key]["concept_id"]] for m in test] for name, by in asked.items()}
-    none = np.zeros(len(test), dtype=bool)
-    accuracy = {name: evaluate(name, said, golds, none, samples=1000, seed=run.config.seed).acc_at_1 for name, said in first.items()}
+    none, drawn = np.zeros(len(test), dtype=bool), resampling(run, test)
+    accuracy = {name: evaluate(name, said, golds, none, resampling=drawn).acc_at_1 for name, said in first.items()}
     hits = {name: outcomes(said, golds, 1) for name, said in first.items()}
-    test_of = paired_test(hits["shortcut"], hits["student"], 1000, run.config.seed)
+    test_of = paired_test(hits["shortcut"], hits["student"], drawn)
     return {
         "run": run.folder.name,
         "row": [

@@ -14,7 +14,7 @@ from rpdr.evaluation.metrics import (
     set_counts,
 )
 from rpdr.evaluation.report import Metrics, render, write_report
-from rpdr.evaluation.significance import PairedResult, bootstrap_interval, paired_test
+from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, paired_test
 from rpdr.evaluation.slices import SHAPES, by_count, by_name, gold_shape, slices
 from rpdr.evaluation.systems import Score, SystemResult, evaluate, score
 from rpdr.evaluation.table import markdown_table, results_table
@@ -25,6 +25,7 @@ __all__ = [
     "SHAPES",
     "Metrics",
     "PairedResult",
+    "Resampling",
     "Score",
     "Selected",
     "SystemResult",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rpdr.evaluation.metrics import reliability
-from rpdr.evaluation.significance import bootstrap_interval
+from rpdr.evaluation.significance import Resampling, bootstrap_interval
 from rpdr.evaluation.systems import Score, score
 
 FEWEST = 10  # mentions that a point of a curve stands on
@@ -29,7 +29,7 @@ class Selected:
 
 
 def calibration_report(
-    confidences: np.ndarray, correct: np.ndarray, texts: Sequence[str], samples: int, seed: int, bins: int = 10
+    confidences: np.ndarray, correct: np.ndarray, texts: Sequence[str], resampling: Resampling, bins: int = 10
 ) -> dict[str, Any]:
     """`metrics.reliability` as {bins, ece}, each bin with the bootstrap interval of its accuracy (`accuracy_low`, `accuracy_high`), how many
     distinct `texts` the mentions have, and what the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and
@@ -42,13 +42,14 @@ def calibration_report(
     rows, ece = reliability(confidences, correct, bins)
     index = np.minimum((np.asarray(confidences, dtype=float) * bins).astype(int), bins - 1)
     for number, row in enumerate(rows):
-        inside = np.asarray(correct, dtype=bool)[index == number]
-        row["accuracy_low"], row["accuracy_high"] = bootstrap_interval(inside, samples, seed) if inside.size else (None, None)
-    rng = np.random.default_rng(seed)
+        inside = index == number
+        found = score(np.asarray(correct, dtype=bool)[inside], resampling.of(inside))
+        row["accuracy_low"], row["accuracy_high"] = (found.low, found.high) if found else (None, None)
+    rng = np.random.default_rng(resampling.seed)
     sums = np.bincount(index, confidences, bins)
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     of_text = np.array([numbers[text] for text in texts])
-    draws = (np.bincount(index, rng.random(len(numbers))[of_text] < confidences, bins) for _ in range(samples))
+    draws = (np.bincount(index, rng.random(len(numbers))[of_text] < confidences, bins) for _ in range(resampling.samples))
     by_chance = np.array([np.abs(drawn - sums).sum() / len(confidences) for drawn in draws])
     return {
         "bins": rows,
@@ -59,7 +60,7 @@ def calibration_report(
     }
 
 
-def precision_coverage(confidences: np.ndarray, correct: np.ndarray, samples: int, seed: int, points: int = 100) -> list[dict[str, float]]:
+def precision_coverage(confidences: np.ndarray, correct: np.ndarray, resampling: Resampling, points: int = 100) -> list[dict[str, float]]:
     """The share that is right of the surest ones, from the FEWEST surest to all: at most about `points` of {coverage, confidence, precision,
     low, high}, by rising coverage; `confidence` is that of the last one answered. Equal confidences are answered together.
 
@@ -76,14 +77,14 @@ def precision_coverage(confidences: np.ndarray, correct: np.ndarray, samples: in
             "coverage": float(k / n),
             "confidence": float(falling[k - 1]),
             "precision": float(right[:k].mean()),
-            **dict(zip(("low", "high"), bootstrap_interval(right[:k], samples, seed), strict=True)),
+            **dict(zip(("low", "high"), bootstrap_interval(right[:k], resampling.of(order[:k])), strict=True)),
         }
         for k in ends[wanted]
     ]
 
 
-def selected(answered: np.ndarray, correct: np.ndarray, samples: int, seed: int) -> Selected:
+def selected(answered: np.ndarray, correct: np.ndarray, resampling: Resampling) -> Selected:
     """Coverage and precision where the mentions `answered`, (n,) bool, n >= 1, are answered and no others."""
-    coverage = score(answered, samples, seed)
+    coverage = score(answered, resampling)
     assert coverage is not None
-    return Selected(len(answered), int(answered.sum()), coverage, score(correct[answered], samples, seed))
+    return Selected(len(answered), int(answered.sum()), coverage, score(correct[answered], resampling.of(answered)))

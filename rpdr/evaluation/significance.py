@@ -1,15 +1,57 @@
 """How sure a number is: boolean outcomes of mentions in, intervals and p-values out.
 
-Mentions are resampled as if independent; where many come from one document, the true uncertainty is larger.
+Mentions of one document are right and wrong together more often than others, so that documents are what is drawn; where it is not known
+which document a mention comes from, mentions are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binom
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often n mentions are drawn anew, and what of them comes together. Raises ValueError where a method gets not as many outcomes as
+    there are `documents`."""
+
+    samples: int
+    seed: int
+    documents: np.ndarray | None = None  # (n,) int, which document each mention comes from; without, each is one of its own
+
+    @classmethod
+    def by_document(cls, doc_ids: Sequence[str | None], samples: int, seed: int) -> Resampling:
+        """Of mentions with these ids of documents; one without is a document of its own."""
+        numbers: dict[str, int] = {}
+        known = [-1 if doc_id is None else numbers.setdefault(doc_id, len(numbers)) for doc_id in doc_ids]
+        alone = iter(range(len(numbers), len(numbers) + len(known)))
+        return cls(samples, seed, np.array([next(alone) if number < 0 else number for number in known], dtype=int))
+
+    def of(self, rows: np.ndarray) -> Resampling:
+        """The same for a part of the mentions, (n,) bool or indices."""
+        return self if self.documents is None else replace(self, documents=self.documents[rows])
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Of `values`, (n, k) int of the mentions, their sums by document: (documents, k), in no order that means anything."""
+        if self.documents is None:
+            return values
+        if len(self.documents) != len(values):
+            raise ValueError(f"{len(values)} mentions, but documents of {len(self.documents)}")
+        _, place = np.unique(self.documents, return_inverse=True)
+        return np.stack([np.bincount(place, column).astype(int) for column in values.T], axis=1)
+
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """The sums of `values`, (n, k) int, over each resample of the documents with replacement: (samples, k).
+
+        Documents with equal sums cannot be told apart: how many of them are drawn is multinomial, and is drawn as such, which is the same
+        distribution without samples x documents indices.
+        """
+        alike, counts = np.unique(self.sums(values), axis=0, return_counts=True)
+        drawn = np.random.default_rng(self.seed).multinomial(counts.sum(), counts / counts.sum(), size=self.samples)
+        return drawn @ alike
 
 
 @dataclass(frozen=True)
@@ -24,42 +66,56 @@ class PairedResult:
     b_only: int
 
 
-def bootstrap_interval(outcomes: np.ndarray, samples: int, seed: int, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `outcomes`, (n,) bool, over mentions (Efron & Tibshirani 1993, chapter 13).
+def bootstrap_interval(outcomes: np.ndarray, resampling: Resampling, level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `outcomes`, (n,) bool, over documents (Efron & Tibshirani 1993, chapter 13; by cluster:
+    Davison & Hinkley 1997, section 3.8).
 
-    The number of right ones in a resample with replacement is Binomial(n, mean), so it is drawn as such: the same distribution, without
-    n x samples indices. Like any percentile bootstrap it has no width where all outcomes are equal. Raises ValueError if there are none.
+    Like any percentile bootstrap it has no width where all outcomes are equal. Raises ValueError if there are none.
     """
     outcomes = _checked(outcomes)
-    means = np.random.default_rng(seed).binomial(outcomes.size, outcomes.mean(), size=samples) / outcomes.size
-    return _percentiles(means, level)
+    right, drawn = resampling.totals(np.stack([outcomes, np.ones_like(outcomes)], axis=1).astype(int)).T
+    return _percentiles(right / drawn, level)
 
 
-def paired_test(a: np.ndarray, b: np.ndarray, samples: int, seed: int, level: float = 0.95) -> PairedResult:
+def paired_test(a: np.ndarray, b: np.ndarray, resampling: Resampling, level: float = 0.95) -> PairedResult:
     """Compare two systems' outcomes on the same mentions, both (n,) bool.
 
-    p-value: McNemar's test (McNemar 1947) in its exact form, two-sided binomial on the mentions where the two differ; 1 if none does.
-    Interval: paired percentile bootstrap of the difference (Efron & Tibshirani 1993); a resample's counts of (only a, only b, alike) are
-    multinomial, and are drawn as such. Raises ValueError if the two are empty or not equally long.
+    p-value: the exact randomisation test (Noreen 1989; for such data Yeh 2000), two-sided: how often the two would differ as much if in each
+    document a coin said which system is which. Where every document is one mention that is McNemar's test (1947) in its exact form.
+    Interval: paired percentile bootstrap of the difference. Raises ValueError if the two are empty or not equally long.
     """
     a, b = _checked(a), _checked(b)
     if a.shape != b.shape:
         raise ValueError(f"a has {a.size} mentions and b {b.size}: a paired test needs the same ones")
+    better = np.stack([a.astype(int) - b, np.ones_like(a, dtype=int)], axis=1)
+    difference, drawn = resampling.totals(better).T
+    p_value = _either_sign(resampling.sums(better)[:, 0])
     a_only, b_only = int((a & ~b).sum()), int((b & ~a).sum())
-    differ = a_only + b_only
-    p_value = float(binomtest(a_only, differ, 0.5).pvalue) if differ else 1.0
-    shares = [a_only / a.size, b_only / a.size, (a.size - differ) / a.size]
-    counts = np.random.default_rng(seed).multinomial(a.size, shares, size=samples)
-    low, high = _percentiles((counts[:, 0] - counts[:, 1]) / a.size, level)
-    return PairedResult((a_only - b_only) / a.size, low, high, p_value, a_only, b_only)
+    return PairedResult((a_only - b_only) / a.size, *_percentiles(difference / drawn, level), p_value, a_only, b_only)
 
 
 def bootstrap_statistic(
-    statistic: Callable[[np.ndarray], float], rows: np.ndarray, samples: int, seed: int, level: float = 0.95
+    statistic: Callable[[np.ndarray], float], counts: np.ndarray, resampling: Resampling, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of any statistic of `rows`, (n, …), n >= 1, over mentions; n numbers are drawn a sample."""
-    rng = np.random.default_rng(seed)
-    return _percentiles(np.array([statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(samples)]), level)
+    """Percentile bootstrap interval, over documents, of a statistic of `counts`, (n, k) int, n >= 1, that depends on their sums alone: it is
+    asked about one row of sums a sample."""
+    return _percentiles(np.array([statistic(totals[None]) for totals in resampling.totals(counts)]), level)
+
+
+def _either_sign(differences: np.ndarray) -> float:
+    """How probable it is that the sum of `differences`, int, is at least as far from 0 as it is, if each had either sign.
+
+    The sum of those with a positive sign is that of independent binomials, one for each size; its distribution is their convolution.
+    """
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    chances = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        one = np.zeros(size * count + 1)
+        one[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, one)
+    whole = len(chances) - 1
+    as_far = np.abs(2 * np.arange(whole + 1) - whole) >= abs(differences.sum())
+    return min(1.0, float(chances[as_far].sum()))
 
 
 def _checked(outcomes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.evaluation.significance import paired_test
+from rpdr.evaluation.significance import Resampling, paired_test
 from rpdr.evaluation.systems import score
 from rpdr.schema import Gold
 
@@ -16,7 +16,7 @@ MOST = 12  # parts that are told apart where they are names; the rare others are
 
 
 def slices(
-    parts: Sequence[str | None], new: np.ndarray, old: np.ndarray, samples: int, seed: int, order: Sequence[str]
+    parts: Sequence[str | None], new: np.ndarray, old: np.ndarray, resampling: Resampling, order: Sequence[str]
 ) -> list[dict[str, Any]]:
     """{name, mentions, new, old, difference} for each part of `order` that has mentions: two Scores, and the PairedResult of new minus old.
 
@@ -26,9 +26,9 @@ def slices(
     for name in order:
         inside = np.array([part == name for part in parts], dtype=bool)
         if inside.any():
-            a, b = new[inside], old[inside]
-            difference = paired_test(a, b, samples, seed)
-            scores = {"new": score(a, samples, seed), "old": score(b, samples, seed)}
+            a, b, drawn = new[inside], old[inside], resampling.of(inside)
+            difference = paired_test(a, b, drawn)
+            scores = {"new": score(a, drawn), "old": score(b, drawn)}
             found.append({"name": name, "mentions": int(inside.sum()), **scores, "difference": difference})
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rpdr.errors import DataError
 from rpdr.evaluation.metrics import Ranked, micro_f1, outcomes, recall_outcomes, set_counts
-from rpdr.evaluation.significance import bootstrap_interval, bootstrap_statistic
+from rpdr.evaluation.significance import Resampling, bootstrap_interval, bootstrap_statistic
 from rpdr.schema import ConceptId, Gold
 
 
@@ -49,8 +49,7 @@ def evaluate(
     golds: Sequence[Gold | None],
     unseen: np.ndarray,
     *,
-    samples: int,
-    seed: int,
+    resampling: Resampling,
     price_usd: float | None = None,
     mentions_per_s: float | None = None,
     note: str = "",
@@ -58,29 +57,30 @@ def evaluate(
 ) -> SystemResult:
     """Score one system on the mentions that are annotated (gold is not None).
 
-    `ranked`: for each of n mentions all its answers, best first, None = "none of these"; `unseen`: (n,) bool. `samples` bootstrap samples
-    a score. `sets`: all concepts of each answer; without, the one ranked first. Raises ValueError if the three are not equally long, DataError if no mention is annotated.
+    `ranked`: for each of n mentions all its answers, best first, None = "none of these"; `unseen`: (n,) bool; `resampling`: of
+    the n. `sets`: all concepts of each answer; without, the one ranked first. Raises ValueError if the three are not equally long, DataError if
+    no mention is annotated.
     """
     if not len(ranked) == len(golds) == len(unseen):
         raise ValueError(f"{name}: {len(ranked)} rankings, {len(golds)} golds and {len(unseen)} unseen flags: not equally many")
     if sets is None:
         sets = [[i for i in answers[:1] if i is not None] for answers in ranked]
-    rows = zip(ranked, golds, unseen, sets, strict=True)
-    annotated = [(r, g, bool(u), s) for r, g, u, s in rows if g is not None]
-    if not annotated:
+    annotated = np.array([gold is not None for gold in golds], dtype=bool)
+    if not annotated.any():
         raise DataError(f"{name}: none of {len(golds)} mentions is annotated; evaluation needs a test split with gold")
 
-    several = any(len(alternative) > 1 for _, gold, _, _ in annotated for alternative in gold)
+    several = any(len(alternative) > 1 for gold in golds for alternative in gold or [])
 
-    def scores(chosen: Sequence[tuple[Ranked, Gold, bool, Collection[ConceptId]]]) -> tuple[Score | None, ...]:
-        answers, right = [r for r, _, _, _ in chosen], [g for _, g, _, _ in chosen]
-        found = (outcomes(answers, right, 1), outcomes(answers, right, 5), recall_outcomes(answers, right, 10))
-        f1 = _f1(set_counts([s for _, _, _, s in chosen], right), samples, seed) if several and chosen else None
-        return *(score(values, samples, seed) for values in found), f1
+    def scores(chosen: np.ndarray) -> tuple[Score | None, ...]:
+        rows, drawn = np.flatnonzero(chosen).tolist(), resampling.of(chosen)
+        answers, right = [ranked[n] for n in rows], [golds[n] or [] for n in rows]
+        firsts = [score(outcomes(answers, right, k), drawn) for k in (1, 5)]
+        known = score(recall_outcomes(answers, right, 10), resampling.of(np.array([n for n in rows if golds[n]], dtype=int)))
+        f1 = _f1(set_counts([sets[n] for n in rows], right), drawn) if several and rows else None
+        return *firsts, known, f1
 
-    fresh = [row for row in annotated if row[2]]
     acc_at_1, acc_at_5, recall_at_10, f1 = scores(annotated)
-    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(fresh)
+    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(annotated & unseen)
     assert acc_at_1 is not None  # there are mentions
     assert acc_at_5 is not None
     return SystemResult(
@@ -94,20 +94,20 @@ def evaluate(
         unseen_recall_at_10=unseen_recall_at_10,
         price_usd=price_usd,
         mentions_per_s=mentions_per_s,
-        mentions=len(annotated),
-        unseen_mentions=len(fresh),
+        mentions=int(annotated.sum()),
+        unseen_mentions=int((annotated & unseen).sum()),
         micro_f1=f1,
         unseen_micro_f1=unseen_f1,
     )
 
 
-def score(values: np.ndarray, samples: int, seed: int) -> Score | None:
+def score(values: np.ndarray, resampling: Resampling) -> Score | None:
     """The share of true ones in `values`, (n,) bool, with its bootstrap interval; None where there are none."""
-    return Score(float(values.mean()), *bootstrap_interval(values, samples, seed)) if values.size else None
+    return Score(float(values.mean()), *bootstrap_interval(values, resampling)) if values.size else None
 
 
-def _f1(counts: np.ndarray, samples: int, seed: int) -> Score:
-    return Score(micro_f1(counts), *bootstrap_statistic(micro_f1, counts, samples, seed))
+def _f1(counts: np.ndarray, resampling: Resampling) -> Score:
+    return Score(micro_f1(counts), *bootstrap_statistic(micro_f1, counts, resampling))
 
 
 def from_json(system: dict[str, Any]) -> SystemResult:

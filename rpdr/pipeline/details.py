@@ -18,6 +18,7 @@ from rpdr.evaluation import (
     ERRORS,
     NOISE,
     SHAPES,
+    Resampling,
     by_count,
     by_name,
     calibration_report,
@@ -72,15 +73,28 @@ class Answered:
         """(n,) float."""
         return np.array([row["confidence"] for row in self.rows], dtype=float)
 
-    @property
-    def sampling(self) -> tuple[int, int]:
-        """(bootstrap samples, seed)."""
-        return self.run.config.report.bootstrap_samples, self.run.config.seed
+    @cached_property
+    def resampling(self) -> Resampling:
+        """Of the mentions, by document."""
+        return resampling(self.run, self.mentions)
+
+
+def resampling(run: Run, mentions: Sequence[Mention] | None = None) -> Resampling:
+    """How the run's report draws these mentions anew, by document; without, what is no mention, each by itself."""
+    samples, seed = run.config.report.bootstrap_samples, run.config.seed
+    return Resampling(samples, seed) if mentions is None else Resampling.by_document([m.doc_id for m in mentions], samples, seed)
+
+
+def how_drawn(mentions: Sequence[Mention]) -> str:
+    """What `resampling` makes of these mentions, and of tests, in words."""
+    documents = {m.doc_id for m in mentions if m.doc_id is not None}
+    by = ("their {:,} documents", "randomisation test by document") if documents else ("mentions", "McNemar test")
+    return f"95 % percentile bootstrap over {by[0].format(len(documents))}; exact {by[1]}"
 
 
 def calibration(told: Answered) -> dict[str, Any]:
     """The reliability of the student's confidence on test."""
-    return calibration_report(told.confidences, told.right, [row["key"] for row in told.rows], *told.sampling)
+    return calibration_report(told.confidences, told.right, [row["key"] for row in told.rows], told.resampling)
 
 
 def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +109,11 @@ def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
         given = np.array([point.gives(sure, by_name) for sure, by_name in zip(told.confidences.tolist(), exact, strict=True)])
         if target == settings.target_precision:
             given = np.array([not row["abstained"] for row in told.rows])
-        rows.append({**asdict(point), "test": asdict(selected(given, told.right, *told.sampling))})
+        rows.append({**asdict(point), "test": asdict(selected(given, told.right, told.resampling))})
     return {
         "target": settings.target_precision,
         "warning": linked.get("warning"),
-        "curve": precision_coverage(told.confidences, told.right, *told.sampling),
+        "curve": precision_coverage(told.confidences, told.right, told.resampling),
         "targets": rows,
     }
 
@@ -141,7 +155,7 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
                 {
                     "cause": cause,
                     "mentions": int(inside.sum()),
-                    "share": score(inside, *told.sampling),
+                    "share": score(inside, told.resampling),
                     "abstained": int((inside & abstained).sum()),
                     "said_nil": int((inside & silent).sum()),
                     "second": int((inside & second).sum()),
@@ -184,7 +198,7 @@ def label_noise(run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[G
                 {
                     "kind": kind,
                     "labels": int(inside.sum()),
-                    "share": score(inside, settings.bootstrap_samples, run.config.seed),
+                    "share": score(inside, resampling(run)),
                     "trust": float(trust[inside].mean()),
                     "namesake": int((inside & namesake).sum()) if kind else 0,
                     "examples": [example(n) for n in most[: settings.examples]],
@@ -216,7 +230,7 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
         "gold": ([gold_shape(gold) for gold in golds], SHAPES),
         "source": by_name([row["source"] for row in told.rows]),
     }
-    groups = [{"by": kind, "rows": slices(of, told.right, old, *told.sampling, order)} for kind, (of, order) in kinds.items()]
+    groups = [{"by": kind, "rows": slices(of, told.right, old, told.resampling, order)} for kind, (of, order) in kinds.items()]
     # one part of all mentions tells nothing that the table of systems does not
     return {"new": names[0], "old": names[1], "groups": [group for group in groups if len(group["rows"]) > 1]}
 

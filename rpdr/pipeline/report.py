@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 from rpdr.corpus import Mention, load_mentions, normalise
-from rpdr.evaluation import SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
+from rpdr.evaluation import Resampling, SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
 from rpdr.kb import load_kb
 from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
@@ -49,7 +49,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "title": run.folder.name,
         "run_dir": run.config.run_dir,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "protocol": protocol(run, trained),
+        "protocol": protocol(run, trained, test),
         "simulated_teacher": bool(taught.get("simulated")),
         "corpus": {
             **{
@@ -94,10 +94,11 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
                     prices.get(name, 0.0),
                     rates.get(name),
                     _note(run, name),
+                    details.resampling(run, test),
                     sets.get(name),
                 )
             )
-        comparison = _comparisons(run, rankings, golds, unseen)
+        comparison = _comparisons(details.resampling(run, test), rankings, golds, unseen)
         told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
         metrics["calibration"] = details.calibration(told)
         metrics["selective"] = details.selective(told, linked)
@@ -157,7 +158,7 @@ def _note(run: Run, name: str) -> str:
     }[name]
 
 
-def protocol(run: Run, trained: dict[str, Any]) -> str:
+def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     """One paragraph: what was measured, on what, and how."""
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
@@ -173,8 +174,8 @@ def protocol(run: Run, trained: dict[str, Any]) -> str:
     return (
         f"Mentions: {counts}, to {run.summary('prepare')['concepts']:,} concepts. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {trained.get('labels', 0):,} teacher labels, "
         f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
-        "'Unseen': the text is not among the labelled mentions. Intervals: 95 % percentile bootstrap over mentions; "
-        f"comparison: exact McNemar test; both take mentions as independent, those of one document too, which makes them surer than they are. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
+        "'Unseen': the text is not among the labelled mentions. Intervals and comparisons: "
+        f"{details.how_drawn(test)}. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
     )
 
 
@@ -241,16 +242,15 @@ def _evaluated(
     price: float | None,
     rate: float | None,
     note: str,
+    resampling: Resampling,
     sets: Sequence[Sequence[ConceptId]] | None = None,
 ) -> SystemResult:
-    settings = run.config
     return evaluate(
         name,
         ranked,
         golds,
         unseen,
-        samples=settings.report.bootstrap_samples,
-        seed=settings.seed,
+        resampling=resampling,
         price_usd=price,
         mentions_per_s=rate,
         note=note,
@@ -258,7 +258,7 @@ def _evaluated(
     )
 
 
-def _comparisons(run: Run, rankings: dict[str, list[Ranking]], golds: list[Gold], unseen: np.ndarray) -> list[dict[str, Any]]:
+def _comparisons(resampling: Resampling, rankings: dict[str, list[Ranking]], golds: list[Gold], unseen: np.ndarray) -> list[dict[str, Any]]:
     """The student against each retriever, on all test mentions and on unseen ones."""
     found = []
     for other in (RETRIEVER, FROM_TEACHER, SECOND):
@@ -267,7 +267,7 @@ def _comparisons(run: Run, rankings: dict[str, list[Ranking]], golds: list[Gold]
         a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
         for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
             if rows.any():
-                result = paired_test(a[rows], b[rows], run.config.report.bootstrap_samples, run.config.seed)
+                result = paired_test(a[rows], b[rows], resampling.of(rows))
                 found.append({"a": TITLES[STUDENT], "b": TITLES[other], "metric": "acc_at_1", "on": on, **asdict(result)})
     return found
 
@@ -291,6 +291,7 @@ def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], 
         taught.get("spent_usd"),
         taught.get("mentions_per_s"),
         f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
+        details.resampling(run),
         [chosen_ids(row) for row in labels],
     )
     return result, float(np.mean(agreement))

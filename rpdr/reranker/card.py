@@ -283,7 +283,7 @@ def _figures(facts: Facts) -> str:
         return "Not measured: the run has no test mentions with gold."
     compared = [
         f"- {row['a']} against *{row['b']}*, Acc@1, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-        f"McNemar p = {row['p_value']:.2g}"
+        f"p = {row['p_value']:.2g}"
         for row in facts.metrics["comparison"]
     ]
     machine = facts.metrics.get("machine", {})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import calibration_report, precision_coverage, reliability, selected
+from rpdr.evaluation import Resampling, calibration_report, precision_coverage, reliability, selected
 
 
 def test_the_report_has_the_bins_and_the_ece_of_reliability_with_intervals():
     confidences, correct = np.array([0.95, 0.85, 0.15, 1.0]), np.array([True, False, False, True])
-    found = calibration_report(confidences, correct, list("abcd"), samples=200, seed=1)
+    found = calibration_report(confidences, correct, list("abcd"), Resampling(200, 1))
     bins, ece = reliability(confidences, correct)
     assert found["ece"] == ece
     assert [b["count"] for b in found["bins"]] == [b["count"] for b in bins]
@@ -22,17 +22,17 @@ def test_a_perfect_confidence_is_within_what_chance_makes_and_a_boastful_one_is_
     rng = np.random.default_rng(0)
     confidences = rng.random(600)
     correct, texts = rng.random(600) < confidences, [str(n) for n in range(600)]
-    honest = calibration_report(confidences, correct, texts, samples=300, seed=1)
+    honest = calibration_report(confidences, correct, texts, Resampling(300, 1))
     assert 0 < honest["ece_by_chance"] < honest["ece_by_chance_high"]
     assert honest["ece"] <= honest["ece_by_chance_high"]
-    boastful = calibration_report(np.sqrt(confidences), correct, texts, samples=300, seed=1)
+    boastful = calibration_report(np.sqrt(confidences), correct, texts, Resampling(300, 1))
     assert boastful["ece"] > boastful["ece_by_chance_high"]
 
 
 def test_what_chance_makes_shrinks_with_the_mentions():
     rng = np.random.default_rng(0)
     few, many = (
-        calibration_report(rng.random(n), np.zeros(n, dtype=bool), [str(i) for i in range(n)], 200, 1)["ece_by_chance"]
+        calibration_report(rng.random(n), np.zeros(n, dtype=bool), [str(i) for i in range(n)], Resampling(200, 1))["ece_by_chance"]
         for n in (100, 10_000)
     )
     assert many == pytest.approx(few / 10, rel=0.25)
@@ -41,7 +41,7 @@ def test_what_chance_makes_shrinks_with_the_mentions():
 def test_a_text_that_repeats_is_right_or_wrong_as_one():
     # 90 of 100 mentions are one text: its confidence can only be met by chance
     confidences, correct = np.full(100, 0.5), np.ones(100, dtype=bool)
-    repeated = calibration_report(confidences, correct, ["pain"] * 90 + [str(n) for n in range(10)], 200, 1)
+    repeated = calibration_report(confidences, correct, ["pain"] * 90 + [str(n) for n in range(10)], Resampling(200, 1))
     assert repeated["texts"] == 11
     assert repeated["ece_by_chance"] == pytest.approx(0.45, abs=0.02)
     assert repeated["ece"] == 0.5
@@ -50,7 +50,7 @@ def test_a_text_that_repeats_is_right_or_wrong_as_one():
 def test_precision_of_the_surest_by_hand():
     confidences = np.linspace(0.99, 0.8, 20)
     correct = np.arange(20) < 15  # the five least sure are wrong
-    curve = precision_coverage(confidences, correct, samples=200, seed=1)
+    curve = precision_coverage(confidences, correct, Resampling(200, 1))
     assert [round(point["coverage"] * 20) for point in curve] == list(range(10, 21))
     assert [point["precision"] for point in curve] == [*[1.0] * 6, *(15 / k for k in range(16, 21))]
     assert curve[-1]["confidence"] == pytest.approx(0.8)
@@ -58,15 +58,15 @@ def test_precision_of_the_surest_by_hand():
 
 
 def test_equal_confidences_are_one_point_and_a_long_curve_is_thinned():
-    curve = precision_coverage(np.array([0.9] * 15 + [0.5] * 5), np.arange(20) < 15, samples=200, seed=1)
+    curve = precision_coverage(np.array([0.9] * 15 + [0.5] * 5), np.arange(20) < 15, Resampling(200, 1))
     assert [point["coverage"] for point in curve] == [0.75, 1.0]
-    assert len(precision_coverage(np.linspace(0, 1, 5000), np.ones(5000, dtype=bool), 200, 1)) <= 100
-    assert precision_coverage(np.array([0.5]), np.array([True]), 200, 1)[0]["coverage"] == 1.0
+    assert len(precision_coverage(np.linspace(0, 1, 5000), np.ones(5000, dtype=bool), Resampling(200, 1))) <= 100
+    assert precision_coverage(np.array([0.5]), np.array([True]), Resampling(200, 1))[0]["coverage"] == 1.0
 
 
 def test_what_is_answered_has_its_share_and_its_precision():
-    found = selected(np.array([True, True, False, True]), np.array([True, False, False, True]), samples=200, seed=1)
+    found = selected(np.array([True, True, False, True]), np.array([True, False, False, True]), Resampling(200, 1))
     assert (found.mentions, found.answered, found.coverage.value) == (4, 3, 0.75)
     assert found.precision is not None
     assert found.precision.value == pytest.approx(2 / 3)
-    assert selected(np.zeros(3, dtype=bool), np.ones(3, dtype=bool), 200, 1).precision is None
+    assert selected(np.zeros(3, dtype=bool), np.ones(3, dtype=bool), Resampling(200, 1)).precision is None

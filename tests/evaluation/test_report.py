@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rpdr.evaluation import PairedResult, calibration_report, evaluate, precision_coverage, render, score, selected, slices, write_report
+from rpdr.evaluation import (
+    PairedResult,
+    Resampling,
+    calibration_report,
+    evaluate,
+    precision_coverage,
+    render,
+    score,
+    selected,
+    slices,
+    write_report,
+)
 from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
 from rpdr.evaluation.view_details import learning
 
@@ -36,9 +47,11 @@ def full() -> dict[str, Any]:
     golds = [[["C1"]]] * 60
     unseen = np.arange(60) % 2 == 0
     weak, strong = [[["C1"] if n % 10 < share else ["C2"] for n in range(60)] for share in (5, 9)]
-    systems = [evaluate(name, ranked, golds, unseen, samples=200, seed=1) for name, ranked in (("retriever", weak), ("student", strong))]
+    systems = [
+        evaluate(name, ranked, golds, unseen, resampling=Resampling(200, 1)) for name, ranked in (("retriever", weak), ("student", strong))
+    ]
     confidences, right = np.linspace(0.3, 1, 60), np.arange(60) % 3 > 0
-    share = score(right, 200, 1)
+    share = score(right, Resampling(200, 1))
     escaped = {
         "text": "<script>alert(1)</script>\x1b[31m\u202e",
         "gold_names": ["<b>A"],
@@ -67,14 +80,14 @@ def full() -> dict[str, Any]:
             ],
             "corpus": {"mentions": 1_250_000, "rejects": 17, "mentions_per_s": None, "seconds": 75.0},
             "teacher": {"model": "sandbox", "asked": 100, "labelled": 99, "spent_usd": 0.25, "budget_usd": 1.0, "stopped_by_budget": True},
-            "calibration": calibration_report(confidences, right, [str(n) for n in range(60)], 200, 1),
+            "calibration": calibration_report(confidences, right, [str(n) for n in range(60)], Resampling(200, 1)),
             "selective": {
                 "target": 0.8,
                 "warning": None,
-                "curve": precision_coverage(confidences, right, 200, 1),
+                "curve": precision_coverage(confidences, right, Resampling(200, 1)),
                 "targets": [
-                    point | {"test": selected(confidences > 0.75, right, 200, 1)},
-                    out_of_reach | {"test": selected(confidences > 1, right, 200, 1)},
+                    point | {"test": selected(confidences > 0.75, right, Resampling(200, 1))},
+                    out_of_reach | {"test": selected(confidences > 1, right, Resampling(200, 1))},
                 ],
             },
             "learning": {
@@ -93,8 +106,8 @@ def full() -> dict[str, Any]:
                 "new": "student",
                 "old": "retriever",
                 "groups": [
-                    {"by": "type", "rows": slices(["<u>"] * 40 + ["Drug"] * 20, right, ~right, 200, 1, ["<u>", "Drug"])},
-                    {"by": "taught", "rows": slices(["0"] * 10 + ["2–4"] * 50, right, ~right, 200, 1, ["0", "2–4"])},
+                    {"by": "type", "rows": slices(["<u>"] * 40 + ["Drug"] * 20, right, ~right, Resampling(200, 1), ["<u>", "Drug"])},
+                    {"by": "taught", "rows": slices(["0"] * 10 + ["2–4"] * 50, right, ~right, Resampling(200, 1), ["0", "2–4"])},
                 ],
             },
             "kb": {"concepts": 1036, "names": 6412, "source": "a table"},

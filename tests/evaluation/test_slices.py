@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import by_count, by_name, gold_shape, slices
+from rpdr.evaluation import Resampling, by_count, by_name, gold_shape, slices
 
 NEW, OLD = np.array([True, True, False, True, True]), np.array([True, False, False, False, True])
 
 
 def test_each_part_has_its_scores_their_difference_and_its_size():
-    rows = slices(["a", "a", "b", "b", None], NEW, OLD, samples=200, seed=1, order=["b", "c", "a"])
+    rows = slices(["a", "a", "b", "b", None], NEW, OLD, Resampling(200, 1), order=["b", "c", "a"])
     assert [(row["name"], row["mentions"]) for row in rows] == [("b", 2), ("a", 2)]  # in order, without empty ones
     b, a = rows
     assert (a["new"].value, a["old"].value, a["difference"].difference) == (1.0, 0.5, 0.5)

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from rpdr.errors import DataError
-from rpdr.evaluation import SystemResult, evaluate, markdown_table, results_table
+from rpdr.evaluation import Resampling, SystemResult, evaluate, markdown_table, results_table
 
 RANKED = [["C1"], ["C2", "C1"], [None, "C9"], ["C3"]]
 GOLDS = [[["C1"]], [["C1"]], [], None]
 
 
 def result(name: str = "student", **rest: float) -> SystemResult:
-    return evaluate(name, RANKED, GOLDS, np.array([False, True, False, True]), samples=100, seed=1, **rest)  # type: ignore[arg-type]
+    return evaluate(name, RANKED, GOLDS, np.array([False, True, False, True]), resampling=Resampling(100, 1), **rest)  # type: ignore[arg-type]
 
 
 def test_mentions_that_are_not_annotated_are_left_out() -> None:
@@ -33,7 +33,7 @@ def test_mentions_that_are_not_annotated_are_left_out() -> None:
 
 
 def test_a_score_without_mentions_is_none() -> None:
-    got = evaluate("x", [[None]], [[]], np.array([False]), samples=100, seed=1)
+    got = evaluate("x", [[None]], [[]], np.array([False]), resampling=Resampling(100, 1))
     assert got.recall_at_10 is None
     assert got.unseen_acc_at_1 is None
     assert got.unseen_recall_at_10 is None
@@ -41,9 +41,9 @@ def test_a_score_without_mentions_is_none() -> None:
 
 def test_nothing_annotated_is_an_error_that_a_user_can_act_on() -> None:
     with pytest.raises(DataError, match="none of 1 mentions is annotated"):
-        evaluate("x", [["C1"]], [None], np.array([False]), samples=100, seed=1)
+        evaluate("x", [["C1"]], [None], np.array([False]), resampling=Resampling(100, 1))
     with pytest.raises(ValueError, match="not equally many"):
-        evaluate("x", [["C1"]], [None, None], np.array([False]), samples=100, seed=1)
+        evaluate("x", [["C1"]], [None, None], np.array([False]), resampling=Resampling(100, 1))
 
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally() -> None:
@@ -68,8 +68,8 @@ def test_markdown_table_has_three_decimals_intervals_and_only_columns_with_value
 def test_micro_f1_is_measured_where_a_gold_has_several_together_and_not_elsewhere() -> None:
     golds, ranked = [[["C1", "C2"]], [["C3"]], []], [["C1", "C2"], ["C3"], [None, "C1"]]
     unseen = np.array([True, False, False])
-    one = evaluate("one", ranked, golds, unseen, samples=200, seed=1)
-    whole = evaluate("whole", ranked, golds, unseen, samples=200, seed=1, sets=[["C1", "C2"], ["C3"], []])
+    one = evaluate("one", ranked, golds, unseen, resampling=Resampling(200, 1))
+    whole = evaluate("whole", ranked, golds, unseen, resampling=Resampling(200, 1), sets=[["C1", "C2"], ["C3"], []])
     assert one.micro_f1 is not None
     assert one.micro_f1.value == pytest.approx(2 * 2 / (2 + 3))
     assert one.unseen_micro_f1 is not None

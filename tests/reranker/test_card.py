@@ -132,7 +132,7 @@ def test_the_runs_figures_stand_in_it_with_where_they_come_from():
             "Also set: `soft_labels: true`",
         ),
         *("81 of 16 mentions", "1.234 nats", "4 minutes", ".stages/distill.json"),
-        *("| the table |", "+0.011 [-0.007, +0.029], McNemar p = 0.33", METRICS["protocol"]),
+        *("| the table |", "+0.011 [-0.007, +0.029], p = 0.33", METRICS["protocol"]),
         *("report/metrics.json` of 2026-01-02", "a CPU, 2 cores", "temperature 1.23", "0.066 on the test mentions"),
         *("the first 8 layers", "the 4 most similar others", "**Apache-2.0**", "the model card of org/base"),
     ):
