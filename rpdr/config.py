@@ -217,6 +217,15 @@ class BatchConfig(Section):
     poll_s: float = Field(30.0, gt=0, description="between two looks at a batch")
 
 
+_BUDGETED = {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "give teacher.max_output_tokens"),
+    **dict.fromkeys(("n", "best_of", "stream", "tools", "functions", "web_search_options"), "leave it out"),
+    "model": "give teacher.model",
+    "messages": "leave it out",
+    "service_tier": "give its price too, as teacher.price",
+}
+
+
 class TeacherConfig(Section):
     """The closed LLM, and what may be spent on it."""
 
@@ -258,11 +267,18 @@ class TeacherConfig(Section):
     requests_per_minute: int = Field(0, ge=0, description="of all jobs on the run directory together; 0: no limit")
     tokens_per_minute: int = Field(0, ge=0, description="prompt and answer, of all jobs on the run directory together; 0: no limit")
     timeout_s: float = Field(30.0, gt=0)
-    patience_s: float = Field(600.0, gt=0, description="how long one question may meet nothing but HTTP 429 before the stage gives up")
+    patience_s: float = Field(600.0, gt=0, description="how long the endpoint may say nothing but HTTP 429 before the stage gives up")
     max_attempts: int = Field(4, ge=1, description="tries of one question: connection errors, time-outs, 5xx; a 429 uses none")
     actors: int = Field(1, ge=1)
     concurrency: int = Field(32, ge=1, description="requests in flight an actor")
     sandbox: SandboxConfig = SandboxConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _parameters_within_the_budget(self) -> TeacherConfig:
+        for name in self.parameters.keys() & _BUDGETED.keys():
+            if name != "service_tier" or self.price is None:
+                raise ValueError(f"parameters: {name}: the budget is reserved by what is known of a request; {_BUDGETED[name]}")
+        return self
 
     @pydantic.field_validator("allowed_hosts")
     @classmethod

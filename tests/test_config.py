@@ -8,7 +8,7 @@ import pydantic
 import pytest
 import yaml
 
-from rpdr.config import HashSplit, actors_between, load
+from rpdr.config import HashSplit, TeacherConfig, actors_between, load
 from rpdr.errors import ConfigError
 
 SMALL = """run_dir: runs/x
@@ -226,3 +226,15 @@ def test_a_corpus_is_a_folder_of_mentions_without_splits(tmp_path: Path, name: s
 def test_vllm_wants_a_student_whose_none_reads_the_mention_alone(tmp_path: Path):
     assert "student.none_reads: mention" in refusal(tmp_path, SMALL, {"link.engine": "vllm"})
     assert load(written(tmp_path, SMALL), {"link.engine": "vllm", "student.none_reads": "mention"}).link.engine == "vllm"
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n", "model", "messages", "stream", "service_tier"])
+def test_parameters_that_the_budget_knows_nothing_of_are_refused(name: str):
+    with pytest.raises(ValueError, match=rf"parameters: {name}: the budget"):
+        TeacherConfig.model_validate({"parameters": {name: 4000}})
+    TeacherConfig.model_validate({"parameters": {"reasoning_effort": "low"}})
+
+
+def test_a_tier_of_service_wants_its_price():
+    price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
+    assert TeacherConfig.model_validate({"parameters": {"service_tier": "flex"}, "price": price}).parameters

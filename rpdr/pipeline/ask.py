@@ -39,7 +39,12 @@ VOTES = pa.schema(  # teacher.Vote, whose request_ids are the label's ledger_ids
         *(pa.field(name, pa.string()) for name in ("key", "source", "reason")),
         *(pa.field(name, pa.int32()) for name in ("choice", "agreed", "asked")),
         pa.field("also", pa.list_(pa.int32())),
-        *(pa.field("valid", pa.bool_()), pa.field("confidence", pa.float64()), pa.field("ledger_ids", pa.list_(pa.string()))),
+        *(
+            pa.field("valid", pa.bool_()),
+            pa.field("cut_short", pa.bool_()),
+            pa.field("confidence", pa.float64()),
+            pa.field("ledger_ids", pa.list_(pa.string())),
+        ),
     ]
 )
 

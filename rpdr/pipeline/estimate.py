@@ -5,6 +5,7 @@ Reads a run directory and writes nothing. No request leaves, and no key is neede
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import time
@@ -103,6 +104,8 @@ def measured(ledger: Path, settings: TeacherConfig) -> Measured | None:
             "ORDER BY s.seq DESC LIMIT 20000",
             (settings.model, settings.max_output_tokens, VALID, INVALID, LOST),
         ).fetchall()
+    more = {name: value for name, value in settings.parameters.items() if value is not None}
+    rows = [row for row in rows if _more(row["parameters"], settings) == more]
     structured = bool(rows) and "response_format" in rows[0]["parameters"]
     rows = [row for row in rows if ("response_format" in row["parameters"]) == structured]
     answers = [row for row in rows if row["state"] != LOST]
@@ -121,6 +124,12 @@ def measured(ledger: Path, settings: TeacherConfig) -> Measured | None:
         Range(*quarters),
         structured,
     )
+
+
+def _more(parameters: str, settings: TeacherConfig) -> dict[str, Any]:
+    """Of a request's parameters those that `teacher.parameters` gave."""
+    own = {"max_tokens", "max_completion_tokens", "temperature", "response_format", "logprobs"} - settings.parameters.keys()
+    return {name: value for name, value in json.loads(parameters).items() if name not in own}
 
 
 def estimate_table(made: Estimate) -> Table:

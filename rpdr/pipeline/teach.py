@@ -68,7 +68,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     return {
         "content": sha256_tree(run.path("labels", FILE)),
         "ended_by": {
-            **({"teacher.budget_usd": settings.budget_usd} if sources[REFUSED] else {}),
+            **({"teacher.budget_usd": settings.budget_usd} if sources[REFUSED] or kept["cut_short"] else {}),
             **({"teacher.max_mentions": settings.max_mentions} if len(queue) < len(pool) else {}),
         },
         "model": settings.model,
@@ -82,7 +82,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         "from_ledger": sources["ledger"],
         "saved_by_early_stop": kept["saved_by_early_stop"],
         "missing": len(queue) - kept["labelled"],
-        "stopped_by_budget": sources[REFUSED] > 0,
+        "stopped_by_budget": sources[REFUSED] > 0 or kept["cut_short"] > 0,
         "requests": sum(row["requests"] for row in account),
         "spent_usd": ledger.spent_usd(),
         "budget_usd": settings.budget_usd,
@@ -110,7 +110,7 @@ def _scratch(run: Run) -> Iterator[tuple[Path, Path]]:
 def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[Mapping[str, Any]], answered: Path) -> dict[str, Any]:
     """Write each vote to `answered` or set it aside, in the queue's order; counts of both. Stops asking where the budget refuses."""
     sources: Counter[str] = Counter()
-    counts = {"labelled": 0, "none": 0, "saved_by_early_stop": 0}
+    counts = {"labelled": 0, "none": 0, "saved_by_early_stop": 0, "cut_short": 0}
     refused = done = 0
     with (
         writing_rows(answered, ANSWERED) as label,
@@ -124,7 +124,8 @@ def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[
                 label({**row, **found, "source": "teacher"})
                 counts["labelled"] += 1
                 counts["none"] += found["choice"] == NIL
-                counts["saved_by_early_stop"] += run.config.teacher.votes - len(found["ledger_ids"])
+                counts["cut_short"] += found["cut_short"]
+                counts["saved_by_early_stop"] += 0 if found["cut_short"] else run.config.teacher.votes - len(found["ledger_ids"])
             else:
                 set_aside({**found, "text": row["text"]})
             refused = refused + 1 if found["source"] == REFUSED else 0

@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletion
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from rpdr.errors import TeacherError
-from rpdr.teacher.client import MAY_BE_SERVED, NO_MONEY_THERE, Answer, Prepared, TeacherClient, read_reply, worst_case_tokens
+from rpdr.teacher.client import MAY_BE_SERVED, NO_MONEY_THERE, OF_ONE, Answer, Prepared, TeacherClient, read_reply, worst_case_tokens
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
@@ -38,10 +38,11 @@ AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
 
 @dataclass(frozen=True)
 class _Again:
-    """Why a question must be asked again. `counts`: whether that has used up one of its attempts."""
+    """Why a question must be asked again. `counts`: whether that has used up one of its attempts, or, `never`, all of them."""
 
     why: str
     counts: bool = True
+    never: bool = False
 
 
 class BatchClient:
@@ -71,11 +72,7 @@ class BatchClient:
             refused, failed = await self._ask_all([a for a in asked if a.request_id not in known_before])
         known = await self.governor.known([a.request_id for a in asked])
         answers = [self._answer(a, known, known_before, refused, failed) for a in asked]
-        if len(failed) >= 8 and len(failed) == len(answers):
-            raise TeacherError(
-                f"{self.client.endpoint.base_url}: answers no batch ({len(failed)} questions, {self.config.max_attempts} attempts each; "
-                f"the last: {answers[-1].reason})"
-            )
+        self.client.check(answers)
         return answers
 
     async def resume(self) -> None:
@@ -98,7 +95,7 @@ class BatchClient:
         request_id = asked.request_id
         if request_id in known:
             answer = asked.answered(known[request_id])
-            return replace(answer, attempts=1, source=answer.source if request_id in before or not answer.valid else "asked")
+            return answer if request_id in before else replace(answer, attempts=1, source="asked" if answer.valid else answer.source)
         if request_id in refused:
             return asked.unanswered("refused_by_budget", "the budget was spent")
         return asked.unanswered("failed", failed.get(request_id, "no answer"), attempts=self.config.max_attempts)
@@ -125,7 +122,7 @@ class BatchClient:
                 results = [task.result() for task in done]
                 at_work -= done
                 for request_id, again in (pair for result in results for pair in result.items()):
-                    attempts[request_id] += again.counts
+                    attempts[request_id] += self.config.max_attempts if again.never else again.counts
                     if attempts[request_id] >= self.config.max_attempts:
                         failed[request_id] = again.why
                     else:
@@ -261,7 +258,10 @@ class BatchClient:
         codes = [(error.code or "", error.message or "") for error in (batch.errors.data or [] if batch.errors else [])]
         if batch.status == "failed" and codes:
             why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({codes[0][0]}: {codes[0][1][:200]})"
-        await self._release(by_id.values(), why)
+        if batch.status == "completed":  # a request without a line was worked for all the same
+            await asyncio.gather(*(self.governor.write_off(sent.id, "no answer in a completed batch") for sent in by_id.values()))
+        else:
+            await self._release(by_id.values(), why)
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
         self._at_provider.discard(batch_id)
         for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
@@ -274,24 +274,26 @@ class BatchClient:
         got_on = any(end is None or end.why not in NOT_RUN for end in ends.values())
         ends.update({sent.question: _Again(why, why != TOO_MUCH) for sent in by_id.values()})
         ended = {question: end for question, end in ends.items() if end is not None}
-        return {q: _Again(end.why, False) if got_on and end.why in {*NOT_RUN, why} else end for q, end in ended.items()}
+        for_nothing = NOT_RUN if batch.status == "completed" else {*NOT_RUN, why}
+        return {q: _Again(end.why, False) if got_on and end.why in for_nothing else end for q, end in ended.items()}
 
     async def _merge(self, sent: Sent, line: dict[str, Any]) -> _Again | None:
         """Keep one line of a batch's result; why the question must be asked again, if it must."""
-        response = line.get("response") or {}
-        status, body = response.get("status_code"), response.get("body") or {}
+        response = _dict(line.get("response"))
+        status, body = response.get("status_code"), _dict(response.get("body"))
         if status == 200:
             ended = read_reply(sent, _completion(body), self.client.config.several)
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
-        error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
+        told = line.get("error") or body.get("error")
+        error = told if isinstance(told, dict) else {"message": told}
         why = str(error.get("code") or error.get("message") or f"HTTP {status}")[:200]
         if status in MAY_BE_SERVED or why == TIMED_OUT:
             await self.governor.write_off(sent.id, why)
             return _Again(why)
         await self.governor.release(sent.id, why)
-        learned = status == 400 and self.client.dialect.learn(str(error.get("message") or ""), json.loads(sent.parameters))
-        return _Again(why, not learned)
+        learned = status in OF_ONE and self.client.dialect.learn(json.dumps(body or told), json.loads(sent.parameters))
+        return _Again(why, not learned, never=status in OF_ONE and not learned)
 
     async def _wait(self, batch_id: str, requests: int) -> Batch:
         wait = min(1.0, self.config.batch.poll_s)
@@ -354,6 +356,11 @@ def _completion(body: Any) -> ChatCompletion | None:
         return found if found.choices[0].message else None
     except (AttributeError, IndexError, TypeError, ValueError):
         return None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """Of a line, which may hold anything."""
+    return value if isinstance(value, dict) else {}
 
 
 def _passes(error: BaseException) -> bool:

@@ -28,6 +28,9 @@ from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
 MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
+OF_ONE = {400, 413, 422}  # a refusal that may be of this one question, not of all
+ITS_OWN_FAULT = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}  # … and surely is
+ENOUGH = 8  # questions without an answer, and none with one: it is not the questions
 NO_MONEY_THERE = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}  # a 429 that no waiting mends
 
 
@@ -106,6 +109,10 @@ class _Again(Exception):
         self.after_s = after_s
 
 
+class _Refused(Exception):
+    """The endpoint will not answer this question, however often it is asked."""
+
+
 class _NoMoney(Exception):
     """The governor could not cover it."""
 
@@ -119,6 +126,8 @@ class TeacherClient:
         self._openai: openai.AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._stopped: TeacherError | None = None
+        self._answered, self._refused = False, 0  # whether any question ever was; refusals before that
+        self._crowded_since: float | None = None  # when the endpoint began to say nothing but HTTP 429
 
     async def ask_many(
         self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
@@ -129,16 +138,23 @@ class TeacherClient:
         """
         prepared = self.prepare(questions, examples, seed, masked)
         known = await self.governor.known([asked.request_id for asked in prepared])
+        self._answered |= any(one.valid for one in known.values())
         tasks = [_now(a.answered(known[a.request_id])) if a.request_id in known else self._ask(a) for a in prepared]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         answers = [_raised(result) for result in results]
-        failed = [a for a in answers if a.source == "failed"]
-        if len(failed) >= 8 and len(failed) == len(answers):
-            raise TeacherError(
-                f"{self.endpoint.base_url}: does not answer ({len(failed)} questions, {self.config.max_attempts} attempts each; "
-                f"the last: {failed[-1].reason})"
-            )
+        self.check(answers)
         return answers
+
+    def check(self, answers: Sequence[Answer]) -> None:
+        """Raise TeacherError where so many were asked, and none has ever been answered, that it is not the questions."""
+        self._answered |= any(a.valid for a in answers)
+        failed = [a for a in answers if a.source in ("failed", "set_aside") and a.attempts]
+        if not self._answered and (len(failed) >= ENOUGH or (failed and self._refused)):
+            how = "gives no answer that can be read" if failed[-1].source == "set_aside" else "does not answer"
+            raise TeacherError(
+                f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
+                f"{failed[-1].reason})"
+            )
 
     def prepare(
         self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
@@ -167,13 +183,14 @@ class TeacherClient:
                             got = await self._request(asked, attempts)
             except _NoMoney:
                 return asked.unanswered("refused_by_budget", "the budget was spent", spent, attempts - 1)
-            except _Again as error:
+            except (_Again, _Refused) as error:
                 return asked.unanswered("failed", str(error), spent, attempts)
             if isinstance(got, Known):  # another job asked meanwhile
                 return asked.answered(got)
             ended, price = got
             spent += price
             if ended.state == VALID:
+                self._answered = True
                 found = Known(True, ended.choice_id, ended.confidence, "")
                 return replace(asked.answered(found), price_usd=spent, attempts=attempts, source="asked")
             reason = ended.reason
@@ -181,7 +198,6 @@ class TeacherClient:
 
     async def _request(self, asked: Prepared, attempt: int) -> tuple[Ended, float] | Known:
         """One request, past the governor: (how it ended, dollars). A 429 and a refused parameter use up no attempt."""
-        since = time.monotonic()
         while True:
             if self._stopped:  # one found that the endpoint cannot be used: the others need not ask
                 raise self._stopped
@@ -197,17 +213,24 @@ class TeacherClient:
                 body = {"model": self.config.model, "messages": asked.messages, **arguments}
                 reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
             except openai.RateLimitError as error:
-                await self._cooled(sent, error, since)
-                continue
-            except openai.BadRequestError as error:
-                if not self.dialect.learn(str(error.message), arguments):
-                    await self._stop(sent, error)
-                await self.governor.release(sent.id, f"HTTP 400: {self._without_key(error)}")
+                await self._cooled(sent, {str(error.code), str(error.type)}, _retry_after(error))
                 continue
             except (openai.APIStatusError, openai.APIConnectionError) as error:
-                await self._went_wrong(sent, error)
-            except (ValueError, openai.APIResponseValidationError):  # a body that is no JSON was worked for all the same
+                if isinstance(error, openai.APIConnectionError) or error.status_code not in OF_ONE:
+                    await self._went_wrong(sent, error)
+                else:
+                    await self._not_like_this(sent, error, arguments)
+                    continue
+            except (ValueError, openai.APIResponseValidationError):  # a body that is no JSON may have been worked for all the same
                 reply = None
+            if not getattr(reply, "choices", None):  # a gateway's HTTP 200 that is none
+                code, words = _trouble(reply)
+                if code == "429":
+                    await self._cooled(sent, {code}, None)
+                    continue
+                await self.governor.write_off(sent.id, words)
+                raise _Again(words)
+            self._crowded_since = None
             ended = read_reply(sent, reply, self.config.several)
             return ended, await self.governor.settle(sent, ended)
 
@@ -230,20 +253,35 @@ class TeacherClient:
             mode=mode,
         )
 
-    async def _cooled(self, sent: Sent, error: openai.RateLimitError, since: float) -> None:
+    async def _cooled(self, sent: Sent, codes: set[str], after_s: float | None) -> None:
         """After a 429: the whole pool waits, for as long as the endpoint asks."""
         await self.governor.release(sent.id, "HTTP 429")
-        if error.code in NO_MONEY_THERE or error.type in NO_MONEY_THERE:
-            self._stopped = TeacherError(f"{self.endpoint.base_url}: the account has no money left ({error.code}); top it up")
+        if no_money := codes & NO_MONEY_THERE:
+            self._stopped = TeacherError(f"{self.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up")
             raise self._stopped
-        if time.monotonic() - since > self.config.patience_s:
+        now = time.monotonic()
+        self._crowded_since = now if self._crowded_since is None else self._crowded_since
+        if now - self._crowded_since > self.config.patience_s:
             self._stopped = TeacherError(
                 f"{self.endpoint.base_url}: too many requests (HTTP 429) for {self.config.patience_s:.0f} s; set teacher.requests_per_minute"
                 " and tokens_per_minute to the limits of your account"
             )
             raise self._stopped
-        asked = _retry_after(error)
-        await self.governor.cool(1.0 if asked is None else asked)
+        await self.governor.cool(1.0 if after_s is None else after_s)
+
+    async def _not_like_this(self, sent: Sent, error: openai.APIStatusError, arguments: dict[str, Any]) -> None:
+        """After a 400, 413 or 422: returns where it says how to ask again. Raises _Refused where it may be this one question, TeacherError where
+        nothing is answered."""
+        said = f"{error.message} {json.dumps(error.body, default=str)}"  # the SDK shows one of the places where endpoints put their words
+        learned = self.dialect.learn(said, arguments)
+        words = f"HTTP {error.status_code}: {self._without_key(error)}"
+        if not learned and not (self._answered or ITS_OWN_FAULT & {str(error.code), str(error.type)}):
+            self._refused += 1
+            if self._refused >= ENOUGH:
+                await self._stop(sent, error)
+        await self.governor.release(sent.id, words)
+        if not learned:
+            raise _Refused(words) from None
 
     async def _went_wrong(self, sent: Sent, error: openai.APIStatusError | openai.APIConnectionError) -> None:
         """Raise _Again for what can succeed later, TeacherError for what cannot; money goes back only where surely nothing was served."""
@@ -280,7 +318,7 @@ class TeacherClient:
         raise self._stopped from None
 
     def _without_key(self, error: openai.APIStatusError) -> str:
-        return str(error.message).replace(self.endpoint.api_key, "***")[:200]
+        return str(error.message).replace(self.endpoint.api_key.get_secret_value(), "***")[:200]
 
     def openai(self) -> openai.AsyncOpenAI:
         """The SDK's client."""
@@ -290,24 +328,62 @@ class TeacherClient:
 
 
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
-    """How a served request ended; `several`: a question without a schema was for all concepts that a mention names. Where the endpoint does not say what was used, the worst case was."""
-    used = getattr(reply, "usage", None)
-    prompt, completion = (used.prompt_tokens, used.completion_tokens) if used else (sent.worst_tokens, sent.max_output_tokens)
-    choices = getattr(reply, "choices", None)
-    if not choices:
-        return Ended(sent.id, INVALID, prompt, completion, reason="the reply was not a chat completion")
-    message = choices[0].message
-    text = message.content or getattr(message, "refusal", None) or ""
+    """How a served request ended; `several`: a question without a schema was for all concepts that a mention names. Where the endpoint does not
+    say what was used, the worst case was."""
+    prompt, completion = _used(sent, getattr(reply, "usage", None))
+    try:
+        text, reason, cut, confidence = _said(reply)
+    except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
+        text, reason, cut, confidence = "", f"the reply was not a chat completion ({type(error).__name__})", False, None
     options: list[str] = json.loads(sent.options)
     schema = json.loads(sent.parameters).get("response_format")
     for_several = "choices" in json.dumps(schema) if schema else several
-    cut = for_several and choices[0].finish_reason == "length"  # of a list its end would be missing
-    named = None if cut else read_answer(text, range(len(options)), for_several)
+    # what was cut may lack the end of a list, or have only begun to think
+    named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:
-        return Ended(sent.id, INVALID, prompt, completion, text, reason="the answer was not one of the options")
+        limit = f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)" if cut else ""
+        return Ended(sent.id, INVALID, prompt, completion, text, reason=reason or limit or "the answer was not one of the options")
     ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
     choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
-    return Ended(sent.id, VALID, prompt, completion, text, choice_id, _confidence(choices[0]))
+    return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
+
+
+def _used(sent: Sent, usage: Any) -> tuple[int, int]:
+    """Tokens of the prompt and of all that was made: some count what a model thinks in the total alone."""
+    prompt, completion, total = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    prompt = prompt if isinstance(prompt, int) else sent.worst_tokens
+    completion = completion if isinstance(completion, int) else sent.max_output_tokens
+    return prompt, max(completion, total - prompt) if isinstance(total, int) else completion
+
+
+def _said(reply: Any) -> tuple[str, str, bool, float | None]:
+    """(the text of a reply, why there is none, whether it was cut at the limit of tokens, the endpoint's confidence)."""
+    choices = getattr(reply, "choices", None)
+    if not choices:
+        return "", "the reply was not a chat completion", False, None
+    message = choices[0].message
+    content = message.content
+    if isinstance(content, list):  # in parts, of which some may be thoughts
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    text = content or getattr(message, "refusal", None) or ""
+    return str(text), "", choices[0].finish_reason == "length", _confidence(choices[0])
+
+
+def _trouble(reply: Any) -> tuple[str, str]:
+    """(code, words) of what a reply holds in place of an answer: gateways give so the errors of the provider behind them."""
+    error = getattr(reply, "error", None)
+    if not error:
+        return "", "the reply was not a chat completion"
+    code = error.get("code") if isinstance(error, dict) else None
+    return str(code), f"an error in place of an answer ({str(code or error)[:100]})"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 async def _now(answer: Answer) -> Answer:

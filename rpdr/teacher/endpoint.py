@@ -6,11 +6,12 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import openai
+from pydantic import SecretStr
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
@@ -21,10 +22,10 @@ DEFAULT_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A chat-completions endpoint. The key is never shown in a repr."""
+    """A chat-completions endpoint. The key is shown by nothing that writes out what it is given: Ray's own records of a job, too."""
 
     base_url: str
-    api_key: str = field(repr=False)
+    api_key: SecretStr
     api_key_env: str
     price: Price
     api_version: str = ""  # of Azure OpenAI's dated API
@@ -32,7 +33,7 @@ class Endpoint:
 
     def client(self, timeout_s: float) -> openai.AsyncOpenAI:
         """The SDK's client of it, for the event loop at work. It retries nothing: every request passes the governor."""
-        direct = self.direct or self.local
+        direct, key = self.direct or self.local, self.api_key.get_secret_value()
         http = openai.DefaultAsyncHttpxClient(
             trust_env=not direct,
             verify=ssl.create_default_context() if direct else True,  # which reads SSL_CERT_FILE by itself
@@ -42,12 +43,12 @@ class Endpoint:
             return openai.AsyncAzureOpenAI(
                 azure_endpoint=self.base_url,
                 api_version=self.api_version,
-                api_key=self.api_key,
+                api_key=key,
                 max_retries=0,
                 timeout=timeout_s,
                 http_client=http,
             )
-        return openai.AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=timeout_s, http_client=http)
+        return openai.AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
 
     @property
     def local(self) -> bool:
@@ -78,7 +79,7 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
             raise ConfigError(
                 "teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model"
             )
-        return Endpoint(sandbox_url or "", "sandbox", config.api_key_env, quote(config, "", True).price)
+        return Endpoint(sandbox_url or "", SecretStr("sandbox"), config.api_key_env, quote(config, "", True).price)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
         raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
@@ -94,7 +95,9 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
         raise TeacherError(
             f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox"
         )
-    return Endpoint(url, key or "none", config.api_key_env, quote(config, url, local).price, config.api_version, direct=restricted)
+    return Endpoint(
+        url, SecretStr(key or "none"), config.api_key_env, quote(config, url, local).price, config.api_version, direct=restricted
+    )
 
 
 def check_endpoint(endpoint: Endpoint, timeout_s: float = 5.0) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import sqlite3
 import time
@@ -78,6 +79,7 @@ class Governor:
         # held until this process ends, however it ends: others see by it that our requests may still come back
         self._alive = _lock(folder / f".owner-{self.owner}")
         self._tokens_a_byte = TOKENS_A_BYTE
+        self._beyond = 1.0  # the most that an answer has cost, in worst cases: an endpoint may count what no limit holds
         self._requests = self._refused = 0
         self._spent, self._open = 0.0, dict[str, sqlite3.Row]()
         self._seen = (-1, -1)
@@ -112,6 +114,7 @@ class Governor:
     async def settle(self, sent: Sent, ended: Ended) -> float:
         """Keep an answer, and replace its reservation by the price of the tokens used; dollars. On disk when this returns."""
         price = self.cost(ended.prompt_tokens, ended.completion_tokens, sent.mode)
+        self._beyond = max(self._beyond, price / (self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode) or math.inf))
         beyond = ended.prompt_tokens + ended.completion_tokens - self._expected_tokens(sent)
         self._tokens_a_byte += 0.05 * (ended.prompt_tokens / max(1, sent.worst_tokens) - self._tokens_a_byte)
 
@@ -179,7 +182,7 @@ class Governor:
                 return _Wait(POLL_S)
             if other["owner"] == self.owner:
                 self._lost(other["id"], "the actor that asked has died")
-        worst = self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode)
+        worst = self._beyond * self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode)
         self._catch_up()
         if self._spent + self._reserved() + worst > self.budget_usd:
             if self._spent + worst <= self.budget_usd and self._some_come_back():
@@ -281,8 +284,9 @@ class Governor:
             results = [work() for work in works]
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
             self._seen = (-1, -1)  # what was taken up may have been undone
+            if self._db.in_transaction:  # on a full disk SQLite rolls back by itself
+                self._db.execute("ROLLBACK")
             raise
         return results
 

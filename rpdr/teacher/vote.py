@@ -31,7 +31,7 @@ class Vote:
     """What the teacher says of a mention. `choice` is an index into its candidates or NIL, `also` others that it names; only a `valid` vote says anything.
 
     `agreed` of `asked` valid answers name the same. `confidence`: the endpoint's own, the mean of those that agreed; None where it
-    gives none. `source` and `reason` as of an Answer; `request_ids` are the ledger's.
+    gives none. `source` and `reason` as of an Answer; `request_ids` are the ledger's. `cut_short`: the budget ended before it was decided.
     """
 
     key: str
@@ -44,6 +44,7 @@ class Vote:
     source: str
     reason: str
     also: tuple[int, ...] = ()
+    cut_short: bool = False
 
 
 async def vote(
@@ -85,4 +86,5 @@ def _count(given: Sequence[Answer]) -> Vote:
     (choice, also), agreed = Counter((a.choice, a.also) for a in valid).most_common(1)[0]  # of equals, the first answer's
     sure = [a.confidence for a in valid if (a.choice, a.also) == (choice, also) and a.confidence is not None]
     source = "asked" if any(a.source == "asked" for a in given) else "ledger"
-    return Vote(given[0].key, True, choice, agreed, len(valid), sum(sure) / len(sure) if sure else None, ids, source, "", also)
+    cut_short = given[-1].source == "refused_by_budget"
+    return Vote(given[0].key, True, choice, agreed, len(valid), sum(sure) / len(sure) if sure else None, ids, source, "", also, cut_short)

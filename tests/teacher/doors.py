@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from rpdr.config import Price, SandboxConfig, TeacherConfig
 from rpdr.teacher import Answer, Endpoint, Governor, Question, TeacherClient
 
@@ -32,7 +34,7 @@ def ask(
     async def ask_all() -> tuple[list[Answer], dict[str, Any]]:
         governor = Governor(budget_usd, PRICE, folder, config.requests_per_minute, config.tokens_per_minute)
         try:
-            answers = await TeacherClient(config, Endpoint(url, key, "MY_KEY", PRICE), governor).ask_many(questions, [], seed=1)
+            answers = await TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor).ask_many(questions, [], seed=1)
             return answers, await governor.status()
         finally:
             await governor.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from doors import NAMES, PERFECT, PRICE, answers_to, ask, question
+from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
@@ -34,7 +35,7 @@ def client_of(
 ) -> BatchClient:
     batch = {"requests": 10, "at_once": 4, "poll_s": 0.02, **settings.pop("batch", {})}
     config = TeacherConfig(**{"model": "m", "price": PRICE, "timeout_s": 10, "mode": "batch", "batch": batch, **settings})
-    return BatchClient(TeacherClient(config, Endpoint(url, key, "MY_KEY", PRICE), governor), governor, tell)
+    return BatchClient(TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor), governor, tell)
 
 
 def ask_in_batches(
@@ -105,9 +106,9 @@ def test_what_is_known_is_not_asked_again(tmp_path: Path):
 def test_what_cannot_be_read_is_asked_once_more_then_set_aside(tmp_path: Path):
     with teacher_of(10, SandboxConfig(accuracy=1, invalid_rate=0.999, latency_s=0)).serve() as url:
         assert all_right(ask_in_batches(url, tmp_path / "once", 10))
-    with teacher_of(10).serve(Faults(out_of_range=1.0)) as url:
-        answers = ask_in_batches(url, tmp_path / "never", 10)
-        assert meter(url)["batch"]["billed"] == 20
+    with teacher_of(7).serve(Faults(out_of_range=1.0)) as url:
+        answers = ask_in_batches(url, tmp_path / "never", 7)
+        assert meter(url)["batch"]["billed"] == 14
     assert {(a.valid, a.source) for a in answers} == {(False, "set_aside")}
 
 
@@ -132,7 +133,7 @@ def test_what_ends_badly_is_asked_again_until_all_is_answered(tmp_path: Path, fa
 
 
 def test_a_provider_whose_batches_all_fail_is_an_error_and_costs_nothing(tmp_path: Path):
-    with teacher_of(20).serve(Faults(batch_fail=1.0)) as url, pytest.raises(TeacherError, match=r"answers no batch.*server_error"):
+    with teacher_of(20).serve(Faults(batch_fail=1.0)) as url, pytest.raises(TeacherError, match=r"does not answer.*server_error"):
         ask_in_batches(url, tmp_path, 20, max_attempts=2)
     assert Ledger(tmp_path).spent_usd() == 0
 
@@ -145,6 +146,30 @@ def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: 
     assert all_right(answers)
     assert seen["batches"]["failed"] > 0
     assert seen["batch"]["billed"] == 60
+
+
+@pytest.mark.parametrize(
+    ("line", "state", "again"),
+    [
+        ({"response": {"status_code": 400, "body": {"error": {"code": "content_filter"}}}}, "free", "never"),
+        ({"response": None, "error": "words alone"}, "free", "counts"),
+        ({"response": "words alone"}, "free", "counts"),
+        ({"response": {"status_code": 200, "body": {"choices": [{"message": None}]}}}, "invalid", "counts"),
+        ({"response": {"status_code": 200, "body": {"choices": 1}}}, "invalid", "counts"),
+    ],
+)
+def test_whatever_a_line_holds_its_request_ends(tmp_path: Path, line: dict[str, Any], state: str, again: str):
+    async def merged() -> Any:
+        governor = Governor(5.0, PRICE, tmp_path)
+        client = client_of(governor, "http://127.0.0.1:9/v1")
+        [asked] = client.client.prepare([question(0)], [], 1)
+        sent = client.client.sent(asked, 1, client.client.dialect.arguments(4), "batch")
+        await governor.reserve(sent, "owner")
+        return await client._merge(sent, line)
+
+    found = asyncio.run(merged())
+    assert (found.counts, found.never) == (True, again == "never")
+    assert states(tmp_path) == {state: 1}
 
 
 def test_a_queue_with_no_room_at_all_is_an_error_in_the_end(tmp_path: Path):

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from doors import NAMES, PERFECT, PRICE, answers_to, ask, question
+from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
@@ -108,7 +110,7 @@ def test_one_client_does_not_pay_twice_either(tmp_path: Path):
     teacher = SandboxTeacher(answers_to(questions), PERFECT, seed=1)
 
     async def twice(url: str) -> list[str]:
-        client = TeacherClient(TeacherConfig(model="m"), Endpoint(url, "secret", "K", PRICE), Governor(5.0, PRICE, tmp_path))
+        client = TeacherClient(TeacherConfig(model="m"), Endpoint(url, SecretStr("secret"), "K", PRICE), Governor(5.0, PRICE, tmp_path))
         await client.ask_many(questions, [], 1)
         return [a.source for a in await client.ask_many(questions, [], 1)]
 
@@ -247,7 +249,7 @@ def test_a_reply_that_is_no_json_is_counted_at_its_worst_case_and_asked_once_mor
         answers, status = ask(url, tmp_path, [question(0)])
     assert [(a.valid, a.attempts) for a in answers] == [(True, 2)]
     first, second = Ledger(tmp_path).rows().to_pylist()
-    assert (first["state"], second["state"]) == ("invalid", "valid")
+    assert (first["state"], second["state"]) == ("lost", "valid")
     assert first["price_usd"] > second["price_usd"] > 0
     assert status["spent_usd"] == pytest.approx(first["price_usd"] + second["price_usd"])
 
@@ -334,7 +336,7 @@ def test_a_refused_key_is_named_by_its_variable_and_never_shown(tmp_path: Path):
         ask(url, tmp_path, [question(0)], key="wrong")
     assert "MY_KEY" in str(caught.value)
     assert "wrong" not in str(caught.value)
-    assert "wrong" not in repr(Endpoint(url, "wrong", "MY_KEY", PRICE))
+    assert "wrong" not in repr(Endpoint(url, SecretStr("wrong"), "MY_KEY", PRICE))
 
 
 @pytest.mark.parametrize(("status", "says"), [(404, "teacher.model"), (400, "bad field"), (422, "bad field"), (413, "bad field")])
@@ -348,6 +350,106 @@ def test_an_endpoint_that_only_fails_is_an_error_and_costs_nothing(tmp_path: Pat
     with serve_status(500, "down") as url, pytest.raises(TeacherError, match="does not answer"):
         ask(url, tmp_path, [question(n) for n in range(8)], max_attempts=1)
     assert Ledger(tmp_path).spent_usd() == 0
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_question_that_is_refused_does_not_end_the_others(tmp_path: Path, status: int):
+    def reply(request: str) -> tuple[int, dict]:
+        return (status, {"detail": "no"}) if "phrase 3" in request else (200, completion("1"))
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(12)], concurrency=1)
+        again, _ = ask(url, tmp_path, [question(3), question(4)])  # nor does it end another start
+    assert [a.source for a in answers] == ["failed" if n == 3 else "asked" for n in range(12)]
+    assert f"HTTP {status}" in answers[3].reason
+    assert again[0].source == "failed"
+    assert {row["state"] for row in Ledger(tmp_path).rows().to_pylist() if row["key"] == "key3"} == {"free"}
+
+
+def test_a_content_filter_is_of_the_question_even_if_it_is_the_first(tmp_path: Path):
+    refusal = {"error": {"message": "The response was filtered", "code": "content_filter"}}
+    with serve(lambda request: (400, refusal) if "phrase 0" in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert answers[0].source == "failed"
+
+
+def test_where_all_are_refused_it_is_not_the_questions(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> tuple[int, dict]:
+        asked.append(request)
+        return 400, {"error": "no such parameter"}
+
+    with serve(reply) as url, pytest.raises(TeacherError, match="refused the request"):
+        ask(url, tmp_path, [question(n) for n in range(100)], concurrency=1)
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize("body", [{"error": "max_completion_tokens, please"}, {"detail": [{"msg": "give max_completion_tokens"}]}])
+def test_the_words_of_a_refusal_are_found_wherever_they_stand(tmp_path: Path, body: dict):
+    with serve(lambda request: (422, body) if '"max_tokens"' in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert answers[0].valid
+
+
+def test_an_error_in_the_place_of_an_answer_is_asked_again_later(tmp_path: Path):
+    replies = iter([{"error": {"code": 502, "message": "upstream"}}, {"error": {"code": 429}}, completion("1")])
+    with serve(lambda _: (200, next(replies))) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 2)]
+    assert [row["state"] for row in Ledger(tmp_path).rows().to_pylist()] == ["lost", "free", "valid"]
+
+
+def test_a_model_whose_answers_can_never_be_read_does_not_get_the_whole_budget(tmp_path: Path):
+    thinking = completion("")
+    thinking["choices"][0]["finish_reason"] = "length"
+    with serve(lambda _: (200, thinking)) as url, pytest.raises(TeacherError, match=r"can be read.*cut at 16 tokens \(teacher.max_output"):
+        ask(url, tmp_path, [question(n) for n in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("change", "choice"),
+    [
+        ({"content": [{"type": "thinking", "thinking": "2?"}, {"type": "text", "text": "1"}]}, True),
+        ({"content": [{"type": "text", "text": '{"choice": "1"}'}]}, True),
+        ({"content": [1, 2]}, False),
+        ({"content": {"a": 1}}, False),
+        (None, False),
+    ],
+)
+def test_whatever_the_form_of_a_message_its_request_ends(tmp_path: Path, change: dict | None, choice: bool):
+    odd = completion("1")
+    odd["choices"][0]["message"] = None if change is None else {"role": "assistant", **change}
+    with serve(lambda _: (200, odd)) as url:
+        answers, status = ask(url, tmp_path, [question(0)])
+    assert answers[0].valid == choice
+    assert status["reserved_usd"] == 0
+
+
+def test_tokens_that_are_not_counted_are_the_worst_case_and_thoughts_in_the_total_are_paid_for(tmp_path: Path):
+    without, thinking = completion("1"), completion("1")
+    without["usage"] = {"prompt_tokens": 10}
+    thinking["usage"] = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 411}
+    for name, reply in (("without", without), ("thinking", thinking)):
+        with serve(lambda _, reply=reply: (200, reply)) as url:
+            answers, _ = ask(url, tmp_path / name, [question(0)])
+        [row] = Ledger(tmp_path / name).rows().to_pylist()
+        assert answers[0].valid
+        assert row["completion_tokens"] == {"without": 16, "thinking": 401}[name]
+
+
+def test_an_endpoint_that_charges_beyond_the_worst_case_is_soon_reserved_for_as_much(tmp_path: Path):
+    thinking = completion("1")
+    thinking["usage"] = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 10_011}  # $0.30 each
+    with serve(lambda _: (200, thinking)) as url:
+        answers, status = ask(url, tmp_path, [question(n) for n in range(20)], budget_usd=1.0, concurrency=1)
+    assert status["spent_usd"] <= 1.0
+    assert 1 <= sum(a.valid for a in answers) <= 3
+
+
+def test_nothing_that_writes_out_its_arguments_shows_the_key():
+    endpoint = Endpoint("http://x", SecretStr("sk-very-secret-0123"), "MY_KEY", PRICE)
+    assert "secret-0123" not in f"{endpoint} {endpoint!r} {asdict(endpoint)}"
 
 
 def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):

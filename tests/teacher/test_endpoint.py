@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import openai
 import pydantic
 import pytest
+from pydantic import SecretStr
 
 from rpdr.config import Price, SandboxConfig, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
@@ -34,7 +35,7 @@ def config(**settings: object) -> TeacherConfig:
 
 def test_key_and_price_come_from_environment_and_config():
     endpoint = resolve_endpoint(config(), "public")
-    assert (endpoint.base_url, endpoint.api_key, endpoint.price) == (FAR, "sk-secret", PRICE)
+    assert (endpoint.base_url, endpoint.api_key.get_secret_value(), endpoint.price) == (FAR, "sk-secret", PRICE)
     assert "sk-secret" not in repr(endpoint)
 
 
@@ -49,11 +50,11 @@ def test_a_missing_key_is_named_by_its_variable():
 
 
 def test_an_endpoint_on_this_machine_needs_no_key():
-    assert resolve_endpoint(config(api_key_env="NO_KEY", base_url=NEAR), "public").api_key
+    assert resolve_endpoint(config(api_key_env="NO_KEY", base_url=NEAR), "public").api_key.get_secret_value()
 
 
 def test_a_server_of_ones_own_needs_no_key():
-    assert resolve_endpoint(config(api_key_env="NO_KEY", allowed_hosts=["llm.example.org"]), "restricted").api_key
+    assert resolve_endpoint(config(api_key_env="NO_KEY", allowed_hosts=["llm.example.org"]), "restricted").api_key.get_secret_value()
     with pytest.raises(TeacherError, match="NO_KEY"):
         resolve_endpoint(config(api_key_env="NO_KEY", allowed_hosts=["other.example.org"]), "public")
 
@@ -216,19 +217,19 @@ def test_where_nothing_listens_is_an_error_that_names_the_url():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(TeacherError, match=r"does not answer.*teacher\.base_url") as caught:
-        check_endpoint(Endpoint(url, "sk-secret", "MY_KEY", PRICE))
+        check_endpoint(Endpoint(url, SecretStr("sk-secret"), "MY_KEY", PRICE))
     assert url in str(caught.value)
     assert "sk-secret" not in str(caught.value)
 
 
 def test_a_url_whose_port_is_no_number_is_an_error_too():
     with pytest.raises(TeacherError, match=r"http://127\.0\.0\.1:port/v1"):
-        check_endpoint(Endpoint("http://127.0.0.1:port/v1", "k", "MY_KEY", PRICE))
+        check_endpoint(Endpoint("http://127.0.0.1:port/v1", SecretStr("k"), "MY_KEY", PRICE))
 
 
 def test_a_server_that_listens_is_taken():
     with SandboxTeacher({}, SandboxConfig(), seed=1).serve() as url:
-        check_endpoint(Endpoint(url, "k", "MY_KEY", PRICE))
+        check_endpoint(Endpoint(url, SecretStr("k"), "MY_KEY", PRICE))
 
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever", "Pain in limb")

@@ -81,6 +81,8 @@ def test_only_what_is_undecided_is_asked_again():
 def test_what_was_answered_before_the_money_ended_is_a_label():
     found, questions = ask("1$", 3)
     assert (found.valid, found.choice, found.agreed, found.asked, questions) == (True, 1, 1, 1, 2)
+    assert found.cut_short
+    assert not ask("1?2", 3)[0].cut_short
 
 
 def test_no_answer_at_all_is_no_label():
