@@ -61,6 +61,9 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
     deadline_s = seconds_of(options.deadline) if options.deadline else None
     nodes = read_nodes(options.nodes)
     work = work_of(Run(config), options.mentions, options.distinct)
+    if not work.stages:
+        print("nothing is left to do; --mentions N plans a further corpus", file=sys.stderr)
+        return 0
     check_gpus(work, nodes)
     with Console(stderr=True).status("playing through choices of nodes"):
         found = cheapest(work.stages, nodes, deadline_s)

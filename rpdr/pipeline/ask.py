@@ -7,10 +7,8 @@ what becomes of it, is `teach`'s.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,6 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
-from rpdr.errors import RunError
 from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
@@ -81,8 +78,7 @@ class Asking:
 def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:
     """A vote for each row number of `queue`, as rows of VOTES in about their order. Closed early, it asks no further."""
     if Ledger(asking.ledger).has_open_batches():  # the money that they hold, and their answers, come first
-        with _alone(asking.ledger):
-            asyncio.run(_in_batches(asking, progress, BatchClient.resume))
+        asyncio.run(_in_batches(asking, progress, BatchClient.resume))
     governor = (
         ray.remote(Governor)
         .options(
@@ -130,11 +126,10 @@ def _measured(status: Mapping[str, float], seconds: float, requests_per_minute: 
 def ask_in_batches(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:
     """A vote for each row number of `queue`, as rows of VOTES in their order: by the provider's Batch API, from this process."""
     at_a_time = asking.settings.batch.requests * asking.settings.batch.at_once
-    with _alone(asking.ledger):
-        for start in range(0, len(queue), at_a_time):
-            ask = partial(Asker.ask_with, asking, queue[start : start + at_a_time])
-            for n, found in enumerate(asyncio.run(_in_batches(asking, progress, ask))):
-                yield _row(start + n, found)
+    for start in range(0, len(queue), at_a_time):
+        ask = partial(Asker.ask_with, asking, queue[start : start + at_a_time])
+        for n, found in enumerate(asyncio.run(_in_batches(asking, progress, ask))):
+            yield _row(start + n, found)
 
 
 async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[BatchClient], Awaitable[Any]]) -> Any:
@@ -150,18 +145,6 @@ def _row(place: int, found: Vote) -> dict[str, Any]:
     row = asdict(found)
     ids = row.pop("request_ids")
     return {PLACE: place, **row, "ledger_ids": ids}
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the batches of a run directory while in the block. Raises RunError if another job does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".batching").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"teach: another job asks in batches from {folder}; wait for it, or stop it") from None
-        yield
 
 
 class Asker:

@@ -25,7 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
-from rpdr.pipeline.cluster import connect, placed
+from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
@@ -97,7 +97,15 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     if not joined:
         cpus = min(cpus, cores)
     processes = 1 if joined else max(1, int(cores / cpus))
-    where = placed(needs) if joined and needs else {"num_cpus": 0}
+    where: dict[str, Any] = placed(needs) if joined and needs else {"num_cpus": 0}
+    if not joined and has_gpu():
+        share = needs.gpus if needs else 1.0
+        processes = max(1, at_most_gpus(processes, share)) if share else processes
+        # without a share Ray would leave the card in sight
+        where |= {"num_gpus": share} if share else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
+    idle = ray.remote(_Idle).options(**where).remote()
+    ray.get(idle.ready.remote())  # what a node takes to come is not what a model takes to load
+    ray.kill(idle)
     watch = Stopwatch()
     actors = [ray.remote(_Working).options(**where).remote(run.config, kind, int(cpus)) for _ in range(processes)]
     gpus = ray.get([actor.has_gpu.remote() for actor in actors])
@@ -110,6 +118,13 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     load_s += units.pop(BEGIN, 0.0)
     alone = min(1.0, sum(one[unit] for unit in units) / sum(units.values())) if units else 1.0
     return Rate(load_s, units, cpus, gpus[0], processes, alone)
+
+
+class _Idle:
+    """Does nothing, on a node that is there."""
+
+    def ready(self) -> None:
+        """Answers when it is."""
 
 
 class _Working:

@@ -15,11 +15,12 @@ import ray
 import ray.data
 import torch
 from ray.data import DataContext
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr import errors
 from rpdr.config import Needs
-from rpdr.errors import RpdrError
+from rpdr.errors import ConfigError, RpdrError
 
 
 def connect() -> None:
@@ -40,6 +41,7 @@ def connect() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # Ray's half hour is over before a spot node comes, or a slow teacher has answered a batch
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -73,6 +75,11 @@ def pool_cpus(at_most: float, share: float) -> float:
     return min(at_most, cpus() * share) if largest > 1 else 0.0
 
 
+def address_for_askers() -> str:
+    """Of this machine, as processes on all nodes reach it."""
+    return ray.util.get_node_ip_address() if os.environ.get("RAY_ADDRESS") else "127.0.0.1"
+
+
 def has_gpu() -> bool:
     """Whether the cluster has a GPU."""
     return ray.cluster_resources().get("GPU", 0) > 0
@@ -86,11 +93,27 @@ def at_most_gpus(wanted: int, each: float = 1.0) -> int:
 
 
 def placed(needs: Needs | None, **otherwise: Any) -> dict[str, Any]:
-    """Ray's options for a process with these needs; `otherwise`, where the config names none."""
+    """Ray's options for a process with these needs; `otherwise`, where the config names none. Raises ConfigError as check_here."""
     if needs is None:
         return otherwise
+    check_here(needs)
     more = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
     return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "label_selector": dict(needs.labels), **more}
+
+
+def check_here(needs: Needs) -> None:
+    """Raises ConfigError where Ray is this machine alone, to which no node will come, and it has not what these needs name: Ray would wait for ever."""
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    has, labels = ray.cluster_resources(), {name: value for node in ray.nodes() for name, value in node.get("Labels", {}).items()}
+    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}
+    missing = [f"{amount:g} {name}" for name, amount in wanted.items() if amount > has.get(name, 0)]
+    missing += [f"the label {name}: {value}" for name, value in needs.labels.items() if labels.get(name) != value]
+    if missing:
+        raise ConfigError(
+            f"resources: they ask for {', '.join(missing)}, which this machine has not; leave `resources` out here, or submit to a cluster that has "
+            "it: rpdr submit"
+        )
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
@@ -126,7 +149,8 @@ def raised_by_worker(error: BaseException) -> RpdrError | None:
     """The RpdrError that a worker raised, out of Ray's wrapping; None if it was another kind of error."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, RpdrError):
+        # Ray's own wrapping of one is one too, with a traceback for its words
+        if isinstance(seen, RpdrError) and not isinstance(seen, RayTaskError):
             return seen
         seen = getattr(seen, "cause", None) or seen.__cause__
     # Ray keeps some errors only as text

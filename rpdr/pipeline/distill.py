@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -17,12 +18,12 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
-from rpdr.errors import RunError
+from rpdr.errors import ConfigError, RunError
 from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
-from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, check_here, connect, cpus, has_gpu, raised_by_worker, share_threads
 from rpdr.pipeline.elsewhere import Board, run_elsewhere
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
@@ -84,6 +85,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "shortcut": asdict(shortcut.point(run.config.link.shortcut)) if shortcut and run.config.link.shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
+    # not before: a start after a kill would find no checkpoint, and train anew only to calibrate
+    shutil.rmtree(run.path("student.training"), ignore_errors=True)
     return {"content": sha256_tree(run.path("student")), **summary}
 
 
@@ -104,6 +107,10 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     settings = run.config.student
     device = _device(run)
     gpu, needs = device == "cuda", run.config.resources.training
+    if needs:
+        check_here(needs)
+    elif gpu and not has_gpu() and not os.environ.get("RAY_ADDRESS"):
+        raise ConfigError("student.use_gpu: true, but Ray sees no GPU on this machine; leave it out, or submit to a cluster that has one")
     workers = at_most_gpus(settings.workers) if gpu and not needs else settings.workers
     threads = settings.threads_per_worker or max(1, int(needs.cpus) if needs else cpus() // workers)
     monitor = ray.remote(Monitor).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
@@ -146,7 +153,6 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     finally:
         done.set()
         watcher.join()
-    shutil.rmtree(run.path("student.training"), ignore_errors=True)
     return losses, exams, at[1] if at else 0
 
 

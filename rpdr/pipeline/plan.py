@@ -247,9 +247,9 @@ class _Made:
             )
         rate = self.rates.kinds[kind]
         asked = max(1.0, needs.cpus)
-        if asked != rate.cpus and not rate.gpu:
+        if asked != rate.cpus and not rate.gpu and not needs.gpus:  # of a GPU, `speed` says how many times as fast it is
             note = f"{kind}: measured on {rate.cpus:g} CPUs, it is taken to be {asked / rate.cpus:g} times as fast on {asked:g}"
-            if rate.seconds and note not in self.notes and not needs.gpus:
+            if rate.seconds and note not in self.notes:
                 self.notes.append(note)
             rate = replace(rate, seconds={unit: each * rate.cpus / asked for unit, each in rate.seconds.items()})
         return Process(kind, needs, rate.load_s, rate.alone), rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 A_MINUTE = 60.0
+SILENCE_S = 300.0  # after so long without a line, a log is told what is being done
 
 console = Console(stderr=True, highlight=False)
 
@@ -23,11 +25,18 @@ class StageProgress:
         self._task = progress.add_task(label, total=None, doing="starting")
         self._begun = self._told = time.monotonic()
         self._first = self._done = self._total = 0
-        self._quarter = -1
+        self._quarter, self._now = -1, "starting"
+
+    def remind(self) -> None:
+        """A line, where none has been for long."""
+        if time.monotonic() - self._told >= SILENCE_S:
+            self._told = time.monotonic()
+            console.print(f"{self._label}: still {self._now}", soft_wrap=True)
 
     def update(self, done: int, total: int | None, doing: str) -> None:
         """`done` of `total` steps of what is being done, in a few words."""
         self._progress.update(self._task, completed=done, total=total, doing=doing)
+        self._now = f"{doing} {done:,} of {total:,}" if total else doing
         if not console.is_terminal and total and done:
             self._tell(done, total, doing)
 
@@ -61,5 +70,18 @@ def stage_progress(label: str) -> Iterator[StageProgress]:
         transient=True,
         disable=not console.is_terminal,
     )
+    ended = threading.Event()
     with progress:
-        yield StageProgress(progress, label)
+        shown = StageProgress(progress, label)
+        reminding = threading.Thread(target=_remind, args=(shown, ended), daemon=True)
+        if not console.is_terminal:
+            reminding.start()
+        try:
+            yield shown
+        finally:
+            ended.set()
+
+
+def _remind(shown: StageProgress, ended: threading.Event) -> None:
+    while not ended.wait(min(A_MINUTE, SILENCE_S)):
+        shown.remind()

@@ -6,9 +6,12 @@ Same hash: the stage is not run again. Another hash: it refuses to mix old with 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +143,27 @@ class Run:
         """Whether a limit of the config ended the stage (its summary's `ended_by`: key -> limit then) and is higher now."""
         tree = self.config.model_dump(mode="json")
         return any(_at(tree, key) > limit for key, limit in record["summary"].get("ended_by", {}).items())
+
+    @contextmanager
+    def alone(self, stage: Stage) -> Iterator[None]:
+        """Hold the stage while in the block. Raises RunError where another job works on it: two would write the same files."""
+        path = self.path(".stages", f"{stage.name}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError:  # a folder that cannot be written, of which the stage itself tells
+            yield
+            return
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{stage.name}: another job is at work on it in {self.folder}; wait for it (rpdr follow), or stop it"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""

@@ -19,7 +19,8 @@ from rpdr.files import write_atomically
 from rpdr.kb.mapped import map_arrow, write_arrow
 from rpdr.schema import MENTIONS
 
-PART = 200_000  # mentions that are held in memory while spreading
+PART = 200_000  # mentions that are held in memory while spreading …
+PARTS = 1_000  # … or more, so that no more parts than these have to be opened for a shard
 COLUMNS = ("mention_id", "key", "text", "context", "type", "split", "written")
 SCHEMA = pa.schema([MENTIONS.field(name) for name in COLUMNS])
 BOUNDS = "bounds.npy"  # written last: the folder is whole if it is there
@@ -37,9 +38,10 @@ class Shards:
         """The mentions of these splits from a file of schema.MENTIONS, about `size` a shard; what an earlier start has spread is taken as it is."""
         if (folder / BOUNDS).exists():
             return cls.load(folder)
-        count = max(1, -(-_count(corpus, splits) // size))
+        mentions = _count(corpus, splits)
+        count = max(1, -(-mentions // size))
         bounds = []
-        for number, part in enumerate(_parts(corpus, splits)):
+        for number, part in enumerate(_parts(corpus, splits, max(PART, -(-mentions // PARTS)))):
             shards = np.array([shard_of(key, count) for key in part["key"].to_pylist()], dtype=np.int64)
             order = np.argsort(shards, kind="stable")
             bounds.append(np.searchsorted(shards[order], np.arange(count + 1)))
@@ -60,7 +62,10 @@ class Shards:
     @property
     def mentions(self) -> np.ndarray:
         """(shards,) how many mentions each holds."""
-        return np.diff(self.bounds, axis=1).sum(axis=0)
+        found = np.zeros(len(self), dtype=np.int64)
+        for bounds in self.bounds:  # one by one: of a billion mentions all together are gigabytes
+            found += np.diff(bounds)
+        return found
 
     def read(self, shard: int) -> pa.Table:
         """The mentions of a shard, in the order of the corpus: SCHEMA."""
@@ -95,9 +100,9 @@ def _count(corpus: Path, splits: tuple[str, ...]) -> int:
     return sum(pc.sum(pc.is_in(batch["split"], wanted)).as_py() or 0 for batch in batches)
 
 
-def _parts(corpus: Path, splits: tuple[str, ...]) -> Iterator[pa.Table]:
+def _parts(corpus: Path, splits: tuple[str, ...], rows: int) -> Iterator[pa.Table]:
     wanted = pa.array(splits)
-    for batch in pq.ParquetFile(corpus).iter_batches(PART, columns=list(COLUMNS)):
+    for batch in pq.ParquetFile(corpus).iter_batches(rows, columns=list(COLUMNS)):
         part = pa.Table.from_batches([batch]).filter(pc.is_in(batch["split"], wanted))
         if part.num_rows:
             yield part.select(COLUMNS).cast(SCHEMA)

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
-from rpdr.errors import ConfigError, RpdrError, RunError
+from rpdr.errors import ConfigError, RunError
 from rpdr.pipeline.account import account
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
@@ -24,10 +24,11 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     ledger). Raises RpdrError."""
     run = Run(config)
     for number, name in enumerate(names, start=1):
-        if redo and (len(names) == 1 or run.stale(STAGES[name])):
-            run.require_before(STAGES[name])
-            run.forget(STAGES[name])
-        _run_one(run, STAGES[name], f"[{number}/{len(names)}] {name}")
+        with run.alone(STAGES[name]):
+            if redo and (len(names) == 1 or run.stale(STAGES[name])):
+                run.require_before(STAGES[name])
+                run.forget(STAGES[name])
+            _run_one(run, STAGES[name], f"[{number}/{len(names)}] {name}")
     return run
 
 
@@ -39,14 +40,15 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
             f"corpora.{corpus}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under `mentions`"
         )
     run, stage = Run(config), linking(corpus)
-    if redo:
-        run.require_before(stage)
-        if config.link.output:
-            from rpdr.pipeline.link import throw_away
+    with run.alone(stage):
+        if redo:
+            run.require_before(stage)
+            if config.link.output:
+                from rpdr.pipeline.link import throw_away
 
-            throw_away(run, corpus)
-        run.forget(stage)
-    _run_one(run, stage, stage.name, corpus)
+                throw_away(run, corpus)
+            run.forget(stage)
+        _run_one(run, stage, stage.name, corpus)
     return run
 
 
@@ -87,7 +89,7 @@ def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[st
 
 def _plain(name: str, error: Exception) -> Exception:
     """The error that a user can act on: what a worker raised, or that Ray itself could not go on."""
-    if isinstance(error, RpdrError) or not type(error).__module__.startswith("ray"):
+    if not type(error).__module__.startswith("ray"):
         return error
     from ray.exceptions import RayTaskError
 
@@ -96,7 +98,7 @@ def _plain(name: str, error: Exception) -> Exception:
     known = raised_by_worker(error)
     if known is not None or isinstance(error, RayTaskError):  # a fault of ours keeps its traceback
         return known or error
-    return RunError(f"{name}: Ray could not go on ({str(error).strip().splitlines()[0][:300]}); start it again to go on from here")
+    return RunError(f"{name}: Ray could not go on ({' '.join(str(error).split())[:500]}); start it again to go on from here")
 
 
 def _in_short(name: str, s: dict[str, Any]) -> str:

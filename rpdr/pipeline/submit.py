@@ -125,7 +125,7 @@ def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
     _check_known(client, job)
     with console.status("waiting for the job") as status:
         log = _Log(console, status)
-        answered = time.monotonic()
+        failing, known = None, 0  # since when, and how much of the log there was then
         while True:
             try:
                 asyncio.run(_tail(client, job, log))
@@ -133,9 +133,11 @@ def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
                 if found.status.is_terminal():
                     log.catch_up(client.get_job_logs(job))
                     return _exit_code(found, console)
-                answered = time.monotonic()
+                failing = None
             except (RuntimeError, OSError, requests.RequestException, aiohttp.ClientError) as error:  # RuntimeError: Ray's own
-                if time.monotonic() - answered > PATIENCE_S:
+                if failing is None or log.characters > known:
+                    failing, known = time.monotonic(), log.characters
+                if time.monotonic() - failing > PATIENCE_S:
                     raise RunError(f"{job}: the cluster does not answer ({_line(error)}); it may go on: rpdr follow {job}") from error
                 status.update("no connection; the job goes on without it. Trying again")
             time.sleep(PAUSE_S)

@@ -18,7 +18,7 @@ from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.pipeline import candidates
 from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
-from rpdr.pipeline.cluster import connect
+from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import deviation_of, estimate_of
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
@@ -168,5 +168,5 @@ def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
             # asked for several it names one alternative, or it would name all of them together
             right = members(m.gold[:1] if settings.several else m.gold)
             answers.setdefault(normalise(m.text), set()).update(names[i] for i in right if i in names)
-    with SandboxTeacher(answers, settings.sandbox, run.config.seed).serve() as url:
+    with SandboxTeacher(answers, settings.sandbox, run.config.seed).serve(host=address_for_askers()) as url:
         yield url

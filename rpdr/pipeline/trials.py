@@ -196,9 +196,9 @@ def _concepts(run: Run) -> Sequence[Concept]:
 
 def _mentions(run: Run) -> list[dict[str, Any]]:
     """Distinct ones of the splits that are studied, in random order."""
-    columns = ["key", "text", "context", "type", "split"]
-    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=columns).to_pylist()
-    rows = list({row["key"]: row for row in table if row["split"] in STUDIED}.values())
+    wanted = {"columns": ["key", "text", "context", "type", "split"], "filters": [("split", "in", STUDIED)]}
+    table = pq.read_table(run.path("corpus", "mentions.parquet"), **wanted).to_pylist()
+    rows = list({row["key"]: row for row in table}.values())
     random.Random(run.config.seed).shuffle(rows)
     return rows[:TEXTS]
 

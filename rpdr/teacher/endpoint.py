@@ -79,7 +79,7 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
             raise ConfigError(
                 "teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model"
             )
-        return Endpoint(sandbox_url or "", SecretStr("sandbox"), config.api_key_env, quote(config, "", True).price)
+        return Endpoint(sandbox_url or "", SecretStr("sandbox"), config.api_key_env, quote(config, "", True).price, direct=True)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
         raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")

@@ -89,11 +89,11 @@ class SandboxTeacher:
         return self.meter.requests
 
     @contextmanager
-    def serve(self, faults: Faults = NO_FAULTS, terms: Terms = PLAIN_TERMS, port: int = 0) -> Iterator[str]:
-        """Serve on a port of this machine (0: a free one) while in the block; yields the base URL."""
+    def serve(self, faults: Faults = NO_FAULTS, terms: Terms = PLAIN_TERMS, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
+        """Serve on a port of this machine (0: a free one), at this address of it, while in the block; yields the base URL."""
         from rpdr.teacher.sandbox_server import serving  # who only asks needs no HTTP server
 
-        with serving(self, faults, terms, port) as url:
+        with serving(self, faults, terms, port, host) as url:
             yield url
 
     def answer(self, user_message: str) -> str:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+import secrets
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from rpdr.teacher.sandbox import Faults, Reply, SandboxTeacher, Terms
 from rpdr.teacher.sandbox_batches import Batches, error, error_body, shown
 from rpdr.teacher.sandbox_meter import prompt_tokens
 
+HERE = "127.0.0.1"
 MAX_BODY = 512 * 2**20  # of an uploaded file, above what providers take
 LOOK_S = 0.05  # whether the client of a request that hangs is still there
 UNSUPPORTED = {
@@ -49,8 +51,8 @@ class SandboxServer:
         self._allowance, self._allowed_at = max(1.0, terms.requests_per_minute / 60), time.monotonic()
         self._runner: web.AppRunner | None = None
 
-    async def start(self, port: int = 0) -> str:
-        """Listen on this machine; the base URL."""
+    async def start(self, port: int = 0, host: str = HERE) -> str:
+        """Listen at an address of this machine; the base URL. Where others reach it, its path is a secret: it knows the pool's answers."""
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(
             [
@@ -61,10 +63,14 @@ class SandboxServer:
             ]
         )
         app.middlewares.append(self._at_the_door)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        root, prefix = app, ""
+        if host != HERE:
+            root, prefix = web.Application(client_max_size=MAX_BODY), f"/{secrets.token_urlsafe(16)}"
+            root.add_subapp(prefix, app)
+        self._runner = web.AppRunner(root, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        await web.TCPSite(self._runner, host, port).start()
+        return f"http://{host}:{self._runner.addresses[0][1]}{prefix}/v1"
 
     async def stop(self) -> None:
         """Let go of the port."""
@@ -77,7 +83,7 @@ class SandboxServer:
         key = request.headers.get("api-key") or request.headers.get("Authorization", "").removeprefix("Bearer").strip()
         asks = request.path.endswith("/chat/completions")
         self.meter.requests += asks
-        if request.path == "/meter":
+        if request.path.endswith("/meter"):
             return await self._show_meter(request)
         if key in ("", "wrong"):
             self.meter.refused["401"] += 1
@@ -209,14 +215,14 @@ class SandboxServer:
 
 
 @contextmanager
-def serving(teacher: SandboxTeacher, faults: Faults, terms: Terms, port: int = 0) -> Iterator[str]:
+def serving(teacher: SandboxTeacher, faults: Faults, terms: Terms, port: int = 0, host: str = HERE) -> Iterator[str]:
     """Serve from a thread of this process while in the block; yields the base URL."""
     loop = asyncio.new_event_loop()
     server = SandboxServer(teacher, faults, terms)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        yield asyncio.run_coroutine_threadsafe(server.start(port), loop).result(10)
+        yield asyncio.run_coroutine_threadsafe(server.start(port, host), loop).result(10)
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)

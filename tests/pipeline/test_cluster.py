@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayTaskError
 
-from rpdr.pipeline.cluster import pool_cpus
+from rpdr.config import Needs
+from rpdr.errors import ConfigError, ModelError
+from rpdr.pipeline.cluster import check_here, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.stages import _plain
 
 
 def nodes(*cpus: float) -> list[dict[str, Any]]:
@@ -30,3 +34,29 @@ def test_actors_leave_a_whole_cpu_somewhere(cpus: tuple[float, ...], held: float
     monkeypatch.setattr(ray, "nodes", lambda: nodes(*cpus))
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(sum(cpus))})
     assert pool_cpus(1.0, 1 / 8) == pytest.approx(held)
+
+
+@pytest.mark.parametrize(
+    ("needs", "says"),
+    [
+        ({"labels": {"rpdr.io/group": "linking"}}, "the label rpdr.io/group: linking"),
+        ({"gpus": 1.0}, "1 GPU"),
+        ({"cpus": 64.0}, "64 CPU"),
+    ],
+)
+def test_a_machine_alone_says_what_it_has_not(needs: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Labels": {"mine": "yes"}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 2.0**34})
+    with pytest.raises(ConfigError, match=rf"{says}.*rpdr submit"):
+        placed(Needs(**needs))
+    check_here(Needs(cpus=2.0, labels={"mine": "yes"}))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    check_here(Needs(**needs))  # nodes may come
+
+
+def test_what_a_worker_raised_comes_without_its_traceback() -> None:
+    wrapped = RayTaskError("f", "Traceback: many lines", ModelError("x: cannot load this encoder")).as_instanceof_cause()
+    assert isinstance(wrapped, ModelError)
+    assert str(raised_by_worker(wrapped)) == "x: cannot load this encoder"
+    assert str(_plain("retriever", wrapped)) == "x: cannot load this encoder"

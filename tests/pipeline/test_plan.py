@@ -204,3 +204,17 @@ def test_calibrating_measures_in_processes_of_their_own(prepared: Path, monkeypa
     assert all(0 < seconds < 30 for seconds in rate.seconds.values())
     assert rates.stream_s >= 0  # beside other work, starting a process may take as long
     assert rates.gang_s > 0
+
+
+def test_where_nothing_is_left_to_do_the_command_says_so(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of(prepared)
+    before = {name: run.path(".stages", f"{name}.json") for name in STAGES if not run.summary(name)}
+    try:
+        for name in before:
+            run.begin(STAGES[name])
+            run.finish(STAGES[name], 1.0, {})
+        assert main(["plan", "--config", str(prepared), "--nodes", str(NODES)]) == 0
+        assert "nothing is left to do; --mentions N" in capsys.readouterr().err
+    finally:
+        for record in before.values():
+            record.unlink()

@@ -64,3 +64,16 @@ def test_what_has_no_end_or_has_not_begun_is_not_told(clock: Clock, log: io.Stri
         progress.update(5000, None, "reading mentions")
         progress.update(0, 10, "loading")
     assert log.getvalue() == ""
+
+
+def test_a_log_without_a_line_for_long_is_told_what_goes_on(clock: Clock, log: io.StringIO):
+    with stage_progress("link") as progress:
+        progress.update(0, None, "waiting for a node")
+        progress.remind()
+        clock.now += module.SILENCE_S
+        progress.remind()
+        progress.remind()
+        progress.update(10, 100, "linking")
+        clock.now += module.SILENCE_S
+        progress.remind()
+    assert log.getvalue().splitlines() == ["link: still waiting for a node", "link: linking 10 of 100", "link: still linking 10 of 100"]

@@ -192,3 +192,20 @@ def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Pa
     assert again.finished(STAGES["teach"])
     with pytest.raises(RunError, match="retune"):
         again.finished(STAGES["distill"])
+
+
+def test_two_jobs_do_not_work_on_one_stage(tmp_path: Path):
+    run = run_in(tmp_path)
+    with run.alone(STAGES["teach"]):
+        with run_in(tmp_path).alone(STAGES["link"]):  # another stage
+            pass
+        with pytest.raises(RunError, match=r"teach: another job is at work on it"), run_in(tmp_path).alone(STAGES["teach"]):
+            pass
+    with run_in(tmp_path).alone(STAGES["teach"]):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_by_the_stage(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with run_in(tmp_path / "file" / "run").alone(STAGES["teach"]):
+        pass

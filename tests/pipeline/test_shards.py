@@ -43,6 +43,14 @@ def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypa
         assert numbers == sorted(numbers)
 
 
+def test_a_large_corpus_is_in_larger_parts_not_in_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PART", 10)
+    monkeypatch.setattr(module, "PARTS", 4)
+    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(200)]), ("test", "corpus"), 10, tmp_path / "work")
+    assert 4 <= len(list((tmp_path / "work").glob("part-*"))) <= 5
+    assert spread.mentions.sum() == sum(spread.read(shard).num_rows for shard in range(len(spread))) == 200
+
+
 def test_what_was_spread_is_taken_as_it_is_and_what_was_begun_is_done_anew(tmp_path: Path):
     path = corpus(tmp_path, ["a", "b", "a"])
     work = tmp_path / "work"

@@ -322,3 +322,12 @@ def test_it_stops_though_a_request_hangs():
     client.join(5)
     assert not client.is_alive()
     assert time.monotonic() - begun < 5
+
+
+def test_where_others_reach_it_its_path_is_a_secret():
+    with SandboxTeacher(ANSWERS, PERFECT, seed=1).serve(host="127.0.0.2") as url:
+        root = url.removesuffix("/v1")
+        with urllib.request.urlopen(f"{root}/meter") as found:
+            assert json.loads(found.read())["requests"] == 0
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{root.rpartition('/')[0]}/meter")
