@@ -29,7 +29,7 @@ from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
-from rpdr.pipeline.trials import BEGIN, TRIALS
+from rpdr.pipeline.trials import BEGIN, TRIALS, driver_of_link
 
 FILE = "rates.json"
 SECONDS = 10.0  # of a trial
@@ -57,6 +57,7 @@ class Rates:
     kinds: dict[str, Rate]
     stream_s: float
     gang_s: float
+    driver: dict[str, float]  # what its own process takes of a mention of a corpus, alone: to READ it, to SPREAD and to WRITE it
 
     def save(self, path: Path) -> None:
         """As JSON."""
@@ -85,7 +86,8 @@ def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Ra
         kinds[kind] = _rate(run, kind, getattr(run.config.resources, kind), seconds)
     progress.update(len(TRIALS), len(TRIALS) + 1, "measuring what Ray takes")
     process_s = _process_s()
-    rates = Rates(time.time(), machine(), kinds, max(0.0, _stream_s() - process_s), max(0.0, _gang_s(run) - process_s))
+    starts = max(0.0, _stream_s() - process_s), max(0.0, _gang_s(run) - process_s)
+    rates = Rates(time.time(), machine(), kinds, *starts, driver_of_link(run))
     rates.save(run.path("plan", FILE))
     return rates
 
@@ -103,7 +105,7 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
         processes = max(1, at_most_gpus(processes, share)) if share else processes
         # without a share Ray would leave the card in sight
         where |= {"num_gpus": share} if share else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
-    idle = ray.remote(_Idle).options(**where).remote()
+    idle = ray.remote(_Nothing).options(**where).remote()
     ray.get(idle.ready.remote())  # what a node takes to come is not what a model takes to load
     ray.kill(idle)
     watch = Stopwatch()
@@ -118,13 +120,6 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     load_s += units.pop(BEGIN, 0.0)
     alone = min(1.0, sum(one[unit] for unit in units) / sum(units.values())) if units else 1.0
     return Rate(load_s, units, cpus, gpus[0], processes, alone)
-
-
-class _Idle:
-    """Does nothing, on a node that is there."""
-
-    def ready(self) -> None:
-        """Answers when it is."""
 
 
 class _Working:

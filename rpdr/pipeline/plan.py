@@ -26,6 +26,7 @@ from rpdr.pipeline.pool import mentions_of
 from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.trials import READ, SPREAD, WRITE
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
@@ -40,12 +41,14 @@ UNTIL_LINKED = ("retriever", "candidates", "teach", "retune", "baselines", "dist
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is to be linked. Of the `distinct` mentions, `retrieved` and `reranked` are the shares that meet the models."""
+    """What is to be linked. Of the `distinct` mentions, `retrieved` and `reranked` are the shares that meet the models; a `further` one has yet to be
+    read."""
 
     mentions: float
     distinct: float
     retrieved: float
     reranked: float
+    further: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -101,7 +104,7 @@ def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpu
             notes.append(
                 "the student is taken to be asked about all that is no exact name: what link.shortcut will save is not known before it is trained"
             )
-    return Corpus(total, total * distinct, retrieved, reranked, tuple(notes))
+    return Corpus(total, total * distinct, retrieved, reranked, mentions is not None, tuple(notes))
 
 
 def _distinct(keys: pa.ChunkedArray, mentions: float) -> float:
@@ -138,7 +141,12 @@ class _Made:
         """Of one of UNTIL_LINKED."""
         if stage == "link":
             shards = math.ceil(corpus.mentions / self.config.link.shard_mentions)
-            return self._stream(corpus.distinct, corpus.retrieved, corpus.reranked, shards)
+            alone = {what: each * corpus.mentions for what, each in self.rates.driver.items()}
+            before = alone[READ] * corpus.further + alone[SPREAD]
+            if before > HOUR / 10:
+                self.notes.append(f"link: of it {before / HOUR:.1f} h are the job's own process, which reads and spreads the corpus alone")
+            steps = self._stream(corpus.distinct, corpus.retrieved, corpus.reranked, shards, alone[WRITE])
+            return (Driver(before), *steps) if steps else ()
         return getattr(self, f"_{stage}")()
 
     def _retriever(self) -> tuple[Step, ...]:
@@ -222,8 +230,8 @@ class _Made:
         process, rate = self._process("tuning")
         return Task(process, pairs * rate.seconds["pair"] + names * rate.seconds["name"])
 
-    def _stream(self, mentions: float, retrieved: float, reranked: float, shards: int = 0) -> tuple[Step, ...]:
-        """`shards`: that it reads from, if any."""
+    def _stream(self, mentions: float, retrieved: float, reranked: float, shards: int = 0, driver_s: float = 0.0) -> tuple[Step, ...]:
+        """`shards`: that it reads from, if any; `driver_s`: as of a Stream."""
         pools = []
         for kind, share, actors in (
             ("retrieving", retrieved, self.config.link.retriever_actors),
@@ -236,7 +244,7 @@ class _Made:
             return ()
         there = OF_RAY_DATA.model_copy(update={"labels": pools[0].process.needs.labels})
         reader = Process("reading", there, self.rates.kinds["teaching"].load_s)  # which loads no model either
-        return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH, reader if shards else None, shards))
+        return (Driver(self.rates.stream_s), Stream(mentions, tuple(pools), BATCH, reader if shards else None, shards, driver_s))
 
     def _process(self, kind: str) -> tuple[Process, Rate]:
         """With its rate, at the CPUs that it will have."""

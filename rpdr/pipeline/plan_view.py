@@ -11,11 +11,14 @@ from rpdr.errors import ConfigError
 from rpdr.pipeline.account import number
 from rpdr.pipeline.calibrate import Rates
 from rpdr.pipeline.plan import Work
+from rpdr.pipeline.trials import READ, SPREAD, WRITE
 from rpdr.planning import Found, NodesConfig, Plan, Stream
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import GROUP
 from rpdr.planning.pools import sized
 from rpdr.planning.search import DRAWS, SURE
+
+DONE = {READ: "read", SPREAD: "spread", WRITE: "written"}
 
 
 def bottleneck(chosen: Plan) -> str:
@@ -125,4 +128,6 @@ def rates_table(rates: Rates) -> Table:
         each = ", ".join(f"{number(1 / seconds)} {unit}s a second" for unit, seconds in rate.seconds.items()) or "waits for the endpoint"
         where = "a GPU" if rate.gpu else f"{rate.cpus:g} CPU{'s' if rate.cpus != 1 else ''} each"
         table.add_row(kind, f"{rate.load_s:.1f} s", each, f"{rate.processes}, {where}")
+    alone = ", ".join(f"{number(1 / seconds)} mentions {DONE[what]} a second" for what, seconds in rates.driver.items() if seconds)
+    table.add_row("link, by the job's own process", "", alone, "1")
     return table

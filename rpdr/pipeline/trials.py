@@ -5,12 +5,14 @@ A trial is made in the process that works, as its loading is measured too.
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,23 +20,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rpdr.config import Needs
-from rpdr.corpus import load_mentions
+from rpdr.corpus import Mention, load_mentions, save_mentions, stream_mentions
+from rpdr.files import write_table
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
 from rpdr.pipeline.candidates import BATCH, candidates_file
 from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
 from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.shards import Shards, distinct, joined
 from rpdr.reranker import Calibration, Example, Reranker, queries
 from rpdr.reranker.student import Student
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import Retriever, add_candidates, train_encoder
 from rpdr.retriever.retriever import encode
-from rpdr.schema import STUDIED
+from rpdr.schema import LINKED, STUDIED
 
 TEXTS = 4_000  # mentions that a trial works on
 NAMES = 2_000  # of the knowledge base, where the run has no index yet
 WARM = 2  # first steps, which are slower
 BEGIN = "begin"  # beside the units: seconds until the first of them goes at that pace
+READ, SPREAD, WRITE = "read", "spread", "write"  # what a link job's own process does with a mention
+MENTIONS = 20_000  # that it is tried on
 
 
 class Trial(Protocol):
@@ -53,7 +59,7 @@ class Tuning:
 
     def measure(self, seconds: float) -> dict[str, float]:
         settings = self.run.config.retriever
-        names = [name for concept in itertools.islice(self.concepts, NAMES) for name in concept.names][:NAMES]
+        names = [name for concept in islice(self.concepts, NAMES) for name in concept.names][:NAMES]
         encoding = _per_unit("name", lambda some: encode(self.encoder, some, settings.prefix), names, BATCH, seconds / 3)
         steps = _Steps(seconds * 2 / 3)
         gold = gold_pairs(load_mentions(self.run.path("corpus", "mentions.parquet"), "labelled"), list(self.concepts))
@@ -90,7 +96,7 @@ class Retrieving:
         """Over the run's own index; before there is one, over some names."""
         if self.run.path("index").exists():
             return Retriever.load(self.encoder, self.run.path("index"), self.concepts, self.settings.prefix)
-        return Retriever.build(self.encoder, list(itertools.islice(self.concepts, NAMES)), self.settings.prefix, "flat")
+        return Retriever.build(self.encoder, list(islice(self.concepts, NAMES)), self.settings.prefix, "flat")
 
 
 class Training:
@@ -192,6 +198,34 @@ def _per_unit(unit: str, work: Callable[[Any], Any], rows: Sequence[Any], batch:
 
 def _concepts(run: Run) -> Sequence[Concept]:
     return map_kb(run.path("kb", "concepts.parquet"))
+
+
+def driver_of_link(run: Run) -> dict[str, float]:
+    """Seconds a mention of what a link job's own process does alone, tried on the run's own mentions: READ, SPREAD and WRITE."""
+    with TemporaryDirectory() as folder:
+        work, found = Path(folder), {}
+        watch = Stopwatch()
+        rows = list(islice((row for row in stream_mentions(run.config.mentions, run.config.seed) if isinstance(row, Mention)), MENTIONS))
+        found[READ] = watch.seconds
+        splits = tuple({row.split for row in rows})
+        save_mentions(work / "mentions.parquet", rows)
+        watch = Stopwatch()
+        shards = Shards.spread(work / "mentions.parquet", splits, run.config.link.shard_mentions, work)
+        found[SPREAD] = watch.seconds
+        said = {"concept_id": "C1", "name": "a name", "concept_ids": ["C1"], "source": "student", "abstained": False, "nil": False}
+        k = run.config.final_top_k
+        told = {**said, "confidence": 0.5, "ranked_ids": [f"C{n}" for n in range(k)], "ranked_scores": [1 / k] * k}
+        seconds = 0.0
+        for shard in range(len(shards)):
+            keys = distinct(shards.read(shard))["key"].to_pylist()
+            answers = pa.Table.from_pylist(
+                [{"key": key, **told} for key in keys], pa.schema([LINKED.field("key"), *map(LINKED.field, told)])
+            )
+            watch = Stopwatch()
+            write_table(work / "linked.parquet", joined(shards.read(shard), answers, LINKED), LINKED)
+            seconds += watch.seconds
+        found[WRITE] = seconds
+        return {what: each / max(1, len(rows)) for what, each in found.items()}
 
 
 def _mentions(run: Run) -> list[dict[str, Any]]:

@@ -132,7 +132,7 @@ class _World:
         queues = [_Queue(self.env, step.mentions * pool.share) for pool in pools]
         if not pools:
             return
-        ends = [self.env.process(self._feed(step, queues[0]))]
+        ends = [self.env.process(self._feed(step, queues[0])), self.env.process(self._driver(Driver(step.driver_s)))]
         for n, (pool, queue) in enumerate(zip(pools, queues, strict=True)):
             assert pool.most
             after = queues[n + 1] if n + 1 < len(pools) else None

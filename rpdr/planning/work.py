@@ -61,6 +61,7 @@ class Stream:
     """Mentions through one pool after the other, all at work at once. What a lost node was at is done again.
 
     `reader`: Ray Data's own process that reads them, one a node of its group but no more than there are `shards`; its reading itself takes no time.
+    `driver_s`: of the job's own process meanwhile, which alone writes what was answered.
     """
 
     mentions: float
@@ -68,6 +69,7 @@ class Stream:
     batch: int  # mentions that a process takes at a time
     reader: Process | None = None
     shards: int = 1
+    driver_s: float = 0.0
 
 
 @dataclass(frozen=True)

