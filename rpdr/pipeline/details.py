@@ -88,7 +88,7 @@ def resampling(run: Run, mentions: Sequence[Mention] | None = None) -> Resamplin
 def how_drawn(mentions: Sequence[Mention]) -> str:
     """What `resampling` makes of these mentions, and of tests, in words."""
     documents = {m.doc_id for m in mentions if m.doc_id is not None}
-    by = ("their {:,} documents", "randomisation test by document") if documents else ("mentions", "McNemar test")
+    by = ("the {:,} documents of the test mentions", "randomisation test by document") if documents else ("mentions", "McNemar test")
     return f"95 % percentile bootstrap over {by[0].format(len(documents))}; exact {by[1]}"
 
 
