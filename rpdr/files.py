@@ -135,7 +135,7 @@ def read_text(path: Source, encoding: str = "utf-8") -> str:
 def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     """`read_text` split at each newline, in the memory of a few lines."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    rest, read = "", 0
+    rest, read = list[str](), 0  # what the last blocks hold of a line that none of them ended
     with _unpacked(path) as file:
         while True:
             block = file.read(BLOCK)
@@ -145,14 +145,24 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
             except UnicodeDecodeError as error:
                 raise _not_encoded(path, encoding, start + error.start) from error
             read += len(block)
-            *whole, rest = (rest + text).split("\n")
-            yield from whole
+            first, *others = text.split("\n")
+            rest.append(first)
+            if others:
+                yield "".join(rest)
+                yield from others[:-1]
+                rest = others[-1:]
             if not block:
                 break
-    yield rest
+    yield "".join(rest)
 
 
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
+    with _unpacked(path) as file:
+        begins = file.read(4)
+    if begins == b"PK\x03\x04":
+        return DataError(f"{path}: a ZIP archive; unpack it, and name the file inside")
+    if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
     return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
 
 

@@ -7,7 +7,42 @@ import re
 from rpdr.corpus.normalise import MAX_CHARS, clean
 
 WINDOW_CHARS = 100
-_SENTENCE_END = re.compile(r"[.!?。！？](?=\s|$)\s*|[。！？]|\n+")
+# words whose point ends no sentence: without a title before it, a name is not known as one
+_SHORT = [
+    "Mr",
+    "Mrs",
+    "Ms",
+    "Mx",
+    "Dr",
+    "Drs",
+    "Prof",
+    "Rev",
+    "St",
+    "Hr",
+    "Fr",
+    "Pat",
+    "No",
+    "Nr",
+    "Nos",
+    "Tel",
+    "geb",
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Sept",
+    "Oct",
+    "Nov",
+    "Dec",
+    "vs",
+    "approx",
+]
+_NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _SHORT) + r"(?<!\b[A-Z])"
+_SENTENCE_END = re.compile(rf"(?:{_NOT_AFTER}\.|[!?。！？])(?=\s|$)\s*|[。！？]|\n+")
 
 
 def window(text: str, start: int, end: int, chars: int = WINDOW_CHARS) -> str:
@@ -30,7 +65,21 @@ def given_context(context: str | None, text: str) -> str | None:
     """A context that came with the mention: cleaned, and if it is too long the part around the mention. None if there is none."""
     if not context or not context.strip():
         return None
-    if len(context) > MAX_CHARS:
-        at = max(0, context.find(text))
-        context = context[max(0, at - MAX_CHARS // 2) :]
-    return clean(context) or None
+    return clean(around(text, context, MAX_CHARS)) or None
+
+
+def around(text: str, context: str, chars: int) -> str:
+    """Of a context that is longer than so many characters a part that is not, cut between words, with the mention in its middle: where it stands as
+    a word of its own, or at all; else the beginning."""
+    if len(context) <= chars:
+        return context
+    found = text and (
+        re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context, re.IGNORECASE) or re.search(re.escape(text), context, re.IGNORECASE)
+    )
+    start = max(0, min((sum(found.span()) - chars) // 2, len(context) - chars)) if found else 0
+    part = context[start : start + chars]
+    if start and not context[start - 1].isspace() and " " in part[: chars // 4]:
+        part = part.partition(" ")[2]
+    if start + chars < len(context) and not context[start + chars].isspace() and " " in part[-chars // 4 :]:
+        part = part.rpartition(" ")[0]
+    return part

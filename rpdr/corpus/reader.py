@@ -102,7 +102,9 @@ def _read_source(
 
     @lru_cache(maxsize=1)  # mentions of one document come one after another
     def definitions_of(document: str) -> dict[str, str]:
-        return definitions(defining(document)) if any(bracket in document for bracket in "([（") else {}
+        if not any(bracket in document for bracket in "([（") or not definitions(document):
+            return {}
+        return definitions(defining(document))  # what is masked defines no more than the whole
 
     ids = UniqueIds()
     for number, raw in enumerate(_rows(config), start=1):

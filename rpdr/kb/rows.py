@@ -25,7 +25,7 @@ from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.remote import Remote
 
-MAX_LINES_PER_ROW = 100
+MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
 MARK = "\ufeff"  # of byte order
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file

@@ -27,6 +27,8 @@ def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
         yield from _phones(text, tuple(regions))
         yield from found(text, _SHAPES)
         yield from found(text, PLACES)
+    elif "岁" in text or "歲" in text:
+        yield from found(text, (("AGE", _AGE, None),))
     yield from found(text, PEOPLE)
 
 
@@ -65,7 +67,7 @@ _MONTHS = (  # by language; those that are words otherwise, or short, are below
     "|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
     "|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
     "|januari|februari|maart|augustus"
-    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|ene|abr|ago|dic"
+    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|mrz|ene|abr|ago|dic"
 )
 _MONTH = rf"(?:(?i:{_MONTHS})|Mar(?:ch|s)?|MAR(?:CH|S)?|march|mars|Ma[iy]|MA[IY]|mai|mei)(?![A-Za-z0-9_])"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
@@ -76,13 +78,23 @@ _DATE_WORDS = re.compile(
     rf"(?:(?:,? (?:de |del )?|[-./]\ ?){_YEAR}|[-/]\d\d\b|,? '\d\d\b)?(?!\d)"
     rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:{_YEAR}|\d\d)(?![A-Za-z0-9_])"
     # March 3, 2021; March 3rd; Mar-03-2021
-    rf"|(?<![A-Za-z0-9_]){_MONTH}[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|[.,]\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
-    rf"(?:(?:,? |-){_YEAR}\b)?"
+    rf"|(?<![A-Za-z0-9_]){_MONTH}[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|\.\d|,(?!{_YEAR}\b)\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
+    rf"(?:(?:,? |,|-){_YEAR}\b)?"
+    # March 12-15, 2021; may 12, 2021; 12th of may
+    rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may)\.? ?{_DAY}(?: ?- ?{_DAY})?(?:st|nd|rd|th)?,? ?{_YEAR}\b|(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th) (?:of )?may\b"
     # March 2021, Mar-21, marzo de 2021
     rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may(?= {_YEAR}))(?:[. ,'-]{{1,2}}(?:of |de |del )?{_YEAR}|[-']\d\d)(?![A-Za-z0-9_])",
 )
+_DOSED = r"(?! ?(?:mg|mcg|µg|g|ml|mL|kg|mm|cm|mmol|IU|units?)(?![A-Za-z]))"
 _DATE_DIGITS = re.compile(
-    rf"(?<![A-Za-z0-9_/.-])(?:({_YEAR})([-/.])(\d\d?)\2(\d\d?)(?!\d|[/.-]\d)|(\d\d?)([-/.])(\d\d?)\6(\d{{4}}|'?\d\d)(?![A-Za-z0-9_]|[/.-]\d))"
+    rf"(?<![A-Za-z0-9_/.-])(?:({_YEAR})([-/.])(\d\d?)\2(\d\d?)(?!\d|[/.-]\d)"
+    rf"|(\d\d?)([-/.])(\d\d?)\6(\d{{4}}(?!\d)|'?\d\d(?![A-Za-z0-9_]){_DOSED})(?![/.-]\d))"
+)
+# 12/03/2021-15/03/2021, 12.03.-15.03.2021: each of the two would forbid the other
+_A_DATE = rf"(?:{_YEAR}[-/.]\d\d?[-/.]\d\d?|\d\d?(?P<by%s>[/.])\d\d?(?:(?P=by%s)(?:\d{{4}}|\d\d)?)?)"
+_DATE_RANGE = re.compile(
+    rf"(?<![A-Za-z0-9_/.-])(?P<range>{_A_DATE % ('a', 'a')} ?[-/] ?{_A_DATE % ('b', 'b')})(?![A-Za-z0-9_]|[/.-]\d){_DOSED}"
+    rf"|(?<![A-Za-z0-9_/.-])(?P<spaced>\d\d?(?:\. \d\d?\. ?|\.\d\d?\. | / \d\d? / ){_YEAR})(?!\d)"
 )
 _DATE_SHORT = re.compile(
     rf"(?<![A-Za-z0-9_/.-])(?:0?[1-9]|1[0-2])/{_YEAR}(?![A-Za-z0-9_/]|[.-]\d)"  # 3/2021
@@ -91,11 +103,31 @@ _DATE_SHORT = re.compile(
     # 3/12, where a word says that it is a date, and it is no fraction or score
     rf"|(?i:\b(?:on|since|dated?|until|am|le|el|il):? )(?P<short>(?:0?[1-9]|1[0-2])/(?:0[1-9]|[6-9]|1[1-9]|2\d|3[01]))(?![A-Za-z0-9_/%]|[.-]\d)"
     r"|(?i:\b(?:dob|d\.o\.b\.?|date of birth|born(?: on)?|geb\.?|出生日期|生日)\s?[:：]? ?)(?P<born>\d{2}(?:\d\d){2,3})(?!\d)"
+    rf"|(?<![A-Za-z0-9_/.-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?![A-Za-z0-9_/-]|\.\d)"  # 2021-03
+    r"|(?i:\b(?:am|vom|bis|seit|ab|zum) )(?P<german>(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.)(?!\d)"  # am 12.3.
     # 2021年3月12日, 二〇二一年三月; 3年2月 is a duration
     rf"|{_YEAR}\s?[年년]\s?\d\d?\s?[月월](?:\s?\d\d?\s?[日号號일])?|\d{{1,4}}\s?年\s?\d\d?\s?月\s?\d\d?\s?[日号號]"
     r"|(?<!\d)\d\d?\s?[月월]\s?\d\d?\s?[日号號일]|[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?"
 )
-_HAN_DATE = re.compile(r"[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?")
+
+
+def _is_range(match: re.Match[str]) -> bool:
+    numbers = [int(number) for number in re.findall(r"\d+", match[0])]
+    days, years = [n for n in numbers if n <= 31], [n for n in numbers if 1800 < n < 2100]
+    if match["spaced"]:
+        return len(days) == 2 and 1 <= min(days) <= 12
+    # of 12/03-15/03/2021 at least one has a year; 5.2-6.1 and 1/2-3/4 are measures
+    return (
+        bool(years or len(numbers) == 6)
+        and min(numbers) >= 1
+        and all(n <= 99 or n in years for n in numbers)
+        and min(days, default=13) <= 12
+    )
+
+
+_HAN_DATE = re.compile(
+    r"[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?|[一二三四五六七八九十]{1,2}月[一二三四五六七八九十]{1,3}[日号]"
+)
 
 
 def _is_date(match: re.Match[str]) -> bool:
@@ -123,8 +155,9 @@ _SURE_LABEL = re.compile(
 _SAYS_NUMBER = re.compile(rf"[:=#]|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
 _RECORD_ID = re.compile(rf"(?<![A-Za-z0-9_-])(?:ID|Id|UID|PID)(?: ?(?:no\.?|number|#))?\s?[:=#]\s?(?i:{_VALUE})")
 _RECORD_HAN = re.compile(
-    r"(?:住院|病历|病案|门诊|急诊|就诊|身份证|医保|社保|检查|标本|样本|病理|影像|登记|卡|护照|流水|条码|住院流水|ID|证件|保险|体检|床位?)\s?"
-    r"(?:卡|证)?(?:编?号码?|ID)?\s?(?:[:：]|为|是)?\s?(?P<value>[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,29})"
+    r"(?:(?:住院|病历|病案|门诊|急诊|就诊|身份证|医保|社保|护照|流水|条码|住院流水|(?<![A-Za-z])ID|证件|保险|床位?)\s?(?:卡|证)?(?:编?号码?|ID)?"
+    r"|(?:检查|标本|样本|病理|影像|登记|卡|体检)\s?(?:编?号码?|编码|ID))\s?"  # 检查：CA125 is a finding
+    r"(?:[:：]|为|是)?\s?(?P<value>[A-Za-z]{0,4}-?\d[A-Za-z0-9-]{2,29})"
 )
 _RECORD_SHAPES = re.compile(
     r"(?<![A-Za-z0-9_-])\d{3}-\d\d-\d{4}(?![A-Za-z0-9_-])"  # US social security
@@ -139,7 +172,7 @@ _RECORD_SHAPES = re.compile(
     r"|(?<![A-Za-z0-9_-])(?!NCT|PMID|PMC|ISRCTN)[A-Z]{2,3}\d{8,14}(?![A-Za-z0-9_])"
     r"|(?<![A-Za-z0-9_-])[A-Z]{1,3}\d\d-\d{3,7}(?![A-Za-z0-9_-])"  # S21-12345
     r"|(?<![A-Za-z0-9_-])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![A-Za-z0-9_])|(?<![A-Za-z0-9_:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![A-Za-z0-9_:-])"
-    r"|(?<![A-Za-z0-9.,_-])\d{7,}+(?!0)(?:-?[A-Z])?(?![A-Za-z0-9_]|[.,]\d)"  # any long number
+    r"|(?<![A-Za-z0-9.,_-])\d{7,}+(?!0)(?:-?[A-Z])?(?![A-Za-z0-9_]|[.,]\d)(?! ?(?:copies|cells|IU|units?|bp|platelets)(?![A-Za-z]))"  # any long number
 )
 
 
@@ -151,27 +184,31 @@ def _is_record(match: re.Match[str]) -> bool:
 
 
 _VOCABULARY = re.compile(
-    r"(?:HP|MONDO|MESH|OMIM|SNOMED(?: ?CT)?|SCTID|DOID|ORPHA|GO|CHEBI|UBERON|RXNORM|PMID|NCT)[: ]{1,2}$", re.IGNORECASE
+    r"(?:\b(?:HP|MONDO|MESH|OMIM|SNOMED(?: ?CT)?|SCTID|DOID|ORPHA|GO|CHEBI|UBERON|RXNORM|PMID|NCT|UMLS|CUI)[: ]{1,2}|\bchr(?:\d{1,2}|[XYM]):)$",
+    re.IGNORECASE,
 )
 
 
 def _is_no_number_of_medicine(match: re.Match[str]) -> bool:
-    if match[0].isdigit() and match[0].endswith("0000"):
-        return False
-    return not _VOCABULARY.search(match.string, max(0, match.start() - 12), match.start())
+    return not (match[0].isdigit() and match[0].endswith("0000")) and not _is_of_vocabulary(match)
+
+
+def _is_of_vocabulary(match: re.Match[str]) -> bool:
+    return bool(_VOCABULARY.search(match.string, max(0, match.start() - 12), match.start()))
 
 
 # --- ages over 89 ---
 
 _AGE = re.compile(
-    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|year)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b| ans\b(?! de)"
-    r"| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
-    r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[01]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
+    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[0-2]\d)(?=(?i:[ -]?(?:years?|yrs?)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b)| ?J\.|[FM]\b"
+    r"| ans\b(?! de)| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
+    r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
+    r"|(?P<han>九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=[岁歲])"
 )
 
 # --- phone numbers ---
 
-_NO_UNIT = r"(?! ?(?:mg|mcg|µg|g|ml|mL|l|kg|mm|cm|mmol|IU|units?|tablets?|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
+_NO_UNIT = r"(?! ?(?:mg|mcg|µg|g|gm|grams?|ml|mL|l|kg|mm|cm|mmol|IU|units?|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
 _PHONE_CALLED = re.compile(
     r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell(?: phone)?|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
     r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
@@ -188,7 +225,7 @@ _PHONE_SHAPE = re.compile(r"(?<![A-Za-z0-9_.,/:;-])(?:\+|\()?\d(?:\d|[ ()./-]{1,
 def _phones(text: str, regions: tuple[str, ...]) -> Iterator[Span]:
     for match in _PHONE_SHAPE.finditer(text):
         shape = re.sub(r" \d$", "", match[0])  # no number ends so; the next word's does
-        if _is_phone(shape, regions):
+        if _is_phone(shape, regions) and not _is_of_vocabulary(match):
             yield Span(match.start(), match.start() + len(shape), "PHONE")
 
 
@@ -202,6 +239,8 @@ def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
     if shape.startswith("+"):
         return _parsed(shape, None, phonenumbers.is_possible_number)
     if shape.isdigit() and shape.endswith("0000"):
+        return False
+    if len(groups) == 3 and all(len(group) < 4 and group.endswith("0") for group in groups):  # 100-200-300 are doses
         return False
     if "." in shape and not groups[0].startswith("0"):  # 38.5903.01 is a procedure
         return False
@@ -226,6 +265,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Check], ...] = (  # where two find 
 )
 _WITH_DIGITS: tuple[tuple[str, re.Pattern[str], Check], ...] = (
     ("IP", _IP, _is_ip),
+    ("DATE", _DATE_RANGE, _is_range),
     ("DATE", _DATE_WORDS, None),
     ("DATE", _DATE_DIGITS, _is_date),
     ("DATE", _DATE_SHORT, None),

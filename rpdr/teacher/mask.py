@@ -14,15 +14,31 @@ from dataclasses import replace
 from typing import Any
 
 from rpdr.config import TeacherConfig
+from rpdr.errors import ModelError
 from rpdr.models import load_token_classifier
 from rpdr.teacher.identifiers import HARD, identifiers
-from rpdr.teacher.people import Span
+from rpdr.teacher.people import Span, again
 from rpdr.teacher.prompt import Question
 
 PATTERNS_ALONE = (
     "data_policy: deidentified: names are found by patterns and a list of English names alone; with teacher.names_model a model finds more"
 )
-PERSONS = {"PER", "PERSON", "NAME", "PATIENT", "STAFF", "DOCTOR", "HCW", "USERNAME", "FIRSTNAME", "LASTNAME", "GIVENNAME", "SURNAME"}
+DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
+PERSONS = {
+    "PER",
+    "PERSON",
+    "NAME",
+    "PATIENT",
+    "STAFF",
+    "DOCTOR",
+    "HCW",
+    "USERNAME",
+    "FIRSTNAME",
+    "LASTNAME",
+    "GIVENNAME",
+    "SURNAME",
+    "MIDDLENAME",
+}
 
 
 class Masker:
@@ -46,7 +62,9 @@ class Masker:
 
     def spans(self, text: str) -> list[Span]:
         """What is masked in a text, in order, none overlapping: where two touch the same characters, both go."""
+        text = text.translate(DASHES)  # one for one: places stay
         found = [*identifiers(text, self.phone_regions), *self._persons(text)]
+        found += again(text, [text[span.start : span.end] for span in found if span.kind == "NAME"])
         merged: list[tuple[int, Span]] = []  # the surest comes first, and says what it is
         for rank, span in sorted(enumerate(found), key=lambda ranked: (ranked[1].start, ranked[0])):
             if merged and span.start < merged[-1][1].end:
@@ -61,9 +79,19 @@ class Masker:
             return
         if self._names is None:
             self._names = load_token_classifier(self.names_model)
+            labels = list(self._names.model.config.id2label.values())
+            if not any(map(_is_person, labels)):
+                raise ModelError(
+                    f"teacher.names_model {self.names_model}: none of its labels is known as a person's ({', '.join(labels[:12])}); take a model that "
+                    "says PER, PERSON, NAME or PATIENT"
+                )
         for found in self._names(text):
-            if re.sub(r"^[BILSEU]-|[^A-Z]", "", found["entity_group"].upper()) in PERSONS:
+            if _is_person(found["entity_group"]):
                 yield Span(int(found["start"]), int(found["end"]), "NAME")
+
+
+def _is_person(label: str) -> bool:
+    return not PERSONS.isdisjoint(re.split(r"[^A-Z]+", label.upper()))
 
 
 def mask_question(masker: Masker, question: Question) -> tuple[Question, dict[str, int]]:

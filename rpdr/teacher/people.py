@@ -70,7 +70,7 @@ _ADDRESS = re.compile(
     rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
     rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
     # 浙江省杭州市西湖区文三路100号5栋301室
-    r"|(?:家住|现住|住在|住于|住)?(?P<place>(?>(?:[一-龥]{2,7}?(?:省|自治区|市|区|县|镇|乡|街道|村)){0,5})[一-龥]{1,8}?(?:路|街|大道|巷|弄|胡同)[\dA-Za-z]{1,5}(?:号|弄|座|栋)(?:[\dA-Za-z一-龥-]{0,14}(?:室|单元|楼|栋|号|座))?)"
+    r"|(?:家住|现住|住在|住于|住)?(?P<place>(?>(?:[一-龥]{2,7}?(?:省|自治区|市|区|县|镇|乡|街道|村)){0,5})[一-龥]{1,8}?(?:(?<![通旁回])路|街|大道|巷|弄|胡同)[\dA-Za-z]{1,5}(?:号|弄|座|栋)(?:[\dA-Za-z一-龥-]{0,14}(?:室|单元|楼|栋|号|座))?)"
 )
 _ADDRESS_WORDS = re.compile(
     r"(?:家住|现住|住在|住于|住)?(?P<region>[一-龥]{2,7}?(?:省|自治区)[一-龥]{2,8}?(?:市|区|县|州)(?:[一-龥]{2,6}?(?:区|县|镇|乡|村))?)"
@@ -83,18 +83,24 @@ _ADDRESS_WORDS = re.compile(
 # --- names ---
 
 _NAME_WORD = rf"[{_UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
-_PART = rf"(?:[{_UP}]\.|{_NAME_WORD})"
-_PARTICLE = r"(?:(?:van|von|der|die|den|de|del|della|da|di|dos|la|le|el|al|bin|ibn|ten|ter|zu|zum|das|het|'t) ){0,2}"
+_PART = rf"(?:[{_UP}]\.|(?:[Aa]l-|[Ee]l-)?{_NAME_WORD})"
+_PARTICLE = r"(?:(?:v\.|van|von|der|die|den|de|del|della|da|di|dos|la|le|el|al|bin|ibn|ten|ter|zu|zum|das|het|'t) ){0,2}"
 _SEQUENCE = rf"{_PARTICLE}{_PART}(?:[ -]?{_PARTICLE}{_PART}){{0,3}}"
 _HAN = "一-龥"
 _SURNAME = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯"
     "邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文萧瞿房路俞柳滕殷祝葛章凌洪包左柴翟蓝焦欧单庄温裴祁仇宗桂厉鲁艾纪娄岑曲甄鞠毕尚耿兰甘涂米齐梅庞颜倪牛童岳詹符蒲靳褚卞聂"
 )
+_COMPOUND = "欧阳|司马|上官|诸葛|皇甫|尉迟|公孙|慕容|令狐|夏侯|司徒|端木|东方|南宫"
+_FAMILY = rf"(?:{_COMPOUND}|[{_SURNAME}])"
 _TITLED = re.compile(
+    rf"(?<![A-Za-z0-9_-])(?:Drs|Doctors|Messrs)\.? (?P<many>{_SEQUENCE}(?:(?:, | and | & ){_SEQUENCE}){{0,4}})|"
     r"(?<![A-Za-z0-9_-])(?:(?:Mr|Mrs|Ms|Miss|Mx|Drs?|Prof|Professor|Doctor|Rev|Sir|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra|Srta|Señora?|Dott(?:\.ssa)?|Dra|Sig(?:\.ra)?"
-    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|MR\.|MRS\.|MS\.|DR\.|M\.(?= [A-Z]{3}))\.?\s{1,2}){1,3}"
+    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|M\.(?= [A-Z]{3}))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
     rf"(?P<name>{_SEQUENCE})"
+    # MR SMITH, dr. smith, Nurse Williams: a scan and a sclerosis are MR and MS, so that the surname must be one
+    r"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF) {1,2}(?P<caps>[A-Z][A-Z’'-]{1,20})(?![A-Za-z0-9_])"
+    r"|(?<![A-Za-z0-9_-])(?:dr\.? |Nurse |nurse )(?P<known>[A-Za-z][a-z’'-]{1,20})(?![A-Za-z0-9_])"
     r"|(?<![A-Za-z0-9_-])(?:mr|mrs)\.? (?P<small>[a-z]{2,20}(?:-[a-z]{2,20})?)(?! (?:imaging|scan))"
 )
 _WHAT_HAS_NAMES = re.compile(
@@ -104,16 +110,18 @@ _WHAT_HAS_NAMES = re.compile(
     r"|(?:dictated|signed|transcribed|reported|verified|reviewed) by|nom(?: de famille)?|prénom|nombre|apellidos?|paciente|cognome|nome|naam|vorname|nachname|patientin))"
     rf"\s?(?:[:=]|(?<=signed by)|(?<=dictated by))\s?(?P<name>{_SEQUENCE}(?:, ?{_SEQUENCE})?)"
     rf"|(?<![A-Za-z0-9_])(?:[Pp]atient|PATIENT|[Pp]t|PT|[Pp]atiente)\s?[:=]\s?(?P<patient>{_PART}(?: {_PARTICLE}{_PART}){{1,3}}|{_NAME_WORD}, ?{_PART}(?: {_PART}){{0,2}})"
+    rf"|(?i:\b(?:patient )?name|\bsurname)\s?[:=]\s?(?P<low>[a-z]{{2,20}} [a-z]{{2,20}})(?![A-Za-z0-9_])"
     rf"|(?i:\bmy name is|\bname's) (?P<mine>[A-Za-z]{{2,20}}(?: [A-Z]\w{{1,20}}){{0,2}})"
 )
 _CREDENTIALS = re.compile(
-    rf"(?<![A-Za-z0-9_-])(?P<name>{_NAME_WORD}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
+    rf"(?<![A-Za-z0-9_-])(?P<name>{_PART}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
 )
 _HAN_NAMED = re.compile(
-    rf"(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀)\s?[:：]\s?(?P<labelled>[{_SURNAME}][{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
-    rf"|(?:患者|病人|病员|患儿)[,，:： ]?(?P<patient>[{_SURNAME}][{_HAN}]{{1,2}})(?=[,，、\s(（]{{1,2}}(?:男|女|先生|女士|\d{{1,3}}岁)|(?:先生|女士))"
-    rf"|(?:^|[,，。;；:：\s])(?P<who>[{_SURNAME}][{_HAN}]{{1,2}})(?=[,，、\s]{{1,2}}(?:男|女)性?[,，、\s\d])"
-    rf"|(?P<titled>[{_SURNAME}][{_HAN}]{{0,2}})(?=先生|女士|医生|医师|主任(?!委)|护士(?!长期)|教授)"
+    rf"(?:姓名\s|(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀|医师|医生)\s?[:：]\s?)(?P<labelled>{_FAMILY}[{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
+    rf"|(?:患者|病人|病员|患儿)[,，:： ]?(?P<patient>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s(（]{{1,2}}(?:男|女|先生|女士|\d{{1,3}}岁)|(?:先生|女士))"
+    rf"|(?:患者|病人|病员|患儿)(?P<because>{_FAMILY}(?:某某?|[{_HAN}]{{1,2}}(?=因)))"
+    rf"|(?:^|[,，。;；:：\s])(?P<who>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s]{{1,2}}(?:男|女)性?[,，、\s\d])"
+    rf"|(?P<titled>{_FAMILY}[{_HAN}]{{0,2}})(?=先生|女士|医生|医师|主任(?!委)|护士(?!长期)|教授)"
 )
 _SMALL = "and or the a an is was has had of in on for to with not no who what i he she it we they said told"
 _SMALL_WORDS = frozenset(_SMALL.split())
@@ -123,7 +131,7 @@ _EPONYM = re.compile(
     r"['’]s?\b|[ -](?:[a-z-]+ ){0,2}(?:disease|syndrome|sign|test|scale|score|palsy|murmur|fracture|contracture|phenomenon|law|anomaly|malformation|lymphoma"
     r"|sarcoma|tumou?r|body|bodies|cell|cells|reflex|classification|criteria|method|procedure|operation|position|hernia|duct|virus|fever|ulcer|deformity"
     r"|reaction|stain|model|index|questionnaire|inventory|triad|tetrad|node|nodes|catheter|tube|line|ataxia|dystrophy|thyroiditis|esophagus|oesophagus|chorea"
-    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule)s?\b",
+    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|pupil|rosette|stage|level|grade|chiari|arbor|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule)s?\b",
     re.IGNORECASE,
 )
 _LISTED = re.compile(
@@ -138,12 +146,36 @@ _KIN = re.compile(
 def _is_titled(match: re.Match[str]) -> bool:
     if match["small"]:
         return match["small"] not in _SMALL_WORDS
+    if sure := match["caps"] or match["known"]:
+        word = sure.casefold()
+        return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS
+    if match["many"]:
+        return True
+    if match[0].startswith("M.") and match["name"].isupper() and match["name"].casefold() not in surnames():
+        return False  # M. TUBERCULOSIS
     first = match["name"].split()[0].casefold()
     return first not in _NO_NAMES and first not in _SMALL_WORDS
 
 
+def again(text: str, names: Sequence[str]) -> Iterator[Span]:
+    """Where words of names that were found stand elsewhere: "Mr Smith ... Smith's wife"."""
+    words = {
+        word for name in names for word in re.findall(rf"[{_UP}][\w’'-]{{2,}}(?<!'s)", name) if word.casefold() not in _WORDS | _SMALL_WORDS
+    }
+    if words:
+        for match in re.finditer(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})(?![\w-])", text):
+            if not _EPONYM.match(text, match.end()) or text[match.end() : match.end() + 2] in ("'s", "’s"):
+                yield Span(*match.span(), "NAME")
+
+
 def _has_names(match: re.Match[str]) -> bool:
+    if match["low"] and match["low"].split()[0] not in given_names():
+        return False
     return not match["of"]
+
+
+def _is_han_name(match: re.Match[str]) -> bool:
+    return not re.match("康复|任何|高年|高级|主治|黄疸|高热|白班", match.group(match.lastgroup or 0))
 
 
 def _is_listed(match: re.Match[str]) -> bool:
@@ -201,7 +233,7 @@ PEOPLE: tuple[tuple[str, re.Pattern[str], Check], ...] = (
     ("NAME", _TITLED, _is_titled),
     ("NAME", _WHAT_HAS_NAMES, _has_names),
     ("NAME", _CREDENTIALS, None),
-    ("NAME", _HAN_NAMED, None),
+    ("NAME", _HAN_NAMED, _is_han_name),
     ("NAME", _LISTED, _is_listed),
     ("NAME", _KIN, _is_kin),
 )

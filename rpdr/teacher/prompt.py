@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rpdr.corpus.context import around
 from rpdr.corpus.normalise import clean
 from rpdr.files import sha256
 from rpdr.schema import NIL
@@ -117,7 +118,7 @@ def _order(question: Question, seed: int) -> list[int]:
 def _ask(question: Question, order: Sequence[int]) -> str:
     lines = [f"<mention>{_fenced(question.text, MAX_TEXT)}</mention>"]
     if question.context:
-        lines.append(f"<context>{_fenced(question.context, MAX_CONTEXT)}</context>")
+        lines.append(f"<context>{_fenced(around(question.text, question.context, MAX_CONTEXT), MAX_CONTEXT)}</context>")
     lines.append("0. none of these")
     for number, index in enumerate(order, start=1):
         definition = question.definitions[index]

@@ -46,6 +46,26 @@ MASKER = Masker()
         ("Mary Jones came with her husband Peter", "[NAME] came with her husband [NAME]"),
         ("Signed by Anna Karlsson. Tom B. Berger, MD", "Signed by [NAME]. [NAME], MD"),
         ("患者张伟，男，45岁，王医生诊治", "患者[NAME]，男，45岁，[NAME]医生诊治"),
+        ("06/12/2021-06/15/2021, 2021-03-12/2021-03-15; 12/03-15/03/2021", "[DATE], [DATE]; [DATE]"),
+        ("01.02.2021–05.02.2021, vom 12.03. bis 15.03.2021", "[DATE], vom [DATE] bis [DATE]"),
+        ("am 12.3. und 12. 03. 2021, 12. Mrz 2021", "am [DATE] und [DATE], [DATE]"),
+        ("March 12,2021; Mar.12,2021; March 12-15, 2021; may 12, 2021; the 12th of may", "[DATE]; [DATE]; [DATE]; [DATE]; the [DATE]"),
+        ("DOB:12/03/1956Sex:F at 12/03/2021PM, 12 / 03 / 2021, 2021-03", "DOB:[DATE]Sex:F at [DATE]PM, [DATE], [DATE]"),
+        ("三月十二日入院, call 555‑123‑4567", "[DATE]入院, call [PHONE]"),
+        ("MR SMITH SAW DR PATEL AND MRS JONES", "MR [NAME] SAW DR [NAME] AND MRS [NAME]"),
+        (
+            "Dr.Smith, Mrs.Jones, dr. smith, Hr. Meier, Fr. Schulze, Pat. Müller",
+            "Dr.[NAME], Mrs.[NAME], dr. [NAME], Hr. [NAME], Fr. [NAME], Pat. [NAME]",
+        ),
+        ("Dr. v. Weizsäcker, Oberarzt Schulz, Nurse Williams, Mr. al-Hassan", "Dr. [NAME], Oberarzt [NAME], Nurse [NAME], Mr. [NAME]"),
+        ("Name: john smith. J. Smith, MD. Drs. Smith and Jones", "Name: [NAME]. [NAME], MD. Drs. [NAME]"),
+        ("Mr Smith has fever. Smith is 40, and Smith's wife well", "Mr [NAME] has fever. [NAME] is 40, and [NAME]'s wife well"),
+        (
+            "92F, 92YO, 92 YEAR OLD, 92-Jährige, 120 years old, 九十二岁",
+            "[AGE]F, [AGE]YO, [AGE] YEAR OLD, [AGE]-Jährige, [AGE] years old, [AGE]岁",
+        ),
+        ("姓名：欧阳娜娜，司马先生，姓名 张伟，医师：李明", "姓名：[NAME]，[NAME]先生，姓名 [NAME]，医师：[NAME]"),
+        ("患者李小明因胸痛，患者王某某", "患者[NAME]因胸痛，患者[NAME]"),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -55,6 +75,10 @@ def test_what_identifies_is_masked(text: str, masked: str):
 @pytest.mark.parametrize(
     "text",
     [
+        "COVID-19-associated coagulopathy, COVID-19-related pneumonia, DOID:9352, 检查：CA125升高, 病理：CD117阳性, 检查：BP120/80mmHg",
+        "Newborn light for gestational age, 1000-1249 grams; 10/12/14 mg, 5-6-10 mg, 100-200-300; viral load 1234567 copies",
+        "SCTID: 267032009, UMLS: C0011849, chr7:140453136, M. TUBERCULOSIS, MR ANGIOGRAPHY, MS RELAPSE, OA Knee",
+        "Marcus Gunn pupil, Homer Wright rosette, Ann Arbor stage, Arnold Chiari, Clark Level; 康复科医生, 任何医生, 传导通路2号, 患者高热",
         "Parkinson's disease, Crohn disease, Graves, Hodgkin lymphoma and Charcot-Marie-Tooth",
         "Alexander disease, Lou Gehrig's disease, James Ramsay Hunt syndrome, Pierre Robin sequence, Mary Joseph's nodule",
         "mother Alzheimer's, father MI, brother Down syndrome",
