@@ -166,7 +166,7 @@ def calibrated(folder: Path, settings: configuration.LinkConfig) -> tuple[Calibr
     calibration, shortcut = Calibration.load(folder / CALIBRATION_FILE), Shortcut.load(folder)
     if shortcut is None or settings.shortcut is None or not calibration.dev_right:
         return calibration, None
-    shortcut = shortcut.at(settings.shortcut)
+    shortcut = shortcut.at(settings.shortcut, settings.exact_match)
     return shortcut.seen_by(calibration), shortcut
 
 

@@ -81,7 +81,7 @@ def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
             return super().scores(queries)
 
     student = Counting(NONE)
-    student.shortcut = Shortcut(Calibration(temperature=0.1), (), (), (), above=0.95)
+    student.shortcut = Shortcut(Calibration(temperature=0.1), (), (), (), (), above=0.95)
     clear = {**ROW, "scores": [0.9, 0.5, 0.4]}
     short = {**ROW, "candidate_ids": ["C2"], "candidate_names": ["Nausea"], "matched_names": ["Nausea"], "scores": [0.9]}
     unsure, sure, alone = answers(student, [ROW, clear, short], allow_nil=True)
@@ -98,7 +98,7 @@ def test_what_the_student_is_not_asked_about_is_set_when_it_links(tmp_path: Path
     dev = {"dev_confidence": tuple(np.linspace(0.3, 1, 300).tolist()), "dev_right": (True,) * 300}
     Calibration(**{**dev, "dev_right": (False,) * 300}, dev_exact=(None,) * 300).save(tmp_path / CALIBRATION_FILE)
     assert calibrated(tmp_path, LinkConfig())[1] is None  # an older student's
-    Shortcut(Calibration(), **dev, dev_same=(True,) * 300).save(tmp_path)
+    Shortcut(Calibration(), **dev, dev_same=(True,) * 300, dev_exact=(False,) * 300).save(tmp_path)
     plain, none = calibrated(tmp_path, LinkConfig(shortcut=None))
     assert none is None
     assert not any(plain.dev_right)

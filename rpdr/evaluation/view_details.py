@@ -11,6 +11,7 @@ from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, perc
 from rpdr.evaluation.show import number, signed_points, visible
 
 FEW = 30  # mentions under which a row is dimmed
+SURE = 0.05  # of a p-value, below which a difference is told as one
 
 _CAUSES = {
     c.NOT_RETRIEVED: ("The right concept was not among the candidates", "The retriever's miss: no re-ranking can mend it."),
@@ -189,7 +190,7 @@ def parts(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _part(row: Mapping[str, Any], by: str, axis: Axis, differences: Axis) -> dict[str, Any]:
     difference = row["difference"]
-    clear = difference["low"] > 0 or difference["high"] < 0
+    clear = (difference["low"] > 0 or difference["high"] < 0) and difference["p_value"] < SURE
     return {
         "name": _NAMES.get((by, row["name"])) or visible(row["name"], 60) + _UNITS.get(by, ""),
         "mentions": number(row["mentions"]),

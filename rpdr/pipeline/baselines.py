@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.corpus import load_mentions
@@ -15,7 +16,7 @@ from rpdr.models import load_encoder
 from rpdr.pipeline import teach
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
-from rpdr.pipeline.retune import names_one_of_several, taught_pairs
+from rpdr.pipeline.retune import TRUSTED, names_one_of_several, taught_pairs
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
 from rpdr.schema import CANDIDATES, STUDIED
@@ -31,7 +32,9 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
-    taught = taught_pairs(pq.read_table(run.path("labels", teach.FILE)).to_pylist(), concepts, names_one_of_several(run.config))
+    # those that the second round would believe
+    trusted = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") > TRUSTED).to_pylist()
+    taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))
 
     def measure(name: str, encoder: Any) -> None:
         retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, parts=settings.index_parts)

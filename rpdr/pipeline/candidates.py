@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,10 @@ def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:
     return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
 
 
-def load_candidates(run: Run, final: bool = False) -> dict[str, dict[str, Any]]:
-    """Rows of `candidates_file` by mention key."""
-    return {row["key"]: row for row in pq.read_table(candidates_file(run, final)).to_pylist()}
+def load_candidates(run: Run, final: bool = False, keys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Rows of `candidates_file` by mention key; those of these `keys` alone, where they are told: a pool of millions is gigabytes."""
+    filters = None if keys is None else [("key", "in", keys)]
+    return {row["key"]: row for row in pq.read_table(candidates_file(run, final), filters=filters).to_pylist()}
 
 
 def final_retriever(run: Run) -> tuple[Path, Path]:

@@ -42,6 +42,7 @@ REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's menti
 TAUGHT = (0, 1, 2, 5, 20)  # … by labels of the gold concept
 LINKED_BY = ("hand", "teacher", "nobody")  # … by who has linked the same text before
 SHOWN = 5  # candidates of an example
+FEW_DOCUMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,20 @@ class Answered:
 def resampling(run: Run, mentions: Sequence[Mention] | None = None) -> Resampling:
     """How the run's report draws these mentions anew, by document; without, what is no mention, each by itself."""
     samples, seed = run.config.report.bootstrap_samples, run.config.seed
-    return Resampling(samples, seed) if mentions is None else Resampling.by_document([m.doc_id for m in mentions], samples, seed)
+    return Resampling(samples, seed) if mentions is None else Resampling.by_document([_document(m) for m in mentions], samples, seed)
+
+
+def _document(mention: Mention) -> str | None:
+    """Two sources may call theirs alike; the number before a mention's id says from which one it is."""
+    return None if mention.doc_id is None else f"{mention.mention_id.partition(':')[0]}:{mention.doc_id}"
 
 
 def how_drawn(mentions: Sequence[Mention]) -> str:
     """What `resampling` makes of these mentions, and of tests, in words."""
-    documents = {m.doc_id for m in mentions if m.doc_id is not None}
+    documents = {_document(m) for m in mentions if m.doc_id is not None}
+    few = f" (fewer than {FEW_DOCUMENTS}: they are narrower than the truth)" if 0 < len(documents) < FEW_DOCUMENTS else ""
     by = ("the {:,} documents of the test mentions", "randomisation test by document") if documents else ("mentions", "McNemar test")
-    return f"95 % percentile bootstrap over {by[0].format(len(documents))}; exact {by[1]}"
+    return f"95 % percentile bootstrap over {by[0].format(len(documents))}{few}; exact {by[1]}"
 
 
 def calibration(told: Answered) -> dict[str, Any]:

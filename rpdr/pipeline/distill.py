@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,6 +70,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     calibration.save(run.path("student", CALIBRATION_FILE))
     if shortcut:
         shortcut.save(run.path("student"))
+    link = run.config.link
     summary = {
         "labels": len(labels),
         "gold_labels": len(gold),
@@ -82,7 +84,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
         "balance": balance,
-        "shortcut": asdict(shortcut.point(run.config.link.shortcut)) if shortcut and run.config.link.shortcut else None,
+        "shortcut": asdict(shortcut.point(link.shortcut, link.exact_match)) if shortcut and link.shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
     # not before: a start after a kill would find no checkpoint, and train anew only to calibrate
@@ -242,20 +244,26 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     if run.config.link.several and fitted.dev_right:
         asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
         fitted = _also(fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil)
-    return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil)
+    return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil, [by_name is not None for by_name in exact])
 
 
 def shortcut_on_dev(
-    run: Run, calibration: Calibration, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray, nil: np.ndarray
+    run: Run,
+    calibration: Calibration,
+    rows: list[dict[str, Any]],
+    scores: np.ndarray,
+    right: np.ndarray,
+    nil: np.ndarray,
+    exact: Sequence[bool],
 ) -> Shortcut:
     """What dev tells of the retriever's answers, by rows of `pool.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its calibration,
-    which candidates are `right` (n, k + 1) bool, "none" last, and whether the gold is NIL (n,) bool."""
+    which candidates are `right` (n, k + 1) bool, "none" last, whether the gold is NIL (n,) bool, and whether an exact name decides it."""
     allow_nil = run.config.link.allow_nil
     probabilities = calibration.probabilities(scores)
     best, said_nil, _ = calibration.decide(probabilities, allow_nil)
     alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
     student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
-    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil)
+    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact)
 
 
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:

@@ -76,8 +76,9 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         unseen = np.array([normalise(m.text) not in seen for m in test])
         answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
         rows = [answered[m.mention_id] for m in test]
-        retrieved = load_candidates(run)
-        reranked = load_candidates(run, final=True) if run.config.retriever.second_round else retrieved
+        measured = {m.key for m in mentions if m.split in ("dev", "test")}
+        retrieved = load_candidates(run, keys=measured)
+        reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
         rankings = _rankings(run, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))

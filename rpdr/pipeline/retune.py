@@ -136,10 +136,14 @@ def _tuned(
     """A retriever tuned on all that is `taught`, and for each fold one that was tuned on the others' part of it; they may score `labels`."""
     settings = run.config.retriever
 
-    def tuned(some: Sequence[dict[str, Any]], what: str) -> Retriever:
+    asked = {concept for row in labels for concept in row["candidate_ids"]}  # all that a reader is asked to score
+
+    def tuned(some: Sequence[dict[str, Any]], what: str, only: set[ConceptId] | None = None) -> Retriever:
         encoder = tuned_encoder(
             run, concepts, gold + taught_pairs(some, concepts, names_one_of_several(run.config)), progress, what, again=True
         )
+        if only is not None:
+            return Retriever.build(encoder, concepts, settings.prefix, only=only)
         return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold], settings.index_parts)
 
     readers = []
@@ -147,7 +151,7 @@ def _tuned(
         others = [row for row in taught if _fold(row["text"]) != fold]
         mine = frozenset(row["key"] for row in labels if _fold(row["text"]) == fold)
         if mine:
-            readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}"), mine))
+            readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}", asked), mine))
     return tuned(taught, "on all labels"), readers
 
 

@@ -109,13 +109,13 @@ def fit_calibration(
 ) -> Calibration:
     """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
-    `nil` (n,) bool: the gold is NIL; where any is, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly, and
-    `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
+    `nil` (n,) bool: the gold is NIL; where it is told, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly (1, never,
+    where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
     Fewer than 20 mentions are too few to fit on: the identity is returned.
     """
     if len(right) < 20:
         return Calibration()
-    nil = np.zeros(len(right), dtype=bool) if nil is None else nil
+    told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
 
     def loss(parameters: np.ndarray) -> float:
         candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
@@ -126,8 +126,8 @@ def fit_calibration(
     fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=fitted_on)
     p = fitted.probabilities(scores)
     hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
-    if allow_nil and nil.any():
-        fitted = replace(fitted, nil_above=float(np.clip(-nil_threshold(-p[:, -1], hit, nil), 0.0, 1.0)))
+    if allow_nil and told:
+        fitted = replace(fitted, nil_above=float(np.clip(-nil_threshold(-p[:, -1], hit, nil), 0.0, 1.0)) if nil.any() else 1.0)
     _, said_nil, confidence = fitted.decide(p, allow_nil)
     scale, shift = _sigmoid(confidence[~said_nil], hit[~said_nil])
     fitted = replace(fitted, sure_scale=scale, sure_shift=shift)

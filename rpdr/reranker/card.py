@@ -298,7 +298,7 @@ def _figures(facts: Facts) -> str:
 
 
 def _calibration(facts: Facts) -> str:
-    fitted = asdict(facts.calibration)
+    fitted = {name: value for name, value in asdict(facts.calibration).items() if not name.startswith("dev_")}  # a value a dev mention
     fitted_on = fitted.pop("fitted_on")
     values = ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in fitted.items())
     measured = (facts.metrics or {}).get("calibration")
@@ -319,7 +319,8 @@ def _limits(facts: Facts) -> str:
     config = facts.config
     limits = [
         f"It orders what its retriever finds: a concept that is not among the {config.final_top_k} candidates cannot be its answer. Its scores "
-        "presuppose that retriever's similarities (cosine, the run's `retriever/`); with another's they mean something else.",
+        "presuppose that retriever's similarities as `Retriever.retrieve` gives them, with the run's encoder, aliases and commonness, which may pass 1; with "
+        "another's they mean something else.",
         "It repeats its teacher's errors." + (" This one was simulated." if facts.stage("teach").get("simulated") else ""),
         "Its confidences hold for mentions like those that it was calibrated on; it is measured on the data above alone. Other knowledge bases, "
         "languages, specialties and kinds of text are not.",

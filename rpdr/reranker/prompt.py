@@ -11,8 +11,8 @@ What branches begin with alike is there once (`tree`): of ten candidates' tokens
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ WHOLE_ROW = 32  # of all tokens of a batch
 
 @dataclass(frozen=True)
 class Query:
-    """A mention and its k candidates. `similarities` (k,) is the retriever's cosine in [-1, 1]."""
+    """A mention and its k candidates. `similarities` (k,): as `Retriever.retrieve` gives them."""
 
     text: str
     candidate_names: tuple[str, ...]
@@ -115,7 +115,9 @@ class Prompt:
     max_tokens_candidate: int
     use_context: bool = False
     none_reads: str = "candidates"
-    _cache: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._branch = lru_cache(maxsize=100_000)(self._tokens_of_branch)  # bounded: a knowledge base may have millions of names
 
     def tokens(self, query: Query) -> Tokens:
         """Tokens of one query, each part cut to its limit."""
@@ -129,11 +131,9 @@ class Prompt:
         ids, none = self._encode(stem)[: self.max_tokens_mention], self._branch("\n- none of these")
         return Tokens(ids, branches, none, query.similarities, self.none_reads == "mention")
 
-    def _branch(self, text: str) -> list[int]:
-        if text not in self._cache:
-            # the newline at the end is the place that the head reads: cut the words, never the end
-            self._cache[text] = self._encode(text)[: self.max_tokens_candidate - 1] + self._encode("\n")
-        return self._cache[text]
+    def _tokens_of_branch(self, text: str) -> list[int]:
+        # the newline at the end is the place that the head reads: cut the words, never the end
+        return self._encode(text)[: self.max_tokens_candidate - 1] + self._encode("\n")
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -24,14 +24,15 @@ SHORTCUT_FILE = "shortcut.json"
 class Shortcut:
     """`calibration` makes probabilities of the retriever's scores; its answers of a confidence over `above` are taken (1: none is).
 
-    `dev_…`, of each dev mention: the retriever's confidence (0 where it would say NIL, which is never taken), whether its first candidate is right, and
-    whether that is what the student says.
+    `dev_…`, of each dev mention: the retriever's confidence (0 where it would say NIL, which is never taken), whether its first candidate is right,
+    whether that is what the student says, and whether an exact name would decide it before either is asked.
     """
 
     calibration: Calibration
     dev_confidence: tuple[float, ...]
     dev_right: tuple[bool, ...]
     dev_same: tuple[bool, ...]
+    dev_exact: tuple[bool, ...]
     above: float = 1.0
 
     @classmethod
@@ -41,20 +42,22 @@ class Shortcut:
         if not path.exists():
             return None
         told = json.loads(path.read_text(encoding="utf-8"))
-        confidence, right, same = (tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same"))
-        return cls(Calibration(**told["calibration"]), confidence, right, same)
+        confidence, right, same, exact = (tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same", "dev_exact"))
+        return cls(Calibration(**told["calibration"]), confidence, right, same, exact)
 
     def save(self, folder: Path) -> None:
         """As JSON, for whatever share is wanted later."""
         write_json(folder / SHORTCUT_FILE, {name: value for name, value in asdict(self).items() if name != "above"})
 
-    def point(self, share: float) -> OperatingPoint:
-        """From which confidence on dev shows, with 95 % certainty, that at least this share of the answers is the student's too; "right" is that."""
-        return operating_point(np.array(self.dev_confidence), np.array(self.dev_same, dtype=bool), share)
+    def point(self, share: float, exact_match: bool) -> OperatingPoint:
+        """From which confidence on dev shows, with 95 % certainty, that at least this share of the answers is the student's too; "right" is that. With
+        `exact_match` by the mentions that no exact name decides: the others never come so far, and agree nearly always."""
+        asked = ~np.array(self.dev_exact, dtype=bool) if exact_match else np.ones(len(self.dev_same), dtype=bool)
+        return operating_point(np.array(self.dev_confidence)[asked], np.array(self.dev_same, dtype=bool)[asked], share)
 
-    def at(self, share: float) -> Shortcut:
+    def at(self, share: float, exact_match: bool) -> Shortcut:
         """Taking what `point` shows; nothing where it shows nothing."""
-        point = self.point(share)
+        point = self.point(share, exact_match)
         return replace(self, above=point.above if point.reachable else 1.0)
 
     def probabilities(self, similarities: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -73,11 +76,13 @@ class Shortcut:
         )
 
 
-def fit_shortcut(similarities: np.ndarray, right: np.ndarray, student: Sequence[int | None], allow_nil: bool, nil: np.ndarray) -> Shortcut:
+def fit_shortcut(
+    similarities: np.ndarray, right: np.ndarray, student: Sequence[int | None], allow_nil: bool, nil: np.ndarray, exact: Sequence[bool]
+) -> Shortcut:
     """What dev tells of the retriever's answers.
 
     similarities (n, k); `right` (n, k + 1) bool: the candidates of the gold, or "none"; `student`, n: the place of its answer, None where that
-    is not one candidate alone; `nil` (n,) bool: the gold is NIL.
+    is not one candidate alone; `nil` (n,) bool: the gold is NIL; `exact`, n: an exact name decides it.
     """
     calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil)
     best, said_nil, confidence = calibration.decide(calibration.probabilities(_with_none(similarities)), allow_nil)
@@ -86,6 +91,7 @@ def fit_shortcut(similarities: np.ndarray, right: np.ndarray, student: Sequence[
         tuple(np.where(said_nil, 0.0, confidence).tolist()),
         tuple(right[np.arange(len(best)), best].tolist()),
         tuple(not none and place == said for place, none, said in zip(best.tolist(), said_nil.tolist(), student, strict=True)),
+        tuple(exact),
     )
 
 

@@ -23,7 +23,7 @@ query = Query(
     text="can't keep food down",
     candidate_names=("Vomiting", "Dysphagia", "Nausea"),
     matched_names=("Vomiting", "Dysphagia", "feeling sick"),  # the name or synonym that the retriever found
-    similarities=(0.62, 0.55, 0.51),  # the retriever's cosines
+    similarities=(0.62, 0.55, 0.51),  # as the run's Retriever.retrieve gives them
 )
 print(reranker.probabilities([query]{allow_nil}))  # of each candidate, then of "none of these"
 ```"""
@@ -59,7 +59,7 @@ def encode(text):
 
 @torch.inference_mode()
 def score(mention, candidate, similarity):
-    """Of one candidate, "name" or "name (synonym that was found)"; similarity: the retriever's cosine. The highest is best."""
+    """Of one candidate, "name" or "name (synonym that was found)"; similarity: as the run's Retriever.retrieve gives it. The highest is best."""
 {context}    ids = encode(f"Mention: {{mention}}")[:{mention_tokens}] + encode(f"\\n- {{candidate}}")[:{candidate_tokens}] + encode("\\n")
     hidden = body(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     return float(head["candidate.weight"][0] @ hidden + head["log_scale"].exp() * similarity)

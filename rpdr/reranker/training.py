@@ -162,8 +162,9 @@ class _Trainer:
     def _save(self, folder: Path) -> None:
         import deepspeed
 
-        trained = [p for p in self.student.parameters() if p.requires_grad] if self.config.zero_stage == 3 else []
-        with deepspeed.zero.GatheredParameters(trained):  # ZeRO 3 keeps a part of each weight on each rank
+        # ZeRO 3 keeps a part of each weight on each rank, of frozen ones too; of a whole model all are saved
+        saved = [p for p in self.student.parameters() if p.requires_grad or self.config.tuning == "full"]
+        with deepspeed.zero.GatheredParameters(saved if self.config.zero_stage == 3 else []):
             if self.rank == 0:
                 self.student.save(folder)
         dist.barrier()

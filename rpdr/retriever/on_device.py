@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+QUERIES = 1024  # at a time: a step's scores are (queries, names), and the fewer queries the more names
 NUMBERS = 2**28  # in memory at once beside the vectors, of scores or of vectors in float32: one gibibyte each
 READ = 2**18  # vectors read at a time
 
@@ -25,15 +26,24 @@ class OnDevice:
 
     @torch.inference_mode()
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As Vectors, and exactly; in no order, and with more columns than k where it takes more than one product."""
-        queries, (total, d) = self._there(vectors), self._vectors.shape
-        scores, rows = [], []
-        for first in range(0, total, step := max(k, NUMBERS // max(d, len(vectors)))):
+        """As Vectors, and exactly; in no order."""
+        queries = self._there(vectors)
+        found = [self._best(queries[first : first + QUERIES], k) for first in range(0, max(1, len(queries)), QUERIES)]
+        scores, rows = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return scores, rows
+
+    def _best(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        total, d = self._vectors.shape
+        scores = torch.empty((len(queries), 0), device=self.device)
+        rows = torch.empty((len(queries), 0), dtype=torch.int64, device=self.device)
+        for first in range(0, total, step := max(k, NUMBERS // max(d, len(queries), 1))):
             some = self._vectors[first : first + step].float()
             found = torch.topk(queries @ some.T, min(k, len(some)), sorted=False)
-            scores.append(found.values)
-            rows.append(found.indices + first)
-        return torch.hstack(scores).cpu().numpy(), torch.hstack(rows).cpu().numpy()
+            scores, rows = torch.hstack([scores, found.values]), torch.hstack([rows, found.indices + first])
+            if scores.shape[1] > k:
+                scores, kept = torch.topk(scores, k, sorted=False)
+                rows = rows.gather(1, kept)
+        return scores, rows
 
     @torch.inference_mode()
     def cosines(self, vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:

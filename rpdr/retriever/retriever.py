@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from rpdr.retriever.commonness import Commonness, Parts
 from rpdr.retriever.index import Index, build_index
 from rpdr.retriever.train import Pair
 from rpdr.retriever.vectors import Vectors
+from rpdr.schema import ConceptId
 
 NONE = np.empty(0, np.int64)  # no rows
 WIDER = 3  # so many concepts are weighed by commonness for each that is wanted
@@ -51,12 +52,20 @@ class Retriever:
 
     @classmethod
     def build(
-        cls, encoder: Any, concepts: Sequence[Concept], prefix: str = "", kind: str = "auto", asked: Sequence[str] = (), parts: int = 1
+        cls,
+        encoder: Any,
+        concepts: Sequence[Concept],
+        prefix: str = "",
+        kind: str = "auto",
+        asked: Sequence[str] = (),
+        parts: int = 1,
+        only: Collection[ConceptId] | None = None,
     ) -> Retriever:
-        """Encode every name of every concept and index them. `kind`, `asked`, texts like those that it will be asked for, and `parts`: see
-        `build_index`."""
-        rows = [row for row, concept in enumerate(concepts) for _ in concept.names]
-        names = [name for concept in concepts for name in concept.names]
+        """Encode every name of every concept, or of `only` some, and index them. `kind`, `asked`, texts like those that it will be asked for, and
+        `parts`: see `build_index`."""
+        mine = [(row, concept) for row, concept in enumerate(concepts) if only is None or concept.concept_id in only]
+        rows = [row for row, concept in mine for _ in concept.names]
+        names = [name for _, concept in mine for name in concept.names]
         return cls(encoder, build_index(partial(encode, encoder, prefix=prefix), rows, names, kind, asked, parts), concepts, prefix)
 
     @classmethod
@@ -188,8 +197,9 @@ class Retriever:
         return _NamesOf(self.index.concept_rows[: len(self.index.names) - self.index.aliases], len(self.concepts))
 
     def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int, new: str | None = None) -> Candidates:
-        best = Candidates([], [], [])
+        best, places = Candidates([], [], []), list[int]()
         seen: set[int] = set()
+        of_text: dict[str, float] = {}  # equal texts have equal cosines, but for a last bit that hangs on their place in a matrix product
         own = None if new is None else normalise(new)
         for score, name in zip(scores.tolist(), names.tolist(), strict=True):
             row = int(self.index.concept_rows[name])
@@ -197,11 +207,13 @@ class Retriever:
                 continue
             seen.add(row)
             best.rows.append(row)
-            best.matched_names.append(self.index.names[name])
-            best.scores.append(max(-1.0, min(1.0, score)))
+            best.matched_names.append(text := self.index.names[name])
+            best.scores.append(of_text.setdefault(text, max(-1.0, min(1.0, score))))
+            places.append(name)
             if len(seen) == k:
                 break
-        return best
+        order = sorted(range(len(places)), key=lambda n: (-best.scores[n], places[n]))
+        return Candidates([best.rows[n] for n in order], [best.matched_names[n] for n in order], [best.scores[n] for n in order])
 
 
 class _NamesOf:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rpdr.reranker import fit_calibration
+from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.shortcut import Shortcut, fit_shortcut
 
 K = 4
@@ -26,7 +27,7 @@ def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[int | Non
 
 def fitted(n: int = 2000, share: float = 0.98, student: list[int | None] | None = None) -> Shortcut:
     similarities, right, said = drawn(n)
-    return fit_shortcut(similarities, right, student or said, True, np.zeros(n, dtype=bool)).at(share)
+    return fit_shortcut(similarities, right, student or said, True, np.zeros(n, dtype=bool), [False] * n).at(share, True)
 
 
 def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
@@ -57,7 +58,7 @@ def test_nil_is_never_taken():
     similarities[nil] -= 1.5
     right[nil] = np.eye(K + 1, dtype=bool)[-1]
     said = [None if none else place for place, none in zip(student, nil, strict=True)]
-    shortcut = fit_shortcut(similarities, right, said, True, nil).at(0.98)
+    shortcut = fit_shortcut(similarities, right, said, True, nil, [False] * len(nil)).at(0.98, True)
     _, taken = shortcut.probabilities(similarities, allow_nil=True)
     assert taken.any()
     assert not taken[nil].any()
@@ -70,7 +71,7 @@ def test_it_is_kept_beside_the_student(tmp_path: Path):
     loaded = Shortcut.load(tmp_path)
     assert loaded is not None
     assert not loaded.probabilities(drawn(50)[0], True)[1].any()  # before it is said at which share
-    again = loaded.at(0.98)
+    again = loaded.at(0.98, True)
     assert again == shortcut
     similarities, _, _ = drawn(50, seed=2)
     similarities[:, 3] = -np.inf  # fewer candidates
@@ -80,7 +81,7 @@ def test_it_is_kept_beside_the_student(tmp_path: Path):
 
 def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
     similarities, right, student = drawn(2000)
-    shortcut = fit_shortcut(similarities, right, student, True, np.zeros(2000, dtype=bool)).at(0.98)
+    shortcut = fit_shortcut(similarities, right, student, True, np.zeros(2000, dtype=bool), [False] * 2000).at(0.98, True)
     scores = np.concatenate([similarities * 3, np.zeros((2000, 1))], axis=1)
     calibration = fit_calibration(scores, right, "dev")
     seen = shortcut.seen_by(calibration)
@@ -89,3 +90,13 @@ def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
     assert confidence[taken] == pytest.approx(shortcut.calibration.sure(probabilities[taken, :-1].max(axis=1)))
     assert (confidence[~taken] == np.array(calibration.dev_confidence)[~taken]).all()
     assert (np.array(seen.dev_right)[taken] == right[taken, 0]).all()
+
+
+def test_what_an_exact_name_decides_shows_nothing_of_the_others():
+    # 1,000 that an exact name decides agree always, 500 others nine times out of ten
+    confidence = (*np.linspace(0.99, 0.9, 1000), *np.linspace(0.95, 0.6, 500))
+    same = (*[True] * 1000, *(n % 10 != 0 for n in range(500)))
+    shortcut = Shortcut(Calibration(), confidence, same, same, (*[True] * 1000, *[False] * 500))
+    assert shortcut.at(0.95, exact_match=False).above < 0.9
+    assert not shortcut.point(0.95, exact_match=True).reachable
+    assert shortcut.at(0.95, exact_match=True).above == 1.0

@@ -100,3 +100,16 @@ def test_a_gpu_gives_the_cpus_answers(flat: Part):
     found, found_rows = Part(flat.faiss_index).to("cuda").search(QUERIES, 7)
     assert np.array_equal(found_rows, rows)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_many_queries_hold_no_more_than_k_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    names, asked = (rng.normal(size=(n, 8)).astype(np.float32) for n in (300, 50))
+    monkeypatch.setattr(on_device, "NUMBERS", 400)  # 40 names a product with ten queries
+    monkeypatch.setattr(on_device, "QUERIES", 10)
+    there = OnDevice(lambda first, many: names[first : first + many], names.shape, torch.float32, "cpu")
+    scores, rows = there.search(asked, 7)
+    assert scores.shape == rows.shape == (50, 7)
+    truth = np.argsort(-(asked @ names.T), axis=1)[:, :7]
+    assert [set(row) for row in rows.tolist()] == [set(row) for row in truth.tolist()]
+    assert np.allclose(scores, np.take_along_axis(asked @ names.T, rows, axis=1), atol=1e-5)
