@@ -267,4 +267,6 @@ def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
     files = sorted(run.path("baselines").glob("*.parquet"))
     assert [file.stem for file in files] == measured
     assert all(pq.read_schema(file).equals(CANDIDATES) for file in files)
-    assert [len(encoder.learned) for encoder in tuned] == [1 + sum(row["choice"] != NIL for row in labels)] * (2 - rounds)
+    assert [len(encoder.learned) for encoder in tuned] == [1 + sum(row["choice"] != NIL and row["trust"] > 0.5 for row in labels)] * (
+        2 - rounds
+    )
