@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,7 +170,14 @@ class Run:
                 ) from None
             except OSError:  # a file system without locks
                 pass
-            yield
+            try:
+                yield
+            finally:
+                if all(there == path for there in path.parent.iterdir()):  # refused before anything was begun: nothing is left of it
+                    path.unlink()
+                    with suppress(OSError):
+                        path.parent.rmdir()
+                        self.folder.rmdir()
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""

@@ -205,6 +205,17 @@ def test_two_jobs_do_not_work_on_one_stage(tmp_path: Path):
         pass
 
 
+def test_what_is_refused_before_it_begins_leaves_nothing(tmp_path: Path):
+    run = run_in(tmp_path / "new")
+    with pytest.raises(RunError, match="rpdr prepare"), run.alone(STAGES["link"]):
+        run.finished(STAGES["link"])
+    assert not run.folder.exists()
+    finish(run, "prepare")
+    with run.alone(STAGES["retriever"]):
+        pass
+    assert run.summary("prepare")
+
+
 def test_a_folder_that_cannot_be_written_is_told_of_by_the_stage(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with run_in(tmp_path / "file" / "run").alone(STAGES["teach"]):
