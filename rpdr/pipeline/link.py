@@ -184,7 +184,7 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
     names = run.path("kb", "concepts.parquet") if settings.exact_match else None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
-    rows = _rows_at_once(int(output.shards.mentions[todo].sum()), settings.batch_size, most)
+    rows = _rows_at_once(int(output.shards.mentions[todo].sum()), most)
     questions = questions.repartition(target_num_rows_per_block=rows)
     retrieved = retrieving(run, questions, final_retriever(run), run.config.final_top_k, parts, Retrieve, rows)
     return retrieved.map_batches(
@@ -197,11 +197,13 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     )
 
 
-def _rows_at_once(mentions: int, batch_size: int, copies: int) -> int:
-    """Rows that go from part to part together: whole batches of the student, BATCH rows at most, and of a small corpus so few that each copy of the
-    student gets some while the retriever is still at work."""
-    batches = -(-mentions // (4 * copies * batch_size))
-    return max(1, min(BATCH, batches * batch_size))
+TURNS, FEW = 8, 16  # portions of a small corpus that each copy of the student gets, and the least that are worth one
+
+
+def _rows_at_once(mentions: int, copies: int) -> int:
+    """Rows that go from part to part together: BATCH at most, and of a small corpus so few that each copy of the student gets some while the
+    retriever is still at work, and that all copies end at about the same time."""
+    return min(BATCH, max(FEW, -(-mentions // (TURNS * copies))))
 
 
 def _students(run: Run) -> tuple[int, int, dict[str, Any]]:
