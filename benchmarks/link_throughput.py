@@ -52,6 +52,7 @@ OTHERS = {
     "pairs": "a pointwise cross-encoder",
     "parts": "rpdr's parts in one process without Ray",
 }
+DRAWS = 100
 SOME = 128  # mentions that the loop and the cross-encoder answer a round, as they would the others
 
 
@@ -210,9 +211,12 @@ def _questions(run: Run, mentions: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _repeated(mentions: Sequence[str]) -> list[str]:
-    """The mentions, each as often as a phrase of the train file, drawn at random, stands there."""
+    """The mentions, each as often as a phrase of the train file, drawn at random, stands there; of DRAWS draws the one that comes nearest to the
+    file's own repeats a phrase, as one phrase in thousands is a tenth of the file."""
     phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
-    counts = random.Random(1).choices([*phrases.values()], k=len(mentions))
+    rng, often = random.Random(1), [*phrases.values()]
+    wanted = statistics.mean(often) * len(mentions)
+    counts = min((rng.choices(often, k=len(mentions)) for _ in range(DRAWS)), key=lambda drawn: abs(sum(drawn) - wanted))
     return [mention for mention, count in zip(mentions, counts, strict=True) for _ in range(count)]
 
 
