@@ -9,7 +9,7 @@ import csv
 import difflib
 import zlib
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -25,6 +25,7 @@ from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.remote import Remote
 
+LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
 MARK = "\ufeff"  # of byte order
@@ -127,26 +128,34 @@ def cell_text(value: Any) -> str:
 def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
     csv.field_size_limit(NO_LIMIT)
     number, ahead = 1, deque[str]()
-    while ahead or (ahead := deque(islice(lines, MAX_LINES_PER_ROW))):
+    while ahead or (ahead := deque(islice(lines, LINES_AT_ONCE))):
         line = ahead[0].removesuffix("\r")
         size, cells = 1, line.split(separator)
         if separator != "\t" and '"' in line:
-            ahead.extend(islice(lines, MAX_LINES_PER_ROW - len(ahead)))
-            size, cells = _quoted(ahead, separator) or (1, cells)
+            size, cells = _quoted(ahead, lines, separator) or (1, cells)
         yield Row(number, cells)
         for _ in range(size):
             ahead.popleft()
         number += size
 
 
-def _quoted(lines: Collection[str], separator: str) -> tuple[int, list[str]] | None:
-    """The first record of `lines` and how many of them it takes; None if a quote in it is never closed, or only by another record's."""
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in [*lines, ""]), delimiter=separator, strict=True)
+def _quoted(ahead: deque[str], lines: Iterator[str], separator: str) -> tuple[int, list[str]] | None:
+    """The first record of `ahead`, which grows by as many `lines` as that has, and how many of them it takes; None if a quote in it is never closed,
+    or only by another record's."""
+
+    def more() -> Iterator[str]:
+        yield from ahead
+        while len(ahead) < MAX_LINES_PER_ROW and (line := next(lines, None)) is not None:
+            ahead.append(line)
+            yield line
+        yield ""
+
+    reader = csv.reader((line.removesuffix("\r") + "\n" for line in more()), delimiter=separator, strict=True)
     try:
         cells = next(reader)
     except csv.Error:
         return None
-    return (reader.line_num, cells) if reader.line_num <= len(lines) else None
+    return (reader.line_num, cells) if reader.line_num <= len(ahead) else None
 
 
 def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
