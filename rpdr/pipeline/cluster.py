@@ -22,6 +22,8 @@ from rpdr import errors
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, RpdrError
 
+_ALONE: list[bool] = []  # filled where this process has started a Ray of its own
+
 
 def connect() -> None:
     """Start or join Ray once a process; quiet, as rpdr has its own progress display."""
@@ -38,6 +40,7 @@ def connect() -> None:
     local = {} if joins else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
     with _quiet_backend():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    _ALONE[:] = [True] * (not joins)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -103,7 +106,7 @@ def placed(needs: Needs | None, **otherwise: Any) -> dict[str, Any]:
 
 def check_here(needs: Needs) -> None:
     """Raises ConfigError where Ray is this machine alone, to which no node will come, and it has not what these needs name: Ray would wait for ever."""
-    if os.environ.get("RAY_ADDRESS"):
+    if not _ALONE:
         return
     has, labels = ray.cluster_resources(), {name: value for node in ray.nodes() for name, value in node.get("Labels", {}).items()}
     wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}

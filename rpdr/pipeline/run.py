@@ -157,7 +157,7 @@ class Run:
         path = self.path(".stages", f"{stage.name}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
+            file = path.open("a")  # and leaves it as it is, if it is there
         except OSError:  # a folder that cannot be written, of which the stage itself tells
             yield
             return

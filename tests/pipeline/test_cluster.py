@@ -10,6 +10,7 @@ from ray.exceptions import RayTaskError
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError
+from rpdr.pipeline import cluster as module
 from rpdr.pipeline.cluster import check_here, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import _plain
 
@@ -45,13 +46,13 @@ def test_actors_leave_a_whole_cpu_somewhere(cpus: tuple[float, ...], held: float
     ],
 )
 def test_a_machine_alone_says_what_it_has_not(needs: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(module, "_ALONE", [True])
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Labels": {"mine": "yes"}}])
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 2.0**34})
     with pytest.raises(ConfigError, match=rf"{says}.*rpdr submit"):
         placed(Needs(**needs))
     check_here(Needs(cpus=2.0, labels={"mine": "yes"}))
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(module, "_ALONE", [])
     check_here(Needs(**needs))  # nodes may come
 
 
