@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import repeat
@@ -39,7 +40,7 @@ from rpdr.pipeline.teach import sandbox
 from rpdr.reranker import Calibration, Reranker, examples, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
-from rpdr.schema import NIL, ConceptId
+from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Governor, Ledger, TeacherClient, Vote, resolve_endpoint, vote
 
 CONFIG = Path(__file__).parents[1] / "jobs" / "configs" / "askapatient.yaml"
@@ -105,7 +106,9 @@ def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _labels(
+    config: Config, run: Run, found: Mapping[MentionKey, dict[str, Any]], folder: Path
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """(rows of candidates with a `choice`, what they cost and how many are right), asked for until the budget is spent."""
     arm = Run(config)
     definitions = {c.concept_id: c.definition for c in load_kb(run.path("kb", "concepts.parquet"))}
@@ -128,7 +131,7 @@ def _labels(config: Config, run: Run, found: dict[str, Any], folder: Path) -> tu
 
     with sandbox(arm, load_kb(run.path("kb", "concepts.parquet"))) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
-    labels = [{**found[v.key], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
+    labels = [{**found[MentionKey(v.key)], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
     right = sum(
         (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
     )
@@ -145,7 +148,7 @@ def _answers(gold: Any, row: dict[str, Any]) -> set[str | None]:
 
 
 def _ranked(
-    config: Config, labels: list[dict[str, Any]], found: dict[str, Any], keys: list[str], folder: Path
+    config: Config, labels: list[dict[str, Any]], found: Mapping[MentionKey, dict[str, Any]], keys: list[MentionKey], folder: Path
 ) -> list[list[ConceptId | None]]:
     """The test mentions' candidates as the trained student ranks them."""
     hooks = Hooks(tell, lambda: folder / "checkpoint", lambda *_: None)

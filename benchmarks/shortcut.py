@@ -20,16 +20,13 @@ from outcome import RESULTS, against, keep, shown
 
 from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
-from rpdr.kb import load_kb
 from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.distill import shortcut_on_dev
+from rpdr.pipeline.distill import by_exact_names, shortcut_on_dev
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
-from rpdr.retriever import ExactNames
-from rpdr.retriever.exact import UNDECIDED
 
 NAME = "shortcut"
 COLUMNS = (
@@ -71,8 +68,7 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
     dev = chosen_by_gold(run, "dev", final=True)
     scores = student.scores(queries(dev))
     right = right_among(dev, scores.shape[1] - 1)
-    owners = ExactNames.of(load_kb(run.path("kb", "concepts.parquet"))).find([row["text"] for row in dev])
-    nil, exact = np.array([not row["gold"] for row in dev]), (owners != UNDECIDED).tolist()
+    nil, exact = np.array([not row["gold"] for row in dev]), [right is not None for right in by_exact_names(run, dev)]
     shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, nil, exact).at(share, run.config.link.exact_match)
     test, found = annotated_test(run), load_candidates(run, final=True)
     rows = [found[key] for key in dict.fromkeys(m.key for m in test)]

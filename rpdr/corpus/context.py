@@ -8,40 +8,8 @@ from rpdr.corpus.normalise import MAX_CHARS, clean
 
 WINDOW_CHARS = 100
 # words whose point ends no sentence: without a title before it, a name is not known as one
-_SHORT = [
-    "Mr",
-    "Mrs",
-    "Ms",
-    "Mx",
-    "Dr",
-    "Drs",
-    "Prof",
-    "Rev",
-    "St",
-    "Hr",
-    "Fr",
-    "Pat",
-    "No",
-    "Nr",
-    "Nos",
-    "Tel",
-    "geb",
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Sept",
-    "Oct",
-    "Nov",
-    "Dec",
-    "vs",
-    "approx",
-]
-_NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _SHORT) + r"(?<!\b[A-Z])"
+_SHORT = "Mr Mrs Ms Mx Dr Drs Prof Rev St Hr Fr Pat No Nr Nos Tel geb Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec vs approx"
+_NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _SHORT.split()) + r"(?<!\b[A-Z])"
 _SENTENCE_END = re.compile(rf"(?:{_NOT_AFTER}\.|[!?。！？])(?=\s|$)\s*|[。！？]|\n+")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
 from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
-from rpdr.evaluation.view_details import SURE, errors, label_noise, learning, parts, reliability_plot, selective
+from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective, verdict
 
 SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"), ("micro_f1", "Micro F1"))
 _LABELS = dict(SCORES)
@@ -98,8 +98,6 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
 
 
 def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
-    clear = result["p_value"] < SURE and (result["low"] > 0 or result["high"] < 0)
-    verdict = "same" if not clear else "better" if result["difference"] > 0 else "worse"
     return {
         "a": visible(result["a"]),
         "b": visible(result["b"]),
@@ -110,7 +108,7 @@ def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
         "p": p_value(result["p_value"]),
         "a_only": number(result["a_only"]),
         "b_only": number(result["b_only"]),
-        "verdict": verdict,
+        "verdict": verdict(result),
     }
 
 

@@ -188,9 +188,14 @@ def parts(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
+def verdict(result: Mapping[str, Any]) -> str:
+    """Of a PairedResult: "better" or "worse" where both its interval and its test say so, else "same"."""
+    clear = result["p_value"] < SURE and (result["low"] > 0 or result["high"] < 0)
+    return "same" if not clear else "better" if result["difference"] > 0 else "worse"
+
+
 def _part(row: Mapping[str, Any], by: str, axis: Axis, differences: Axis) -> dict[str, Any]:
     difference = row["difference"]
-    clear = (difference["low"] > 0 or difference["high"] < 0) and difference["p_value"] < SURE
     return {
         "name": _NAMES.get((by, row["name"])) or visible(row["name"], 60) + _UNITS.get(by, ""),
         "mentions": number(row["mentions"]),
@@ -199,7 +204,7 @@ def _part(row: Mapping[str, Any], by: str, axis: Axis, differences: Axis) -> dic
         "old": drawn(row["old"], axis),
         "points": signed_points(difference["difference"]),
         "interval": f"{signed_points(difference['low'])} to {signed_points(difference['high'])}",
-        "verdict": "same" if not clear else "better" if difference["difference"] > 0 else "worse",
+        "verdict": verdict(difference),
         **drawn_difference(difference, differences),
     }
 

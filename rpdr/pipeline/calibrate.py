@@ -6,7 +6,6 @@ Each kind runs where it would: on this machine as many processes at once as fill
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
-from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, placed
+from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, joins, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
@@ -93,7 +92,7 @@ def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Ra
 
 
 def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
-    joined = bool(os.environ.get("RAY_ADDRESS"))
+    joined = joins()
     cores = psutil.cpu_count() or 1
     cpus = max(1.0, needs.cpus if needs else 1.0)
     if not joined:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ray.data import ActorPoolStrategy
 
@@ -21,7 +22,7 @@ from rpdr.pipeline.parts import asked, parts_at_work
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES, STUDIED
+from rpdr.schema import CANDIDATES, STUDIED, MentionKey
 
 BATCH = 256
 FILE = "candidates.parquet"
@@ -64,10 +65,15 @@ def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:
     return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
 
 
-def load_candidates(run: Run, final: bool = False, keys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Rows of `candidates_file` by mention key; those of these `keys` alone, where they are told: a pool of millions is gigabytes."""
-    filters = None if keys is None else [("key", "in", keys)]
-    return {row["key"]: row for row in pq.read_table(candidates_file(run, final), filters=filters).to_pylist()}
+def load_candidates(run: Run, final: bool = False, keys: Collection[str] | None = None) -> dict[MentionKey, dict[str, Any]]:
+    """Rows of `candidates_file` by mention key, as `candidates_in`."""
+    return candidates_in(candidates_file(run, final), keys)
+
+
+def candidates_in(file: Path, keys: Collection[str] | None = None) -> dict[MentionKey, dict[str, Any]]:
+    """Rows of a file of schema.CANDIDATES by mention key; those of these `keys` alone, where they are told: a pool of millions is gigabytes."""
+    filters = None if keys is None else pc.field("key").isin(pa.array(keys, pa.string()))
+    return {row["key"]: row for row in pq.read_table(file, columns=CANDIDATES.names, filters=filters).to_pylist()}
 
 
 def final_retriever(run: Run) -> tuple[Path, Path]:

@@ -25,6 +25,11 @@ from rpdr.errors import ConfigError, RpdrError
 _ALONE: list[bool] = []  # filled where this process has started a Ray of its own
 
 
+def joins() -> bool:
+    """Whether this process is one of a cluster that was there before, as RAY_ADDRESS says."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 def connect() -> None:
     """Start or join Ray once a process; quiet, as rpdr has its own progress display."""
     if ray.is_initialized():
@@ -36,11 +41,10 @@ def connect() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two waiting thread pools on one core stall each other
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a short training is over before the default 2 s
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    joins = bool(os.environ.get("RAY_ADDRESS"))
-    local = {} if joins else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
+    local = {} if joins() else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
     with _quiet_backend():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
-    _ALONE[:] = [True] * (not joins)
+    _ALONE[:] = [True] * (not joins())
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -80,7 +84,7 @@ def pool_cpus(at_most: float, share: float) -> float:
 
 def address_for_askers() -> str:
     """Of this machine, as processes on all nodes reach it."""
-    return ray.util.get_node_ip_address() if os.environ.get("RAY_ADDRESS") else "127.0.0.1"
+    return ray.util.get_node_ip_address() if joins() else "127.0.0.1"
 
 
 def has_gpu() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import threading
@@ -24,7 +23,17 @@ from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
-from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, check_here, connect, cpus, has_gpu, raised_by_worker, share_threads
+from rpdr.pipeline.cluster import (
+    at_most_gpus,
+    beside_the_driver,
+    check_here,
+    connect,
+    cpus,
+    has_gpu,
+    joins,
+    raised_by_worker,
+    share_threads,
+)
 from rpdr.pipeline.elsewhere import Board, run_elsewhere
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
@@ -111,7 +120,7 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     gpu, needs = device == "cuda", run.config.resources.training
     if needs:
         check_here(needs)
-    elif gpu and not has_gpu() and not os.environ.get("RAY_ADDRESS"):
+    elif gpu and not has_gpu() and not joins():
         raise ConfigError("student.use_gpu: true, but Ray sees no GPU on this machine; leave it out, or submit to a cluster that has one")
     workers = at_most_gpus(settings.workers) if gpu and not needs else settings.workers
     threads = settings.threads_per_worker or max(1, int(needs.cpus) if needs else cpus() // workers)
@@ -236,15 +245,20 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     scores = reranker.scores(queries(rows))
     right = right_among(rows, scores.shape[1] - 1)
     scores, balance = _balanced(run, reranker, rows, scores, right)
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    owners = ExactNames.of(concepts).find([row["text"] for row in rows])
-    exact = [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
+    exact = by_exact_names(run, rows)
     nil = np.array([not row["gold"] for row in rows])
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
     if run.config.link.several and fitted.dev_right:
         asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
         fitted = _also(fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil)
     return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil, [by_name is not None for by_name in exact])
+
+
+def by_exact_names(run: Run, rows: list[dict[str, Any]]) -> list[bool | None]:
+    """Of rows of `pool.chosen_by_gold`, whether the exact name that decides it is right; None where none does."""
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    owners = ExactNames.of(concepts).find([row["text"] for row in rows])
+    return [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
 
 
 def shortcut_on_dev(

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ import pyarrow.parquet as pq
 from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions
 from rpdr.pipeline import candidates
-from rpdr.pipeline.questions import ROWS_AT_ONCE, question_of
+from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
-from rpdr.schema import CANDIDATES, NIL, ConceptId, Gold, MentionKey, members
+from rpdr.schema import NIL, ConceptId, Gold, MentionKey, members
 from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
@@ -37,7 +36,7 @@ def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, 
     none is right, what it names `also`, together with it, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), split)
-    return by_gold(mentions, _candidates(candidates.candidates_file(run, final, split), {m.key for m in mentions}))
+    return by_gold(mentions, candidates.candidates_in(candidates.candidates_file(run, final, split), {m.key for m in mentions}))
 
 
 def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -107,11 +106,3 @@ def leaves(config: Config) -> Leaves:
         return lambda question: (question, {})
     masker = Masker.of(config.teacher)
     return lambda question: mask_question(masker, question)
-
-
-def _candidates(path: Path, keys: Collection[MentionKey]) -> dict[MentionKey, dict[str, Any]]:
-    """Rows of schema.CANDIDATES by key, of these keys alone."""
-    found = {}
-    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=CANDIDATES.names):
-        found.update({row["key"]: row for row in batch.to_pylist() if row["key"] in keys})
-    return found

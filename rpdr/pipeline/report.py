@@ -6,7 +6,7 @@ Retriever and student are measured on the test mentions; the teacher on the pool
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.remote import shown
 from rpdr.reranker import nil_threshold
-from rpdr.schema import STUDIED, ConceptId, Gold, chosen_ids
+from rpdr.schema import STUDIED, ConceptId, Gold, MentionKey, chosen_ids
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
@@ -184,11 +184,11 @@ def _rankings(
     run: Run,
     test: Sequence[Mention],
     answered: Sequence[dict[str, Any]],
-    candidates: dict[str, dict[str, Any]],
-    reranked: dict[str, dict[str, Any]],
+    candidates: Mapping[MentionKey, dict[str, Any]],
+    reranked: Mapping[MentionKey, dict[str, Any]],
 ) -> dict[str, list[Ranking]]:
     """Each system's answers for the test mentions, best first, in the order of the results table; the student's are in `answered`."""
-    retrieved = {RETRIEVER: candidates}
+    retrieved: dict[str, Mapping[MentionKey, dict[str, Any]]] = {RETRIEVER: candidates}
     for name in (ZERO_SHOT, FROM_TEACHER):
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
@@ -224,7 +224,7 @@ def _with_none(row: dict[str, Any]) -> Ranking:
     return ranked
 
 
-def _nil_threshold(run: Run, found: dict[str, dict[str, Any]]) -> float:
+def _nil_threshold(run: Run, found: Mapping[MentionKey, dict[str, Any]]) -> float:
     """The similarity under which the retriever alone should say NIL: the best on dev; never where dev has no NIL."""
     dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
     nil = np.array([m.gold == [] for m in dev], dtype=bool)

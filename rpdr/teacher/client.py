@@ -26,6 +26,7 @@ from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
+NO_COMPLETION = "the reply was not a chat completion"
 NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
 MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
 OF_ONE = {400, 413, 422}  # a refusal that may be of this one question, not of all
@@ -334,7 +335,7 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     try:
         text, reason, cut, confidence = _said(reply)
     except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
-        text, reason, cut, confidence = "", f"the reply was not a chat completion ({type(error).__name__})", False, None
+        text, reason, cut, confidence = "", f"{NO_COMPLETION} ({type(error).__name__})", False, None
     options: list[str] = json.loads(sent.options)
     schema = json.loads(sent.parameters).get("response_format")
     for_several = "choices" in json.dumps(schema) if schema else several
@@ -360,7 +361,7 @@ def _said(reply: Any) -> tuple[str, str, bool, float | None]:
     """(the text of a reply, why there is none, whether it was cut at the limit of tokens, the endpoint's confidence)."""
     choices = getattr(reply, "choices", None)
     if not choices:
-        return "", "the reply was not a chat completion", False, None
+        return "", NO_COMPLETION, False, None
     message = choices[0].message
     content = message.content
     if isinstance(content, list):  # in parts, of which some may be thoughts
@@ -373,7 +374,7 @@ def _trouble(reply: Any) -> tuple[str, str]:
     """(code, words) of what a reply holds in place of an answer: gateways give so the errors of the provider behind them."""
     error = getattr(reply, "error", None)
     if not error:
-        return "", "the reply was not a chat completion"
+        return "", NO_COMPLETION
     code = error.get("code") if isinstance(error, dict) else None
     return str(code), f"an error in place of an answer ({str(code or error)[:100]})"
 

@@ -114,7 +114,7 @@ class Governor:
     async def settle(self, sent: Sent, ended: Ended) -> float:
         """Keep an answer, and replace its reservation by the price of the tokens used; dollars. On disk when this returns."""
         price = self.cost(ended.prompt_tokens, ended.completion_tokens, sent.mode)
-        self._beyond = max(self._beyond, price / (self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode) or math.inf))
+        self._beyond = max(self._beyond, price / (self._worst_usd(sent) or math.inf))
         beyond = ended.prompt_tokens + ended.completion_tokens - self._expected_tokens(sent)
         self._tokens_a_byte += 0.05 * (ended.prompt_tokens / max(1, sent.worst_tokens) - self._tokens_a_byte)
 
@@ -166,6 +166,10 @@ class Governor:
         self._alive.close()
         (self._folder / f".owner-{self.owner}").unlink(missing_ok=True)
 
+    def _worst_usd(self, sent: Sent) -> float:
+        """What a request should cost at most."""
+        return self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode)
+
     def _expected_tokens(self, sent: Sent) -> float:
         """What the rate limit is charged beforehand."""
         return sent.worst_tokens * self._tokens_a_byte + sent.max_output_tokens / 2
@@ -182,7 +186,7 @@ class Governor:
                 return _Wait(POLL_S)
             if other["owner"] == self.owner:
                 self._lost(other["id"], "the actor that asked has died")
-        worst = self._beyond * self.cost(sent.worst_tokens, sent.max_output_tokens, sent.mode)
+        worst = self._beyond * self._worst_usd(sent)
         self._catch_up()
         if self._spent + self._reserved() + worst > self.budget_usd:
             if self._spent + worst <= self.budget_usd and self._some_come_back():

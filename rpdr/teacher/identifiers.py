@@ -27,8 +27,6 @@ def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
         yield from _phones(text, tuple(regions))
         yield from found(text, _SHAPES)
         yield from found(text, PLACES)
-    elif "岁" in text or "歲" in text:
-        yield from found(text, (("AGE", _AGE, None),))
     yield from found(text, PEOPLE)
 
 
@@ -85,7 +83,8 @@ _DATE_WORDS = re.compile(
     # March 2021, Mar-21, marzo de 2021
     rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may(?= {_YEAR}))(?:[. ,'-]{{1,2}}(?:of |de |del )?{_YEAR}|[-']\d\d)(?![A-Za-z0-9_])",
 )
-_DOSED = r"(?! ?(?:mg|mcg|µg|g|ml|mL|kg|mm|cm|mmol|IU|units?)(?![A-Za-z]))"
+_DOSES = "mg|mcg|µg|g|ml|mL|kg|mm|cm|mmol|IU|units?"
+_DOSED = rf"(?! ?(?:{_DOSES})(?![A-Za-z]))"
 _DATE_DIGITS = re.compile(
     rf"(?<![A-Za-z0-9_/.-])(?:({_YEAR})([-/.])(\d\d?)\2(\d\d?)(?!\d|[/.-]\d)"
     rf"|(\d\d?)([-/.])(\d\d?)\6(\d{{4}}(?!\d)|'?\d\d(?![A-Za-z0-9_]){_DOSED})(?![/.-]\d))"
@@ -203,12 +202,12 @@ _AGE = re.compile(
     r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[0-2]\d)(?=(?i:[ -]?(?:years?|yrs?)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b)| ?J\.|[FM]\b"
     r"| ans\b(?! de)| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
     r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
-    r"|(?P<han>九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=[岁歲])"
 )
+_HAN_AGE = re.compile(r"(?:九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=[岁歲])")
 
 # --- phone numbers ---
 
-_NO_UNIT = r"(?! ?(?:mg|mcg|µg|g|gm|grams?|ml|mL|l|kg|mm|cm|mmol|IU|units?|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
+_NO_UNIT = rf"(?! ?(?:{_DOSES}|gm|grams?|l|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
 _PHONE_CALLED = re.compile(
     r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell(?: phone)?|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
     r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
@@ -262,6 +261,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Check], ...] = (  # where two find 
     ("EMAIL", _EMAIL, None),
     ("URL", _URL, None),
     ("DATE", _HAN_DATE, None),
+    ("AGE", _HAN_AGE, None),
 )
 _WITH_DIGITS: tuple[tuple[str, re.Pattern[str], Check], ...] = (
     ("IP", _IP, _is_ip),
