@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from job import side_by_side
 from outcome import RESULTS, keep, shown
 from rich.console import Console
-from six_sets import SETS, run_until, settings
+from six_sets import BEFORE, SETS, run_until, settings
 
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
@@ -26,7 +26,7 @@ from rpdr.pipeline.report import SECOND, STUDENT, TITLES
 from rpdr.pipeline.run import STAGES, Run
 
 NAME, ALL = "curves", 0
-COUNTS, ACCURACIES = (100, 300, 1000, 3000, ALL), (0.8, 0.9)
+COUNTS, ACCURACIES = (100, 300, 1000, ALL), (0.8, 0.9)
 FILTERED, WHOLE = "filtered", "all believed"
 UNFILTERED = {"student.min_trust": 0.0, "student.soft_labels": False}
 
@@ -72,10 +72,18 @@ def main() -> int:
             Console(stderr=True).print(f"failed, see {options.root / 'logs' / point.name}.log")
             continue
         config = point.config(options.set, options.root)
-        run_until(options.until, config, sorted(options.root.glob(f"{options.set}-*")))
+        run_until(options.until, config, *_like(point, options))
         if options.until == "report":
             _write(options.set, _kept(options.set, point, config))
     return 1 if failed else 0
+
+
+def _like(point: Point, options: argparse.Namespace) -> tuple[list[Path], tuple[str, ...]]:
+    """(runs to take over from, the stages that are the same there): of the same labels, filtered, all before the student."""
+    twin = options.root / f"{options.set}-{replace(point, filtered=True).name}"
+    if not point.filtered and (twin / ".stages" / "retune.json").exists():
+        return [twin], (*BEFORE, "teach", "retune")
+    return sorted(options.root.glob(f"{options.set}-*")), BEFORE
 
 
 def _kept(of: str, point: Point, config: Config) -> dict[str, Any]:

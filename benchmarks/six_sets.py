@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,21 +92,21 @@ def settings(name: str, accuracy: float, root: Path, no_baselines: bool = False,
     )
 
 
-def run_until(stage: str, config: Config, others: list[Path]) -> None:
-    """All stages to this one; of others' runs what is the same is taken over."""
-    _take_over(config, others)
+def run_until(stage: str, config: Config, others: list[Path], same: Sequence[str] = BEFORE) -> None:
+    """All stages to this one; of the first of the others' runs that has them, the stages that are the `same` are taken over."""
+    _take_over(config, others, same)
     run_stages(config, [*STAGES][: [*STAGES].index(stage) + 1], redo=True)  # what other settings of these flags have left
 
 
-def _take_over(config: Config, others: list[Path]) -> None:
-    """What another run of the set has made and this one would make again."""
+def _take_over(config: Config, others: list[Path], same: Sequence[str]) -> None:
+    """What another run has made and this one would make again."""
     run = Run(config)
     if run.folder.exists():
         return
     for other in others:
-        records = [other / ".stages" / f"{stage}.json" for stage in BEFORE]
+        records = [other / ".stages" / f"{stage}.json" for stage in same]
         if all(record.exists() and "id" in json.loads(record.read_text()) for record in records):
-            for part in (folder for stage in BEFORE for folder in STAGES[stage].owns):
+            for part in (folder for stage in same for folder in STAGES[stage].owns if (other / folder).exists()):
                 shutil.copytree(other / part, run.path(part))
             for record in records:
                 run.path(".stages").mkdir(exist_ok=True)

@@ -29,8 +29,10 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
     for field in ("id", "type", "doc_id", "gold"):
-        # raises where it holds half a character: of such, text and context alone are mended
-        json.dumps(cells.get(field), ensure_ascii=False, default=str).encode()
+        value = cells.get(field)
+        if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
+            # raises where it holds half a character: of such, text and context alone are mended
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     return RawMention(
         file=file,
         line=line,

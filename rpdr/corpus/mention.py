@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,7 +54,9 @@ def writing_mentions(path: Path) -> Iterator[Callable[[Mention], None]]:
     """A function that adds a mention to a Parquet file of schema.MENTIONS, in the memory of ROWS_AT_ONCE; the file is there when the block
     has ended well."""
     with files.writing_rows(path, MENTIONS, ROWS_AT_ONCE) as write:
-        yield lambda mention: write({name: getattr(mention, name) for name in MENTIONS.names})
+        names = MENTIONS.names
+        values = attrgetter(*names)
+        yield lambda mention: write(dict(zip(names, values(mention), strict=True)))
 
 
 def save_mentions(path: Path, mentions: Iterable[Mention]) -> None:
