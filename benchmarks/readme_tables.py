@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.errors import DataError
-from rpdr.evaluation.table import markdown_table
+from rpdr.evaluation.table import comparison_line, markdown_table
 from rpdr.files import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def text_of(result: dict[str, Any]) -> str:
     if "rows" in result:
         return _plain(result)
     teacher = result.get("teacher", {})
-    lines = [_compared(row) for row in result.get("comparison", [])]
+    lines = [comparison_line(row) for row in result.get("comparison", [])]
     for group in (result.get("before") or {}).get("groups", []):
         told = [_part(row, result["before"]["new"], result["before"]["old"]) for row in group["rows"]]
         lines.append(f"Acc@1 by who had linked the same text before: {'; '.join(told)}.")
@@ -71,14 +71,6 @@ def _made_by(result: dict[str, Any]) -> str:
     machine = result["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
     return f"`{result['command']}` on {where}."
-
-
-def _compared(row: dict[str, Any]) -> str:
-    where = {"all": "all mentions", "unseen": "unseen mentions"}[row["on"]]
-    return (
-        f"{row['a']} against *{row['b']}*, Acc@1, {where}: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-        f"p = {row['p_value']:.2g}"
-    )
 
 
 def _part(row: dict[str, Any], new: str, old: str) -> str:

@@ -188,7 +188,7 @@ def _value(systems: dict[str, Any], name: str, key: str) -> str:
 
 def _gain(figures: dict[str, Any], on: str | None) -> str:
     for row in figures.get("comparison", []):
-        if row["b"] == TITLES[RETRIEVER] and row["on"] == on:
+        if row["b"] == TITLES[RETRIEVER] and row["on"] == on and row["metric"] == "acc_at_1":
             return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], p = {row['p_value']:.2g}"
     return ""
 

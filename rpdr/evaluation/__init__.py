@@ -16,8 +16,8 @@ from rpdr.evaluation.metrics import (
 from rpdr.evaluation.report import Metrics, render, write_report
 from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, paired_test
 from rpdr.evaluation.slices import SHAPES, by_count, by_name, gold_shape, slices
-from rpdr.evaluation.systems import Score, SystemResult, evaluate, score
-from rpdr.evaluation.table import markdown_table, results_table
+from rpdr.evaluation.systems import Score, SystemResult, compare_sets, evaluate, firsts, names_several, score
+from rpdr.evaluation.table import comparison_line, markdown_table, results_table
 
 __all__ = [
     "ERRORS",
@@ -34,12 +34,16 @@ __all__ = [
     "by_count",
     "by_name",
     "calibration_report",
+    "compare_sets",
+    "comparison_line",
     "error_cause",
     "evaluate",
+    "firsts",
     "gold_shape",
     "is_hit",
     "markdown_table",
     "micro_f1",
+    "names_several",
     "nearest",
     "noise_kind",
     "outcomes",

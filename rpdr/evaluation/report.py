@@ -25,7 +25,7 @@ class Comparison(TypedDict):
 
     a: str
     b: str
-    metric: str  # acc_at_1, acc_at_5 or recall_at_10
+    metric: str  # acc_at_1, acc_at_5, recall_at_10 or micro_f1
     on: str  # "all" or "unseen"
     difference: float
     low: float
@@ -33,6 +33,7 @@ class Comparison(TypedDict):
     p_value: float
     a_only: int
     b_only: int
+    reranked: bool  # b's candidates are those that a re-ranks: what a has learned is the difference
 
 
 class Corpus(TypedDict, total=False):
@@ -97,6 +98,7 @@ class Learning(TypedDict, total=False):
     held_out: list[float]  # mean loss (nats) on dev after each epoch, where it was measured
     retriever: float | None  # mean loss (nats) of the retriever's similarities alone, on the same labels
     epochs: int  # at most
+    weight: float | None  # how much of what was learned dev believes beside the similarity; 0: none of it
 
 
 class Selective(TypedDict, total=False):
@@ -120,6 +122,8 @@ class Example(TypedDict):
     """A mention that the student, or the teacher, got wrong. `gold_names` is empty for NIL; `answer_name` is None for "none of these"."""
 
     text: str
+    context: str | None  # where the system read it
+    alike: int  # mentions of the same text with the same answer that it stands for
     gold_names: list[str]
     answer_name: str | None
     abstained: bool
@@ -156,7 +160,8 @@ class Kind(TypedDict):
     kind: str | None  # one of causes.NOISE; None: right
     labels: int
     share: dict[str, float]  # of all labels that have gold: a Score
-    trust: float  # the mean
+    trust: float  # the mean, as the student was told it
+    learned: int  # labels that the student learned from
     namesake: int
     examples: list[Example]
 
@@ -204,6 +209,7 @@ class Metrics(TypedDict, total=False):
     protocol: str  # one paragraph: data, split, what was measured and how
     simulated_teacher: bool
     systems: list[dict[str, Any]]  # asdict(SystemResult)
+    unseen_taught: int  # of the unseen test mentions, how many have a text that the teacher labelled
     comparison: list[Comparison]  # the first one on acc_at_1 and "all" is the headline
     corpus: Corpus
     teacher: Teacher

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binom
 
+SHUFFLES = 10_000  # of an approximate test
+
 
 @dataclass(frozen=True)
 class Resampling:
@@ -100,6 +102,29 @@ def bootstrap_statistic(
     """Percentile bootstrap interval, over documents, of a statistic of `counts`, (n, k) int, n >= 1, that depends on their sums alone: it is
     asked about one row of sums a sample."""
     return _percentiles(np.array([statistic(totals[None]) for totals in resampling.totals(counts)]), level)
+
+
+def paired_statistic(
+    statistic: Callable[[np.ndarray], float], a: np.ndarray, b: np.ndarray, resampling: Resampling, level: float = 0.95
+) -> tuple[float, float, float, float]:
+    """(difference of a statistic of two systems' counts, both (n, k) int of the same mentions, its interval's low and high end, its p-value). The
+    statistic depends on sums alone, as in `bootstrap_statistic`.
+
+    Interval: paired percentile bootstrap. p-value: approximate randomisation (Noreen 1989, Yeh 2000), two-sided: of SHUFFLES times that a coin said in
+    each document which system is which, and the counts as they are, the share that differ at least as much.
+    """
+    k = a.shape[1]
+
+    def difference(totals: np.ndarray) -> np.ndarray:
+        return np.array([statistic(row[None, :k]) - statistic(row[None, k:]) for row in totals])
+
+    both = np.concatenate([a, b], axis=1)
+    found = float(difference(both.sum(axis=0)[None])[0])
+    alike, counts = np.unique(resampling.sums(both), axis=0, return_counts=True)  # of equal documents it counts how many are swapped
+    change = np.random.default_rng(resampling.seed).binomial(counts, 0.5, (SHUFFLES, len(counts))) @ (alike[:, k:] - alike[:, :k])
+    shuffled = both.sum(axis=0) + np.concatenate([change, -change], axis=1)
+    as_far = int((np.abs(difference(shuffled)) >= abs(found) - 1e-12).sum())
+    return found, *_percentiles(difference(resampling.totals(both)), level), (as_far + 1) / (SHUFFLES + 1)
 
 
 def _either_sign(differences: np.ndarray) -> float:

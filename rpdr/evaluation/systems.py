@@ -10,7 +10,7 @@ import numpy as np
 
 from rpdr.errors import DataError
 from rpdr.evaluation.metrics import Ranked, micro_f1, outcomes, recall_outcomes, set_counts
-from rpdr.evaluation.significance import Resampling, bootstrap_interval, bootstrap_statistic
+from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, bootstrap_statistic, paired_statistic
 from rpdr.schema import ConceptId, Gold
 
 
@@ -41,6 +41,7 @@ class SystemResult:
     unseen_mentions: int
     micro_f1: Score | None = None  # of all concepts that are named, where the gold of any mention has several together
     unseen_micro_f1: Score | None = None
+    on_pool: bool = False  # measured on what the teacher labelled, not on the test mentions
 
 
 def evaluate(
@@ -63,21 +64,20 @@ def evaluate(
     """
     if not len(ranked) == len(golds) == len(unseen):
         raise ValueError(f"{name}: {len(ranked)} rankings, {len(golds)} golds and {len(unseen)} unseen flags: not equally many")
-    if sets is None:
-        sets = [[i for i in answers[:1] if i is not None] for answers in ranked]
+    sets = firsts(ranked) if sets is None else sets
     annotated = np.array([gold is not None for gold in golds], dtype=bool)
     if not annotated.any():
         raise DataError(f"{name}: none of {len(golds)} mentions is annotated; evaluation needs a test split with gold")
 
-    several = any(len(alternative) > 1 for gold in golds for alternative in gold or [])
+    several = names_several(golds)
 
     def scores(chosen: np.ndarray) -> tuple[Score | None, ...]:
         rows, drawn = np.flatnonzero(chosen).tolist(), resampling.of(chosen)
         answers, right = [ranked[n] for n in rows], [golds[n] or [] for n in rows]
-        firsts = [score(outcomes(answers, right, k), drawn) for k in (1, 5)]
+        accuracies = [score(outcomes(answers, right, k), drawn) for k in (1, 5)]
         known = score(recall_outcomes(answers, right, 10), resampling.of(np.array([n for n in rows if golds[n]], dtype=int)))
         f1 = _f1(set_counts([sets[n] for n in rows], right), drawn) if several and rows else None
-        return *firsts, known, f1
+        return *accuracies, known, f1
 
     acc_at_1, acc_at_5, recall_at_10, f1 = scores(annotated)
     unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(annotated & unseen)
@@ -99,6 +99,25 @@ def evaluate(
         micro_f1=f1,
         unseen_micro_f1=unseen_f1,
     )
+
+
+def firsts(ranked: Sequence[Ranked]) -> list[list[ConceptId]]:
+    """Of each ranking its first concept as a set of one, of "none of these" the empty set."""
+    return [[i for i in answers[:1] if i is not None] for answers in ranked]
+
+
+def names_several(golds: Sequence[Gold | None]) -> bool:
+    """Whether the gold of any mention has several concepts together: micro F1 is measured then."""
+    return any(len(alternative) > 1 for gold in golds for alternative in gold or [])
+
+
+def compare_sets(
+    a: Sequence[Collection[ConceptId]], b: Sequence[Collection[ConceptId]], golds: Sequence[Gold], resampling: Resampling
+) -> PairedResult:
+    """The difference in micro F1 of two systems' answers to the same n mentions; `a_only`: mentions whose answer of a is the nearer one."""
+    of_a, of_b = set_counts(a, golds), set_counts(b, golds)
+    nearer = np.array([micro_f1(one[None]) - micro_f1(other[None]) for one, other in zip(of_a, of_b, strict=True)])
+    return PairedResult(*paired_statistic(micro_f1, of_a, of_b, resampling), int((nearer > 0).sum()), int((nearer < 0).sum()))
 
 
 def score(values: np.ndarray, resampling: Resampling) -> Score | None:

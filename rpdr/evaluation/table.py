@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -54,6 +54,15 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
     lines = [[heading for heading, _ in kept], ["---" if n == 0 else "---:" for n in range(len(kept))]]
     lines += [[cells[n] for _, cells in kept] for n in range(len(systems))]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def comparison_line(row: Mapping[str, Any]) -> str:
+    """A `Comparison` of metrics.json in a line of Markdown."""
+    metric = {"acc_at_1": "Acc@1", "acc_at_5": "Acc@5", "recall_at_10": "Recall@10", "micro_f1": "Micro F1"}[row["metric"]]
+    return (
+        f"{row['a']} against *{row['b']}*, {metric}, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
+        f"p = {row['p_value']:.2g}"
+    )
 
 
 def _rich_score(score: Score | None) -> Text:

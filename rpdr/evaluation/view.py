@@ -61,7 +61,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "meters_url": metrics.get("meters_url"),
         "simulated": bool(metrics.get("simulated_teacher")),
         "headline": _headline(systems, comparison),
-        "systems": _systems(systems),
+        "systems": _systems(systems, metrics.get("unseen_taught")),
         "comparison": _comparison(comparison),
         "corpus": _corpus(metrics.get("corpus")),
         "teacher": _teacher(metrics.get("teacher")),
@@ -71,7 +71,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "learning": learning(metrics.get("learning")),
         "stages": _stages(metrics.get("stages")),
         "errors": errors(metrics.get("errors")),
-        "label_noise": label_noise(metrics.get("label_noise")),
+        "label_noise": label_noise(metrics.get("label_noise"), (metrics.get("teacher") or {}).get("believed_accuracy")),
         "parts": parts(metrics.get("parts")),
         "kb": _kb(metrics.get("kb")),
         "machine": _machine(metrics.get("machine")),
@@ -85,6 +85,7 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
     if first is None:
         return None
     unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
+    base = next((c for c in usable if c["on"] == "all" and c.get("reranked") and c is not first), None)
     new, old = by_name[first["a"]], by_name[first["b"]]
     axis = axis_of([s["acc_at_1"] for s in (new, old)])
     return {
@@ -94,6 +95,8 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
         "mentions": number(new["mentions"]),
         "all": _paired(first),
         "unseen": {**_paired(unseen), "mentions": number(new["unseen_mentions"])} if unseen else None,
+        # how much of it the system has that a re-ranks, and what a adds to that
+        "base": {**_paired(base), "of": signed_points(first["difference"] - base["difference"])} if base else None,
     }
 
 
@@ -120,7 +123,7 @@ def _comparison(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"rows": rows, "reach": f"{reach * 100:.1f}"}
 
 
-def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _systems(systems: Sequence[Mapping[str, Any]], unseen_taught: int | None) -> dict[str, Any] | None:
     if not systems:
         return None
     axes = {}
@@ -129,11 +132,13 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         scores = [s.get(prefix + key) for s in systems for prefix in ("", "unseen_")]
         axes[key] = axis_of([score for score in scores if score])
     groups = []
-    for prefix, heading, count_key in (
-        ("", "All test mentions", "mentions"),
-        ("unseen_", "Unseen: text not among the labelled mentions", "unseen_mentions"),
+    too = f"; the teacher had labelled the same text of {number(unseen_taught)}" if unseen_taught else ""
+    for prefix, heading, count_key, on_pool in (
+        ("", "All test mentions", "mentions", False),
+        ("unseen_", "Unseen: nobody had linked the text by hand", "unseen_mentions", False),
+        ("", "The teacher’s pool: other mentions, not to be compared with those above", "mentions", True),
     ):
-        members = [s for s in systems if s.get(prefix + "acc_at_1")]
+        members = [s for s in systems if s.get(prefix + "acc_at_1") and bool(s.get("on_pool")) == on_pool]
         if not members:
             continue
         counts = {s[count_key] for s in members}
@@ -149,7 +154,12 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             for s in members
         ]
         groups.append(
-            {"heading": heading, "count": number(next(iter(counts))) if len(counts) == 1 else "", "rows": rows, "costs": not prefix}
+            {
+                "heading": heading,
+                "count": number(next(iter(counts))) + (too if prefix else "") if len(counts) == 1 else "",
+                "rows": rows,
+                "costs": not prefix,
+            }
         )
     return {"groups": groups, "columns": [{"label": label, "axis": axes[key]} for key, label in shown]}
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rpdr.evaluation import causes as c
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, place, reach_of
 from rpdr.evaluation.show import number, signed_points, visible
 
+AROUND = 4  # points of a curve that a running mean takes in on each side
 FEW = 30  # mentions under which a row is dimmed
 SURE = 0.05  # of a p-value, below which a difference is told as one
 
@@ -117,6 +119,7 @@ def learning(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not found or len(curve) < 2:
         return None
     steps, held_out = curve[-1]["step"], found.get("held_out") or []
+    losses, tenth = [point["loss"] for point in curve], max(1, len(curve) // 10)
     ends = [steps * n / len(held_out) for n in range(1, len(held_out) + 1)]  # an early stop ends with an epoch
     exams = [(at, loss) for at, loss in zip(ends, held_out, strict=True) if loss is not None]
     alone = found.get("retriever")
@@ -124,16 +127,23 @@ def learning(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 1e9) if highest / s <= 6)
     axis = (0.0, step * math.ceil(highest / step))
     return {
-        "line": [(place(point["step"], (0.0, steps)), place(point["loss"], axis)) for point in curve],
+        "raw": [(place(point["step"], (0.0, steps)), place(point["loss"], axis)) for point in curve],
+        "line": [(place(point["step"], (0.0, steps)), place(loss, axis)) for point, loss in zip(curve, _running_mean(losses), strict=True)],
         "exams": [{"x": place(at, (0.0, steps)), "y": place(loss, axis), "loss": f"{loss:.3f}"} for at, loss in exams],
         "ticks": [{"y": place(step * n, axis), "label": f"{step * n:g}"} for n in range(round(axis[1] / step) + 1)],
         "alone": None if alone is None else {"y": place(alone, axis), "loss": f"{alone:.3f}"},
         "steps": number(steps),
-        "first": f"{curve[0]['loss']:.3f}",
-        "last": f"{curve[-1]['loss']:.3f}",
+        "first": f"{fmean(losses[:tenth]):.3f}",
+        "last": f"{fmean(losses[-tenth:]):.3f}",
+        "weight": None if found.get("weight") is None else f"{found['weight']:.2f}",
         "best": f"{min(loss for _, loss in exams):.3f}" if exams else None,
         "stopped": 0 < len(held_out) < found.get("epochs", 0),
     }
+
+
+def _running_mean(values: Sequence[float]) -> list[float]:
+    """Each with its AROUND neighbours on both sides: the losses of single batches differ more than training changes them."""
+    return [fmean(values[max(0, n - AROUND) : n + AROUND + 1]) for n in range(len(values))]
 
 
 def errors(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -156,17 +166,25 @@ def errors(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"rows": rows, "wrong": number(wrong), "mentions": number(found["mentions"]), "share": percent(wrong / found["mentions"])}
 
 
-def label_noise(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The kinds of wrong labels, with examples; right ones first."""
+def label_noise(found: Mapping[str, Any] | None, believed: float | None) -> dict[str, Any] | None:
+    """The kinds of wrong labels, with examples, right ones first; `believed`: the share of right ones that was told without gold."""
     if not found or not found.get("labels"):
         return None
     wrong = found["wrong"]
     rows = []
     for row in sorted(found["kinds"], key=lambda row: (row["kind"] is not None, -row["labels"])):
         title, meaning = _KINDS[row["kind"]]
-        more = {"aside": _sentence(_namesakes(row)), "trust": f"{row['trust']:.2f}"}
+        more = {"aside": _sentence(_namesakes(row)), "trust": f"{row['trust']:.2f}", "learned": _or_none(row.get("learned"))}
         rows.append(_counted(row, "labels", title, meaning, wrong if row["kind"] else None) | more)
-    return {"rows": rows, "wrong": number(wrong), "labels": number(found["labels"]), "share": f"{wrong / found['labels']:.1%}"}
+    told = {"wrong": number(wrong), "labels": number(found["labels"]), "share": f"{wrong / found['labels']:.1%}"}
+    learned = [row.get("learned") for row in found["kinds"]]
+    return {
+        "rows": rows,
+        **told,
+        "believed": None if believed is None else f"{believed:.1%}",
+        "off": None if believed is None else signed_points(believed - (1 - wrong / found["labels"])),
+        "learned": None if None in learned else number(sum(learned)),
+    }
 
 
 def parts(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -222,6 +240,7 @@ def _target(row: Mapping[str, Any], wanted: bool, axis: Axis) -> dict[str, Any]:
         "shown": None if row["shown"] is None else f"{row['shown']:.3f}",
         "most": None if row["most"] is None else _as_percent(row["most"]),
         "answered": number(test["answered"]),
+        "exact": number(test["answered"]) if not row["reachable"] and test["answered"] else None,
         "dot": None if precision is None else {"x": place(test["coverage"]["value"], (0.0, 1.0)), "y": place(precision["value"], axis)},
     }
 
@@ -247,6 +266,8 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "text": visible(text, 120),
         "written": visible(example.get("written") or "", 80),
+        "context": visible(example.get("context") or "", 240),
+        "alike": number(example["alike"]) if example.get("alike", 1) > 1 else "",
         "full": visible(text, 2000) if len(text) > 120 else "",
         "gold": [visible(name, 80) for name in gold],
         "answer": None if answer is None else visible(answer, 80),

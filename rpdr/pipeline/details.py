@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from rpdr.corpus import Mention, normalise
 from rpdr.evaluation import (
@@ -33,7 +34,7 @@ from rpdr.evaluation import (
 )
 from rpdr.kb import Concept
 from rpdr.linker import calibrated, guess
-from rpdr.pipeline.retune import learned_labels
+from rpdr.pipeline.retune import labels_file, learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
 
@@ -80,10 +81,9 @@ class Answered:
         return resampling(self.run, self.mentions)
 
 
-def resampling(run: Run, mentions: Sequence[Mention] | None = None) -> Resampling:
-    """How the run's report draws these mentions anew, by document; without, what is no mention, each by itself."""
-    samples, seed = run.config.report.bootstrap_samples, run.config.seed
-    return Resampling(samples, seed) if mentions is None else Resampling.by_document([_document(m) for m in mentions], samples, seed)
+def resampling(run: Run, mentions: Sequence[Mention]) -> Resampling:
+    """How the run's report draws these mentions anew, by document."""
+    return Resampling.by_document([_document(m) for m in mentions], run.config.report.bootstrap_samples, run.config.seed)
 
 
 def _document(mention: Mention) -> str | None:
@@ -139,11 +139,13 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
     plain = {c.concept_id: c.name for c in concepts}
     namesake = np.array([_namesake(*pair, plain) for pair in zip(told.answers, told.golds, strict=True)], dtype=bool)
 
-    def example(n: int) -> dict[str, Any]:
+    def example(n: int, alike: int) -> dict[str, Any]:
         row, answer = told.rows[n], told.answers[n]
         return {
             "text": told.mentions[n].text,
             "written": told.mentions[n].written,
+            "context": told.mentions[n].context if told.run.config.student.use_context else None,
+            "alike": alike,
             "gold_names": _gold_names(told.golds[n], names),
             "answer_name": None if answer is None else names.get(answer, answer),
             "abstained": row["abstained"],
@@ -157,7 +159,7 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
         inside = np.array([found == cause for found in causes], dtype=bool)
         if inside.any():
             surest = np.flatnonzero(inside)[np.argsort(-told.confidences[inside], kind="stable")]
-            shown = _once([(told.rows[n]["key"], n) for n in surest.tolist()], told.run.config.report.examples)
+            shown = _once([((told.mentions[n].text, told.answers[n]), n) for n in surest.tolist()], told.run.config.report.examples)
             rows.append(
                 {
                     "cause": cause,
@@ -167,27 +169,35 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
                     "said_nil": int((inside & silent).sum()),
                     "second": int((inside & second).sum()),
                     "namesake": int((inside & namesake).sum()),
-                    "examples": [example(n) for n in shown],
+                    "examples": [example(*one) for one in shown],
                 }
             )
     return {"mentions": len(causes), "wrong": int((~told.right).sum()), "abstaining": bool(abstained.any()), "causes": rows}
 
 
-def label_noise(run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[Gold], concepts: Sequence[Concept]) -> dict[str, Any]:
-    """The teacher's wrong labels by kind, with the most trusted ones as examples. `labels`: at least one row of schema.LABELS, of mentions
-    with these `golds`."""
+def label_noise(
+    run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[Gold], concepts: Sequence[Concept], drawn: Resampling
+) -> dict[str, Any]:
+    """The teacher's wrong labels by kind, with the most trusted ones as examples; as trusted as the student was told, and how many it learned from.
+    `labels`: at least one row of schema.LABELS, of mentions with these `golds`, which are `drawn` so."""
     names = _names(concepts)
     chosen = [chosen_id(row) for row in labels]
     kinds = [noise_kind(label, gold, row["candidate_ids"]) for label, gold, row in zip(chosen, golds, labels, strict=True)]
     plain = {c.concept_id: c.name for c in concepts}
     namesake = np.array([_namesake(*pair, plain) for pair in zip(chosen, golds, strict=True)], dtype=bool)
-    trust = np.array([row["trust"] for row in labels], dtype=float)
+    last = pq.read_table(labels_file(run), columns=["key", "trust"]).to_pydict()  # the second round has thought again
+    told = dict(zip(last["key"], last["trust"], strict=True))
+    trust = np.array([told.get(row["key"], row["trust"]) for row in labels], dtype=float)
+    learned = {row["key"] for row in learned_labels(run, ["key"])}
+    kept = np.array([row["key"] in learned for row in labels], dtype=bool)
     settings = run.config.report
 
-    def example(n: int) -> dict[str, Any]:
+    def example(n: int, alike: int) -> dict[str, Any]:
         label = chosen[n]
         return {
             "text": labels[n]["text"],
+            "context": labels[n]["context"] if run.config.student.use_context else None,
+            "alike": alike,
             "gold_names": _gold_names(golds[n], names),
             "answer_name": None if label is None else names.get(label, label),
             "abstained": False,
@@ -205,10 +215,13 @@ def label_noise(run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[G
                 {
                     "kind": kind,
                     "labels": int(inside.sum()),
-                    "share": score(inside, resampling(run)),
+                    "share": score(inside, drawn),
                     "trust": float(trust[inside].mean()),
+                    "learned": int((inside & kept).sum()),
                     "namesake": int((inside & namesake).sum()) if kind else 0,
-                    "examples": [example(n) for n in most[: settings.examples]],
+                    "examples": [
+                        example(*shown) for shown in _once([((labels[n]["text"], chosen[n]), n) for n in most], settings.examples)
+                    ],
                 }
             )
     return {"labels": len(kinds), "wrong": sum(kind is not None for kind in kinds), "kinds": rows}
@@ -264,9 +277,9 @@ def _rank(ranked: Sequence[ConceptId], gold: Gold) -> int | None:
     return next((n for n, i in enumerate(ranked, start=1) if i in right), None)
 
 
-def _once(keyed: Sequence[tuple[str, int]], most: int) -> list[int]:
-    """The first of each key, in order."""
-    first: dict[str, int] = {}
-    for key, n in keyed:
-        first.setdefault(key, n)
-    return list(first.values())[:most]
+def _once(said: Sequence[tuple[tuple[str, ConceptId | None], int]], most: int) -> list[tuple[int, int]]:
+    """(the first number, how many there are) of each normalised text with each answer, in order."""
+    numbers: dict[tuple[str, ConceptId | None], list[int]] = {}
+    for (text, answer), n in said:
+        numbers.setdefault((normalise(text), answer), []).append(n)
+    return [(same[0], len(same)) for same in numbers.values()][:most]

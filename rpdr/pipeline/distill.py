@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, RunError
-from rpdr.evaluation import nearest
 from rpdr.files import sha256_tree
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
@@ -39,9 +38,9 @@ from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
+from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.balance import fit_balance
-from rpdr.reranker.calibration import also_threshold
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut, fit_shortcut
@@ -50,7 +49,7 @@ from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import ExactNames, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
-from rpdr.schema import NIL, ConceptId
+from rpdr.schema import NIL
 
 CURVE = 50  # points of the loss curve that is kept
 
@@ -250,7 +249,9 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
     if run.config.link.several and fitted.dev_right:
         asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
-        fitted = _also(fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil)
+        fitted = with_threshold(
+            fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
+        )
     return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil, [by_name is not None for by_name in exact])
 
 
@@ -296,23 +297,6 @@ def _balanced(
     head.rebalance(balance)
     head.save(run.path("student", HEAD_FILE))
     return balance.scores(similarities, learned, scores[:, -1]), {"similarity": balance.similarity / before, "learned": balance.learned}
-
-
-def _also(calibration: Calibration, scores: np.ndarray, rows: list[dict[str, Any]], allow_nil: bool) -> Calibration:
-    """With the threshold of what belongs to an answer beside its best candidate. Of alternatives that the best is in, that of most candidates counts."""
-    probabilities = calibration.probabilities(scores)
-    best, nil, _ = calibration.decide(probabilities, allow_nil)
-    golds = [_meant(row, row["candidate_ids"][first]) for row, first in zip(rows, best, strict=True)]
-    wanted = np.zeros(scores[:, :-1].shape, dtype=bool)
-    for n, (row, gold) in enumerate(zip(rows, golds, strict=True)):
-        wanted[n, : len(row["candidate_ids"])] = [i in gold for i in row["candidate_ids"]]
-    sizes = np.array([len(gold) for gold in golds])
-    return replace(calibration, also_above=also_threshold(probabilities[:, :-1], nil, wanted, sizes))
-
-
-def _meant(row: dict[str, Any], best: ConceptId) -> set[ConceptId]:
-    with_it = [alternative for alternative in row["alternatives"] if best in alternative]
-    return nearest(row["candidate_ids"], with_it or row["alternatives"])
 
 
 def _reranker(run: Run) -> Reranker:

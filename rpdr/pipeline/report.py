@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +19,19 @@ import pyarrow.parquet as pq
 import torch
 
 from rpdr.corpus import Mention, load_mentions, normalise
-from rpdr.evaluation import Resampling, SystemResult, evaluate, is_hit, noise_kind, outcomes, paired_test, write_report
+from rpdr.evaluation import (
+    Resampling,
+    SystemResult,
+    compare_sets,
+    evaluate,
+    firsts,
+    is_hit,
+    names_several,
+    noise_kind,
+    outcomes,
+    paired_test,
+    write_report,
+)
 from rpdr.kb import load_kb
 from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
@@ -27,6 +39,7 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.several import retrievers_sets
 from rpdr.remote import shown
 from rpdr.reranker import nil_threshold
 from rpdr.schema import STUDIED, ConceptId, Gold, MentionKey, chosen_ids
@@ -83,7 +96,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         fitted, _ = calibrated(run.path("student"), run.config.link)
-        sets = {STUDENT: [guesses(row, fitted) for row in rows]}
+        answered_sets = _sets(run, test, rankings, {RETRIEVER: retrieved, SECOND: reranked})
+        answered_sets[STUDENT] = [guesses(row, fitted) for row in rows]
         for name, ranked in rankings.items():
             systems.append(
                 _evaluated(
@@ -96,10 +110,12 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
                     rates.get(name),
                     _note(run, name),
                     details.resampling(run, test),
-                    sets.get(name),
+                    answered_sets[name],
                 )
             )
-        comparison = _comparisons(details.resampling(run, test), rankings, golds, unseen)
+        comparison = _comparisons(run, details.resampling(run, test), rankings, answered_sets, golds, unseen)
+        taught_texts = {normalise(text) for text in pq.read_table(run.path("labels", teach.FILE), columns=["text"])["text"].to_pylist()}
+        metrics["unseen_taught"] = sum(normalise(m.text) in taught_texts for m, new in zip(test, unseen, strict=True) if new)
         told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
         metrics["calibration"] = details.calibration(told)
         metrics["selective"] = details.selective(told, linked)
@@ -110,14 +126,16 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
     if labels:
         label_golds = [pool[row["key"]].gold or [] for row in labels]
-        teacher, agreement = _teacher(run, labels, label_golds, taught)
+        drawn = details.resampling(run, [pool[row["key"]] for row in labels])
+        teacher, agreement = _teacher(run, labels, label_golds, taught, drawn)
         systems.insert(max(0, len(systems) - 1), teacher)
-        metrics["label_noise"] = details.label_noise(run, labels, label_golds, concepts)
+        metrics["label_noise"] = details.label_noise(run, labels, label_golds, concepts, drawn)
     metrics["learning"] = {
         "curve": trained.get("loss_curve", []),
         "held_out": trained["held_out_losses"],
         "retriever": trained.get("retriever_loss"),
         "epochs": run.config.student.epochs,
+        "weight": (trained.get("balance") or {}).get("learned"),
     }
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
@@ -150,12 +168,14 @@ def _note(run: Run, name: str) -> str:
     common = "; what is commonly meant counts" if run.summary("retune").get("commonness") else ""
     aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
     reranked = "the second round" if settings.second_round else "the few-label retriever"
+    weight = (run.summary("distill").get("balance") or {}).get("learned")
+    unheard = "; dev gave what it learned no weight: it says what that says" if weight == 0 else ""
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
         FROM_TEACHER: taught,
         SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
-        STUDENT: f"re-ranks the candidates of {reranked}",
+        STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
     }[name]
 
 
@@ -164,19 +184,34 @@ def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
     nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
-    teacher = " and the teacher's" if run.config.teacher.several else ""
-    several = (
-        f"Micro F1: over the concepts of all mentions, the student's answers{teacher} with all their concepts, the others' with one. "
-        if run.config.link.several
-        else ""
-    )
+    teacher = "; the teacher's with those that it named" if run.config.teacher.several else ""
+    several = "Micro F1: over the concepts of all mentions; each answer names one. " if names_several([m.gold for m in test]) else ""
+    if several and run.config.link.several:
+        several = (
+            f"Micro F1: over the concepts of all mentions, answers of the student and of both rounds' retrievers have as many as a threshold from dev "
+            f"lets in, the others' one{teacher}. "
+        )
     more = f", {run.config.final_top_k} for the student" if run.config.final_top_k != run.config.retriever.top_k else ""
     abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
+    epochs = run.config.student.epochs
     return (
         f"Mentions: {counts}, to {run.summary('prepare')['concepts']:,} concepts. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {trained.get('labels', 0):,} teacher labels, "
-        f"{run.config.student.epochs} epochs. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
-        "'Unseen': the text is not among the labelled mentions. Intervals and comparisons: "
-        f"{details.how_drawn(test)}. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out."
+        f"{epochs} epoch{'s' if epochs > 1 else ''}. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
+        "'Unseen': nobody had linked the text by hand. Intervals and comparisons: "
+        f"{details.how_drawn(test)}. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out. "
+        + _made_of(run)
+    )
+
+
+def _made_of(run: Run) -> str:
+    """The models, and what chance there is in the figures."""
+    config, student = run.config, run.config.student
+    layers = f", its first {student.layers} layers" if student.layers else ""
+    simulated = run.summary("teach").get("simulated")
+    teacher = f" The simulated teacher is set to be right in {config.teacher.sandbox.accuracy:g} of what it is asked." if simulated else ""
+    return (
+        f"Encoder: {shown(config.retriever.model)}; student: {shown(student.model)}{layers}, {student.tuning}; seed {config.seed}, "
+        f"{config.report.bootstrap_samples:,} resamples.{teacher}"
     )
 
 
@@ -259,21 +294,44 @@ def _evaluated(
     )
 
 
-def _comparisons(resampling: Resampling, rankings: dict[str, list[Ranking]], golds: list[Gold], unseen: np.ndarray) -> list[dict[str, Any]]:
-    """The student against each retriever, on all test mentions and on unseen ones."""
+Sets = list[list[ConceptId]]
+
+
+def _sets(
+    run: Run, test: Sequence[Mention], rankings: Mapping[str, list[Ranking]], found: Mapping[str, Mapping[MentionKey, dict[str, Any]]]
+) -> dict[str, Sets]:
+    """All concepts of each answer of each system: the first alone, but of those whose candidates are `found` as many as a threshold from dev lets in,
+    where the student's answers have several."""
+    sets = {name: firsts(ranked) for name, ranked in rankings.items()}
+    for name in found.keys() & rankings.keys() if run.config.link.several else ():
+        sets[name] = retrievers_sets(run, found[name], test, [answers[0] for answers in rankings[name]])
+    return sets
+
+
+def _comparisons(
+    run: Run, resampling: Resampling, rankings: dict[str, list[Ranking]], sets: dict[str, Sets], golds: list[Gold], unseen: np.ndarray
+) -> list[dict[str, Any]]:
+    """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too."""
     found = []
+    reranked = SECOND if run.config.retriever.second_round else RETRIEVER
     for other in (RETRIEVER, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
+        told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked}
         a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
         for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
             if rows.any():
                 result = paired_test(a[rows], b[rows], resampling.of(rows))
-                found.append({"a": TITLES[STUDENT], "b": TITLES[other], "metric": "acc_at_1", "on": on, **asdict(result)})
+                found.append({**told, "metric": "acc_at_1", "on": on, **asdict(result)})
+        if names_several(golds):
+            result = compare_sets(sets[STUDENT], sets[other], golds, resampling)
+            found.append({**told, "metric": "micro_f1", "on": "all", **asdict(result)})
     return found
 
 
-def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any]) -> tuple[SystemResult, float]:
+def _teacher(
+    run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any], resampling: Resampling
+) -> tuple[SystemResult, float]:
     """(the teacher on its own pool, with the retriever's order after its choice; its accuracy where the right answer was on offer)."""
     ranked: list[Ranking] = []
     for row in labels:
@@ -282,7 +340,8 @@ def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], 
     agreement = [
         noise_kind(answers[0], gold, row["candidate_ids"]) is None for answers, gold, row in zip(ranked, golds, labels, strict=True)
     ]
-    simulated = " (sandbox: simulated, knows its pool's answers)" if taught.get("simulated") else ""
+    simulated = taught.get("simulated")
+    who = "knows the answers, and errs at a set rate" if simulated else str(taught.get("model"))
     result = _evaluated(
         run,
         f"Teacher, on its pool{' (simulated)' if simulated else ''}",
@@ -290,12 +349,12 @@ def _teacher(run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], 
         list(golds),
         np.zeros(len(golds), dtype=bool),
         taught.get("spent_usd"),
-        taught.get("mentions_per_s"),
-        f"{taught.get('model')}{simulated}, {len(labels):,} unlabelled mentions; not the test mentions",
-        details.resampling(run),
+        None if simulated else taught.get("mentions_per_s"),  # how fast a server on this machine is tells nothing
+        f"{who}; after its choice, the retriever's order",
+        resampling,
         [chosen_ids(row) for row in labels],
     )
-    return result, float(np.mean(agreement))
+    return replace(result, on_pool=True), float(np.mean(agreement))
 
 
 def _bill(run: Run, taught: dict[str, Any], student_per_s: float | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import yaml
 import rpdr
 from rpdr import remote
 from rpdr.config import Config, KbConfig, MentionsConfig, StudentConfig
+from rpdr.evaluation.table import comparison_line
 from rpdr.files import write_text
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.licence import HUB_IDS, Licence, licence_of
@@ -281,11 +282,7 @@ def _figures(facts: Facts) -> str:
         return "Not measured yet: `rpdr link` and `rpdr report` measure it, and `rpdr export` then writes the figures here."
     if not facts.metrics["systems"]:
         return "Not measured: the run has no test mentions with gold."
-    compared = [
-        f"- {row['a']} against *{row['b']}*, Acc@1, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-        f"p = {row['p_value']:.2g}"
-        for row in facts.metrics["comparison"]
-    ]
+    compared = [f"- {comparison_line(row)}" for row in facts.metrics["comparison"]]
     machine = facts.metrics.get("machine", {})
     where = f"{machine.get('cpu')}, {machine.get('cores')} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
     simulated = (

@@ -23,7 +23,11 @@ class Prior:
 
     def probabilities(self, similarities: np.ndarray) -> np.ndarray:
         """Cosines (n, k), -inf where a mention has fewer candidates -> (n, k + 1), "none" last; rows sum to 1."""
-        return softmax(_logits(similarities, self.scale, self.none), axis=1)
+        return softmax(self.scores(similarities), axis=1)
+
+    def scores(self, similarities: np.ndarray) -> np.ndarray:
+        """The same before the softmax: what a student that has learned nothing says."""
+        return _logits(similarities, self.scale, self.none)
 
 
 def fit_prior(scores: Sequence[Sequence[float]], choices: Sequence[int]) -> Prior:

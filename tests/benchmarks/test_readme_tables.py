@@ -29,7 +29,18 @@ def metrics(acc: float) -> dict:
         "machine": {"cpu": "Some CPU", "cores": 2, "gpu": None},
         "kb": {"concepts": 3, "source": "/home/me/kb.csv"},
         "systems": [{"name": "Student", "acc_at_1": score, "acc_at_5": score, "price_usd": 0.5}],
-        "comparison": [{"a": "Student", "b": "Retriever", "on": "all", "difference": 0.04, "low": 0.01, "high": 0.07, "p_value": 0.004}],
+        "comparison": [
+            {
+                "a": "Student",
+                "b": "Retriever",
+                "metric": "acc_at_1",
+                "on": "all",
+                "difference": 0.04,
+                "low": 0.01,
+                "high": 0.07,
+                "p_value": 0.004,
+            }
+        ],
         "teacher": {"labelled": 1234},
         "errors": [{"text": "a patient's words"}],
         "parts": {"new": "Student", "old": "Retriever", "groups": [part("type", "a patient's words"), part("before", "nobody")]},

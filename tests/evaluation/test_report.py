@@ -25,6 +25,7 @@ from rpdr.evaluation import (
     write_report,
 )
 from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
+from rpdr.evaluation.view import build
 from rpdr.evaluation.view_details import learning
 
 SECTIONS = {
@@ -34,7 +35,7 @@ SECTIONS = {
     "calibration": "Is the confidence honest?",
     "selective": "Precision against coverage",
     "learning": "How the student learned",
-    "corpus": "The corpus",
+    "corpus": "What was linked",
     "stages": "Where the time went",
     "errors": "Where it went wrong",
     "parts": "Accuracy by kind of mention",
@@ -223,14 +224,16 @@ def test_a_run_without_a_dev_curve_has_no_table_of_targets():
 
 def test_the_loss_curve_is_drawn_with_what_dev_said_of_each_epoch():
     page = render(full())
-    assert "from 1.500 to 0.700 nats over 30 steps" in page
+    assert "1.500 nats over the first tenth of 30 steps, 0.700 over the last" in page
     assert "0.800 at its best, where it stopped learning more" in page
     assert "alone have on the same labels, 1.200" in page
     told = full()
     told["learning"] |= {"held_out": [], "curve": told["learning"]["curve"][:2]}
     drawn = learning(told["learning"])
     assert drawn is not None
-    assert drawn["line"] == [(50.0, 100.0), (100.0, 60.0)]  # of 20 steps, and of an axis to 1.5
+    assert drawn["raw"] == [(50.0, 100.0), (100.0, 60.0)]  # of 20 steps, and of an axis to 1.5
+    assert drawn["line"] == [(50.0, 80.0), (100.0, 80.0)]  # the running mean
+    assert drawn["weight"] is None
     assert drawn["alone"] == {"y": 80.0, "loss": "1.200"}
     assert not drawn["exams"]
     assert learning({"curve": [], "held_out": [], "epochs": 1}) is None
@@ -343,3 +346,30 @@ def test_the_dashboard_is_linked_where_there_is_one():
     assert "Grafana" not in render(metrics)
     metrics["meters_url"] = "http://grafana/d/rpdr?var-run=a&from=1&to=2"
     assert '<a href="http://grafana/d/rpdr?var-run=a&amp;from=1&amp;to=2">' in render(metrics)
+
+
+def test_what_the_student_adds_to_its_own_candidates_is_told_apart():
+    told = full()
+    [first] = [c for c in told["comparison"] if c["metric"] == "acc_at_1" and c["on"] == "all"][:1]
+    second = {**told["systems"][0], "name": "Second round"}
+    told["systems"].insert(0, second)
+    own = {"b": "Second round", "reranked": True, "difference": 0.0, "low": -0.01, "high": 0.01, "p_value": 1.0}
+    told["comparison"].append({**first, **own})
+    headline = build(told)["headline"]
+    assert headline is not None
+    assert headline["base"]["of"] == headline["all"]["points"]  # all of it is the second round's
+    assert headline["base"]["verdict"] == "same"
+    page = " ".join(render(told).split())
+    assert "already <b>Second round</b>’s" in page
+    assert "are its own: no clear difference" in page
+
+
+def test_the_teachers_row_stands_apart_from_the_test_mentions():
+    told = full()
+    told["systems"].append({**told["systems"][0], "name": "Teacher", "on_pool": True, "mentions": 12345})
+    told["unseen_taught"] = 7
+    found = build(told)["systems"]
+    assert [row["name"] for row in found["groups"][-1]["rows"]] == ["Teacher"]
+    assert found["groups"][-1]["count"] == "12,345"
+    assert all(row["name"] != "Teacher" for group in found["groups"][:-1] for row in group["rows"])
+    assert any("same text of 7" in group["count"] for group in found["groups"])

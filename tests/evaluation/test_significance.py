@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rpdr.evaluation import Resampling, bootstrap_interval, paired_test
-from rpdr.evaluation.significance import bootstrap_statistic
+from rpdr.evaluation.significance import bootstrap_statistic, paired_statistic
 
 
 def test_interval_matches_the_normal_approximation_on_a_large_sample() -> None:
@@ -125,3 +125,22 @@ def test_randomisation_by_document_is_right_as_often_as_it_says() -> None:
 def test_documents_of_other_mentions_are_refused() -> None:
     with pytest.raises(ValueError, match="documents of 2"):
         bootstrap_interval(np.ones(3, dtype=bool), Resampling(200, 1, np.array([0, 1])))
+
+
+def test_a_statistic_is_shuffled_as_exactly_as_an_accuracy() -> None:
+    """Where the statistic is the mean of booleans, the approximate test is the exact one, but for its draws."""
+    draw = np.random.default_rng(4)
+    a, b = draw.random(400) < 0.72, draw.random(400) < 0.66
+    documents = Resampling(2000, 0, draw.integers(0, 60, 400))
+    exact = paired_test(a, b, documents)
+
+    def mean(counts: np.ndarray) -> float:
+        right, n = counts.sum(axis=0).tolist()
+        return right / n
+
+    counts = [np.stack([outcomes, np.ones(400)], axis=1).astype(int) for outcomes in (a, b)]
+    difference, low, high, p_value = paired_statistic(mean, *counts, documents)
+    assert difference == pytest.approx(exact.difference)
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=0.01)
+    assert p_value == pytest.approx(exact.p_value, abs=0.02)
+    assert paired_statistic(mean, counts[0], counts[0], documents)[3] == 1.0

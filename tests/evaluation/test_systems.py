@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from rpdr.errors import DataError
-from rpdr.evaluation import Resampling, SystemResult, evaluate, markdown_table, results_table
+from rpdr.evaluation import Resampling, SystemResult, compare_sets, evaluate, markdown_table, results_table
+from rpdr.schema import ConceptId, Gold
 
 RANKED = [["C1"], ["C2", "C1"], [None, "C9"], ["C3"]]
 GOLDS = [[["C1"]], [["C1"]], [], None]
@@ -79,3 +80,13 @@ def test_micro_f1_is_measured_where_a_gold_has_several_together_and_not_elsewher
     assert result().micro_f1 is None
     assert "Micro F1" in markdown_table([asdict(whole)])
     assert "Micro F1" not in markdown_table([asdict(result())])
+
+
+def test_sets_are_compared_by_all_concepts_of_an_answer() -> None:
+    golds: list[Gold] = [[[ConceptId("A"), ConceptId("B")]]] * 40
+    both, one = [[ConceptId("A"), ConceptId("B")]] * 40, [[ConceptId("A")]] * 40
+    found = compare_sets(both, one, golds, Resampling(100, 1))
+    assert found.difference == pytest.approx(1 - 2 / 3)
+    assert (found.a_only, found.b_only) == (40, 0)
+    assert found.p_value < 0.001
+    assert compare_sets(one, one, golds, Resampling(100, 1)).p_value == 1.0

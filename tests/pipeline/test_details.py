@@ -12,6 +12,7 @@ import pytest
 
 from rpdr.config import Config
 from rpdr.corpus import Mention
+from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
 from rpdr.pipeline import details
@@ -78,6 +79,9 @@ def label(n: int, choice: int, trust: float) -> dict[str, Any]:
     }
 
 
+DRAWN = Resampling(100, 0)
+
+
 def plain(value: Any) -> str:
     return json.dumps(value, default=lambda o: asdict(o) if is_dataclass(o) and not isinstance(o, type) else str(o))
 
@@ -105,8 +109,11 @@ def test_every_wrong_answer_has_a_cause_with_its_example(tmp_path: Path):
 def test_labels_are_counted_by_what_was_right(tmp_path: Path):
     golds: list[Gold] = [[[ConceptId("C1")]], [[ConceptId("C1")]], [[ConceptId("C2")]], [], [[ConceptId("C9")]], [[ConceptId("C9")]]]
     labels = [label(n, choice, 0.9 - n / 10) for n, choice in enumerate([0, 1, -1, 2, 0, -1])]
-    found = details.label_noise(run_in(tmp_path), labels, golds, CONCEPTS)
+    thought_again = [{**row, "trust": row["trust"] - 0.1} for row in labels]
+    write_rows(tmp_path / "labels" / "labels.parquet", thought_again, LABELS)  # what the student was told
+    found = details.label_noise(run_in(tmp_path), labels, golds, CONCEPTS, DRAWN)
     assert (found["labels"], found["wrong"]) == (6, 4)
+    assert [row["learned"] for row in found["kinds"]] == [1, 1, 1, 0, 1]  # trusted by half or more
     assert {row["kind"]: row["labels"] for row in found["kinds"]} == {
         None: 2,
         "another_though_offered": 1,
@@ -116,7 +123,7 @@ def test_labels_are_counted_by_what_was_right(tmp_path: Path):
     }
     right = found["kinds"][0]
     assert right["examples"] == []
-    assert right["trust"] == pytest.approx((0.9 + 0.4) / 2)
+    assert right["trust"] == pytest.approx((0.8 + 0.3) / 2)
     assert found["kinds"][1]["examples"][0]["text"] == "secret 1"
 
 
@@ -127,7 +134,7 @@ def test_without_examples_no_mention_text_is_told(tmp_path: Path):
     all_of_it = plain(
         [
             details.errors(told, CONCEPTS),
-            details.label_noise(told.run, [label(0, 0, 0.9)], golds, CONCEPTS),
+            details.label_noise(told.run, [label(0, 0, 0.9)], golds, CONCEPTS, DRAWN),
             details.parts(told, np.zeros(6, dtype=bool), told.mentions, ("a", "b")),
             details.selective(told, {}),
             details.calibration(told),
@@ -141,11 +148,17 @@ def test_without_examples_no_mention_text_is_told(tmp_path: Path):
 
 def test_examples_are_the_surest_ones_and_a_text_once(tmp_path: Path):
     rows = [linked("C2", 0.5 + n / 100) for n in range(8)]
-    rows[7]["key"] = rows[6]["key"]  # the same question
-    mentions = [mention(n, f"text {n}", [["C1"]]) for n in range(8)]
+    texts = [f"text {n}" for n in range(6)] + ["text 7", "Text 7"]  # in two sentences, say
+    mentions = [mention(n, text, [["C1"]]) for n, text in enumerate(texts)]
     told = details.Answered(run_in(tmp_path), mentions, rows, [[ConceptId("C1"), ConceptId("C2")]] * 8)
     [row] = details.errors(told, CONCEPTS)["causes"]
-    assert [example["text"] for example in row["examples"]] == ["text 7", "text 5", "text 4", "text 3"]
+    assert [(example["text"], example["alike"]) for example in row["examples"]] == [
+        ("Text 7", 2),
+        ("text 5", 1),
+        ("text 4", 1),
+        ("text 3", 1),
+    ]
+    assert row["examples"][0]["context"] is None  # the student does not read it
 
 
 def test_parts_by_how_often_a_text_stands_and_how_often_its_concept_was_taught(tmp_path: Path):

@@ -39,7 +39,16 @@ METRICS = {
         {"name": "Teacher, on its pool", "acc_at_1": {"value": 0.6551, "low": 0.636, "high": 0.675}, "mentions": 2_080},
     ],
     "comparison": [
-        {"a": "Student", "b": "Retriever, few labels", "on": "all", "difference": 0.0113, "low": -0.007, "high": 0.029, "p_value": 0.332}
+        {
+            "a": "Student",
+            "b": "Retriever, few labels",
+            "metric": "acc_at_1",
+            "on": "all",
+            "difference": 0.0113,
+            "low": -0.007,
+            "high": 0.029,
+            "p_value": 0.332,
+        }
     ],
     "calibration": {"ece": 0.0661, "bins": []},
     "teacher": {"agreement_with_gold": 0.8921},
