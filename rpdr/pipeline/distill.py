@@ -63,11 +63,16 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
             f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "
             f"student.min_trust ({settings.min_trust})"
         )
+    held_out = gold_examples(run, "dev") if settings.early_stop else []
+    if settings.early_stop and not held_out:
+        raise ConfigError(
+            "student.early_stop: true, but there are no dev mentions with gold to measure on; give a source `split: dev`, or leave it out"
+        )
     connect()
     watch = Stopwatch()
     gold = gold_examples(run, "labelled") if settings.gold_labels else []
     chosen = [example.narrowed(settings.train_candidates) for example in [*examples(labels), *gold]]
-    losses, exams, steps = _fit(run, chosen, progress)
+    losses, exams, precision = _fit(run, chosen, held_out, progress)
     seconds = watch.seconds
     progress.update(0, None, "calibrating")
     needs = run.config.resources.reranking
@@ -83,8 +88,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "labels": len(labels),
         "gold_labels": len(gold),
         "none_labels": sum(row["choice"] == NIL for row in labels),
-        "steps": steps,
-        "precision": chosen_precision(settings.precision, _device(run)),
+        "steps": len(losses),  # an early stop makes fewer than were planned
+        "precision": precision,
         "final_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else None,
         "held_out_losses": exams,
         "retriever_loss": prior_loss(chosen, prior_of(chosen), settings.soft_labels),
@@ -112,8 +117,8 @@ def gold_examples(run: Run, split: str) -> list[Example]:
     return examples(list(rows.values()))
 
 
-def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list[float], list[float], int]:
-    """(loss of each step in nats, mean loss on dev after each epoch, steps in all)."""
+def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: StageProgress) -> tuple[list[float], list[float], str]:
+    """(loss of each step in nats, mean loss on dev after each epoch, the precision of the workers)."""
     settings = run.config.student
     device = _device(run)
     gpu, needs = device == "cuda", run.config.resources.training
@@ -134,7 +139,7 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
         _worker,
         train_loop_config={
             "settings": settings,
-            "examples": ray.put((chosen, gold_examples(run, "dev") if settings.early_stop else [])),
+            "examples": ray.put((chosen, held_out)),
             "seed": run.config.seed,
             "out": run.path("student"),
             "monitor": monitor,
@@ -157,13 +162,13 @@ def _fit(run: Run, chosen: list[Example], progress: StageProgress) -> tuple[list
     watcher.start()
     try:
         trainer.fit()
-        (losses, exams), at = ray.get([monitor.told.remote(), monitor.now.remote()])
+        losses, exams, precision = ray.get(monitor.told.remote())
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
     finally:
         done.set()
         watcher.join()
-    return losses, exams, at[1] if at else 0
+    return losses, exams, precision
 
 
 def _of_each(needs: Needs) -> dict[str, float]:
@@ -198,7 +203,7 @@ def _worker(job: dict[str, Any]) -> None:
 
     def on_end(losses: list[float], exams: list[float]) -> None:
         if rank == 0:
-            ray.get(monitor.end.remote(losses, exams))
+            ray.get(monitor.end.remote(losses, exams, chosen_precision(job["settings"].precision, device)))
 
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
     hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)
@@ -214,13 +219,13 @@ class Monitor(Board):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: tuple[list[float], list[float]] = ([], [])
+        self._told: tuple[list[float], list[float], str] = ([], [], "")
 
-    def end(self, losses: list[float], exams: list[float]) -> None:
-        """Training is over; its loss at each step, and the mean loss on dev after each epoch."""
-        self._told = (losses, exams)
+    def end(self, losses: list[float], exams: list[float], precision: str) -> None:
+        """Training is over; its loss at each step, the mean loss on dev after each epoch, and the worker's precision."""
+        self._told = (losses, exams, precision)
 
-    def told(self) -> tuple[list[float], list[float]]:
+    def told(self) -> tuple[list[float], list[float], str]:
         """What `end` was told."""
         return self._told
 
@@ -243,12 +248,12 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     reranker = _reranker(run)
     scores = reranker.scores(queries(rows))
     right = right_among(rows, scores.shape[1] - 1)
-    scores, balance = _balanced(run, reranker, rows, scores, right)
     exact = by_exact_names(run, rows)
+    asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
+    scores, balance = _balanced(run, reranker, rows, scores, right, asked)
     nil = np.array([not row["gold"] for row in rows])
-    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact)
+    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked)
     if run.config.link.several and fitted.dev_right:
-        asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
         )
@@ -286,14 +291,15 @@ def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
 
 
 def _balanced(
-    run: Run, reranker: Reranker, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray
+    run: Run, reranker: Reranker, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray, asked: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits dev, which the student is told."""
+    """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits those of dev that the student is `asked`
+    about, (n,) bool, which it is told."""
     head = reranker.student.head
     before = head.log_scale.exp().item()
     similarities = _similarities(rows, scores)
     learned = np.subtract(scores[:, :-1], before * similarities, out=np.zeros_like(similarities), where=np.isfinite(similarities))
-    balance = fit_balance(similarities, learned, scores[:, -1], right, before)
+    balance = fit_balance(similarities[asked], learned[asked], scores[asked, -1], right[asked], before)
     head.rebalance(balance)
     head.save(run.path("student", HEAD_FILE))
     return balance.scores(similarities, learned, scores[:, -1]), {"similarity": balance.similarity / before, "learned": balance.learned}

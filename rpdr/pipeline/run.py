@@ -57,9 +57,9 @@ STAGES = {
         Stage(
             "distill",
             ("retune",),
-            ("student", "link.allow_nil", "link.several", "seed"),
+            ("student", "link.allow_nil", "link.several", "link.exact_match", "seed"),
             ("student", "student.training"),
-            revision=2,  # the first's shortcut counted what exact names decide
+            revision=3,  # the first's shortcut counted what exact names decide, the second's calibration too
         ),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each

@@ -18,6 +18,9 @@ from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 from rpdr.files import write_json
 from rpdr.reranker.abstention import OperatingPoint, operating_point
 
+FEW = 20  # mentions, too few to fit on
+PULL = 2.0  # mentions' worth of belief that a probability is as sure as it says: of few right answers without an error the likeliest sigmoid is flat
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -75,7 +78,7 @@ class Calibration:
         """Of candidates' `probabilities` their confidence: how often such a candidate is right, be it the only one or not. In the same order."""
         if (self.sure_scale, self.sure_shift) == (1.0, 0.0):
             return probabilities
-        found: np.ndarray = expit(self.sure_scale * logit(probabilities) + self.sure_shift)
+        found: np.ndarray = expit(self.sure_scale * _logits(probabilities) + self.sure_shift)
         return found
 
     @property
@@ -106,35 +109,40 @@ def fit_calibration(
     allow_nil: bool = True,
     nil: np.ndarray | None = None,
     exact: Sequence[bool | None] = (),
+    asked: np.ndarray | None = None,
 ) -> Calibration:
     """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
     `nil` (n,) bool: the gold is NIL; where it is told, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly (1, never,
     where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
-    Fewer than 20 mentions are too few to fit on: the identity is returned.
+    `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are FEW or more.
+    Fewer than FEW mentions are too few to fit on: the identity is returned.
     """
-    if len(right) < 20:
+    if len(right) < FEW:
         return Calibration()
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
+    mine = asked if asked is not None and asked.sum() >= FEW else np.ones(len(right), dtype=bool)
 
     def loss(parameters: np.ndarray) -> float:
         candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
-        logs = log_softmax(candidate._shifted(scores), axis=1)
-        return float(-logsumexp(logs, axis=1, b=right).mean() + 1e-3 * parameters[1] ** 2)
+        logs = log_softmax(candidate._shifted(scores[mine]), axis=1)
+        return float(-logsumexp(logs, axis=1, b=right[mine]).mean() + 1e-3 * parameters[1] ** 2)
 
-    best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
+    tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]
+    best = min(tries, key=lambda found: float(found.fun)).x
     fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=fitted_on)
     p = fitted.probabilities(scores)
     hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
     if allow_nil and told:
-        fitted = replace(fitted, nil_above=float(np.clip(-nil_threshold(-p[:, -1], hit, nil), 0.0, 1.0)) if nil.any() else 1.0)
+        above = np.clip(-nil_threshold(-p[mine, -1], hit[mine], nil[mine]), 0.0, 1.0) if nil[mine].any() else 1.0
+        fitted = replace(fitted, nil_above=float(above))
     _, said_nil, confidence = fitted.decide(p, allow_nil)
-    scale, shift = _sigmoid(confidence[~said_nil], hit[~said_nil])
-    fitted = replace(fitted, sure_scale=scale, sure_shift=shift)
-    confidence = np.where(said_nil, confidence, fitted.sure(confidence))
-    share = min(1.0, (nil[said_nil].sum() + 1) / (confidence[said_nil].sum() + 1))  # with one right one more, as few are NIL
-    fitted = replace(fitted, nil_share=float(share))
-    confidence = np.where(said_nil, confidence * share, confidence)
+    linked, silent = mine & ~said_nil, mine & said_nil
+    scale, shift = _sigmoid(confidence[linked], hit[linked])
+    share = min(1.0, (nil[silent].sum() + 1) / (confidence[silent].sum() + 1))  # with one right one more, as few are NIL
+    fitted = replace(fitted, sure_scale=scale, sure_shift=shift, nil_share=float(share))
+    _, _, confidence = fitted.decide(p, allow_nil)
     answered_right = np.where(said_nil, nil, hit)
     return replace(
         fitted,
@@ -145,18 +153,24 @@ def fit_calibration(
 
 
 def _sigmoid(probabilities: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """The likeliest (scale above 0, shift), by Platt's targets, which leave room for one more right and one more wrong; (1, 0) for fewer than 20."""
-    if len(right) < 20:
+    """The likeliest (scale above 0, shift), by Platt's targets, which leave room for one more right and one more wrong; (1, 0) for fewer than FEW."""
+    if len(right) < FEW:
         return 1.0, 0.0
-    logits = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
+    logits = _logits(probabilities)
     wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
     def loss(parameters: np.ndarray) -> float:
         z = np.exp(parameters[0]) * logits + parameters[1]
-        return float((np.logaddexp(0, z) - wanted * z).mean())
+        return float((np.logaddexp(0, z) - wanted * z).mean() + PULL * (parameters**2).sum() / len(logits))
 
     best = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     return float(np.exp(best[0])), float(best[1])
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Of a probability of 1, too, a number."""
+    found: np.ndarray = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
+    return found
 
 
 def also_threshold(probabilities: np.ndarray, nil: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> float:

@@ -132,8 +132,9 @@ class Prompt:
         return Tokens(ids, branches, none, query.similarities, self.none_reads == "mention")
 
     def _tokens_of_branch(self, text: str) -> list[int]:
-        # the newline at the end is the place that the head reads: cut the words, never the end
-        return self._encode(text)[: self.max_tokens_candidate - 1] + self._encode("\n")
+        # the newline at the end, of some tokenizers two tokens, is the place that the head reads: cut the words, never the end
+        end = self._encode("\n")
+        return self._encode(text)[: self.max_tokens_candidate - len(end)] + end
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -167,7 +168,7 @@ class Prompt:
             places[row, :n] = torch.arange(first, first + n)
             back += range(row * length, row * length + n)
         idle = -len(ids) % WHOLE_ROW
-        ids += [self.tokenizer.pad_token_id] * idle
+        ids += [0] * idle  # not every tokenizer has one to pad with
         positions += [0] * idle
         back += [0] * idle
         return {

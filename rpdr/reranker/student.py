@@ -96,6 +96,7 @@ class Student(nn.Module):
     def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head) -> None:
         super().__init__()
         self.lm, self.head = lm, head
+        _check_window(lm.get_base_model(), config)
         lm.get_base_model().set_attn_implementation(attention.NAME)
         self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
 
@@ -120,7 +121,7 @@ class Student(nn.Module):
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
-            target_modules=LORA_MODULES,
+            target_modules=_lora_modules(lm),
             layers_to_transform=list(range(layers))[-config.lora_layers :] if config.lora_layers else None,
             task_type="CAUSAL_LM",
         )
@@ -201,6 +202,21 @@ class Student(nn.Module):
         output = body(input_ids=input_ids, position_ids=position_ids, attention_mask=additive, blocks=blocks, use_cache=False)
         hidden = output.last_hidden_state[0]
         return self.head(hidden[ends].to(self.head.candidate.weight.dtype), similarities, present)
+
+
+def _lora_modules(lm: Any) -> list[str] | str:
+    """What LoRA adapts: LORA_MODULES, or where a model calls them otherwise (two in one, say), all its linear layers but the output."""
+    there = {name.rpartition(".")[2] for name, _ in lm.named_modules()}
+    return LORA_MODULES if there.issuperset(LORA_MODULES) else "all-linear"
+
+
+def _check_window(lm: Any, config: StudentConfig) -> None:
+    """Raises ModelError where a mention's tokens may pass the window of layers that do not look further back: ours would look at all."""
+    window, longest = getattr(lm.config, "sliding_window", None), config.max_tokens_mention + 2 * config.max_tokens_candidate
+    if window and "sliding_attention" in (getattr(lm.config, "layer_types", None) or ()) and longest > window:
+        raise ModelError(
+            f"{config.model}: looks back {window} tokens in some layers, and student.max_tokens_mention and max_tokens_candidate allow {longest}; lower them"
+        )
 
 
 def _base(config: StudentConfig, device: str) -> tuple[Any, Any]:

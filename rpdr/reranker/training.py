@@ -6,6 +6,7 @@ Knows nothing of Ray: rank and world come from torch.distributed, progress and c
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -128,7 +129,19 @@ class _Trainer:
             self.engine.backward(part)
             self.engine.step()
             loss += part.item()
-        return loss
+        return self._mean(loss)
+
+    def _mean(self, of_rank: float) -> float:
+        """Over the ranks, of which each has its weighted part. Raises RunError where it is no number: what is trained on from there is none either."""
+        total = torch.tensor([of_rank], device=self.device)
+        dist.all_reduce(total)
+        mean = float(total) / self.world
+        if not math.isfinite(mean):
+            raise RunError(
+                f"training came to a loss of {mean} after {len(self.losses)} steps; lower student.learning_rate and head_learning_rate, or "
+                "set student.precision: fp32"
+            )
+        return mean
 
     def _scores(self, task: Task, micro: Micro) -> torch.Tensor:
         batch = self.student.prompt.collate([task.tokens[number] for number, _ in micro])
@@ -137,14 +150,13 @@ class _Trainer:
     def _got_better(self, exam: Task) -> bool:
         """Measure on the held-out examples, each rank doing its part; save the best student yet."""
         by_length = sorted(range(len(exam.tokens)), key=lambda number: len(exam.tokens[number]))
-        total = torch.zeros(1, device=self.device)
+        total = 0.0
         self.engine.eval()
         with torch.no_grad():
             for micro in self._share(by_length, exam):
-                total += exam.loss(self._scores(exam, micro), micro)
+                total += exam.loss(self._scores(exam, micro), micro).item()
         self.engine.train()
-        dist.all_reduce(total)
-        self.exams.append(float(total) / self.world)
+        self.exams.append(self._mean(total))
         if self.exams[-1] > min(self.exams):
             return False
         if self.save_to:

@@ -84,7 +84,8 @@ def test_how_sure_it_is_is_kept_and_a_calibration_without_it_has_its_probabiliti
     assert fitted.sure_scale > 0
     fitted.save(tmp_path / "now.json")
     assert Calibration.load(tmp_path / "now.json") == fitted
-    assert fitted.sure(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
+    low, high = fitted.sure(np.array([0.0, 1.0])).tolist()
+    assert 0 < low < 1e-4 < 1 - 1e-4 < high < 1  # of what is certain, too, a number that the fit has seen
     (tmp_path / "earlier.json").write_text('{"temperature": 2.0}')
     assert Calibration.load(tmp_path / "earlier.json").sure(np.array([0.25])).tolist() == [0.25]
 
@@ -219,3 +220,48 @@ def test_the_threshold_is_the_best_of_all_that_could_be_tried():
     found = also_threshold(p, nil, wanted, sizes)
     assert f1(found) == pytest.approx(max(f1(above) for above in np.linspace(0, 1, 2001)), abs=2e-3)
     assert f1(found) > f1(1.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_none_is_seldom_said_and_often_right_probabilities_stay_probabilities(seed: int):
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(scale=2, size=(60, 11))
+    scores[:, -1] = -6
+    right = one(np.where(rng.random(60) < 0.5, 10, scores[:, :-1].argmax(1)), 11)
+    fitted = fit_calibration(scores, right, "drawn")
+    assert fitted.temperature < 60
+    assert (fitted.probabilities(scores)[:, :-1].argmax(1) == scores[:, :-1].argmax(1)).all()
+    assert fitted.none_shift > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_few_errors_that_are_as_sure_as_what_is_right_do_not_make_all_answers_alike(seed: int):
+    rng = np.random.default_rng(seed)
+    scores = np.column_stack([rng.normal(2.5, 1, 40), np.zeros(40)])
+    wrong = np.argsort(-scores[:, 0])[:2]  # the surest
+    right = one(np.isin(np.arange(40), wrong).astype(int), 2)
+    fitted = fit_calibration(scores, right, "drawn", allow_nil=False)
+    low, high = fitted.sure(np.array([0.3, 0.999])).tolist()
+    assert high - low > 0.05
+
+
+def test_all_right_is_not_certain():
+    scores = np.column_stack([np.full(25, 9.0), np.zeros(25)])
+    fitted = fit_calibration(scores, one(np.zeros(25, dtype=int), 2), "drawn", allow_nil=False)
+    assert max(fitted.dev_confidence) < 1
+
+
+def test_it_is_fitted_on_what_the_student_is_asked_about():
+    """Those that an exact name decides are right at any score, and would make the others look likelier than they are."""
+    hard, right = drawn(400, 3.0)
+    easy = np.tile([0.0, 0.0, 0.0, 0.0, 9.0, 0.0], (200, 1))
+    scores, all_right = np.concatenate([hard, easy]), np.concatenate([right, one(np.full(200, 4), 6)])
+    asked = np.arange(600) < 400
+    fitted = fit_calibration(scores, all_right, "drawn", asked=asked)
+    alone = fit_calibration(hard, right, "drawn")
+    assert (fitted.temperature, fitted.sure_scale) == (alone.temperature, alone.sure_scale)
+    assert fitted.dev_confidence[:400] == alone.dev_confidence
+    assert len(fitted.dev_confidence) == 600  # the others are told too: an operating point counts them as their names decide
+    assert fit_calibration(scores, all_right, "drawn").temperature < fitted.temperature
+    few = np.arange(600) < 10
+    assert fit_calibration(scores, all_right, "drawn", asked=few) == fit_calibration(scores, all_right, "drawn")

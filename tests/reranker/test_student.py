@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import torch
 from stirred import stirred
 
 from rpdr.config import StudentConfig
+from rpdr.errors import ModelError
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
+from rpdr.reranker.student import LORA_MODULES, _check_window, _lora_modules
 from rpdr.reranker.tree import Tree, tree
 
 QUERY = Query(
@@ -205,3 +209,30 @@ def test_a_student_of_the_first_layers_alone_is_smaller_and_comes_back_as_it_was
     again = Student.load(tmp_path, first)
     assert len(again.lm.get_base_model().model.layers) == 1
     assert np.allclose(scores(student.eval(), QUERY), scores(again, QUERY), atol=1e-5)
+
+
+def test_lora_adapts_all_linear_layers_where_a_model_calls_them_otherwise():
+    from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
+
+    small: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "pad_token_id": 0,
+    }
+    fused = AutoModelForCausalLM.from_config(Phi3Config(**small))
+    assert _lora_modules(fused) == "all-linear"
+    adapted = Student._adapted(fused, StudentConfig(model="x", lora_rank=2))
+    assert any("qkv_proj.lora_A" in name for name, _ in adapted.named_parameters())
+    assert _lora_modules(AutoModelForCausalLM.from_config(LlamaConfig(**small))) == LORA_MODULES
+
+
+def test_mentions_longer_than_a_window_that_layers_look_back_are_refused(config: StudentConfig):
+    lm = SimpleNamespace(config=SimpleNamespace(sliding_window=100, layer_types=["sliding_attention", "full_attention"]))
+    _check_window(lm, config.model_copy(update={"max_tokens_mention": 52, "max_tokens_candidate": 24}))
+    with pytest.raises(ModelError, match="looks back 100 tokens"):
+        _check_window(lm, config.model_copy(update={"max_tokens_mention": 53, "max_tokens_candidate": 24}))
+    lm.config.layer_types = ["full_attention"]
+    _check_window(lm, config.model_copy(update={"max_tokens_mention": 530}))

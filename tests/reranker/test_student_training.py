@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from rpdr.config import StudentConfig
+from rpdr.errors import RunError
 from rpdr.reranker import Example, Query, Reranker
 from rpdr.reranker.batches import batches, share
 from rpdr.reranker.prompt import Tokens
@@ -182,3 +183,9 @@ def test_an_example_is_narrowed_to_the_chosen_and_the_most_similar():
     assert both.narrowed(3) == Example(Query("x", tuple("abe"), tuple("ABE"), (0.9, 0.8, 0.5)), 1, 0.5, (2,))
     assert both.narrowed(1) == Example(Query("x", tuple("be"), tuple("BE"), (0.8, 0.5)), 0, 0.5, (1,))
     assert Example(query, 1).narrowed(9) == Example(query, 1).narrowed(0) == Example(query, 1)
+
+
+def test_a_loss_that_is_no_number_ends_it(config: StudentConfig, tmp_path: Path):
+    with pytest.raises(RunError, match=r"lower student\.learning_rate"):
+        trained(config, tmp_path, examples(48), learning_rate=1e38, head_learning_rate=1e38)
+    assert not (tmp_path / "student").exists()
