@@ -1,4 +1,4 @@
-# Four words: quickstart, test, check, bench. Each sets itself up in .venv on first use.
+# quickstart, test, check, bench and their like. Each sets itself up in .venv on first use.
 PYTHON ?= python3.11
 BIN := .venv/bin
 FAISS := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)

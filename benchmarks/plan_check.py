@@ -1,6 +1,6 @@
 """How far `rpdr plan` is from what happens: the same run on clusters of 1, 2 and 4 nodes a group, simulated and real.
 
-    python benchmarks/plan_check.py [--nodes 1 2 4] [--simulate-again] [--on-paper]
+    python benchmarks/plan_check.py [--nodes 1 2 4] [--simulate-again]
 
 Rates are measured first, as `rpdr calibrate` does. The clusters are Ray's own, grown by its autoscaler, their nodes processes that share this machine, which
 the simulation is told (`cores`); how long such a node takes to start is from results/autoscaling.json. Writes results/plan_check.json.
@@ -28,18 +28,14 @@ from rpdr.config import load
 from rpdr.files import write_json
 from rpdr.pipeline.calibrate import FILE, calibrate
 from rpdr.pipeline.plan import UNTIL_LINKED, work_of
-from rpdr.pipeline.plan_view import as_dict
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
-from rpdr.planning import Choice, NodesConfig, cheapest, read_nodes, simulated
+from rpdr.planning import Choice, NodesConfig, simulated
 
 CPUS = {"teaching": 1, "training": 1, "linking": 2}  # of a node of each group; one of the last is for Ray Data's own tasks
 GROUPS = tuple(CPUS)
 NAME = "plan_check"
-ON_PAPER, DISTINCT = 1e9, 0.154  # mentions; the share of them, as of the 1.9 million of RPDR_DATA/throughput
-DEADLINE_S = 24 * 3600.0
-NODES = Path(__file__).parents[1] / "cluster" / "nodes.yaml"
 
 
 def main() -> int:
@@ -47,7 +43,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--simulate-again", action="store_true")
-    parser.add_argument("--on-paper", action="store_true", help="plan ON_PAPER mentions too: minutes")
     options = parser.parse_args()
     before = json.loads((RESULTS / f"{NAME}.json").read_text()) if options.simulate_again else {}
     real = {found["nodes"]: found["real"] for found in before.get("runs", ())}
@@ -66,7 +61,6 @@ def main() -> int:
                 return 1
             told.append({"nodes": count, "simulated": simulated_s, "real": {name: real_s[name] for name in simulated_s}})
             rows += _rows(told[-1])
-        paper = {"on_paper": _on_paper(Path(place) / "calibration")} if options.on_paper else {}
         measured = json.loads(rates.read_text())
     again = " The simulation has been mended since these runs were first compared with it." if before else ""
     keep(
@@ -78,7 +72,6 @@ def main() -> int:
         protocol=f"Rates calibrated on the same machine before; one run each.{again}",
         rates=measured,
         runs=told,
-        **paper,
     )
     return 0
 
@@ -161,19 +154,6 @@ def _local_nodes(most: int) -> NodesConfig:
             "groups": {group: {"types": [group], "most": most} for group in GROUPS},
         }
     )
-
-
-def _on_paper(folder: Path) -> dict[str, Any]:
-    """A day for ON_PAPER mentions, on the CPU types of cluster/nodes.yaml."""
-    made = load(folder / "config.yaml")
-    work = work_of(Run(made), ON_PAPER, DISTINCT)
-    nodes = read_nodes(NODES)
-    cpu = [name for name, node in nodes.types.items() if not node.gpus and node.spot_usd_per_hour is not None]
-    groups = {
-        name: group.model_copy(update={"types": tuple(cpu), "most": 256 if name == "linking" else group.most})
-        for name, group in nodes.groups.items()
-    }
-    return as_dict(cheapest(work.stages, nodes.model_copy(update={"groups": groups}), DEADLINE_S), work)
 
 
 if __name__ == "__main__":

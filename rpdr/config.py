@@ -154,7 +154,7 @@ class RetrieverConfig(Section):
     )
     rounds: Literal[1, 2] = Field(
         1,
-        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; takes as long as the first tuning",
+        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; takes two to six times as long as the first tuning",
     )
     aliases: bool = Field(
         True,
