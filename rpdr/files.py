@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -227,8 +227,25 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a table as Parquet, atomically, cast to `schema`."""
-    table = table.select(schema.names).cast(schema)
-    write_atomically(path, lambda file: pq.write_table(table, file))
+    write_tables(path, [table], schema)
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write tables, one after the other, as one Parquet file, atomically, cast to `schema`; in the memory of one."""
+    write_atomically(path, lambda file: put_tables(file, tables, schema))
+
+
+def put_tables(file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """What `write_tables` writes, into an open file."""
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in tables:
+            writer.write_table(table.select(schema.names).cast(schema))
+
+
+def read_tables(file: Path | pa.NativeFile) -> Iterator[pa.Table]:
+    """A Parquet file in parts, in the memory of one. Raises pa.ArrowInvalid where it is something else, or was cut."""
+    for batch in pq.ParquetFile(file).iter_batches():
+        yield pa.Table.from_batches([batch])
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
