@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from rpdr.errors import DataError
 from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
 
@@ -209,6 +211,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)  # the rename too
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder and in those in it: the temporary files and folders of `atomic_file` and
+    `atomic_folder`. Nobody else may be writing there."""
+    for left in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write through `atomic_file`."""
     with atomic_file(path) as file:
@@ -292,9 +304,9 @@ def sha256(*parts: Any) -> str:
 
 
 def sha256_tree(path: Path) -> str:
-    """Content hash of a file, or of a folder's files with their relative names."""
+    """Content hash of a file, or of a folder's files with their relative names; what killed writers left there is none of them."""
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not _TEMPORARY.fullmatch(p.name)):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(BLOCK):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +22,7 @@ from rpdr.files import (
     read_text,
     sha256,
     sha256_tree,
+    sweep,
     write_atomically,
     write_json,
     write_rows,
@@ -174,6 +177,24 @@ def test_a_folders_hash_changes_with_contents_names_and_files_and_with_nothing_e
     assert tree("name", {"a": "1", "sub/c": "2"}) != base
     assert tree("more", {"a": "1", "sub/b": "2", "c": ""}) != base
     assert sha256_tree(tmp_path / "base" / "a") != sha256_tree(tmp_path / "base" / "sub" / "b")
+
+
+def test_what_killed_writers_left_is_in_no_hash_and_is_swept_and_nothing_else(tmp_path: Path):
+    write_text(tmp_path / "deep" / "kept.txt", "1")
+    write_text(tmp_path / ".metadata.json", "2")
+    base = sha256_tree(tmp_path)
+    scripts = {
+        "file": "with atomic_file(Path(sys.argv[1], 'deep', 'mentions.parquet')) as file: file.write(b'half'); file.flush(); die()",
+        "folder": "with atomic_folder(Path(sys.argv[1], 'deep', 'student')) as folder: die()",
+    }
+    for script in scripts.values():
+        start = "import os, sys; from pathlib import Path; from rpdr.files import *; die = lambda: os.kill(os.getpid(), 9)\n"
+        assert subprocess.run([sys.executable, "-c", start + script, str(tmp_path)], check=False).returncode == -9
+    assert len(list((tmp_path / "deep").glob(".*"))) == len(scripts)
+    assert sha256_tree(tmp_path) == base
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".metadata.json", "deep", "kept.txt"]
+    assert sha256_tree(tmp_path) == base
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path):

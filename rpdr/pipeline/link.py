@@ -8,7 +8,6 @@ its file is in place, in a folder or an object store; a start after a kill does 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,7 +37,7 @@ from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking, resolve_run_dir
+from rpdr.pipeline.run import STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.sources import seen
 from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
@@ -52,7 +51,7 @@ from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
-MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
+MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
 SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
 FOR_VLLM = "vllm"  # in the folder of the work
 SHARD = "shard-"
@@ -99,11 +98,6 @@ def corpus_store(run: Run, corpus: str) -> Store:
     return store_at(where if is_url(where) else resolve_run_dir(where))
 
 
-def clear_work(run: Run, corpus: str = "") -> None:
-    """Throw away what a finished link stage had laid out to work on."""
-    shutil.rmtree(_folder(run, corpus) / WORK, ignore_errors=True)
-
-
 def _folder(run: Run, corpus: str) -> Path:
     """Where it is worked, and, without `link.output`, written."""
     return run.path("corpora", corpus) if corpus else run.path("linked")
@@ -112,13 +106,15 @@ def _folder(run: Run, corpus: str) -> Path:
 def throw_away(run: Run, corpus: str) -> None:
     """What has been linked of it, wherever that is; no other file that is there."""
     store = corpus_store(run, corpus)
-    for name in sorted(store.names(), key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
+    names = store.names()
+    run.spoil(linking(corpus))
+    for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
         if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
             store.remove(name)
 
 
 def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
-    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `clear_work` throws away."""
+    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `Run.clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
     output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})

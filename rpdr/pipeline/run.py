@@ -22,9 +22,11 @@ import yaml
 import rpdr
 from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import RunError
-from rpdr.files import expanded, home, sha256, write_json, write_text
+from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
 from rpdr.pipeline.sources import changed, places_of
 from rpdr.remote import refuse_secret
+
+WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class Run:
         record = self._record(stage.name)
         if not record:
             write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
+        for name in stage.owns:
+            sweep(self.path(name))
 
     def _places(self) -> list[tuple[str, str]]:
         """(setting, path or URL): all that the config names."""
@@ -206,8 +210,13 @@ class Run:
         ]
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
-        """Note that the stage is finished; `summary` is for the report."""
-        inputs = self.inputs(stage)
+        """Note that the stage is finished; `summary` is for the report. Raises RunError if it was begun from other inputs than there are now."""
+        inputs = self._record(stage.name).get("inputs")
+        if inputs != self.inputs(stage):
+            raise RunError(
+                f"{stage.name}: a stage before it was made again in {self.folder} while it was at work, and its results are of both; add --redo to "
+                "throw them away"
+            )
         at = datetime.now(UTC).isoformat(timespec="seconds")
         identity = sha256(inputs, summary.get("content", ""))
         write_json(
@@ -217,12 +226,21 @@ class Run:
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for)."""
-        record = self._record_path(stage.name)
-        if record.exists():  # killed from here on, what is left is of no config
-            write_json(record, {"inputs": ""})
+        self.spoil(stage)
         for name in stage.owns:
             shutil.rmtree(self.path(name), ignore_errors=True)
-        record.unlink(missing_ok=True)
+        self._record_path(stage.name).unlink(missing_ok=True)
+
+    def spoil(self, stage: Stage) -> None:
+        """Before anything of it is thrown away: killed from here on, what is left is of no config."""
+        record = self._record_path(stage.name)
+        if record.exists():
+            write_json(record, {"inputs": ""})
+
+    def clear_work(self, stage: Stage) -> None:
+        """Throw away what a finished stage had laid out to work on."""
+        for name in stage.owns:
+            shutil.rmtree(self.path(name, WORK), ignore_errors=True)
 
     def summary(self, name: str) -> dict[str, Any]:
         """A finished stage's summary, with its `seconds` and `finished_at`; empty if it is not finished."""

@@ -56,6 +56,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
     """`what`: the corpus that is linked, where it is not the run's own."""
     name = stage.name.partition("-")[0]
     if run.finished(stage):
+        run.clear_work(stage)  # where a start was killed before it did
         console.print(f"[dim]{label:<18} finished before, unchanged[/dim]")
         return
     run.begin(stage)
@@ -66,10 +67,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
         except Exception as error:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
-    if name == "link":
-        from rpdr.pipeline.link import clear_work
-
-        clear_work(run, *what)
+    run.clear_work(stage)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
     for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from rpdr.errors import RunError
-from rpdr.files import BLOCK, put_tables, read_tables, write_json, write_tables
+from rpdr.files import BLOCK, put_tables, read_tables, sweep, write_json, write_tables
 from rpdr.remote import connected, is_url, reached, shown
 from rpdr.teacher.endpoint import is_local
 
@@ -30,7 +30,7 @@ class Store(Protocol):
     """Files by name, all in one place."""
 
     def names(self) -> set[str]:
-        """Of all files that are there whole."""
+        """Of all files that are there."""
 
     def read_json(self, name: str) -> Any:
         """What `write_json` wrote; None where there is no such file, or something else."""
@@ -71,8 +71,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for left in path.glob(".shard-*"):  # by a start that was killed while it wrote
-            left.unlink()
+        sweep(path)
 
     def __str__(self) -> str:
         return str(self.path)

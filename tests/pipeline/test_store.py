@@ -107,7 +107,7 @@ def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
 
 
 def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
-    (tmp_path / ".shard-000000.parquet.x1").write_bytes(b"half")
+    (tmp_path / ".shard-000000.parquet.x1_abcde").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
     assert Folder(tmp_path).names() == {"mine.txt"}
     assert not list(tmp_path.glob(".shard-*"))
