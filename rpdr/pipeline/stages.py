@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
-from rpdr.errors import ConfigError, RunError
+from rpdr.errors import RunError
 from rpdr.pipeline.account import account
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
+from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, check_corpus, linking
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -34,11 +34,7 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
 
 def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
     """Link one of the config's `corpora` with the student of a finished run. Raises RpdrError."""
-    if corpus not in config.corpora:
-        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
-        raise ConfigError(
-            f"corpora.{corpus}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under `mentions`"
-        )
+    check_corpus(config, corpus)
     run, stage = Run(config), linking(corpus)
     with run.alone(stage):
         if redo:
@@ -80,7 +76,7 @@ def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[st
     if needs and name in TUNING:
         from rpdr.pipeline.elsewhere import run_elsewhere
 
-        return run_elsewhere(needs, run.config, module, name, progress)
+        return run_elsewhere(needs, run, module, name, progress)
     work: Work = getattr(import_module(module), name)
     return work(run, progress, *what)
 

@@ -122,6 +122,14 @@ def test_a_run_dir_may_hold_variables(tmp_path: Path, monkeypatch: pytest.Monkey
     assert resolve_run_dir("${SHARED}/runs/x") == tmp_path / "runs" / "x"
 
 
+def test_the_config_for_another_node_names_the_folder_that_was_found_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = run_in(Path("runs/mine"))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert Run(run.portable).folder == run.folder == tmp_path / "runs" / "mine"
+
+
 def test_files_that_are_others_now_are_another_experiment(tmp_path: Path):
     (tmp_path / "kb.obo").write_text("[Term]")
     (tmp_path / "notes").mkdir()
@@ -234,8 +242,9 @@ def test_what_a_finished_stage_had_laid_out_is_cleared_by_the_next_start_if_it_w
     assert [path.name for path in (tmp_path / "linked").iterdir()] == ["shard-000000.parquet"]
 
 
-def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path):
-    run = run_in(tmp_path / "run", link={"output": "s3://AKIA:topsecret@bucket/x"})
+@pytest.mark.parametrize("output", ["s3://AKIA:topsecret@bucket/x", "abfs://c@account/x?sv=1&sig=topsecret"])
+def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, output: str):
+    run = run_in(tmp_path / "run", link={"output": output})
     with pytest.raises(RunError, match=r"link\.output: .*has a secret in it") as refused:
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
