@@ -19,6 +19,7 @@ from rpdr.files import (
     locate,
     locate_all,
     read_lines,
+    read_tables,
     read_text,
     sha256,
     sha256_tree,
@@ -26,6 +27,7 @@ from rpdr.files import (
     write_atomically,
     write_json,
     write_rows,
+    write_tables,
     write_text,
 )
 
@@ -155,6 +157,16 @@ def test_rows_are_written_in_the_schema_or_not_at_all(tmp_path: Path):
     with pytest.raises(pa.ArrowException):
         write_rows(tmp_path / "bad.parquet", [{"a": "no number", "b": "x"}], SCHEMA)
     assert not (tmp_path / "bad.parquet").exists()
+
+
+@pytest.mark.parametrize("rows", [0, 150_000])
+def test_a_table_is_read_and_written_in_parts(tmp_path: Path, rows: int):
+    table = pa.table({"a": range(rows), "b": ["x"] * rows}, schema=SCHEMA)
+    write_tables(tmp_path / "whole.parquet", [table], SCHEMA)
+    parts = list(read_tables(tmp_path / "whole.parquet"))
+    assert len(parts) > 1 or not rows
+    write_tables(tmp_path / "copy.parquet", read_tables(tmp_path / "whole.parquet"), SCHEMA)
+    assert pq.read_table(tmp_path / "copy.parquet").equals(table)
 
 
 def test_a_hash_knows_values_their_borders_and_not_the_order_of_keys():
