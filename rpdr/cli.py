@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
 
     config = _config(options)
-    if options.corpus:
+    if options.corpus is not None:
         run = link_corpus(config, options.corpus, options.redo)
         console.print(f"Linked: {run.summary(linking(options.corpus).name)['output']}", soft_wrap=True)
         return 0

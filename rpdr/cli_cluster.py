@@ -65,10 +65,10 @@ def _reach(options: argparse.Namespace) -> Any:
 
 
 def _submit(options: argparse.Namespace, config: Config) -> int:
-    from rpdr.pipeline.submit import Submission, arguments_of, console, submit
+    from rpdr.pipeline.submit import Submission, console, submit
 
-    arguments = arguments_of(options.set, options.corpus, options.redo)
-    what = Submission(options.stage, Path(options.config), config, arguments, options.working_dir, tuple(options.env), options.pip)
+    asked = options.stage, Path(options.config), config, tuple(options.set), options.corpus, options.redo
+    what = Submission(*asked, options.working_dir, tuple(options.env), options.pip)
     client = _reach(options)
     job = submit(client, what)
     console().print(f"Submitted: {job}", highlight=False, soft_wrap=True)

@@ -9,8 +9,9 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from rpdr.errors import DataError
 from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
 
@@ -209,6 +211,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)  # the rename too
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder and in those in it: the temporary files and folders of `atomic_file` and
+    `atomic_folder`. Nobody else may be writing there."""
+    for left in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write through `atomic_file`."""
     with atomic_file(path) as file:
@@ -227,8 +239,25 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a table as Parquet, atomically, cast to `schema`."""
-    table = table.select(schema.names).cast(schema)
-    write_atomically(path, lambda file: pq.write_table(table, file))
+    write_tables(path, [table], schema)
+
+
+def write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write tables, one after the other, as one Parquet file, atomically, cast to `schema`; in the memory of one."""
+    write_atomically(path, lambda file: put_tables(file, tables, schema))
+
+
+def put_tables(file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """What `write_tables` writes, into an open file."""
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in tables:
+            writer.write_table(table.select(schema.names).cast(schema))
+
+
+def read_tables(file: Path | pa.NativeFile) -> Iterator[pa.Table]:
+    """A Parquet file in parts, in the memory of one. Raises pa.ArrowInvalid where it is something else, or was cut."""
+    for batch in pq.ParquetFile(file).iter_batches():
+        yield pa.Table.from_batches([batch])
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -275,9 +304,9 @@ def sha256(*parts: Any) -> str:
 
 
 def sha256_tree(path: Path) -> str:
-    """Content hash of a file, or of a folder's files with their relative names."""
+    """Content hash of a file, or of a folder's files with their relative names; what killed writers left there is none of them."""
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not _TEMPORARY.fullmatch(p.name)):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(BLOCK):

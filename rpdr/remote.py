@@ -19,7 +19,13 @@ from pyarrow import fs
 from rpdr.errors import DataError, RpdrError
 
 _PASSWORD = re.compile(r"(://[^/:@]*):.*@")  # which may hold anything
-_SECRET = re.compile("secret|password|key")  # in the name of a query's parameter
+_QUERY = re.compile(r"\?[^\s'\"]+")  # of any URL in a message: Arrow tells Azure's own, with the token in it
+# parameters of a URL, as Arrow reads them: any other may be a secret, or a part of one, as `sig` of Azure's tokens
+_HARMLESS = (
+    *("scheme", "endpoint_override", "region", "allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "smart_defaults"),
+    *("tls_ca_file_path", "tls_verify_certificates", "project_id", "retry_limit_seconds", "background_writes", "enable_tls"),
+    *("blob_storage_authority", "dfs_storage_authority", "credential_kind", "tenant_id", "client_id"),
+)
 AHEAD = 8 * 2**20  # bytes that are asked for at once where a file is read from its start: each asking is a request
 
 
@@ -41,7 +47,7 @@ def reached(url: str, kind: type[RpdrError], setting: str = "") -> Iterator[None
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        why = " ".join(str(error).replace(url, shown(url)).split())[:300]
+        why = " ".join(_QUERY.sub("", str(error).replace(url, shown(url))).split())[:300]
         raise kind(
             f"{setting}{shown(url)}: cannot be used ({why}); check the URL, and the credentials in the environment "
             "(for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
@@ -49,10 +55,10 @@ def reached(url: str, kind: type[RpdrError], setting: str = "") -> Iterator[None
 
 
 def refuse_secret(url: str, kind: type[RpdrError], setting: str = "") -> None:
-    """Raises an error of this kind where the URL has a secret in it, which would stand in the run's config.yaml."""
-    if is_url(url) and (_PASSWORD.search(url) or any(_SECRET.search(name) for name, _ in parse_qsl(url.partition("?")[2]))):
-        remedy = "take it out, and give it in the environment (for s3: AWS_SECRET_ACCESS_KEY)"
-        raise kind(f"{setting}{shown(url)}: has a secret in it; {remedy}")
+    """Raises an error of this kind where the URL has, or may have, a secret in it, which would stand in the run's config.yaml."""
+    if is_url(url) and (_PASSWORD.search(url) or any(name not in _HARMLESS for name, _ in parse_qsl(url.partition("?")[2]))):
+        remedy = "take it out, and give secrets in the environment (for s3: AWS_SECRET_ACCESS_KEY)"
+        raise kind(f"{setting}{shown(url)}: has a secret in it, or a parameter that is none of {', '.join(_HARMLESS)}; {remedy}")
 
 
 def connected(url: str, kind: type[RpdrError], setting: str = "") -> tuple[fs.FileSystem, str]:

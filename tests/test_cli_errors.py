@@ -89,6 +89,10 @@ def test_a_bad_override_is_one_line_too(tmp_path: Path, value: str):
     assert value.split("=")[0] in error_of(rpdr(tmp_path, "prepare", "--set", value))
 
 
+def test_a_corpus_that_a_variable_should_have_named_is_not_the_runs_own(tmp_path: Path):
+    assert "corpora.'': the config has no such corpus" in error_of(rpdr(tmp_path, "link", "--corpus", ""))
+
+
 def test_results_of_another_config_are_not_mixed_in(tmp_path: Path):
     assert rpdr(tmp_path, "prepare").returncode == 0
     assert "--redo" in error_of(rpdr(tmp_path, "prepare", "--set", "seed=14"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -17,12 +19,15 @@ from rpdr.files import (
     locate,
     locate_all,
     read_lines,
+    read_tables,
     read_text,
     sha256,
     sha256_tree,
+    sweep,
     write_atomically,
     write_json,
     write_rows,
+    write_tables,
     write_text,
 )
 
@@ -154,6 +159,16 @@ def test_rows_are_written_in_the_schema_or_not_at_all(tmp_path: Path):
     assert not (tmp_path / "bad.parquet").exists()
 
 
+@pytest.mark.parametrize("rows", [0, 150_000])
+def test_a_table_is_read_and_written_in_parts(tmp_path: Path, rows: int):
+    table = pa.table({"a": range(rows), "b": ["x"] * rows}, schema=SCHEMA)
+    write_tables(tmp_path / "whole.parquet", [table], SCHEMA)
+    parts = list(read_tables(tmp_path / "whole.parquet"))
+    assert len(parts) > 1 or not rows
+    write_tables(tmp_path / "copy.parquet", read_tables(tmp_path / "whole.parquet"), SCHEMA)
+    assert pq.read_table(tmp_path / "copy.parquet").equals(table)
+
+
 def test_a_hash_knows_values_their_borders_and_not_the_order_of_keys():
     assert sha256({"a": 1, "b": 2}) == sha256({"b": 2, "a": 1})
     assert sha256("ab", "c") != sha256("a", "bc")
@@ -174,6 +189,24 @@ def test_a_folders_hash_changes_with_contents_names_and_files_and_with_nothing_e
     assert tree("name", {"a": "1", "sub/c": "2"}) != base
     assert tree("more", {"a": "1", "sub/b": "2", "c": ""}) != base
     assert sha256_tree(tmp_path / "base" / "a") != sha256_tree(tmp_path / "base" / "sub" / "b")
+
+
+def test_what_killed_writers_left_is_in_no_hash_and_is_swept_and_nothing_else(tmp_path: Path):
+    write_text(tmp_path / "deep" / "kept.txt", "1")
+    write_text(tmp_path / ".metadata.json", "2")
+    base = sha256_tree(tmp_path)
+    scripts = {
+        "file": "with atomic_file(Path(sys.argv[1], 'deep', 'mentions.parquet')) as file: file.write(b'half'); file.flush(); die()",
+        "folder": "with atomic_folder(Path(sys.argv[1], 'deep', 'student')) as folder: die()",
+    }
+    for script in scripts.values():
+        start = "import os, sys; from pathlib import Path; from rpdr.files import *; die = lambda: os.kill(os.getpid(), 9)\n"
+        assert subprocess.run([sys.executable, "-c", start + script, str(tmp_path)], check=False).returncode == -9
+    assert len(list((tmp_path / "deep").glob(".*"))) == len(scripts)
+    assert sha256_tree(tmp_path) == base
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".metadata.json", "deep", "kept.txt"]
+    assert sha256_tree(tmp_path) == base
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path):

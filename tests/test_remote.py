@@ -19,7 +19,7 @@ from rpdr.corpus import read_mentions, stream_mentions
 from rpdr.errors import DataError
 from rpdr.files import locate_all, locate_source, opened, read_lines, read_text
 from rpdr.kb import read_kb
-from rpdr.remote import shown
+from rpdr.remote import connected, reached, shown
 
 
 @pytest.fixture
@@ -113,6 +113,10 @@ def test_a_bucket_may_be_named_by_a_variable(upload, tmp_path: Path, monkeypatch
         (("s3://", "s9://"), r"^s9://linked/\w+/m\.csv: cannot be used"),
         (("s3://", "s3://me:hu/s?h@"), r"^s3://me@linked/\w+/m\.csv: has a secret in it.*environment"),
         (("?", "?secret_key=hush&"), r"^s3://linked/\w+/m\.csv: has a secret in it.*environment"),
+        (
+            ("?", "?sv=2024-11-04&sig=hush&"),
+            r"^s3://linked/\w+/m\.csv: has a secret in it, or a parameter that is none of scheme, .*environment",
+        ),
         (("?", " ?"), r"^s3://linked/\w+/m\.csv : cannot be used .*; check the URL"),
     ],
 )
@@ -120,8 +124,38 @@ def test_what_cannot_be_found_is_named_in_one_line_without_what_may_be_secret(up
     (tmp_path / "m.csv").write_text("text\nfever\n")
     with pytest.raises(DataError, match=says) as refused:
         locate_all(upload()("m.csv").replace(*change))
-    for part in ("\n", "hush", "hu/s", "endpoint_override"):
+    for part in ("\n", "hush", "hu/s", "endpoint_override=", "sv="):
         assert part not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://b/x?scheme=http&endpoint_override=localhost:9000&region=eu-west-1&allow_bucket_creation=true&allow_bucket_deletion=false",
+        "s3://b/x?tls_ca_file_path=/etc/ca.pem&tls_verify_certificates=false&smart_defaults=standard&allow_delayed_open=true&region=eu-west-1",
+        "gs://anonymous@b/x?scheme=http&endpoint_override=localhost:4443&retry_limit_seconds=3&project_id=p",
+        "abfs://c@account/x?blob_storage_authority=localhost:1&dfs_storage_authority=localhost:1&enable_tls=false&background_writes=true",
+        "abfs://c@account.dfs.core.windows.net/x?credential_kind=anonymous",
+    ],
+)
+def test_what_is_no_secret_may_be_in_a_url(url: str):
+    assert connected(url, DataError)[1].endswith("/x")
+
+
+@pytest.mark.parametrize("url", ["abfs://c@account/x?sv=2024-11-04&sig=hush", "gs://b/x?sas=hush", "abfs://c@account/x?client_secret=hush"])
+def test_a_token_in_a_url_is_a_secret(url: str):
+    with pytest.raises(DataError, match=r"/x: has a secret in it") as refused:
+        connected(url, DataError)
+    assert "hush" not in str(refused.value)
+
+
+def test_what_a_store_says_of_urls_of_its_own_has_no_query():
+    with (
+        pytest.raises(DataError, match=r"failed on 'http://account/c'\. Is it there.*check the URL") as refused,
+        reached("abfs://c@account/x", DataError),
+    ):
+        raise OSError("GetProperties failed on 'http://account/c?restype=container&sig=hush&sv=1'. Is it there?")
+    assert "hush" not in str(refused.value)
 
 
 @pytest.fixture

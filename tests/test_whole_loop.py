@@ -194,9 +194,9 @@ def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_no
         assert done.returncode == 0, done.stderr[-3000:]
         assert "decided by" in done.stderr
         store = store_at(bucket.replace("?", f"/{name}?") if settings else run / "corpora" / name)
-        shards = [store.read_table(file) for file in store.names() if file.startswith("shard-")]
+        shards = [table for file in store.names() if file.startswith("shard-") for table in store.read_tables(file)]
         kept[name] = sorted(pa.concat_tables(shards).to_pylist(), key=lambda row: row["mention_id"])
-        aside = store.read_table("_rejects.parquet").to_pylist()
+        aside = pa.concat_tables(store.read_tables("_rejects.parquet")).to_pylist()
         assert len(kept[name]) + len(aside) == len(rows) + 1
         assert len(aside) >= len(bad)
     assert len({row["key"] for row in kept["odd"] if row["text"] == "trouble passing water"}) == 1

@@ -108,7 +108,7 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     ray.get(idle.ready.remote())  # what a node takes to come is not what a model takes to load
     ray.kill(idle)
     watch = Stopwatch()
-    actors = [ray.remote(_Working).options(**where).remote(run.config, kind, int(cpus)) for _ in range(processes)]
+    actors = [ray.remote(_Working).options(**where).remote(run.portable, kind, int(cpus)) for _ in range(processes)]
     gpus = ray.get([actor.has_gpu.remote() for actor in actors])
     load_s = watch.seconds
     found = ray.get([actor.measure.remote(seconds) for actor in actors])

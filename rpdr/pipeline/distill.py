@@ -77,7 +77,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "calibrating")
     needs = run.config.resources.reranking
     if needs:
-        calibration, balance, shortcut = run_elsewhere(needs, run.config, __name__, calibrate.__name__, progress)
+        calibration, balance, shortcut = run_elsewhere(needs, run, __name__, calibrate.__name__, progress)
     else:
         calibration, balance, shortcut = calibrate(run, progress)
     calibration.save(run.path("student", CALIBRATION_FILE))

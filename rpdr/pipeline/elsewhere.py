@@ -20,11 +20,11 @@ LOOK_EVERY_S = 0.5
 TRIES = 10  # of nodes that were lost
 
 
-def run_elsewhere(needs: Needs, config: Config, module: str, function: str, progress: StageProgress) -> Any:
-    """What `module.function(run, progress)` returns, of the run of this config. Its errors come back as they were raised, in Ray's wrapping."""
+def run_elsewhere(needs: Needs, run: Run, module: str, function: str, progress: StageProgress) -> Any:
+    """What `module.function(run, progress)` returns. Its errors come back as they were raised, in Ray's wrapping."""
     connect()
     board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
-    work = ray.remote(_work).options(**placed(needs), max_retries=TRIES).remote(config, module, function, board)
+    work = ray.remote(_work).options(**placed(needs), max_retries=TRIES).remote(run.portable, module, function, board)
     progress.update(0, None, "waiting for a node")
     shown = None
     while not ray.wait([work], timeout=LOOK_EVERY_S)[0]:

@@ -8,10 +8,9 @@ its file is in place, in a folder or an object store; a start after a kill does 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import Config, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
-from rpdr.files import expanded, sha256_tree, write_json
+from rpdr.files import expanded, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.linker import AT_ONCE, answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
@@ -38,7 +37,7 @@ from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking, resolve_run_dir
+from rpdr.pipeline.run import STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
 from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.sources import seen
 from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
@@ -52,7 +51,7 @@ from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
 SPLITS = ("test", "corpus")
 # readers of Parquet folders pass over names with an underscore
-MANIFEST, REJECTED, WORK = "_manifest.json", "_rejects.parquet", "_work"
+MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
 SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
 FOR_VLLM = "vllm"  # in the folder of the work
 SHARD = "shard-"
@@ -78,7 +77,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     sources = json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8"))
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
-        store.write_table(REJECTED, pq.read_table(rejects), REJECTS)
+        store.write_tables(REJECTED, read_tables(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
     Meters(run.folder.name, "rejected").tell(rows=refused)
     return {**summary, "rejects": refused, "output": str(store), "sources": sources}
@@ -99,11 +98,6 @@ def corpus_store(run: Run, corpus: str) -> Store:
     return store_at(where if is_url(where) else resolve_run_dir(where))
 
 
-def clear_work(run: Run, corpus: str = "") -> None:
-    """Throw away what a finished link stage had laid out to work on."""
-    shutil.rmtree(_folder(run, corpus) / WORK, ignore_errors=True)
-
-
 def _folder(run: Run, corpus: str) -> Path:
     """Where it is worked, and, without `link.output`, written."""
     return run.path("corpora", corpus) if corpus else run.path("linked")
@@ -112,13 +106,15 @@ def _folder(run: Run, corpus: str) -> Path:
 def throw_away(run: Run, corpus: str) -> None:
     """What has been linked of it, wherever that is; no other file that is there."""
     store = corpus_store(run, corpus)
-    for name in sorted(store.names(), key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
+    names = store.names()
+    run.spoil(linking(corpus))
+    for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
         if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
             store.remove(name)
 
 
 def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
-    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `clear_work` throws away."""
+    """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `Run.clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
     output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
@@ -305,10 +301,10 @@ class _Output:
                 self._write(shard, pa.concat_tables(self._waiting.pop(shard)))
 
     def _write(self, shard: int, answered: pa.Table) -> None:
-        table = joined(self.shards.read(shard), answered, LINKED)
-        self.store.write_table(_file(shard), table, LINKED)
-        self.counts[shard] = _counts(table)
-        self.mentions += table.num_rows
+        tally = _Tally()
+        self.store.write_tables(_file(shard), tally.passing(joined(self.shards.read(shard), answered, LINKED)), LINKED)
+        self.counts[shard] = tally.counts
+        self.mentions += self.counts[shard]["mentions"]
         if time.monotonic() - self._told > MANIFEST_EVERY_S:
             self.write_manifest()
 
@@ -330,8 +326,8 @@ class _Output:
                 f"{self.store}: holds shards of another corpus, student or config; link into another place, or add --redo to throw them away"
             )
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
-        found = {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_table(_file(n))) for n in there}
-        return {n: counts for n, counts in found.items() if counts["mentions"] == self.shards.mentions[n]}
+        found = {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_tables(_file(n))) for n in there}
+        return {n: counts for n, counts in found.items() if counts["mentions"] == self.shards.mentions[n]}  # another is made again
 
 
 def _file(shard: int) -> str:
@@ -341,9 +337,34 @@ def _file(shard: int) -> str:
 COUNTED = ("mentions", "distinct", "nil", "abstained", *(name for name, _ in DECIDERS.values()))
 
 
-def _counts(linked: pa.Table) -> dict[str, int]:
-    """COUNTED of rows of schema.LINKED: mentions, but distinct ones of each source."""
-    abstained = pc.sum(linked["abstained"]).as_py() or 0
-    by = [pc.count_distinct(linked["key"].filter(pc.equal(linked["source"], source))).as_py() for source in DECIDERS]
-    nil = linked["concept_id"].null_count - abstained
-    return dict(zip(COUNTED, (linked.num_rows, sum(by), nil, abstained, *by), strict=True))
+class _Tally:
+    """COUNTED of rows of schema.LINKED that come in parts: mentions, but distinct ones of each source."""
+
+    def __init__(self) -> None:
+        self._mentions = self._nil = self._abstained = 0
+        self._keys: dict[str, set[str]] = {source: set() for source in DECIDERS}
+
+    def passing(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The same parts, counted as they come."""
+        for linked in parts:
+            abstained = pc.sum(linked["abstained"]).as_py() or 0
+            self._mentions += linked.num_rows
+            self._abstained += abstained
+            self._nil += linked["concept_id"].null_count - abstained
+            for source, keys in self._keys.items():
+                keys.update(pc.unique(linked["key"].filter(pc.equal(linked["source"], source))).to_pylist())
+            yield linked
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of all parts so far."""
+        by = [len(keys) for keys in self._keys.values()]
+        return dict(zip(COUNTED, (self._mentions, sum(by), self._nil, self._abstained, *by), strict=True))
+
+
+def _counts(parts: Iterable[pa.Table]) -> dict[str, int]:
+    """COUNTED of rows of schema.LINKED."""
+    tally = _Tally()
+    for _ in tally.passing(parts):
+        pass
+    return tally.counts

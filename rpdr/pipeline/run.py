@@ -21,10 +21,12 @@ import yaml
 
 import rpdr
 from rpdr.config import Config, KbConfig, MentionsConfig
-from rpdr.errors import RunError
-from rpdr.files import expanded, home, sha256, write_json, write_text
+from rpdr.errors import ConfigError, RpdrError, RunError
+from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
 from rpdr.pipeline.sources import changed, places_of
 from rpdr.remote import refuse_secret
+
+WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ def linking(corpus: str) -> Stage:
     return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",))
 
 
+def check_corpus(config: Config, corpus: str) -> None:
+    """Raises ConfigError where this is none of the config's `corpora`."""
+    if corpus not in config.corpora:
+        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
+        raise ConfigError(
+            f"corpora.{corpus or repr(corpus)}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under "
+            "`mentions`"
+        )
+
+
 # what a user may change between two starts of a stage without making its results another experiment
 TUNABLE = {
     # what only a later stage reads, which names it; and how what is found is laid out
@@ -95,6 +107,11 @@ class Run:
     def path(self, *parts: str) -> Path:
         """A path inside the run directory."""
         return self.folder.joinpath(*parts)
+
+    @property
+    def portable(self) -> Config:
+        """The config as a process on another node is to have it, whose own folder is another: with the run directory that was found here."""
+        return self.config.model_copy(update={"run_dir": str(self.folder)})
 
     def inputs(self, stage: Stage) -> str:
         """The hash of all that `stage` is made from."""
@@ -181,8 +198,7 @@ class Run:
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
-        for setting, where in self._places():
-            refuse_secret(where, RunError, setting)
+        refuse_secrets(self.config, RunError)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
@@ -191,23 +207,17 @@ class Run:
         record = self._record(stage.name)
         if not record:
             write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
-
-    def _places(self) -> list[tuple[str, str]]:
-        """(setting, path or URL): all that the config names."""
-        config = self.config
-        sources: list[tuple[str, KbConfig | MentionsConfig]] = [
-            ("kb.path: ", config.kb),
-            *(("mentions: ", source) for source in config.mentions),
-        ]
-        sources += [(f"corpora.{name}: ", source) for name, source in config.corpora.items()]
-        return [
-            *((setting, place) for setting, source in sources for place in places_of(source)),
-            ("link.output: ", config.link.output or ""),
-        ]
+        for name in stage.owns:
+            sweep(self.path(name))
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
-        """Note that the stage is finished; `summary` is for the report."""
-        inputs = self.inputs(stage)
+        """Note that the stage is finished; `summary` is for the report. Raises RunError if it was begun from other inputs than there are now."""
+        inputs = self._record(stage.name).get("inputs")
+        if inputs != self.inputs(stage):
+            raise RunError(
+                f"{stage.name}: a stage before it was made again in {self.folder} while it was at work, and its results are of both; add --redo to "
+                "throw them away"
+            )
         at = datetime.now(UTC).isoformat(timespec="seconds")
         identity = sha256(inputs, summary.get("content", ""))
         write_json(
@@ -217,12 +227,21 @@ class Run:
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for)."""
-        record = self._record_path(stage.name)
-        if record.exists():  # killed from here on, what is left is of no config
-            write_json(record, {"inputs": ""})
+        self.spoil(stage)
         for name in stage.owns:
             shutil.rmtree(self.path(name), ignore_errors=True)
-        record.unlink(missing_ok=True)
+        self._record_path(stage.name).unlink(missing_ok=True)
+
+    def spoil(self, stage: Stage) -> None:
+        """Before anything of it is thrown away: killed from here on, what is left is of no config."""
+        record = self._record_path(stage.name)
+        if record.exists():
+            write_json(record, {"inputs": ""})
+
+    def clear_work(self, stage: Stage) -> None:
+        """Throw away what a finished stage had laid out to work on."""
+        for name in stage.owns:
+            shutil.rmtree(self.path(name, WORK), ignore_errors=True)
 
     def summary(self, name: str) -> dict[str, Any]:
         """A finished stage's summary, with its `seconds` and `finished_at`; empty if it is not finished."""
@@ -235,6 +254,18 @@ class Run:
     def _record(self, name: str) -> dict[str, Any]:
         path = self._record_path(name)
         return json.loads(path.read_text()) if path.exists() else {}
+
+
+def refuse_secrets(config: Config, kind: type[RpdrError]) -> None:
+    """Raises an error of this kind where a URL that the config names has a secret in it."""
+    sources: list[tuple[str, KbConfig | MentionsConfig]] = [
+        ("kb.path: ", config.kb),
+        *(("mentions: ", source) for source in config.mentions),
+        *((f"corpora.{name}: ", source) for name, source in config.corpora.items()),
+    ]
+    places = [(setting, place) for setting, source in sources for place in places_of(source)]
+    for setting, where in [*places, ("link.output: ", config.link.output or "")]:
+        refuse_secret(where, kind, setting)
 
 
 def resolve_run_dir(run_dir: str) -> Path:

@@ -21,6 +21,7 @@ from rpdr.schema import MENTIONS
 
 PART = 200_000  # mentions that are held in memory while spreading …
 PARTS = 1_000  # … or more, so that no more parts than these have to be opened for a shard
+JOINED = 100_000  # mentions that are joined with their answers at once: of the most frequent mention a shard may hold millions
 COLUMNS = ("mention_id", "key", "text", "context", "type", "split", "written")
 SCHEMA = pa.schema([MENTIONS.field(name) for name in COLUMNS])
 BOUNDS = "bounds.npy"  # written last: the folder is whole if it is there
@@ -68,13 +69,13 @@ class Shards:
         return found
 
     def read(self, shard: int) -> pa.Table:
-        """The mentions of a shard, in the order of the corpus: SCHEMA."""
+        """The mentions of a shard, in the order of the corpus: SCHEMA. They stay on the disk until they are looked at."""
         slices = []
         for number, bounds in enumerate(self.bounds):
             start, end = int(bounds[shard]), int(bounds[shard + 1])
             if end > start:
                 slices.append(map_arrow(_part_file(self.folder, number)).slice(start, end - start))
-        return pa.concat_tables(slices).combine_chunks() if slices else SCHEMA.empty_table()
+        return pa.concat_tables(slices) if slices else SCHEMA.empty_table()
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -88,10 +89,14 @@ def distinct(mentions: pa.Table) -> pa.Table:
     return mentions.take(np.unique(codes, return_index=True)[1])
 
 
-def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Each mention with the answer of its key; `answers` has one row a key. Columns of `schema`, a mention's own where both have one."""
-    found = answers.take(pc.index_in(mentions["key"], answers["key"].combine_chunks()))
-    return pa.table([mentions[name] if name in mentions.column_names else found[name] for name in schema.names], schema=schema)
+def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Each mention with the answer of its key, JOINED at once; `answers` has one row a key. Columns of `schema`, a mention's own where both have one."""
+    answers = answers.combine_chunks()
+    keys = answers["key"].combine_chunks()
+    for start in range(0, mentions.num_rows, JOINED):
+        part = mentions.slice(start, JOINED).combine_chunks()
+        found = answers.take(pc.index_in(part["key"], keys))
+        yield pa.table([part[name] if name in part.column_names else found[name] for name in schema.names], schema=schema)
 
 
 def _count(corpus: Path, splits: tuple[str, ...]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def _hash(file: Source) -> dict[str, Any]:
     return {"sha256": _content(file, **stamp_of(file))} if isinstance(file, Path) else {}
 
 
-@lru_cache
+@cache
 def _content(file: Path, size: int, mtime_ns: int) -> str:
     """Its hash: asked for by each stage whose beginnings are checked, computed once as long as `size` and `mtime_ns` are as they were."""
     return sha256_tree(file)

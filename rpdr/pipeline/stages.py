@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 
 from rpdr.config import Config
-from rpdr.errors import ConfigError, RunError
+from rpdr.errors import RunError
 from rpdr.pipeline.account import account
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, linking
+from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, check_corpus, linking
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -34,11 +34,7 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
 
 def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
     """Link one of the config's `corpora` with the student of a finished run. Raises RpdrError."""
-    if corpus not in config.corpora:
-        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
-        raise ConfigError(
-            f"corpora.{corpus}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under `mentions`"
-        )
+    check_corpus(config, corpus)
     run, stage = Run(config), linking(corpus)
     with run.alone(stage):
         if redo:
@@ -56,6 +52,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
     """`what`: the corpus that is linked, where it is not the run's own."""
     name = stage.name.partition("-")[0]
     if run.finished(stage):
+        run.clear_work(stage)  # where a start was killed before it did
         console.print(f"[dim]{label:<18} finished before, unchanged[/dim]")
         return
     run.begin(stage)
@@ -66,10 +63,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
         except Exception as error:
             raise _plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
-    if name == "link":
-        from rpdr.pipeline.link import clear_work
-
-        clear_work(run, *what)
+    run.clear_work(stage)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
     for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
@@ -82,7 +76,7 @@ def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[st
     if needs and name in TUNING:
         from rpdr.pipeline.elsewhere import run_elsewhere
 
-        return run_elsewhere(needs, run.config, module, name, progress)
+        return run_elsewhere(needs, run, module, name, progress)
     work: Work = getattr(import_module(module), name)
     return work(run, progress, *what)
 

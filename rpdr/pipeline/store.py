@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from rpdr.errors import RunError
-from rpdr.files import write_json, write_table
+from rpdr.files import BLOCK, put_tables, read_tables, sweep, write_json, write_tables
 from rpdr.remote import connected, is_url, reached, shown
 from rpdr.teacher.endpoint import is_local
 
 SETTING = "link.output: "
+IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
 
 
 class Store(Protocol):
     """Files by name, all in one place."""
 
     def names(self) -> set[str]:
-        """Of all files that are there whole."""
+        """Of all files that are there."""
 
     def read_json(self, name: str) -> Any:
-        """What `write_json` wrote; None where there is no such file."""
+        """What `write_json` wrote; None where there is no such file, or something else."""
 
     def write_json(self, name: str, value: Any) -> None:
         """In the place of what was there."""
 
-    def read_table(self, name: str) -> pa.Table:
-        """What `write_table` wrote."""
+    def read_tables(self, name: str) -> Iterator[pa.Table]:
+        """What `write_tables` wrote, in parts; none where the file is something else, or was cut."""
 
-    def write_table(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
-        """As Parquet, in the place of what was there."""
+    def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """As one Parquet file, in the place of what was there; in the memory of one table."""
 
     def remove(self, name: str) -> None:
         """A file that is there."""
@@ -67,8 +71,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for left in path.glob(".shard-*"):  # by a start that was killed while it wrote
-            left.unlink()
+        sweep(path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -78,16 +81,16 @@ class Folder:
 
     def read_json(self, name: str) -> Any:
         file = self.path / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        return _parsed(file.read_bytes()) if file.exists() else None
 
     def write_json(self, name: str, value: Any) -> None:
         write_json(self.path / name, value)
 
-    def read_table(self, name: str) -> pa.Table:
-        return pq.read_table(self.path / name)
+    def read_tables(self, name: str) -> Iterator[pa.Table]:
+        return _whole(self.path / name)
 
-    def write_table(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
-        write_table(self.path / name, table, schema)
+    def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        write_tables(self.path / name, tables, schema)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
@@ -113,25 +116,46 @@ class Bucket:
         if name not in self.names():
             return None
         with self._reached(), self._files.open_input_stream(f"{self._root}/{name}") as stream:
-            return json.loads(stream.read())
+            return _parsed(stream.read())
 
     def write_json(self, name: str, value: Any) -> None:
-        self._put(name, json.dumps(value, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
+        self._put(name, io.BytesIO(json.dumps(value, indent=2, ensure_ascii=False, default=str).encode() + b"\n"))
 
-    def read_table(self, name: str) -> pa.Table:
-        with self._reached():
-            return pq.read_table(f"{self._root}/{name}", filesystem=self._files)
+    def read_tables(self, name: str) -> Iterator[pa.Table]:
+        with self._reached(), self._files.open_input_file(f"{self._root}/{name}") as file:
+            yield from _whole(file)
 
-    def write_table(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
-        whole = io.BytesIO()
-        pq.write_table(table.select(schema.names).cast(schema), whole)
-        self._put(name, whole.getbuffer())
+    def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        with SpooledTemporaryFile(IN_MEMORY) as whole:
+            put_tables(whole, tables, schema)
+            whole.seek(0)
+            self._put(name, whole)
 
     def remove(self, name: str) -> None:
         with self._reached():
             self._files.delete_file(f"{self._root}/{name}")
 
-    def _put(self, name: str, whole: bytes | memoryview) -> None:
+    def _put(self, name: str, whole: IO[bytes]) -> None:
+        """Write an object, in a thread that no signal interrupts, and wait for it: Arrow closes a stream that is dropped while it is opened, and an
+        empty object would take the place of what was there."""
+        with self._reached(), ThreadPoolExecutor(1) as apart:
+            apart.submit(self._upload, name, whole).result()
+
+    def _upload(self, name: str, whole: IO[bytes]) -> None:
         """An object appears when its stream is closed, so it is all written by then."""
-        with self._reached(), self._files.open_output_stream(f"{self._root}/{name}") as stream:
-            stream.write(whole)
+        with self._files.open_output_stream(f"{self._root}/{name}") as stream:
+            shutil.copyfileobj(whole, stream, BLOCK)
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON; None where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _whole(file: Path | pa.NativeFile) -> Iterator[pa.Table]:
+    """`read_tables`; none where the file is no Parquet, or was cut."""
+    with suppress(pa.ArrowInvalid):
+        yield from read_tables(file)

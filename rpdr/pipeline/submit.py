@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from rich.table import Column, Table
 import rpdr
 from rpdr.config import Config
 from rpdr.errors import ConfigError, RunError
+from rpdr.pipeline.run import check_corpus, refuse_secrets
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
 LEFT_OUT = (".git/", ".venv/", "runs/", "__pycache__/", "*.egg-info/", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", ".netrc")
@@ -43,12 +44,14 @@ logging.getLogger("ray._private.runtime_env.working_dir").setLevel(logging.ERROR
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to be run: `rpdr COMMAND` with these arguments, in a copy of `folder`. Raises ConfigError for what would fail, or be lost, on a cluster."""
+    """What is to be run: `rpdr COMMAND` with these options, in a copy of `folder`. Raises ConfigError for what would fail, or be lost, on a cluster."""
 
     command: str
     config_path: Path
     config: Config
-    arguments: tuple[str, ...] = ()  # further ones, such as --set KEY=VALUE
+    overrides: tuple[str, ...] = ()  # KEY=VALUE
+    corpus: str | None = None
+    redo: bool = False
     folder: Path = Path()
     environment: tuple[str, ...] = ()  # NAME=VALUE
     pip: Path | None = None  # requirements that the nodes install first
@@ -56,7 +59,10 @@ class Submission:
     @property
     def entrypoint(self) -> str:
         """The shell command on the cluster."""
-        return shlex.join(["python", "-m", "rpdr.cli", self.command, "--config", self._inside(self.config_path), *self.arguments])
+        options = [part for text in self.overrides for part in ("--set", text)]
+        options += ["--corpus", self.corpus] if self.corpus is not None else []
+        options += ["--redo"] if self.redo else []
+        return shlex.join(["python", "-m", "rpdr.cli", self.command, "--config", self._inside(self.config_path), *options])
 
     @property
     def runtime_env(self) -> dict[str, Any]:
@@ -67,6 +73,8 @@ class Submission:
     def __post_init__(self) -> None:
         self._inside(self.config_path)
         self._variables()
+        self._check_options()
+        refuse_secrets(self.config, ConfigError)  # the job's record has the options, which all who reach the cluster can read
         where, output = self.config.run_dir, self.config.link.output
         if _is_relative(where):
             raise ConfigError(
@@ -77,6 +85,14 @@ class Submission:
             raise ConfigError(
                 f"link.output: {output} is relative: on the cluster, a folder of its head alone; name one that all nodes share"
             )
+
+    def _check_options(self) -> None:
+        if self.redo and self.command == "calibrate":
+            raise ConfigError("--redo: calibrate measures anew each time; leave it out")
+        if self.corpus is not None:
+            if self.command != "link":
+                raise ConfigError(f"--corpus: {self.command} takes none; a further corpus is for link alone")
+            check_corpus(self.config, self.corpus)
 
     def _inside(self, path: Path) -> str:
         folder = self.folder.resolve()
@@ -231,12 +247,6 @@ def _asked(ask: Callable[[], Any]) -> Any:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def arguments_of(overrides: Sequence[str], corpus: str | None, redo: bool) -> tuple[str, ...]:
-    """The command's own, as the cluster's rpdr is to be given them."""
-    settings = [part for text in overrides for part in ("--set", text)]
-    return (*settings, *(("--corpus", corpus) if corpus else ()), *(("--redo",) if redo else ()))
 
 
 def console() -> Console:

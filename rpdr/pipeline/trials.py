@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Needs
 from rpdr.corpus import Mention, load_mentions, save_mentions, stream_mentions
-from rpdr.files import write_table
+from rpdr.files import write_tables
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
 from rpdr.pipeline.candidates import BATCH, candidates_file
@@ -222,7 +222,7 @@ def driver_of_link(run: Run) -> dict[str, float]:
                 [{"key": key, **told} for key in keys], pa.schema([LINKED.field("key"), *map(LINKED.field, told)])
             )
             watch = Stopwatch()
-            write_table(work / "linked.parquet", joined(shards.read(shard), answers, LINKED), LINKED)
+            write_tables(work / "linked.parquet", joined(shards.read(shard), answers, LINKED), LINKED)
             seconds += watch.seconds
         found[WRITE] = seconds
         return {what: each / max(1, len(rows)) for what, each in found.items()}

@@ -13,6 +13,8 @@ from rpdr.errors import RunError
 from rpdr.pipeline import run as module
 from rpdr.pipeline.run import STAGES, Run, linking, resolve_run_dir
 from rpdr.pipeline.sources import seen
+from rpdr.pipeline.stages import link_corpus, run_stages
+from rpdr.pipeline.store import Folder
 
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
@@ -120,6 +122,14 @@ def test_a_run_dir_may_hold_variables(tmp_path: Path, monkeypatch: pytest.Monkey
     assert resolve_run_dir("${SHARED}/runs/x") == tmp_path / "runs" / "x"
 
 
+def test_the_config_for_another_node_names_the_folder_that_was_found_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = run_in(Path("runs/mine"))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert Run(run.portable).folder == run.folder == tmp_path / "runs" / "mine"
+
+
 def test_files_that_are_others_now_are_another_experiment(tmp_path: Path):
     (tmp_path / "kb.obo").write_text("[Term]")
     (tmp_path / "notes").mkdir()
@@ -178,8 +188,63 @@ def test_what_was_half_thrown_away_is_of_no_config(tmp_path: Path, monkeypatch: 
         run.finished(STAGES["prepare"])
 
 
-def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path):
-    run = run_in(tmp_path / "run", link={"output": "s3://AKIA:topsecret@bucket/x"})
+def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    notes = {"format": "table", "path": "notes.csv"}
+    run = run_in(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
+    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    run.begin(linking("notes"))
+    run.finish(linking("notes"), 1.0, {})
+    (tmp_path / "out" / "notes").mkdir(parents=True)
+    for number in range(2):
+        (tmp_path / "out" / "notes" / f"shard-{number:06d}.parquet").write_bytes(b"")
+
+    def killed(store: Folder, name: str) -> None:
+        (store.path / name).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Folder, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        link_corpus(run.config, "notes", redo=True)
+    assert len(list((tmp_path / "out" / "notes").iterdir())) == 1
+    with pytest.raises(RunError, match="--redo"):
+        run.finished(linking("notes"))
+
+
+def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tmp_path: Path):
+    run = run_in(tmp_path)
+    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    run.begin(STAGES["link"])
+    run.forget(STAGES["distill"])  # in another terminal
+    run.begin(STAGES["distill"])
+    run.finish(STAGES["distill"], 1.0, {"content": "another student"})
+    with pytest.raises(RunError, match=r"link: a stage before it was made again .*--redo"):
+        run.finish(STAGES["link"], 1.0, {})
+    with pytest.raises(RunError, match=r"link: .*--redo"):
+        run.finished(STAGES["link"])
+
+
+def test_a_stage_that_begins_sweeps_what_killed_ones_left_in_its_folders(tmp_path: Path):
+    left, other = tmp_path / "corpus" / ".mentions.parquet.x1_abcde", tmp_path / "ledger" / ".mine.x1_abcde"
+    for path in (left, other):
+        path.parent.mkdir()
+        path.write_bytes(b"half")
+    run_in(tmp_path).begin(STAGES["prepare"])
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_what_a_finished_stage_had_laid_out_is_cleared_by_the_next_start_if_it_was_killed_before(tmp_path: Path):
+    run = run_in(tmp_path)
+    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    (tmp_path / "linked" / "_work").mkdir(parents=True)
+    (tmp_path / "linked" / "shard-000000.parquet").write_bytes(b"stays")
+    run_stages(run.config, ["link"])
+    assert [path.name for path in (tmp_path / "linked").iterdir()] == ["shard-000000.parquet"]
+
+
+@pytest.mark.parametrize("output", ["s3://AKIA:topsecret@bucket/x", "abfs://c@account/x?sv=1&sig=topsecret"])
+def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, output: str):
+    run = run_in(tmp_path / "run", link={"output": output})
     with pytest.raises(RunError, match=r"link\.output: .*has a secret in it") as refused:
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from rpdr.errors import RunError
+from rpdr.pipeline import store as module
 from rpdr.pipeline.store import Bucket, Folder, Store, may_leave, store_at
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
@@ -22,24 +25,72 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return store_at(request.getfixturevalue("bucket") if request.param == "bucket" else tmp_path / "linked")
 
 
+def rows_of(store: Store, name: str) -> list[dict[str, Any]]:
+    return [row for table in store.read_tables(name) for row in table.to_pylist()]
+
+
 def test_what_is_written_is_there_and_is_replaced(store: Store):
     assert store.names() == set()
     assert store.read_json("_manifest.json") is None
     store.write_json("_manifest.json", {"of": 1, "text": "左膝退变"})
-    store.write_table("shard-000000.parquet", pa.table({"n": [1, 2]}), SCHEMA)
-    store.write_table("shard-000000.parquet", pa.table({"n": [3], "more": ["is left out"]}), SCHEMA)
+    store.write_tables("shard-000000.parquet", [pa.table({"n": [1, 2]})], SCHEMA)
+    store.write_tables("shard-000000.parquet", [pa.table({"n": [3], "more": ["is left out"]}), pa.table({"n": [4]})], SCHEMA)
     assert store.names() == {"_manifest.json", "shard-000000.parquet"}
     assert store.read_json("_manifest.json") == {"of": 1, "text": "左膝退变"}
-    assert store.read_table("shard-000000.parquet").to_pydict() == {"n": [3]}
+    assert rows_of(store, "shard-000000.parquet") == [{"n": 3}, {"n": 4}]
     store.remove("shard-000000.parquet")
     assert store.names() == {"_manifest.json"}
 
 
 def test_a_table_that_is_not_as_it_should_be_leaves_what_was_there(store: Store):
-    store.write_table("shard-000000.parquet", pa.table({"n": [1]}), SCHEMA)
+    store.write_tables("shard-000000.parquet", [pa.table({"n": [1]})], SCHEMA)
     with pytest.raises(pa.ArrowInvalid):
-        store.write_table("shard-000000.parquet", pa.table({"n": ["no number"]}), SCHEMA)
-    assert store.read_table("shard-000000.parquet").to_pydict() == {"n": [1]}
+        store.write_tables("shard-000000.parquet", [pa.table({"n": [2]}), pa.table({"n": ["no number"]})], SCHEMA)
+    assert rows_of(store, "shard-000000.parquet") == [{"n": 1}]
+
+
+def test_a_file_that_waits_on_the_disk_arrives_whole(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "IN_MEMORY", 100)
+    store.write_tables("shard-000000.parquet", (pa.table({"n": range(start, start + 1_000)}) for start in range(0, 10_000, 1_000)), SCHEMA)
+    assert rows_of(store, "shard-000000.parquet") == [{"n": n} for n in range(10_000)]
+
+
+@pytest.mark.parametrize("cut", [0, 10])
+def test_what_is_no_whole_file_is_none(store: Store, bucket: str, cut: int):
+    store.write_json("_manifest.json", {"of": 1})
+    store.write_tables("shard-000000.parquet", [pa.table({"n": [1]})], SCHEMA)
+    for name in ("_manifest.json", "shard-000000.parquet"):
+        if isinstance(store, Folder):
+            (store.path / name).write_bytes((store.path / name).read_bytes()[:cut])
+        else:
+            files, root = fs.FileSystem.from_uri(bucket)
+            whole = files.open_input_stream(f"{root}/{name}").read()
+            with files.open_output_stream(f"{root}/{name}") as stream:
+                stream.write(whole[:cut])
+    assert store.read_json("_manifest.json") is None
+    assert rows_of(store, "shard-000000.parquet") == []
+
+
+class Interrupted:
+    """A store's files, and a Ctrl-C while an object is opened."""
+
+    def __init__(self, files: fs.FileSystem) -> None:
+        self.files = files
+
+    def open_output_stream(self, path: str) -> pa.NativeFile:
+        stream = self.files.open_output_stream(path)
+        signal.raise_signal(signal.SIGINT)
+        return stream
+
+
+def test_a_signal_while_an_object_is_opened_leaves_no_empty_one_in_its_place(bucket: str):
+    store = Bucket(bucket)
+    store.write_json("_manifest.json", {"of": 1})
+    store._files, files = Interrupted(store._files), store._files
+    with pytest.raises(KeyboardInterrupt):
+        store.write_json("_manifest.json", {"of": 2})
+    store._files = files
+    assert store.read_json("_manifest.json") == {"of": 2}
 
 
 def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
@@ -56,7 +107,7 @@ def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
 
 
 def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
-    (tmp_path / ".shard-000000.parquet.x1").write_bytes(b"half")
+    (tmp_path / ".shard-000000.parquet.x1_abcde").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
     assert Folder(tmp_path).names() == {"mine.txt"}
     assert not list(tmp_path.glob(".shard-*"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from local_cluster import LocalCluster, free_port, local_cluster
@@ -44,9 +45,34 @@ def submission(folder: Path, command: str = "prepare", **more: object) -> Submis
 
 
 def test_the_command_names_the_config_as_the_copy_has_it(folder: Path):
-    what = submission(folder, arguments=("--set", "seed=1 2"))
+    what = submission(folder, overrides=("seed=1 2",))
     assert what.entrypoint == "python -m rpdr.cli prepare --config c.yaml --set 'seed=1 2'"
     assert ".env" in what.runtime_env["excludes"]
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "corpora: {notes: {format: table, path: notes.csv}}\n")
+    assert submission(folder, "link", corpus="notes", redo=True).entrypoint.endswith(" link --config c.yaml --corpus notes --redo")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("calibrate", {"redo": True}, "--redo: calibrate measures anew"),
+        ("teach", {"corpus": "notes"}, "--corpus: teach takes none"),
+        ("link", {"corpus": "nots"}, r"corpora\.nots: the config has no such corpus \(there are: notes\)"),
+        ("link", {"corpus": ""}, r"corpora\.'': the config has no such corpus"),
+    ],
+)
+def test_what_the_command_there_would_refuse_is_refused_here(folder: Path, command: str, options: dict[str, Any], says: str):
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "corpora: {notes: {format: table, path: notes.csv}}\n")
+    with pytest.raises(ConfigError, match=says):
+        submission(folder, command, **options)
+
+
+def test_a_secret_in_a_url_is_not_passed_with_a_job(folder: Path):
+    output = "s3://b/x?secret_key=hush"
+    config = load(folder / "c.yaml", {"link.output": output})
+    with pytest.raises(ConfigError, match=r"link\.output: s3://b/x: has a secret in it") as refused:
+        Submission("link", folder / "c.yaml", config, (f"link.output={output}",), folder=folder)
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
