@@ -105,6 +105,23 @@ def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no text")]
 
 
+@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+"])
+def test_gold_with_neither_an_id_nor_nil_is_not_annotated(tmp_path: Path, gold: Any) -> None:
+    path = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": gold}))
+    assert read(path, "jsonl")[0][0].gold is None
+    nil = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": ["", "NIL"]}))
+    assert read(nil, "jsonl")[0][0].gold == []
+
+
+def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"], "gold": [[123, 4], []]}), tmp_path / "m.parquet")
+    assert [m.gold for m in read(tmp_path / "m.parquet", "table")[0]] == [[["123"], ["4"]], []]
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": [[1, "C2"], 3]}\n{"text": "b", "gold": [true]}\n')
+    mentions, rejects = read(path, "jsonl")
+    assert [m.gold for m in mentions] == [[["1", "C2"], ["3"]]]
+    assert [r["reason"] for r in rejects] == ["gold ids are not all texts or whole numbers"]
+
+
 def test_jsonl_reads_every_shape_of_gold(tmp_path: Path) -> None:
     golds: list[Any] = ["C1", ["C1", "C2"], [["C1", "C2"]], None, [], "-1", 17]
     path = put(tmp_path / "m.jsonl", "".join(json.dumps({"text": f"t{n}", "gold": gold}) + "\n" for n, gold in enumerate(golds)))
@@ -119,7 +136,7 @@ def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> Non
         "[1]",
         '{"text": 5}',
         '{"text": "x", "gold": {"a": 1}}',
-        '{"text": "x", "gold": [[1]]}',
+        '{"text": "x", "gold": [[1.5]]}',
         "[" * 100_000,
     ]
     path = put(tmp_path / "m.jsonl", "\n".join([*bad, "", '{"text": "good \\ud83d one"}']))
@@ -198,6 +215,11 @@ def test_pubtator_reads_annotations_with_context_and_gold(tmp_path: Path) -> Non
     assert mentions[0].context == "Bad fever and cough."
     assert mentions[2].context == "The fever (influenza|flu) went."
     assert (mentions[4].doc_id, mentions[4].type) == ("2", "Symptom")
+
+
+def test_pubtator_ids_of_which_nothing_is_left_are_not_annotated(tmp_path: Path) -> None:
+    path = put(tmp_path / "p.txt", "1|t|Pain\n1|a|\n1\t0\t4\tPain\tSymptom\t|\n1\t0\t4\tPain\tSymptom\t-1\n")
+    assert [m.gold for m in read(path, "pubtator")[0]] == [None, []]
 
 
 def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path) -> None:
