@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions, save_mentions
+from rpdr.corpus import Mention, read_mentions, save_mentions, stream_mentions
 from rpdr.corpus.pubtator import with_prefix
 from rpdr.errors import ConfigError, DataError
 
@@ -225,9 +225,9 @@ def test_pubtator_ids_of_which_nothing_is_left_are_not_annotated(tmp_path: Path)
 def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path) -> None:
     _, rejects = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator")
     assert [r["line"] for r in rejects] == [8, 9, 10, 11]
-    assert "'Bad'" in rejects[0]["reason"]
+    assert rejects[0]["reason"] == "at 0-3 the document has another text"
     assert "not numbers" in rejects[1]["reason"]
-    assert "'2'" in rejects[2]["reason"]
+    assert "another document" in rejects[2]["reason"]
 
 
 def test_pubtator_text_may_differ_from_its_document_in_white_space(tmp_path: Path) -> None:
@@ -343,6 +343,34 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
+
+
+def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -> None:
+    for name in "AB":
+        put(tmp_path / "c" / f"sct/{name}.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
+    found = stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c"))], 13)
+    assert next(found)
+    put(tmp_path / "c/sct/B.ann", "TT1\t49727002 | Cough | 0 5\tCough\n")
+    assert [mention.text for mention in found if isinstance(mention, Mention)] == ["Cough"]
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("pubtator", "1|t|Secret words\n1|a|\n1\t0\t6\tfever\tD\tD1\n"),
+        ("pubtator", "1|t|Secret words\n1|a|\nSecret\t0\t6\tSecret\tD\tD1\n"),
+        ("standoff", "TT1\t22253000 | Pain | 0 6\tPain\n"),
+    ],
+)
+def test_an_empty_corpus_says_why_without_a_word_of_a_document(tmp_path: Path, format: str, text: str) -> None:
+    put(tmp_path / "c" / "1.txt", "Secret words" if format == "standoff" else text)
+    if format == "standoff":
+        put(tmp_path / "c" / "1.ann", text)
+    with pytest.raises(
+        DataError, match=r"the first on line \d: (at 0.6 the document has another text|annotates another document)"
+    ) as error:
+        read(tmp_path / "c", format)
+    assert "Secret" not in str(error.value)
 
 
 def test_standoff_file_that_is_not_utf8_is_read_as_cp1252(tmp_path: Path) -> None:
