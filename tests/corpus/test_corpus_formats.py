@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -71,12 +72,38 @@ def test_half_a_character_in_an_id_costs_its_row(tmp_path: Path) -> None:
     assert [r["line"] for r in rejects] == [1, 2]
 
 
-def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "data"), [("2.csv", b""), ("2.csv.gz", gzip.compress(b"")), ("2.csv", b"\n"), ("2.parquet", b"")])
+def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path, name: str, data: bytes) -> None:
     put(tmp_path / "parts" / "1.csv", "text\na\n")
-    put(tmp_path / "parts" / "2.csv", "")
+    (tmp_path / "parts" / name).write_bytes(data)
     assert [m.text for m in read(tmp_path / "parts", "table")[0]] == ["a"]
-    with pytest.raises(DataError, match=r"2\.csv: empty"):
-        read(tmp_path / "parts" / "2.csv", "table")
+    with pytest.raises(DataError, match=rf"{name}: (empty|not a Parquet file)"):
+        read(tmp_path / "parts" / name, "table")
+    (tmp_path / "parts" / "1.csv").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty"):
+        read(tmp_path / "parts", "table")
+
+
+def test_a_separator_of_several_characters_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", 'text||gold\n"my" leg||C1\n')
+    assert [(m.text, m.gold) for m in read(path, "table", separator="||")[0]] == [('"my" leg', [["C1"]])]
+
+
+@pytest.mark.parametrize("text", ["text\rfever\rcough\r", "text,gold\rfever,C1\rcough,C2"])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_whose_lines_end_in_carriage_returns_alone_is_refused_as_such(tmp_path: Path, text: str, header: bool) -> None:
+    with pytest.raises(DataError, match=r"m\.csv: one line, with carriage returns in it.*save it with line feeds") as error:
+        read(put(tmp_path / "m.csv", text), "table", header=header)
+    assert "fever" not in str(error.value)
+
+
+def test_a_name_that_two_columns_have_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "text,text,note,note,gold\na,b,c,d,C1\n")
+    with pytest.raises(
+        DataError, match=r"m\.csv: several columns have the name 'text'; rename all but the one that mentions\.columns\.text means"
+    ):
+        read(path, "table")
+    assert read(path, "table", columns={"text": "1", "gold": "gold"})[0][0].text == "b"
 
 
 def test_table_reads_all_columns_and_a_separator_of_ones_own(tmp_path: Path) -> None:
@@ -152,6 +179,19 @@ def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
     with pytest.raises(DataError, match=r"no line has the key 'label'; .* code, mention"):
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
+
+
+def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:
+    columns = {"text": "mention", "type": "kind", "gold": "code"}
+    put(tmp_path / "parts" / "1.jsonl", '{"mention": "a", "code": "C1"}\n')
+    put(tmp_path / "parts" / "2.jsonl", '{"mention": "b", "kind": "T"}\n')
+    mentions, _ = read(tmp_path / "parts", "jsonl", columns=columns)
+    assert [(m.text, m.type, m.gold) for m in mentions] == [("a", None, [["C1"]]), ("b", "T", None)]
+    with pytest.raises(DataError, match=r"1\.jsonl: no line has the key 'doc'"):
+        read(tmp_path / "parts", "jsonl", columns={"text": "mention", "doc_id": "doc"})
+    put(tmp_path / "parts" / "3.jsonl", '{"words": "c", "code": "C1", "kind": "T"}\n')
+    with pytest.raises(DataError, match=r"3\.jsonl: no line has the key 'mention'"):
+        read(tmp_path / "parts", "jsonl", columns=columns)
 
 
 def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp_path: Path) -> None:
