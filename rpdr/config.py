@@ -87,7 +87,9 @@ class MentionsConfig(Section):
         "concept_names: the names of a knowledge base (`kb`)"
     )
     path: str = Field(
-        "", description="as kb.path; also a folder or a pattern (parts/*.parquet) of several files; concept_names takes its path from `kb`"
+        "",
+        description="as kb.path; also a folder without folders in it, or a pattern (parts/*.parquet), of several files; concept_names takes its path "
+        "from `kb`",
     )
     encoding: str = "utf-8"
     split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
@@ -100,8 +102,15 @@ class MentionsConfig(Section):
     columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], str] | None = Field(
         None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
     )
-    header: bool = Field(True, description="table: whether the first line names the columns")
-    separator: str = Field("", description="table: between cells; empty: comma for .csv, tab for .tsv and .txt")
+    header: bool = Field(
+        True,
+        description="table: whether the first line names the columns; where all of `columns` are numbers, it does not unless you say so",
+    )
+    separator: str = Field(
+        "",
+        description="table: between cells; empty: comma for .csv, tab for .tsv and .txt. Where it is a tab or several characters, a quotation mark is "
+        "a character like any other",
+    )
     gold: Literal["given", "nil", "unknown"] = Field(
         "given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated"
     )
@@ -130,6 +139,25 @@ class MentionsConfig(Section):
     repeat: int = Field(
         0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is"
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _numbers_name_no_header(cls, given: Any) -> Any:
+        """As in a knowledge base, columns that are all numbers say that there is no header. It stands in the config then, which may be written out."""
+        if not isinstance(given, dict) or "header" in given or given.get("format") != "table":
+            return given
+        columns = given.get("columns")
+        if not isinstance(columns, dict) or "text" not in columns or not all(str(column).isdecimal() for column in columns.values()):
+            return given
+        return {**given, "header": False}
+
+    @pydantic.model_validator(mode="after")
+    def _somewhere(self) -> MentionsConfig:
+        if self.format == "concept_names" and self.kb is None:
+            raise ValueError("kb is missing: `format: concept_names` takes its mentions from the names of that knowledge base")
+        if self.format != "concept_names" and not self.path:
+            raise ValueError("path is missing: name the file, the folder or the pattern that holds the mentions")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_split_by_document(self) -> MentionsConfig:

@@ -72,13 +72,14 @@ def locate_source(where: str) -> Source:
 
 
 def locate_all(where: str) -> list[Source]:
-    """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`), or those in a folder but for names with a first dot or
-    underscore, in order of name. Raises DataError where there is none."""
+    """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`) where it is no file's own name, or those in a folder but for names
+    with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it."""
     place, mark, query = where.partition("?") if is_url(where) else (where, "", "")
     folder, _, pattern = place.rpartition("/")
-    if any(sign in pattern for sign in "*?["):
+    if any(sign in pattern for sign in "*?[") and not _is_there(where):
         found = [file for file in files_in(locate_source((folder or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)]
     elif (source := locate_source(where)).is_dir():
+        _refuse_folders_in(source, shown(where))
         found = [*files_in(source).values()]
     else:
         return [source]
@@ -86,6 +87,23 @@ def locate_all(where: str) -> list[Source]:
     if not files:
         raise DataError(f"{shown(where)}: no file there")
     return files
+
+
+def _is_there(where: str) -> bool:
+    try:
+        locate_source(where)
+    except DataError:
+        return False
+    return True
+
+
+def _refuse_folders_in(folder: Source, where: str) -> None:
+    """Raises DataError where files would be passed over that lie deeper."""
+    names = folder.folders() if isinstance(folder, Remote) else [path.name for path in folder.iterdir() if path.is_dir()]
+    deeper = sorted(name for name in names if name[0] not in "._")
+    if deeper:
+        remedy = f"name each folder as a source of its own, and the files beside them as {where.rstrip('/')}/*"
+        raise DataError(f"{where}: there are folders in it ({', '.join(deeper[:3])}), which are not read; {remedy}")
 
 
 def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:

@@ -109,11 +109,17 @@ class Remote:
 
     def objects(self, deep: bool = False) -> dict[PurePosixPath, Remote]:
         """Of a folder, by their names in it, in order of name; `deep`: those of the folders in it too. Raises DataError."""
-        with reached(self._url, DataError):
-            found = self._files.get_file_info(fs.FileSelector(self._info.path, recursive=deep))
         place, mark, query = self._url.partition("?")
-        named = sorted((PurePosixPath(info.path).relative_to(self._info.path), info) for info in found if info.is_file)
+        named = sorted((PurePosixPath(info.path).relative_to(self._info.path), info) for info in self._inside(deep) if info.is_file)
         return {name: Remote(f"{place.rstrip('/')}/{name}{mark}{query}", self._files, info) for name, info in named}
+
+    def folders(self) -> list[str]:
+        """The names of the folders in a folder. Raises DataError."""
+        return [info.base_name for info in self._inside() if info.type == fs.FileType.Directory]
+
+    def _inside(self, deep: bool = False) -> list[fs.FileInfo]:
+        with reached(self._url, DataError):
+            return list(self._files.get_file_info(fs.FileSelector(self._info.path, recursive=deep)))
 
     def open(self, mode: Literal["rb"], buffering: int = AHEAD) -> BinaryIO:
         """As of a path; `buffering` 0: each read asks for just that. Raises DataError, as each read does."""

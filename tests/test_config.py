@@ -8,7 +8,7 @@ import pydantic
 import pytest
 import yaml
 
-from rpdr.config import HashSplit, TeacherConfig, actors_between, load
+from rpdr.config import HashSplit, MentionsConfig, TeacherConfig, actors_between, load
 from rpdr.errors import ConfigError
 
 SMALL = """run_dir: runs/x
@@ -127,7 +127,9 @@ def test_an_item_of_a_list_has_its_own_line_and_no_other_error(tmp_path: Path):
     message = refusal(tmp_path, "run_dir: x\nkb: {format: obo, path: x}\n" + sources)
     assert message.startswith("mentions.1.split: 'train'")
     assert message.endswith("line 5)")
-    alone = refusal(tmp_path, "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - {format: jsonl, split: {modulo: 3, labeled: [0]}}\n")
+    alone = refusal(
+        tmp_path, "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - {format: jsonl, path: a, split: {modulo: 3, labeled: [0]}}\n"
+    )
     assert alone.startswith("mentions.0.split.labeled: unknown key; did you mean 'labelled'?")
     assert alone.endswith("line 4)")
 
@@ -148,6 +150,29 @@ def test_what_an_anchor_gives_may_be_given_anew(tmp_path: Path):
 def test_a_missing_key_is_named(tmp_path: Path):
     assert "kb.path: missing" in refusal(tmp_path, SMALL.replace("  path: kb.csv\n", ""))
     assert refusal(tmp_path, SMALL.replace("run_dir: runs/x\n", "")).startswith("run_dir: missing")
+
+
+@pytest.mark.parametrize(("format", "key"), [("table", "path"), ("standoff", "path"), ("concept_names", "kb")])
+def test_a_source_of_mentions_says_where_they_are(tmp_path: Path, format: str, key: str):
+    message = refusal(tmp_path, f"run_dir: x\nkb: {{format: obo, path: x}}\nmentions:\n  - {{format: {format}}}\n")
+    assert f"{key} is missing: " in message
+    assert message.endswith("line 4)")
+
+
+@pytest.mark.parametrize(
+    ("more", "header"),
+    [
+        ({"columns": {"text": "0", "gold": "1"}}, False),
+        ({"columns": {"text": "0", "gold": "1"}, "header": True}, True),
+        ({"columns": {"text": "0", "gold": "code"}}, True),
+        ({"columns": {"gold": "1"}}, True),  # the text's is `text`
+        ({}, True),
+    ],
+)
+def test_columns_that_are_all_numbers_say_that_there_is_no_header(more: dict, header: bool):
+    config = MentionsConfig.model_validate({"format": "table", "path": "x.csv", **more})
+    assert config.header == header
+    assert MentionsConfig.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_overrides_win_over_the_file_and_are_checked_like_it(tmp_path: Path):
@@ -201,7 +226,7 @@ def test_a_target_precision_is_a_share_between_0_and_1(tmp_path: Path, target: f
 
 def test_more_candidates_for_the_student_need_a_second_round(tmp_path: Path):
     path = tmp_path / "c.yaml"
-    path.write_text("run_dir: x\nkb: {format: obo, path: x}\nmentions: [{format: jsonl}]\nlink: {top_k: 20}\n")
+    path.write_text("run_dir: x\nkb: {format: obo, path: x}\nmentions: [{format: jsonl, path: x}]\nlink: {top_k: 20}\n")
     assert load(path).final_top_k == 20
     assert load(path, {"link.top_k": 0}).final_top_k == 10
     with pytest.raises(ConfigError, match=r"link\.top_k needs a second round"):

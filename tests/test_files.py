@@ -78,6 +78,25 @@ def test_a_source_may_be_a_folder_or_a_pattern(tmp_path: Path):
         locate_all(f"{tmp_path}/*.jsonl")
 
 
+def test_a_folder_with_folders_in_it_is_refused_with_a_pattern_that_is_not(tmp_path: Path):
+    for name in ("a.csv", "sub/b.csv"):
+        write_text(tmp_path / "x" / name, "x")
+    with pytest.raises(DataError, match=r"there are folders in it \(sub\), which are not read; .* as (\S+/x/\*)$") as error:
+        locate_all(f"{tmp_path}/x/")
+    assert locate_all(str(error.value).rpartition(" ")[2]) == [tmp_path / "x" / "a.csv"]
+    assert locate_all(f"{tmp_path}/x/sub") == [tmp_path / "x" / "sub" / "b.csv"]
+    for name in ("_temporary/c.csv", ".git/d.csv"):
+        write_text(tmp_path / "x" / "sub" / name, "x")
+    assert locate_all(f"{tmp_path}/x/sub") == [tmp_path / "x" / "sub" / "b.csv"]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_is_there(tmp_path: Path):
+    for name in ("notes[1].csv", "notes1.csv"):
+        (tmp_path / name).write_text("x")
+    assert locate_all(f"{tmp_path}/notes[1].csv") == [tmp_path / "notes[1].csv"]
+    assert locate_all(f"{tmp_path}/notes[12].csv") == [tmp_path / "notes1.csv"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "iso-8859-1"])
 @pytest.mark.parametrize("text", ["", "\n", "a\r\né\n\né", "é" * 100])
 def test_lines_are_those_of_the_whole_text_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, text: str):

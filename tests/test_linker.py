@@ -174,7 +174,7 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
     class Nothing:
         concepts = ()
 
-    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     config = Config.model_validate({**sections, "link": {"target_precision": 0.9}})
     with pytest.warns(UserWarning, match=r"dev cannot show link\.target_precision 0\.9: there are none to show it"):
         Linker(config, Nothing(), Scored(SURE))  # type: ignore[arg-type]
@@ -188,7 +188,11 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
     class Known:
         concepts = (concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"))
 
-    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "abbreviations": on}]}
+    sections = {
+        "run_dir": str(tmp_path),
+        "kb": {"format": "obo", "path": "x"},
+        "mentions": [{"format": "jsonl", "path": "x", "abbreviations": on}],
+    }
     linker = Linker(Config.model_validate(sections), Known(), Scored(SURE))  # type: ignore[arg-type]
     defined, plain, again = linker.link(["GD", "GD", "GD"], ["twins with Gaucher disease (GD)", None, "twins with Gaucher disease (GD)"])
     assert (defined.concept_id, plain.concept_id) == (concept, "C2")

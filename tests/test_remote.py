@@ -158,6 +158,16 @@ def test_what_a_store_says_of_urls_of_its_own_has_no_query():
     assert "hush" not in str(refused.value)
 
 
+def test_a_folder_with_folders_in_it_is_refused(upload, tmp_path: Path):
+    for name in ("x/a.csv", "x/sub/b.csv", "x/_temporary/c.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text\nfever\n")
+    url = upload()
+    with pytest.raises(DataError, match=r"^s3://linked/\w+/x: there are folders in it \(sub\), .* as s3://linked/\w+/x/\*$"):
+        locate_all(url("x"))
+    assert [file.name for file in locate_all(url("x/*"))] == ["a.csv"]
+
+
 @pytest.fixture
 def stranger(bucket: str) -> Iterator[None]:
     """The server knows no key from now on."""

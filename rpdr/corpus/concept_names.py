@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus.mention import RawMention
-from rpdr.errors import ConfigError
 from rpdr.files import Source
 from rpdr.kb import read_kb
 from rpdr.kb.rejects import Reject
@@ -14,9 +13,8 @@ from rpdr.remote import shown
 
 
 def read(_: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """One mention a name; `line` is the running number of the concept. Raises ConfigError without `kb`, DataError as read_kb does."""
-    if config.kb is None:
-        raise ConfigError("mentions.kb: missing; `format: concept_names` takes its mentions from the names of that knowledge base")
+    """One mention a name; `line` is the running number of the concept. Raises DataError as read_kb does."""
+    assert config.kb  # of this format each config has one
     concepts, rejects = read_kb(config.kb)
     yield from rejects
     for number, concept in enumerate(concepts, start=1):

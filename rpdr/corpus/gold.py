@@ -18,18 +18,20 @@ MAX_READINGS = 1000  # of a gold of several names, each of which several concept
 
 
 def parse_gold(value: Any, config: MentionsConfig) -> Gold | None:
-    """Gold from a cell's text, a list of texts (alternatives), a list of lists (alternatives, each all of), or None.
+    """Gold from a cell's text, a list of texts (alternatives), a list of lists (alternatives, each all of), or None; an id may be a whole number.
 
-    Empty text or None: not annotated, None. NIL alone, or an empty list: []. NIL beside real ids says nothing and is dropped.
-    Raises ValueError for any other shape.
+    None, empty text or a list of nothing else: not annotated, None. NIL alone, or an empty list: []. NIL beside real ids says nothing and is
+    dropped. Raises ValueError for any other shape.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return gold_of(alternatives_of(str(value), config), config.nil_values)
-    if not isinstance(value, list):
+    if isinstance(value, str) or _is_id(value):
+        alternatives = alternatives_of(str(value), config)
+    elif isinstance(value, list):
+        alternatives = [_all_of(item, config) for item in value]
+    else:
         raise ValueError(f"gold is {type(value).__name__}, not a text or a list")
-    return gold_of([_all_of(item, config) for item in value], config.nil_values)
+    return gold_of(alternatives, config.nil_values) or (nil_if_any(alternatives) if value else [])
 
 
 def alternatives_of(text: str, config: MentionsConfig) -> list[list[str]]:
@@ -43,10 +45,16 @@ def gold_of(alternatives: Sequence[Sequence[str]], nil_values: Collection[str], 
     gold: Gold = []
     for alternative in alternatives:
         ids = [part.strip() for part in alternative]
-        kept = list(dict.fromkeys(ConceptId(rename(part)) for part in ids if part and part not in nil_values))
+        kept = list(dict.fromkeys([ConceptId(rename(part)) for part in ids if part and part not in nil_values]))
         if kept and kept not in gold:
             gold.append(kept)
     return gold
+
+
+def nil_if_any(alternatives: Sequence[Sequence[str]]) -> Gold | None:
+    """What alternatives are of which `gold_of` leaves nothing: NIL; None, not annotated, where they hold nothing at all, as the [""] that the
+    splitting of an empty cell leaves."""
+    return [] if any(part.strip() for alternative in alternatives for part in alternative) else None
 
 
 class KnownConcepts:
@@ -104,9 +112,13 @@ def _by_name(names: Iterable[tuple[ConceptId, Iterable[str]]]) -> dict[str, list
 
 def _all_of(item: Any, config: MentionsConfig) -> list[str]:
     parts = item if isinstance(item, list) else [item]
-    if not all(isinstance(part, str) for part in parts):
-        raise ValueError("gold ids are not all texts")
-    return parts if isinstance(item, list) else _ids(item, config)
+    if not all(map(_is_id, parts)):
+        raise ValueError("gold ids are not all texts or whole numbers")
+    return [str(part) for part in parts] if isinstance(item, list) else _ids(str(item), config)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
 def _ids(text: str, config: MentionsConfig) -> list[str]:

@@ -18,9 +18,17 @@ _ARRAY = re.compile(r"\s*\[\s*\{")
 _BETWEEN = re.compile(r"\s*(,\s*|\])")
 
 
+class KeysMissing(DataError):
+    """No object of a file has these keys; those of another part may, as Spark leaves out a key that has no value."""
+
+    def __init__(self, told: str, keys: set[str]) -> None:
+        super().__init__(told)
+        self.keys = keys
+
+
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has a key that the config names, or
-    an array is broken: where its next object begins, nobody can tell."""
+    """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has the text's key, or an array is broken:
+    where its next object begins, nobody can tell. At its end, KeysMissing if no object has some other key that the config names."""
     columns = wanted_columns(config, FIELDS)
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
     for number, source in _objects(path, config.encoding):
@@ -38,8 +46,9 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
         except (ValueError, RecursionError) as error:
             yield reject(path, number, str(error), source)
     if missing and seen:
-        there = ", ".join(sorted(seen)[:20])
-        raise DataError(f"{path}: no line has the key {sorted(missing)[0]!r}; set mentions.columns to keys it has: {there}")
+        keys, there = " or ".join(map(repr, sorted(missing))), ", ".join(sorted(seen)[:20])
+        told = f"{path}: no line has the key {keys}; set mentions.columns to keys it has: {there}"
+        raise DataError(told) if columns["text"] in missing else KeysMissing(told, missing)
 
 
 def _objects(path: Source, encoding: str) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
-from rpdr.corpus.gold import alternatives_of, gold_of
+from rpdr.corpus.gold import alternatives_of, gold_of, nil_if_any
 from rpdr.corpus.mention import RawMention
 from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
@@ -45,15 +45,15 @@ def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapp
     if len(cells) < 5:
         raise ValueError(f"{len(cells)} cells where document, start, end, text, type and id are expected")
     if cells[0] != doc_id:
-        raise ValueError(f"annotates the document {cells[0]!r} below the text of {doc_id!r}")
+        raise ValueError("annotates another document than the one above it")  # a reason may stand in a log: without text
     if not (cells[1].strip().isdecimal() and cells[2].strip().isdecimal()):
         raise ValueError("start and end are not numbers")
     start, end, text = int(cells[1]), int(cells[2]), cells[3]
     document = f"{passages.get('t', '')}\n{passages.get('a', '')}"
     there = document[start:end]
     if not there or there.split() != text.split():  # in white space alone they may differ
-        raise ValueError(f"at {start}-{end} the document has {there[:80]!r}")
-    ids = cells[5].strip() if len(cells) > 5 else ""
+        raise ValueError(f"at {start}-{end} the document has another text")
+    ids = alternatives_of(cells[5] if len(cells) > 5 else "", config)
     return RawMention(
         file=file,
         line=line,
@@ -63,7 +63,7 @@ def _mention(file: str, line: int, cells: list[str], doc_id: str, passages: Mapp
         type=cells[4].strip() or None,
         doc_id=doc_id,
         document=document,
-        gold=gold_of(alternatives_of(ids, config), config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) if ids else None,
+        gold=gold_of(ids, config.nil_values, lambda i: with_prefix(i, config.gold_prefix)) or nil_if_any(ids),
     )
 
 

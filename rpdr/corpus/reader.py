@@ -23,7 +23,7 @@ from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import open_parquet, text_of
+from rpdr.kb.rows import EmptyFile, open_parquet, text_of
 from rpdr.remote import shown
 from rpdr.schema import SPLITS, Gold
 
@@ -138,19 +138,28 @@ def _read_source(
 
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Of all files of a source, one after another; of several, empty ones are passed over."""
-    paths = _files(config)
+    """Of all files of a source, one after another. Of several, one may be empty, or lack a key that another has."""
+    paths, lacking = _files(config), list[jsonl.KeysMissing]()
     for path in paths:
-        if len(paths) > 1 and files.stamp_of(path)["size"] == 0:
-            continue
-        yield from _READERS[config.format](path, config)
+        try:
+            yield from _READERS[config.format](path, config)
+        except EmptyFile:
+            if len(paths) == 1:
+                raise
+        except jsonl.KeysMissing as error:
+            lacking.append(error)
+    if lacking and len(lacking) == len(paths) and set.intersection(*(error.keys for error in lacking)):
+        raise lacking[0]
 
 
 def _files(config: MentionsConfig) -> list[Source]:
-    """The files of a source; of a format that has folders of its own, or no file, none but itself."""
+    """The files of a source, of several those that have a byte; of a format that has folders of its own, or no file, none but itself."""
     if config.format == "concept_names":
         return [Path()]
-    return [files.locate_source(config.path)] if config.format == "standoff" else files.locate_all(config.path)
+    if config.format == "standoff":
+        return [files.locate_source(config.path)]
+    found = files.locate_all(config.path)
+    return found if len(found) == 1 else [path for path in found if files.stamp_of(path)["size"]]
 
 
 def _clean_text(raw: str) -> tuple[str, str | None]:

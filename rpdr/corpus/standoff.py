@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from rpdr.config import MentionsConfig
@@ -20,6 +20,7 @@ from rpdr.files import Source, files_in, opened
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
+SUFFIXES = {".ann", ".txt"}
 _BODY = re.compile(r"(?P<concepts>.*?)[\s|]*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)\s*", re.DOTALL)
 _CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)")  # names may hold `+`, `or` and shorter numbers
 
@@ -29,15 +30,15 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
 
     A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
     """
-    contents = {name: data for name, data in _contents(path) if name.suffix in {".ann", ".txt"}}
+    contents = _contents(path)
     annotations = sorted(name for name in contents if name.suffix == ".ann")
     annotations = [name for name in annotations if name.parent.name == "sct"] or annotations
     if not annotations:
         raise DataError(f"{path}: no .ann file in it; `standoff` reads a folder or a .tar.gz with sct/X.ann and text/X.txt")
     for name in annotations:
         places = (name.with_suffix(".txt"), name.parent.parent / "text" / f"{name.stem}.txt")
-        document = next((_decode(contents[place], config.encoding) for place in places if place in contents), None)
-        for number, line in enumerate(_decode(contents[name], config.encoding).split("\n"), start=1):
+        document = next((_text(contents[place], config.encoding) for place in places if place in contents), None)
+        for number, line in enumerate(_text(contents[name], config.encoding).split("\n"), start=1):
             if not line.strip() or line.startswith("#"):  # `#`: an annotator's note
                 continue
             try:
@@ -59,7 +60,7 @@ def _mention(file: str, number: int, line: str, doc_id: str, document: str | Non
         spans = sorted((int(start), int(end)) for start, end in (span.split() for span in body["spans"].split(";")))
         there = " ".join(document[start:end] for start, end in spans)
         if sorted(there.split()) != sorted(cells[2].split()):  # annotators reordered the parts of some discontiguous spans
-            raise ValueError(f"at {body['spans']} the document has {there[:80]!r}")
+            raise ValueError(f"at {body['spans']} the document has another text")
         context = window(document, spans[0][0], spans[-1][1])
     return RawMention(
         file=file,
@@ -87,23 +88,29 @@ def _gold(concepts: str, nil_values: tuple[str, ...]) -> Gold:
     return gold_of(alternatives, nil_values)
 
 
-def _contents(path: Source) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _contents(path: Source) -> Mapping[PurePosixPath, Source | bytes]:
+    """The .ann and .txt files of a folder, each to be opened when its turn comes, or what those of an archive hold."""
     if path.is_dir():
-        for name, file in files_in(path, deep=True).items():
-            with opened(file) as stream:
-                yield name, stream.read()
-        return
+        return {name: file for name, file in files_in(path, deep=True).items() if name.suffix in SUFFIXES}
     try:
         with opened(path) as packed, tarfile.open(fileobj=packed) as archive:
+            held: dict[PurePosixPath, bytes] = {}
             for member in archive:
-                part = archive.extractfile(member) if member.isfile() else None
+                name = PurePosixPath(member.name)
+                part = archive.extractfile(member) if member.isfile() and name.suffix in SUFFIXES else None
                 if part is not None:
-                    yield PurePosixPath(member.name), part.read()
+                    held[name] = part.read()
+            return held
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: neither a folder nor a whole .tar.gz ({error}); download it again") from error
 
 
-def _decode(data: bytes, encoding: str) -> str:
+def _text(held: Source | bytes, encoding: str) -> str:
+    if isinstance(held, bytes):
+        data = held
+    else:
+        with opened(held) as file:
+            data = file.read()
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:

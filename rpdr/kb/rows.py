@@ -32,6 +32,10 @@ MARK = "\ufeff"  # of byte order
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
 
+class EmptyFile(DataError):
+    """A table without a line. One of several files may be so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """The cells of one row and its 1-based line (Parquet: row). Text files give str; Parquet whatever type the column has."""
@@ -51,12 +55,14 @@ class Rows:
 
     def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
         """Field -> position of its column; to be asked before rows are read, of a Parquet file's other columns the cells are None. Raises
-        DataError, naming the nearest columns, where one is not there."""
+        DataError where two have its name, or, naming the nearest columns, none has."""
         found = {field: self._position(column, field, setting) for field, column in wanted.items()}
         self.asked.update(found.values())
         return found
 
     def _position(self, column: str, field: str, setting: str) -> int:
+        if self.names.count(column) > 1:
+            raise DataError(f"{self.path}: several columns have the name {column!r}; rename all but the one that {setting}.{field} means")
         if column in self.names:
             return self.names.index(column)
         if column.isdecimal() and int(column) < len(self.names):
@@ -69,23 +75,22 @@ class Rows:
 def open_rows(path: Source, encoding: str, separator: str = "", header: bool = True) -> Rows:
     """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: tab for .tsv and .txt, else comma.
 
-    In tab-separated files a quotation mark is a character like any other. Rows of the wrong width become rejects.
-    Raises DataError if the file cannot be read or holds no row.
+    Where tabs, or several characters, stand between cells, a quotation mark is a character like any other. Rows of the wrong width become
+    rejects. Raises DataError if the file cannot be read, EmptyFile if it holds no row.
     """
     if path.suffix == ".parquet":
         return _parquet_rows(path)
     separator = separator or default_separator(path)
     records = _records(lines_of(path, encoding), separator)
     filled = (row for row in records if row.cells != [""])
-    if header:
-        first = next(filled, None)
-        if first is None:
-            raise DataError(f"{path}: empty; its first line should name the columns")
-        names = tuple(cell.strip() for cell in first.cells)
-        return Rows(path, names, _checked(path, filled, len(names), separator))
     head = list(islice(filled, ROWS_THAT_TELL_THE_WIDTH))
     if not head:
-        raise DataError(f"{path}: empty; it should hold one row a line")
+        raise EmptyFile(f"{path}: empty; {'its first line should name the columns' if header else 'it should hold one row a line'}")
+    if len(head) == 1 and any("\r" in cell for cell in head[0].cells):
+        raise DataError(f"{path}: one line, with carriage returns in it, as old Macs end lines; save it with line feeds, e.g. as CSV UTF-8")
+    if header:
+        names = tuple(cell.strip() for cell in head[0].cells)
+        return Rows(path, names, _checked(path, chain(head[1:], filled), len(names), separator))
     width = Counter(len(row.cells) for row in head).most_common(1)[0][0]
     return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator))
 
@@ -128,10 +133,11 @@ def cell_text(value: Any) -> str:
 def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
     csv.field_size_limit(NO_LIMIT)
     number, ahead = 1, deque[str]()
+    may_quote = separator != "\t" and len(separator) == 1  # of more characters, csv knows nothing
     while ahead or (ahead := deque(islice(lines, LINES_AT_ONCE))):
         line = ahead[0].removesuffix("\r")
         size, cells = 1, line.split(separator)
-        if separator != "\t" and '"' in line:
+        if may_quote and '"' in line:
             size, cells = _quoted(ahead, lines, separator) or (1, cells)
         yield Row(number, cells)
         for _ in range(size):

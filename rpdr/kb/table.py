@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rpdr.config import KbConfig
+from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
@@ -15,7 +16,8 @@ from rpdr.kb.rows import cell_text, open_rows
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with their line. Columns given as numbers alone ("0", "1", …) say that the file has no header.
 
-    Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column.
+    Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column, and for ids that are
+    floats: which number they were, nobody can tell.
     """
     rows = open_rows(path, config.encoding, header=not all(column.isdecimal() for column in config.columns.values()))
     wanted = {"id": "concept_id", "name": "name"} | {str(field): column for field, column in config.columns.items()}
@@ -27,6 +29,10 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
             yield row
             continue
         cells = {field: row.cells[position] for field, position in at.items()}
+        if isinstance(cells["id"], float):
+            raise DataError(
+                f"{path}: row {row.line} has the concept id {cells['id']!r}, a float; write the column {wanted['id']!r} as text"
+            )
         concept_id, name = cell_text(cells["id"]), cell_text(cells["name"])
         if concept_id and name:
             synonyms = _several(cells.get("synonyms"), config.synonym_separator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions, save_mentions
+from rpdr.corpus import Mention, read_mentions, save_mentions, stream_mentions
 from rpdr.corpus.pubtator import with_prefix
-from rpdr.errors import ConfigError, DataError
+from rpdr.errors import DataError
 
 
 def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -40,6 +41,13 @@ def test_table_without_header_takes_columns_by_number_and_rejects_rows_of_wrong_
     mentions, rejects = read(path, "table", header=False, columns={"gold": "0", "text": "2"}, encoding="iso-8859-1")
     assert [(m.text, m.gold) for m in mentions] == [('Sjögren "x', [["1"]]), ("fever", [["3"]])]
     assert [(r["line"], r["reason"]) for r in rejects] == [(1, "1 cells where 3 are expected"), (3, "4 cells where 3 are expected")]
+
+
+def test_table_whose_columns_are_numbers_alone_keeps_its_first_row(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "fever,C1\ncough,C2\n")
+    columns = {"text": "0", "gold": "1"}
+    assert [(m.text, m.gold) for m in read(path, "table", columns=columns)[0]] == [("fever", [["C1"]]), ("cough", [["C2"]])]
+    assert [m.text for m in read(path, "table", columns=columns, header=True)[0]] == ["cough"]
 
 
 def test_an_unclosed_quote_costs_no_other_row_nor_does_a_stray_return(tmp_path: Path) -> None:
@@ -71,12 +79,38 @@ def test_half_a_character_in_an_id_costs_its_row(tmp_path: Path) -> None:
     assert [r["line"] for r in rejects] == [1, 2]
 
 
-def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "data"), [("2.csv", b""), ("2.csv.gz", gzip.compress(b"")), ("2.csv", b"\n"), ("2.parquet", b"")])
+def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path, name: str, data: bytes) -> None:
     put(tmp_path / "parts" / "1.csv", "text\na\n")
-    put(tmp_path / "parts" / "2.csv", "")
+    (tmp_path / "parts" / name).write_bytes(data)
     assert [m.text for m in read(tmp_path / "parts", "table")[0]] == ["a"]
-    with pytest.raises(DataError, match=r"2\.csv: empty"):
-        read(tmp_path / "parts" / "2.csv", "table")
+    with pytest.raises(DataError, match=rf"{name}: (empty|not a Parquet file)"):
+        read(tmp_path / "parts" / name, "table")
+    (tmp_path / "parts" / "1.csv").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty"):
+        read(tmp_path / "parts", "table")
+
+
+def test_a_separator_of_several_characters_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", 'text||gold\n"my" leg||C1\n')
+    assert [(m.text, m.gold) for m in read(path, "table", separator="||")[0]] == [('"my" leg', [["C1"]])]
+
+
+@pytest.mark.parametrize("text", ["text\rfever\rcough\r", "text,gold\rfever,C1\rcough,C2"])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_whose_lines_end_in_carriage_returns_alone_is_refused_as_such(tmp_path: Path, text: str, header: bool) -> None:
+    with pytest.raises(DataError, match=r"m\.csv: one line, with carriage returns in it.*save it with line feeds") as error:
+        read(put(tmp_path / "m.csv", text), "table", header=header)
+    assert "fever" not in str(error.value)
+
+
+def test_a_name_that_two_columns_have_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "text,text,note,note,gold\na,b,c,d,C1\n")
+    with pytest.raises(
+        DataError, match=r"m\.csv: several columns have the name 'text'; rename all but the one that mentions\.columns\.text means"
+    ):
+        read(path, "table")
+    assert read(path, "table", columns={"text": "1", "gold": "gold"})[0][0].text == "b"
 
 
 def test_table_reads_all_columns_and_a_separator_of_ones_own(tmp_path: Path) -> None:
@@ -105,6 +139,23 @@ def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no text")]
 
 
+@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+"])
+def test_gold_with_neither_an_id_nor_nil_is_not_annotated(tmp_path: Path, gold: Any) -> None:
+    path = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": gold}))
+    assert read(path, "jsonl")[0][0].gold is None
+    nil = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": ["", "NIL"]}))
+    assert read(nil, "jsonl")[0][0].gold == []
+
+
+def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"], "gold": [[123, 4], []]}), tmp_path / "m.parquet")
+    assert [m.gold for m in read(tmp_path / "m.parquet", "table")[0]] == [[["123"], ["4"]], []]
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": [[1, "C2"], 3]}\n{"text": "b", "gold": [true]}\n')
+    mentions, rejects = read(path, "jsonl")
+    assert [m.gold for m in mentions] == [[["1", "C2"], ["3"]]]
+    assert [r["reason"] for r in rejects] == ["gold ids are not all texts or whole numbers"]
+
+
 def test_jsonl_reads_every_shape_of_gold(tmp_path: Path) -> None:
     golds: list[Any] = ["C1", ["C1", "C2"], [["C1", "C2"]], None, [], "-1", 17]
     path = put(tmp_path / "m.jsonl", "".join(json.dumps({"text": f"t{n}", "gold": gold}) + "\n" for n, gold in enumerate(golds)))
@@ -119,7 +170,7 @@ def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> Non
         "[1]",
         '{"text": 5}',
         '{"text": "x", "gold": {"a": 1}}',
-        '{"text": "x", "gold": [[1]]}',
+        '{"text": "x", "gold": [[1.5]]}',
         "[" * 100_000,
     ]
     path = put(tmp_path / "m.jsonl", "\n".join([*bad, "", '{"text": "good \\ud83d one"}']))
@@ -135,6 +186,19 @@ def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
     with pytest.raises(DataError, match=r"no line has the key 'label'; .* code, mention"):
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
+
+
+def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:
+    columns = {"text": "mention", "type": "kind", "gold": "code"}
+    put(tmp_path / "parts" / "1.jsonl", '{"mention": "a", "code": "C1"}\n')
+    put(tmp_path / "parts" / "2.jsonl", '{"mention": "b", "kind": "T"}\n')
+    mentions, _ = read(tmp_path / "parts", "jsonl", columns=columns)
+    assert [(m.text, m.type, m.gold) for m in mentions] == [("a", None, [["C1"]]), ("b", "T", None)]
+    with pytest.raises(DataError, match=r"1\.jsonl: no line has the key 'doc'"):
+        read(tmp_path / "parts", "jsonl", columns={"text": "mention", "doc_id": "doc"})
+    put(tmp_path / "parts" / "3.jsonl", '{"words": "c", "code": "C1", "kind": "T"}\n')
+    with pytest.raises(DataError, match=r"3\.jsonl: no line has the key 'mention'"):
+        read(tmp_path / "parts", "jsonl", columns=columns)
 
 
 def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp_path: Path) -> None:
@@ -200,12 +264,17 @@ def test_pubtator_reads_annotations_with_context_and_gold(tmp_path: Path) -> Non
     assert (mentions[4].doc_id, mentions[4].type) == ("2", "Symptom")
 
 
+def test_pubtator_ids_of_which_nothing_is_left_are_not_annotated(tmp_path: Path) -> None:
+    path = put(tmp_path / "p.txt", "1|t|Pain\n1|a|\n1\t0\t4\tPain\tSymptom\t|\n1\t0\t4\tPain\tSymptom\t-1\n")
+    assert [m.gold for m in read(path, "pubtator")[0]] == [None, []]
+
+
 def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path) -> None:
     _, rejects = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator")
     assert [r["line"] for r in rejects] == [8, 9, 10, 11]
-    assert "'Bad'" in rejects[0]["reason"]
+    assert rejects[0]["reason"] == "at 0-3 the document has another text"
     assert "not numbers" in rejects[1]["reason"]
-    assert "'2'" in rejects[2]["reason"]
+    assert "another document" in rejects[2]["reason"]
 
 
 def test_pubtator_text_may_differ_from_its_document_in_white_space(tmp_path: Path) -> None:
@@ -323,6 +392,34 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
 
 
+def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -> None:
+    for name in "AB":
+        put(tmp_path / "c" / f"sct/{name}.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
+    found = stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c"))], 13)
+    assert next(found)
+    put(tmp_path / "c/sct/B.ann", "TT1\t49727002 | Cough | 0 5\tCough\n")
+    assert [mention.text for mention in found if isinstance(mention, Mention)] == ["Cough"]
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("pubtator", "1|t|Secret words\n1|a|\n1\t0\t6\tfever\tD\tD1\n"),
+        ("pubtator", "1|t|Secret words\n1|a|\nSecret\t0\t6\tSecret\tD\tD1\n"),
+        ("standoff", "TT1\t22253000 | Pain | 0 6\tPain\n"),
+    ],
+)
+def test_an_empty_corpus_says_why_without_a_word_of_a_document(tmp_path: Path, format: str, text: str) -> None:
+    put(tmp_path / "c" / "1.txt", "Secret words" if format == "standoff" else text)
+    if format == "standoff":
+        put(tmp_path / "c" / "1.ann", text)
+    with pytest.raises(
+        DataError, match=r"the first on line \d: (at 0.6 the document has another text|annotates another document)"
+    ) as error:
+        read(tmp_path / "c", format)
+    assert "Secret" not in str(error.value)
+
+
 def test_standoff_file_that_is_not_utf8_is_read_as_cp1252(tmp_path: Path) -> None:
     put(tmp_path / "sct/A.ann", "TT1\t83901003 | Sjögren's syndrome | 0 7\tSjögren\n", "cp1252")
     put(tmp_path / "sct/B.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
@@ -342,5 +439,3 @@ def test_concept_names_are_mentions_of_their_own_concepts(tmp_path: Path) -> Non
     mentions, _ = read("", "concept_names", kb=kb)
     assert [(m.text, m.gold) for m in mentions] == [("a", [["C1"]]), ("b", [["C1"]]), ("c", [["C1"]]), ("d", [["C2"]])]
     assert [m.gold for m in read("", "concept_names", kb=kb, gold="nil")[0]] == [[]] * 4
-    with pytest.raises(ConfigError, match=r"mentions\.kb: missing"):
-        read("", "concept_names")

@@ -31,7 +31,7 @@ def known(folder: Path, **settings: Any) -> KnownConcepts:
 
 
 def resolved(concepts: KnownConcepts, text: str, **settings: Any) -> Gold | None:
-    config = MentionsConfig.model_validate({"format": "table", "gold_by": "name", **settings})
+    config = MentionsConfig.model_validate({"format": "table", "path": "x", "gold_by": "name", **settings})
     return concepts.resolve(alternatives_of(text, config), config)
 
 
@@ -52,7 +52,7 @@ def test_a_name_of_several_concepts_is_any_of_them_and_a_preferred_name_goes_bef
 
 def test_very_many_readings_of_one_gold_are_cut(tmp_path: Path) -> None:
     concepts = known(tmp_path)
-    config = MentionsConfig(format="table", gold_by="name")
+    config = MentionsConfig(format="table", path="x", gold_by="name")
     assert len(list(concepts.resolve([["头痛", *["高血压"] * 3]], config) or [])) == 2
     (tmp_path / "kb.csv").write_text("concept_id,name\n" + "".join(f"C{n}-{m},name {n}\n" for n in range(12) for m in range(3)))
     many = KnownConcepts(read_kb(KbConfig(format="table", path=str(tmp_path / "kb.csv")))[0])

@@ -139,6 +139,15 @@ def test_parquet_reads_list_columns_as_synonyms(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(2, "no name")]
 
 
+def test_parquet_ids_that_became_floats_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"concept_id": pa.array([None, 12345678901234567.0], pa.float64()), "name": ["a", "b"]})
+    pq.write_table(table, tmp_path / "kb.parquet")
+    with pytest.raises(
+        DataError, match=r"kb\.parquet: row 2 has the concept id 1\.2\d+e\+16, a float; write the column 'concept_id' as text"
+    ):
+        read(tmp_path / "kb.parquet")
+
+
 def test_missing_column_is_one_line_that_names_file_column_and_nearest(tmp_path: Path) -> None:
     path = put(tmp_path / "kb.csv", "concept_idx,name,other_names\nC1,a,b\n")
     with pytest.raises(DataError, match=r"kb\.csv: no column 'concept_id'; .*kb\.columns\.id.*'concept_idx'") as error:

@@ -30,7 +30,7 @@ def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
     minimal = {
         "run_dir": str(folder),
         "kb": {"format": "obo", "path": "x"},
-        "mentions": [{"format": "jsonl"}],
+        "mentions": [{"format": "jsonl", "path": "x"}],
         "retriever": {"aliases": False},
     }
     return Run(Config.model_validate({**minimal, "report": {"bootstrap_samples": 100}, **sections}))

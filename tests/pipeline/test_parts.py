@@ -66,7 +66,7 @@ def indexed(folder: Path) -> tuple[Run, Retriever]:
             {
                 "run_dir": str(folder / "run"),
                 "kb": {"format": "obo", "path": "x"},
-                "mentions": [{"format": "jsonl"}],
+                "mentions": [{"format": "jsonl", "path": "x"}],
                 "retriever": {"model": MODEL, "index_parts": 3},
                 "resources": {"indexing": {"cpus": 0.25, "labels": WHERE}},
             }

@@ -62,7 +62,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
 
 def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool = False) -> tuple[Run, list[dict[str, Any]]]:
     """A run whose teacher has labelled 40 mentions, every fourth with "none of these", every fifth not to be trusted."""
-    tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     settings = {"rounds": rounds, "aliases": aliases, "commonness": commonness, "baselines": True, "top_k": 3}
     run = Run(Config.model_validate({**tree, "retriever": settings}))
     save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)

@@ -19,7 +19,9 @@ from rpdr.pipeline.store import Folder
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
     return Run(
-        Config.model_validate({"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}], **sections})
+        Config.model_validate(
+            {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}], **sections}
+        )
     )
 
 

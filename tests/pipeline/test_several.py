@@ -18,7 +18,7 @@ A, B, C = ConceptId("A"), ConceptId("B"), ConceptId("C")
 
 
 def run_in(folder: Path) -> Run:
-    config: dict[str, Any] = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl"}]}
+    config: dict[str, Any] = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     return Run(Config.model_validate({**config, "link": {"several": True, "allow_nil": False}}))
 
 
