@@ -46,7 +46,7 @@ def main() -> int:
     student = made.student
     keep(
         NAME,
-        f"python benchmarks/on_paper.py {options.run_dir.name} --calibrate",
+        f"python benchmarks/on_paper.py {options.run_dir.name}{' --calibrate' if options.calibrate else ''}",
         f"the cheapest nodes that link so many mentions within a day, of which {DISTINCT:.1%} are distinct, by the finished run {options.run_dir.name}",
         ("Mentions", "Nodes that link", "Market", "Hours", "of which the job alone", "Dollars"),
         [row for work, plan in zip(works, plans, strict=True) for row in _rows(work, plan)],
