@@ -24,7 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
-from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, joins, placed
+from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, interrupts_as_before, joins, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
@@ -166,12 +166,14 @@ def _stream_s() -> float:
 def _gang_s(run: Run) -> float:
     """Of a training of two workers that do nothing."""
     watch = Stopwatch()
-    TorchTrainer(
+    trainer = TorchTrainer(
         _idle,
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=2, use_gpu=False, resources_per_worker={"CPU": 0.01}),
         run_config=RunConfig(name="nothing", storage_path=str(run.path("plan", "training"))),
-    ).fit()
+    )
+    with interrupts_as_before():
+        trainer.fit()
     return watch.seconds
 
 

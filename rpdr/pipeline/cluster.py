@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,3 +169,15 @@ def raised_by_worker(error: BaseException) -> RpdrError | None:
         if found and kind and issubclass(kind, RpdrError):
             return kind(found.group(2))
     return None
+
+
+@contextmanager
+def interrupts_as_before() -> Iterator[None]:
+    """Ray Train leaves a Ctrl-C behind that stops a trainer: of the stages after this one it would end none."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)

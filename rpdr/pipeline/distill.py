@@ -29,6 +29,7 @@ from rpdr.pipeline.cluster import (
     connect,
     cpus,
     has_gpu,
+    interrupts_as_before,
     joins,
     raised_by_worker,
     share_threads,
@@ -161,7 +162,8 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
     watcher = threading.Thread(target=_watch, args=(monitor, progress, done), daemon=True)
     watcher.start()
     try:
-        trainer.fit()
+        with interrupts_as_before():
+            trainer.fit()
         losses, exams, precision = ray.get(monitor.told.remote())
     except Exception as error:
         raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ray.exceptions import RayTaskError
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError
 from rpdr.pipeline import cluster as module
-from rpdr.pipeline.cluster import check_here, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.cluster import check_here, interrupts_as_before, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import _plain
 
 
@@ -61,3 +62,10 @@ def test_what_a_worker_raised_comes_without_its_traceback() -> None:
     assert isinstance(wrapped, ModelError)
     assert str(raised_by_worker(wrapped)) == "x: cannot load this encoder"
     assert str(_plain("retriever", wrapped)) == "x: cannot load this encoder"
+
+
+def test_a_handler_of_ctrl_c_that_a_library_leaves_is_gone_after_it():
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts_as_before():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Ray Train does, whose own would stop a trainer that is over
+    assert signal.getsignal(signal.SIGINT) is before

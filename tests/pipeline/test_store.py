@@ -87,8 +87,12 @@ def test_a_signal_while_an_object_is_opened_leaves_no_empty_one_in_its_place(buc
     store = Bucket(bucket)
     store.write_json("_manifest.json", {"of": 1})
     store._files, files = Interrupted(store._files), store._files
-    with pytest.raises(KeyboardInterrupt):
-        store.write_json("_manifest.json", {"of": 2})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.write_json("_manifest.json", {"of": 2})
+    finally:
+        signal.signal(signal.SIGINT, before)
     store._files = files
     assert store.read_json("_manifest.json") == {"of": 2}
 
