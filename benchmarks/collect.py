@@ -20,6 +20,7 @@ KEPT = (
     "kb",
     "corpus",
     "systems",
+    "unseen_taught",
     "comparison",
     "calibration",
     "teacher",
