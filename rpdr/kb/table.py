@@ -21,7 +21,7 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
     """
     rows = open_rows(path, config.encoding, header=not all(column.isdecimal() for column in config.columns.values()))
     wanted = {"id": "concept_id", "name": "name"} | {str(field): column for field, column in config.columns.items()}
-    if "columns" not in config.model_fields_set:
+    if config.columns == KbConfig.model_fields["columns"].get_default(call_default_factory=True):  # written out by a run, too
         wanted = {field: column for field, column in wanted.items() if field in {"id", "name"} or column in rows.names}
     at = rows.columns(wanted, "kb.columns")
     for row in rows.rows:

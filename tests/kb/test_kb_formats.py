@@ -245,3 +245,11 @@ def test_saved_knowledge_base_loads_the_same_and_fits_the_schema(tmp_path: Path)
     assert pq.read_schema(tmp_path / "kb.parquet").equals(CONCEPTS)
     with pytest.raises(DataError, match="not a saved knowledge base"):
         load_kb(tmp_path / "x.obo")
+
+
+def test_a_config_that_a_run_has_written_out_reads_the_same(tmp_path: Path):
+    """It names the default's columns, of which a knowledge base need not have all."""
+    (tmp_path / "kb.csv").write_text("concept_id,name\nC1,Fever\n")
+    config = KbConfig(format="table", path=str(tmp_path / "kb.csv"))
+    again = KbConfig.model_validate(config.model_dump(mode="json"))
+    assert read_kb(again) == read_kb(config)
