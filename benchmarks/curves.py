@@ -110,7 +110,7 @@ def _write(of: str, found: dict[str, Any]) -> None:
     points = sorted(found[of].values(), key=lambda p: (p["accuracy"], not p["filtered"], p["asked"]))
     keep(
         NAME,
-        "RPDR_DATA=… RPDR_MODELS=… python benchmarks/curves.py",
+        f"RPDR_DATA=… RPDR_MODELS=… python benchmarks/curves.py --set {of}",
         SETS[of],
         ("Teacher", "Student's labels", "Asked", "Learned from", "Second round", "Student", "Worse than with fewer"),
         [
@@ -125,7 +125,7 @@ def _write(of: str, found: dict[str, Any]) -> None:
             ]
             for p in points
         ],
-        protocol="Acc@1 on all test mentions; 95 % percentile bootstrap over mentions. Worse: the most that a point of the same curve with "
+        protocol="Acc@1 on all test mentions; 95 % percentile bootstrap, by document where documents are known; one run each. Worse: the most that a point of the same curve with "
         "fewer labels was better, and whether that point is above this one's interval.",
         points=found,
     )
