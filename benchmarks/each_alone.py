@@ -39,6 +39,7 @@ from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibrat
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.targets import prior_of
 from rpdr.reranker.training import Hooks, train
+from rpdr.retriever import similarity_matrix
 
 NAME, OWN, RETRIEVER = "each_alone", "the run's own settings", "the retriever alone"
 ARMS: dict[str, dict[str, Any]] = {
@@ -105,7 +106,7 @@ def _measured(run: Run, chosen: list[Example], scores: Any) -> dict[str, Any]:
     prior = prior_of(chosen)
 
     def alone(rows: list[dict[str, Any]]) -> np.ndarray:
-        return np.array([[*(prior.scale * np.array(row["scores"])), prior.none] for row in rows])
+        return prior.scores(similarity_matrix([row["scores"] for row in rows]))
 
     test, found, dev = annotated_test(run), load_candidates(run, final=True), _nobodys(run)
     golds, none, drawn = [m.gold or [] for m in test], np.zeros(len(test), dtype=bool), resampling(run, test)

@@ -13,6 +13,13 @@ from rpdr.evaluation.metrics import Ranked, micro_f1, outcomes, recall_outcomes,
 from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, bootstrap_statistic, paired_statistic
 from rpdr.schema import ConceptId, Gold
 
+METRICS = {
+    "acc_at_1": "Acc@1",
+    "acc_at_5": "Acc@5",
+    "recall_at_10": "Recall@10",
+    "micro_f1": "Micro F1",
+}  # scores of a SystemResult, as people call them
+
 
 @dataclass(frozen=True)
 class Score:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rpdr.evaluation.show import usd, visible
-from rpdr.evaluation.systems import Score, SystemResult
+from rpdr.evaluation.systems import METRICS, Score, SystemResult
 
 _UNKNOWN = "—"
 
@@ -40,13 +40,7 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
     A column in which no system has a value is left out.
     """
     columns: list[tuple[str, list[str]]] = [("System", [visible(s["name"]).replace("|", "\\|") for s in systems])]
-    for heading, key in (
-        ("Acc@1", "acc_at_1"),
-        ("Acc@5", "acc_at_5"),
-        ("Recall@10", "recall_at_10"),
-        ("Micro F1", "micro_f1"),
-        ("Acc@1, unseen", "unseen_acc_at_1"),
-    ):
+    for key, heading in {**METRICS, "unseen_acc_at_1": "Acc@1, unseen"}.items():
         columns.append((heading, [_markdown_score(s.get(key)) for s in systems]))
     columns.append(("Price", [_UNKNOWN if s.get("price_usd") is None else usd(s["price_usd"]) for s in systems]))
     columns.append(("Mentions/s", [_UNKNOWN if s.get("mentions_per_s") is None else f"{s['mentions_per_s']:,.1f}" for s in systems]))
@@ -58,9 +52,8 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
 
 def comparison_line(row: Mapping[str, Any]) -> str:
     """A `Comparison` of metrics.json in a line of Markdown."""
-    metric = {"acc_at_1": "Acc@1", "acc_at_5": "Acc@5", "recall_at_10": "Recall@10", "micro_f1": "Micro F1"}[row["metric"]]
     return (
-        f"{row['a']} against *{row['b']}*, {metric}, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
+        f"{row['a']} against *{row['b']}*, {METRICS[row['metric']]}, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
         f"p = {row['p_value']:.2g}"
     )
 

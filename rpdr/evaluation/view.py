@@ -10,10 +10,9 @@ from typing import Any
 
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
 from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
+from rpdr.evaluation.systems import METRICS
 from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective, verdict
 
-SCORES = (("acc_at_1", "Acc@1"), ("acc_at_5", "Acc@5"), ("recall_at_10", "Recall@10"), ("micro_f1", "Micro F1"))
-_LABELS = dict(SCORES)
 _CORPUS = (
     ("mentions", "mentions", ""),
     ("distinct", "distinct", "asked once, answers joined back"),
@@ -104,7 +103,7 @@ def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "a": visible(result["a"]),
         "b": visible(result["b"]),
-        "metric": _LABELS.get(result["metric"], visible(result["metric"])),
+        "metric": METRICS.get(result["metric"], visible(result["metric"])),
         "on": {"all": "all mentions", "unseen": "unseen only"}.get(result["on"], visible(result["on"])),
         "points": signed_points(result["difference"]),
         "interval": f"{signed_points(result['low'])} to {signed_points(result['high'])}",
@@ -127,7 +126,7 @@ def _systems(systems: Sequence[Mapping[str, Any]], unseen_taught: int | None) ->
     if not systems:
         return None
     axes = {}
-    shown = [(key, label) for key, label in SCORES if key != "micro_f1" or any(s.get(key) for s in systems)]
+    shown = [(key, label) for key, label in METRICS.items() if key != "micro_f1" or any(s.get(key) for s in systems)]
     for key, _ in shown:
         scores = [s.get(prefix + key) for s in systems for prefix in ("", "unseen_")]
         axes[key] = axis_of([score for score in scores if score])

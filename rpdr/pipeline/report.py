@@ -55,7 +55,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "measuring")
     concepts = load_kb(run.path("kb", "concepts.parquet"))
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
-    test = [m for m in mentions if m.split == "test" and m.gold is not None]
+    dev, test = ([m for m in mentions if m.split == split and m.gold is not None] for split in ("dev", "test"))
     taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
     prepared = run.summary("prepare")
     metrics: dict[str, Any] = {
@@ -83,6 +83,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "meters_url": _meters_url(run),
     }
     systems, comparison = [], []
+    taught_rows = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     if test:
         seen = {normalise(m.text) for m in mentions if m.split == "labelled"}
         golds = [m.gold or [] for m in test]
@@ -92,11 +93,11 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         measured = {m.key for m in mentions if m.split in ("dev", "test")}
         retrieved = load_candidates(run, keys=measured)
         reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
-        rankings = _rankings(run, test, rows, retrieved, reranked)
+        rankings = _rankings(run, dev, test, rows, retrieved, reranked)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         fitted, _ = calibrated(run.path("student"), run.config.link)
-        answered_sets = _sets(run, test, rankings, {RETRIEVER: retrieved, SECOND: reranked})
+        answered_sets = _sets(run, dev, test, rankings, {RETRIEVER: retrieved, SECOND: reranked})
         answered_sets[STUDENT] = [guesses(row, fitted) for row in rows]
         for name, ranked in rankings.items():
             systems.append(
@@ -114,7 +115,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
                 )
             )
         comparison = _comparisons(run, details.resampling(run, test), rankings, answered_sets, golds, unseen)
-        taught_texts = {normalise(text) for text in pq.read_table(run.path("labels", teach.FILE), columns=["text"])["text"].to_pylist()}
+        taught_texts = {normalise(row["text"]) for row in taught_rows}
         metrics["unseen_taught"] = sum(normalise(m.text) in taught_texts for m, new in zip(test, unseen, strict=True) if new)
         told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
         metrics["calibration"] = details.calibration(told)
@@ -123,7 +124,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         metrics["parts"] = details.parts(told, outcomes(rankings[RETRIEVER], golds, 1), mentions, (TITLES[STUDENT], TITLES[RETRIEVER]))
     agreement = None
     pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
-    labels = [row for row in pq.read_table(run.path("labels", teach.FILE)).to_pylist() if row["key"] in pool]
+    labels = [row for row in taught_rows if row["key"] in pool]
     if labels:
         label_golds = [pool[row["key"]].gold or [] for row in labels]
         drawn = details.resampling(run, [pool[row["key"]] for row in labels])
@@ -135,7 +136,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "held_out": trained["held_out_losses"],
         "retriever": trained.get("retriever_loss"),
         "epochs": run.config.student.epochs,
-        "weight": (trained.get("balance") or {}).get("learned"),
+        "weight": _weight(trained),
     }
     metrics["systems"] = [asdict(s) for s in systems]
     metrics["comparison"] = comparison
@@ -168,8 +169,7 @@ def _note(run: Run, name: str) -> str:
     common = "; what is commonly meant counts" if run.summary("retune").get("commonness") else ""
     aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
     reranked = "the second round" if settings.second_round else "the few-label retriever"
-    weight = (run.summary("distill").get("balance") or {}).get("learned")
-    unheard = "; dev gave what it learned no weight: it says what that says" if weight == 0 else ""
+    unheard = "; dev gave what it learned no weight: it says what that says" if _weight(run.summary("distill")) == 0 else ""
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
@@ -177,6 +177,11 @@ def _note(run: Run, name: str) -> str:
         SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
         STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
     }[name]
+
+
+def _weight(trained: Mapping[str, Any]) -> float | None:
+    """How much of what the student learned dev believes, by the summary of `distill`."""
+    return (trained.get("balance") or {}).get("learned")
 
 
 def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
@@ -217,6 +222,7 @@ def _made_of(run: Run) -> str:
 
 def _rankings(
     run: Run,
+    dev: Sequence[Mention],
     test: Sequence[Mention],
     answered: Sequence[dict[str, Any]],
     candidates: Mapping[MentionKey, dict[str, Any]],
@@ -233,7 +239,7 @@ def _rankings(
     rankings: dict[str, list[Ranking]] = {}
     for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND):
         if name in retrieved:
-            threshold = _nil_threshold(run, retrieved[name]) if run.config.link.allow_nil else -1.0
+            threshold = _nil_threshold(dev, retrieved[name]) if run.config.link.allow_nil else -1.0
             rankings[name] = [_by_threshold(retrieved[name][m.key], threshold) for m in test]
     rankings[STUDENT] = [_with_none(row) if run.config.link.allow_nil else list(row["ranked_ids"]) for row in answered]
     return rankings
@@ -259,9 +265,8 @@ def _with_none(row: dict[str, Any]) -> Ranking:
     return ranked
 
 
-def _nil_threshold(run: Run, found: Mapping[MentionKey, dict[str, Any]]) -> float:
+def _nil_threshold(dev: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> float:
     """The similarity under which the retriever alone should say NIL: the best on dev; never where dev has no NIL."""
-    dev = [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "dev") if m.gold is not None]
     nil = np.array([m.gold == [] for m in dev], dtype=bool)
     if not nil.any():
         return -1.0
@@ -298,13 +303,17 @@ Sets = list[list[ConceptId]]
 
 
 def _sets(
-    run: Run, test: Sequence[Mention], rankings: Mapping[str, list[Ranking]], found: Mapping[str, Mapping[MentionKey, dict[str, Any]]]
+    run: Run,
+    dev: Sequence[Mention],
+    test: Sequence[Mention],
+    rankings: Mapping[str, list[Ranking]],
+    found: Mapping[str, Mapping[MentionKey, dict[str, Any]]],
 ) -> dict[str, Sets]:
     """All concepts of each answer of each system: the first alone, but of those whose candidates are `found` as many as a threshold from dev lets in,
     where the student's answers have several."""
     sets = {name: firsts(ranked) for name, ranked in rankings.items()}
     for name in found.keys() & rankings.keys() if run.config.link.several else ():
-        sets[name] = retrievers_sets(run, found[name], test, [answers[0] for answers in rankings[name]])
+        sets[name] = retrievers_sets(dev, test, found[name], sets[name], run.config.link.allow_nil)
     return sets
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.corpus import Mention, load_mentions
+from rpdr.corpus import Mention
 from rpdr.evaluation import nearest
 from rpdr.pipeline.pool import by_gold, right_among
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, fit_calibration
 from rpdr.reranker.calibration import also_threshold
 from rpdr.retriever import fit_prior, similarity_matrix
@@ -33,27 +32,29 @@ def with_threshold(calibration: Calibration, scores: np.ndarray, rows: Sequence[
 
 
 def retrievers_sets(
-    run: Run, found: Mapping[MentionKey, Mapping[str, Any]], test: Sequence[Mention], firsts: Sequence[ConceptId | None]
+    dev_mentions: Sequence[Mention],
+    test: Sequence[Mention],
+    found: Mapping[MentionKey, dict[str, Any]],
+    firsts: Sequence[list[ConceptId]],
+    allow_nil: bool,
 ) -> list[list[ConceptId]]:
-    """All concepts of a retriever's answer to each test mention, by its first one and rows of schema.CANDIDATES of dev and test: from similarities alone,
-    with a threshold from dev as the student has one. The first alone where there are too few dev mentions, NIL as none."""
-    dev = by_gold(load_mentions(run.path("corpus", "mentions.parquet"), "dev"), {key: dict(row) for key, row in found.items()})
-    alone = [[] if first is None else [first] for first in firsts]
+    """All concepts of a retriever's answer to each test mention, by its first one, as `evaluation.firsts` has it, and rows of schema.CANDIDATES of dev and
+    test: from similarities alone, with a threshold from dev as the student has one. The first alone where there are too few dev mentions."""
+    dev = by_gold(dev_mentions, found)
     if not dev:
-        return alone
-    allow_nil = run.config.link.allow_nil
+        return [*firsts]
     prior = fit_prior([row["scores"] for row in dev], [row["choice"] for row in dev])
     scores = prior.scores(similarity_matrix([row["scores"] for row in dev]))
     nil = np.array([not row["gold"] for row in dev])
     fitted = fit_calibration(scores, right_among(dev, scores.shape[1] - 1), "dev", allow_nil, nil)
     if not fitted.dev_right:
-        return alone
+        return [*firsts]
     fitted = with_threshold(fitted, scores, dev, allow_nil)
     rows = [found[m.key] for m in test]
     likely = fitted.probabilities(prior.scores(similarity_matrix([row["scores"] for row in rows])), allow_nil)
     return [
         said + [i for i, p in zip(row["candidate_ids"], of_one, strict=False) if said and i not in said and p > fitted.also_above]
-        for said, row, of_one in zip(alone, rows, likely.tolist(), strict=True)
+        for said, row, of_one in zip(firsts, rows, likely.tolist(), strict=True)
     ]
 
 

@@ -123,10 +123,12 @@ def fit_calibration(
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
     mine = asked if asked is not None and asked.sum() >= FEW else np.ones(len(right), dtype=bool)
 
+    fitted_scores, fitted_right = scores[mine], right[mine]
+
     def loss(parameters: np.ndarray) -> float:
         candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
-        logs = log_softmax(candidate._shifted(scores[mine]), axis=1)
-        return float(-logsumexp(logs, axis=1, b=right[mine]).mean() + 1e-3 * parameters[1] ** 2)
+        logs = log_softmax(candidate._shifted(fitted_scores), axis=1)
+        return float(-logsumexp(logs, axis=1, b=fitted_right).mean() + 1e-3 * parameters[1] ** 2)
 
     # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
     tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]

@@ -226,3 +226,8 @@ def test_the_dashboard_draws_every_meter_and_no_other():
     drawn = {name for panel in board["panels"] for target in panel["targets"] for name in re.findall(r"ray_(rpdr_\w+)", target["expr"])}
     assert drawn == set(METERS)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_a_node_type_costs_the_same_with_and_without_gpus_beside_it():
+    told, cpu = (yaml.safe_load((CLUSTER / name).read_text())["types"] for name in ("nodes.yaml", "nodes-cpu.yaml"))
+    assert cpu == {name: told[name] for name in cpu}

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rpdr.config import Config
 from rpdr.corpus import Mention
-from rpdr.corpus.mention import save_mentions
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.several import retrievers_sets
 from rpdr.schema import ConceptId, MentionKey
 
 A, B, C = ConceptId("A"), ConceptId("B"), ConceptId("C")
-
-
-def run_in(folder: Path) -> Run:
-    config: dict[str, Any] = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    return Run(Config.model_validate({**config, "link": {"several": True, "allow_nil": False}}))
 
 
 def dev_of(n: int) -> list[Mention]:
@@ -36,19 +27,17 @@ def found_for(mentions: list[Mention]) -> dict[MentionKey, dict[str, Any]]:
     }
 
 
-def test_candidates_beside_the_first_are_let_in_where_dev_says_so(tmp_path: Path):
+def test_candidates_beside_the_first_are_let_in_where_dev_says_so():
     dev = dev_of(60)
-    save_mentions(tmp_path / "corpus" / "mentions.parquet", dev)
     test = [
         Mention("t0", MentionKey("t0"), "t", None, None, None, "test", [[A, B]]),
         Mention("t1", MentionKey("t1"), "u", None, None, None, "test", [[A]]),
     ]
     found = found_for(dev + test)
-    assert retrievers_sets(run_in(tmp_path), found, test, [A, A]) == [[A, B], [A]]
-    assert retrievers_sets(run_in(tmp_path), found, test, [None, A]) == [[], [A]]  # "none of these" names none
+    assert retrievers_sets(dev, test, found, [[A], [A]], allow_nil=False) == [[A, B], [A]]
+    assert retrievers_sets(dev, test, found, [[], [A]], allow_nil=False) == [[], [A]]  # "none of these" names none
 
 
-def test_few_dev_mentions_let_in_none(tmp_path: Path):
+def test_few_dev_mentions_let_in_none():
     dev = dev_of(4)
-    save_mentions(tmp_path / "corpus" / "mentions.parquet", dev)
-    assert retrievers_sets(run_in(tmp_path), found_for(dev), dev[:1], [A]) == [[A]]
+    assert retrievers_sets(dev, dev[:1], found_for(dev), [[A]], allow_nil=False) == [[A]]
