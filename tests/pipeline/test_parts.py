@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def test_candidates_are_those_of_one_process_and_a_lost_node_costs_none(tmp_path
         assert found[text]["matched_names"] == candidates.matched_names
         assert found[text]["scores"] == pytest.approx(candidates.scores, abs=1e-6)
     assert {actor["State"] for actor in ray._private.state.actors().values() if actor["ActorClassName"] == "PartActor"} == {"DEAD"}
+    until_free()
 
     with parts_at_work(run.path("index"), run.config.resources.indexing) as actors:
         nodes = nodes_of(actors)
@@ -111,6 +113,14 @@ def test_candidates_are_those_of_one_process_and_a_lost_node_costs_none(tmp_path
         assert nodes_of(actors) == {other.node_id}
         with pytest.raises(RunError, match="--redo"):
             asked(run.path("index"), actors[:2], here.index.own.total)
+
+
+def until_free() -> None:
+    """Waits for the resources of actors that are over: Ray spreads over the nodes with room, and gives none back at once."""
+    ends = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < ends, f"of {ray.cluster_resources()} only {ray.available_resources()} came free"
+        time.sleep(0.1)
 
 
 def nodes_of(actors: list[Any]) -> set[str]:
