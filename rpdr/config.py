@@ -30,6 +30,10 @@ class KbConfig(Section):
         default={"id": "concept_id", "name": "name", "synonyms": "synonyms", "definition": "definition"},
         description="table only: which column holds what; a column that is not named here is not read",
     )
+    separator: str = Field(
+        "",
+        description="table only: between cells, e.g. ';' as Excel writes it in much of Europe; empty: comma for .csv, tab for .tsv and .txt",
+    )
     synonym_separator: str = Field("|", min_length=1, description="table only: between synonyms in one cell")
     id_prefix: str = Field("", description="keep only concepts whose id starts with this, e.g. HP:")
     merge_same_names: bool = Field(

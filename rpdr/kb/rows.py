@@ -28,6 +28,7 @@ from rpdr.remote import Remote
 LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
+SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 MARK = "\ufeff"  # of byte order
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
@@ -67,6 +68,12 @@ class Rows:
             return self.names.index(column)
         if column.isdecimal() and int(column) < len(self.names):
             return int(column)
+        between = next((mark for mark in SEPARATORS if mark in self.names[0]), None) if len(self.names) == 1 else None
+        if between:
+            where = setting.removesuffix("columns") + "separator"
+            raise DataError(
+                f"{self.path}: no column {column!r}; its first line is one cell, with {between!r} in it: set {where} if that stands between cells"
+            )
         near = difflib.get_close_matches(column, self.names, n=3, cutoff=0.4) or self.names[:8]
         there = ", ".join(map(repr, near))
         raise DataError(f"{self.path}: no column {column!r}; set {setting}.{field} to one that is there, nearest first: {there}")

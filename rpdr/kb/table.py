@@ -19,7 +19,7 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
     Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column, and for ids that are
     floats: which number they were, nobody can tell.
     """
-    rows = open_rows(path, config.encoding, header=not all(column.isdecimal() for column in config.columns.values()))
+    rows = open_rows(path, config.encoding, config.separator, header=not all(column.isdecimal() for column in config.columns.values()))
     wanted = {"id": "concept_id", "name": "name"} | {str(field): column for field, column in config.columns.items()}
     if config.columns == KbConfig.model_fields["columns"].get_default(call_default_factory=True):  # written out by a run, too
         wanted = {field: column for field, column in wanted.items() if field in {"id", "name"} or column in rows.names}

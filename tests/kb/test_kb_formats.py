@@ -132,6 +132,14 @@ def test_columns_given_as_numbers_read_a_table_without_header(tmp_path: Path) ->
     assert [(c.concept_id, c.name) for c in concepts] == [("00", "操作"), ("00.0", "超声")]
 
 
+def test_a_table_with_another_separator_is_read_by_it_and_told_of_without_it(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", 'concept_id;name;synonyms\nC1;"Pain; chronic";ache|dolor\n')
+    concepts, _ = read(path, separator=";")
+    assert [(c.concept_id, c.names) for c in concepts] == [("C1", ("Pain; chronic", "ache", "dolor"))]
+    with pytest.raises(DataError, match=r"kb\.csv: no column 'concept_id'; its first line is one cell, with ';' in it: set kb\.separator"):
+        read(path)
+
+
 def test_parquet_reads_list_columns_as_synonyms(tmp_path: Path) -> None:
     pq.write_table(pa.table({"code": [1, 2], "name": ["a", None], "synonyms": [["b", "c"], None]}), tmp_path / "kb.parquet")
     concepts, rejects = read(tmp_path / "kb.parquet", columns={"id": "code", "name": "name", "synonyms": "synonyms"})
