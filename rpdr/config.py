@@ -225,7 +225,12 @@ class Price(Section):
 
     input_usd_per_million: float = Field(ge=0)
     output_usd_per_million: float = Field(ge=0)
-    batch_discount: float = Field(0.5, ge=0, lt=1, description="off both by the provider's Batch API; 0: it gives none")
+    batch_discount: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="off both by the provider's Batch API, often 0.5; 0: it gives none, and the budget holds whatever it gives",
+    )
 
 
 class SandboxConfig(Section):

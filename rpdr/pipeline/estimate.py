@@ -109,7 +109,7 @@ def measured(ledger: Path, settings: TeacherConfig) -> Measured | None:
     structured = bool(rows) and "response_format" in rows[0]["parameters"]
     rows = [row for row in rows if ("response_format" in row["parameters"]) == structured]
     answers = [row for row in rows if row["state"] != LOST]
-    if len(answers) < ENOUGH:
+    if len(answers) < ENOUGH or not any(row["prompt_tokens"] for row in answers):
         return None
     ratios = [row["prompt_tokens"] / row["worst_tokens"] for row in answers]
     ratio = sum(row["prompt_tokens"] for row in answers) / sum(row["worst_tokens"] for row in answers)

@@ -106,7 +106,9 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         return f"{s['distinct']:,} distinct mentions"
     if name == "teach":
         stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
-        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for ${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}{stopped}"
+        failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
+        spent = f"${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}"
+        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for {spent}{stopped}{failed}"
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
         aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []

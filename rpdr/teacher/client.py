@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 import openai
 from openai.types.chat import ChatCompletion
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from rpdr.config import TeacherConfig
 from rpdr.errors import TeacherError
@@ -22,17 +23,25 @@ from rpdr.schema import NIL
 from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
+from rpdr.teacher.health import ENOUGH, Health
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NO_COMPLETION = "the reply was not a chat completion"
-NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"}  # of httpx: nothing was served
+NEVER_LEFT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "LocalProtocolError",
+    "PoolTimeout",
+    "UnsupportedProtocol",
+    "ProxyError",
+}  # of httpx: nothing was served
 MAY_BE_SERVED = {408, 504, 524}  # a gateway lost patience, not the model
 OF_ONE = {400, 413, 422}  # a refusal that may be of this one question, not of all
 ITS_OWN_FAULT = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}  # … and surely is
-ENOUGH = 8  # questions without an answer, and none with one: it is not the questions
-NO_MONEY_THERE = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}  # a 429 that no waiting mends
+NO_MONEY_THERE = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}  # a refusal that no waiting mends
+LATE_S = 5.0  # after its time, an answer that comes in drops is given up
 
 
 class Door(Protocol):
@@ -126,9 +135,7 @@ class TeacherClient:
         self.dialect = Dialect(config)
         self._openai: openai.AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._stopped: TeacherError | None = None
-        self._answered, self._refused = False, 0  # whether any question ever was; refusals before that
-        self._crowded_since: float | None = None  # when the endpoint began to say nothing but HTTP 429
+        self.health = Health(endpoint.base_url, config.patience_s)
 
     async def ask_many(
         self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
@@ -139,7 +146,7 @@ class TeacherClient:
         """
         prepared = self.prepare(questions, examples, seed, masked)
         known = await self.governor.known([asked.request_id for asked in prepared])
-        self._answered |= any(one.valid for one in known.values())
+        self.health.answered |= any(one.valid for one in known.values())
         tasks = [_now(a.answered(known[a.request_id])) if a.request_id in known else self._ask(a) for a in prepared]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         answers = [_raised(result) for result in results]
@@ -148,9 +155,9 @@ class TeacherClient:
 
     def check(self, answers: Sequence[Answer]) -> None:
         """Raise TeacherError where so many were asked, and none has ever been answered, that it is not the questions."""
-        self._answered |= any(a.valid for a in answers)
+        self.health.answered |= any(a.valid for a in answers)
         failed = [a for a in answers if a.source in ("failed", "set_aside") and a.attempts]
-        if not self._answered and (len(failed) >= ENOUGH or (failed and self._refused)):
+        if not self.health.answered and (len(failed) >= ENOUGH or (failed and self.health.refusals)):
             how = "gives no answer that can be read" if failed[-1].source == "set_aside" else "does not answer"
             raise TeacherError(
                 f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
@@ -173,14 +180,12 @@ class TeacherClient:
     async def _ask(self, asked: Prepared) -> Answer:
         spent, attempts, reason = 0.0, 0, ""
         for _ in range(ANSWERS_READ):
-            retrying = AsyncRetrying(
-                stop=stop_after_attempt(self.config.max_attempts), wait=_wait, retry=retry_if_exception_type(_Again), reraise=True
-            )
+            retrying = AsyncRetrying(stop=self._enough, wait=_wait, retry=retry_if_exception_type(_Again), reraise=True)
             try:
                 async for attempt in retrying:
                     with attempt:
                         attempts += 1
-                        async with self._slots:
+                        async with self._slots, self.health.turn():
                             got = await self._request(asked, attempts)
             except _NoMoney:
                 return asked.unanswered("refused_by_budget", "the budget was spent", spent, attempts - 1)
@@ -191,17 +196,20 @@ class TeacherClient:
             ended, price = got
             spent += price
             if ended.state == VALID:
-                self._answered = True
+                self.health.answered = True
                 found = Known(True, ended.choice_id, ended.confidence, "")
                 return replace(asked.answered(found), price_usd=spent, attempts=attempts, source="asked")
             reason = ended.reason
         return asked.unanswered("set_aside", reason, spent, attempts)
 
+    def _enough(self, state: RetryCallState) -> bool:
+        """Whether a question has had its attempts; an outage uses up none."""
+        return state.attempt_number >= self.config.max_attempts and not self.health.silent
+
     async def _request(self, asked: Prepared, attempt: int) -> tuple[Ended, float] | Known:
         """One request, past the governor: (how it ended, dollars). A 429 and a refused parameter use up no attempt."""
         while True:
-            if self._stopped:  # one found that the endpoint cannot be used: the others need not ask
-                raise self._stopped
+            self.health.require()
             arguments = self.dialect.arguments(len(asked.options))
             sent = self.sent(asked, attempt, arguments)
             grant = await self.governor.reserve(sent)
@@ -212,26 +220,34 @@ class TeacherClient:
             try:
                 # what chat.completions.create does, but for a walk through the types of all messages: two fifths of a request's CPU
                 body = {"model": self.config.model, "messages": asked.messages, **arguments}
-                reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
+                async with asyncio.timeout(self.config.timeout_s + LATE_S):  # the SDK's own is of each read
+                    reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
             except openai.RateLimitError as error:
                 await self._cooled(sent, {str(error.code), str(error.type)}, _retry_after(error))
                 continue
-            except (openai.APIStatusError, openai.APIConnectionError) as error:
-                if isinstance(error, openai.APIConnectionError) or error.status_code not in OF_ONE:
+            except openai.APIConnectionError as error:
+                await self._went_wrong(sent, error)
+            except openai.APIStatusError as error:
+                # a gateway says 403, too, where it does not like the words; before the first answer, it is the key
+                if error.status_code not in OF_ONE and not (error.status_code == 403 and self.health.answered):
                     await self._went_wrong(sent, error)
-                else:
-                    await self._not_like_this(sent, error, arguments)
-                    continue
-            except (ValueError, openai.APIResponseValidationError):  # a body that is no JSON may have been worked for all the same
+                await self._not_like_this(sent, error, arguments)
+                continue
+            except TimeoutError:
+                await self.governor.write_off(sent.id, "timed out")
+                raise self._unheard(sent, "timed out") from None
+            except (ValueError, RecursionError, openai.APIResponseValidationError):  # no JSON; it may have been worked for all the same
                 reply = None
             if not getattr(reply, "choices", None):  # a gateway's HTTP 200 that is none
                 code, words = _trouble(reply)
+                words = self.without_key(words)[:200]
                 if code == "429":
                     await self._cooled(sent, {code}, None)
                     continue
                 await self.governor.write_off(sent.id, words)
-                raise _Again(words)
-            self._crowded_since = None
+                raise self._unheard(sent, words)
+            self.health.replied()
+            self.dialect.understood(arguments)
             ended = read_reply(sent, reply, self.config.several)
             return ended, await self.governor.settle(sent, ended)
 
@@ -257,69 +273,75 @@ class TeacherClient:
     async def _cooled(self, sent: Sent, codes: set[str], after_s: float | None) -> None:
         """After a 429: the whole pool waits, for as long as the endpoint asks."""
         await self.governor.release(sent.id, "HTTP 429")
+        self._require_money(codes)
+        await self.governor.cool(self.health.crowded(after_s))
+
+    def _require_money(self, codes: set[str]) -> None:
+        """Raises TeacherError where these say that the account has none."""
         if no_money := codes & NO_MONEY_THERE:
-            self._stopped = TeacherError(f"{self.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up")
-            raise self._stopped
-        now = time.monotonic()
-        self._crowded_since = now if self._crowded_since is None else self._crowded_since
-        if now - self._crowded_since > self.config.patience_s:
-            self._stopped = TeacherError(
-                f"{self.endpoint.base_url}: too many requests (HTTP 429) for {self.config.patience_s:.0f} s; set teacher.requests_per_minute"
-                " and tokens_per_minute to the limits of your account"
+            self.health.stop(
+                TeacherError(f"{self.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up, and start again")
             )
-            raise self._stopped
-        await self.governor.cool(1.0 if after_s is None else after_s)
 
     async def _not_like_this(self, sent: Sent, error: openai.APIStatusError, arguments: dict[str, Any]) -> None:
         """After a 400, 413 or 422: returns where it says how to ask again. Raises _Refused where it may be this one question, TeacherError where
         nothing is answered."""
+        codes = {str(error.code), str(error.type)}
+        words = f"HTTP {error.status_code}: {self.without_key(str(error.message))[:200]}"
+        if codes & NO_MONEY_THERE:
+            await self.governor.release(sent.id, words)
+            self._require_money(codes)
+        its_own = bool(codes & ITS_OWN_FAULT)
         said = f"{error.message} {json.dumps(error.body, default=str)}"  # the SDK shows one of the places where endpoints put their words
-        learned = self.dialect.learn(said, arguments)
-        words = f"HTTP {error.status_code}: {self._without_key(error)}"
-        if not learned and not (self._answered or ITS_OWN_FAULT & {str(error.code), str(error.type)}):
-            self._refused += 1
-            if self._refused >= ENOUGH:
-                await self._stop(sent, error)
+        learned = error.status_code in OF_ONE and not its_own and self.dialect.learn(said, arguments)
+        if not learned and not its_own and self.health.refused():
+            await self._stop(sent, error)
         await self.governor.release(sent.id, words)
         if not learned:
             raise _Refused(words) from None
 
-    async def _went_wrong(self, sent: Sent, error: openai.APIStatusError | openai.APIConnectionError) -> None:
+    async def _went_wrong(self, sent: Sent, error: openai.APIStatusError | openai.APIConnectionError) -> NoReturn:
         """Raise _Again for what can succeed later, TeacherError for what cannot; money goes back only where surely nothing was served."""
         if isinstance(error, openai.APIConnectionError):
             cause = type(error.__cause__).__name__
+            timed_out = isinstance(error, openai.APITimeoutError)
             if cause in NEVER_LEFT:
                 await self.governor.release(sent.id, cause)
             else:
-                await self.governor.write_off(sent.id, "timed out" if isinstance(error, openai.APITimeoutError) else "connection cut")
-            raise _Again("timed out" if isinstance(error, openai.APITimeoutError) else "connection failed") from None
+                await self.governor.write_off(sent.id, "timed out" if timed_out else "connection cut")
+            raise self._unheard(sent, "timed out" if timed_out else "connection failed") from None
         if error.status_code in MAY_BE_SERVED:
             await self.governor.write_off(sent.id, f"HTTP {error.status_code}")
-            raise _Again(f"HTTP {error.status_code}") from None
+            raise self._unheard(sent, f"HTTP {error.status_code}") from None
         if error.status_code >= 500 or error.status_code == 409:
             await self.governor.release(sent.id, f"HTTP {error.status_code}")
-            raise _Again(f"HTTP {error.status_code}", _retry_after(error)) from None
+            raise self._unheard(sent, f"HTTP {error.status_code}", _retry_after(error)) from None
         await self._stop(sent, error)
 
-    async def _stop(self, sent: Sent, error: openai.APIStatusError) -> None:
+    def _unheard(self, sent: Sent, why: str, after_s: float | None = None) -> _Again:
+        """What to raise where a request came to nothing. Raises TeacherError where too many have, for too long."""
+        self.health.unheard(sent.question, why)
+        return _Again(why, after_s)
+
+    async def _stop(self, sent: Sent, error: openai.APIStatusError) -> NoReturn:
         """The endpoint cannot be used like this, now or later: raise TeacherError, for all questions."""
         await self.governor.release(sent.id, f"HTTP {error.status_code}")
         where, status = self.endpoint.base_url, error.status_code
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             # the endpoint's own words may repeat the key: they are not shown
-            self._stopped = TeacherError(f"{where}: refused the key in {self.endpoint.api_key_env} (HTTP {status})")
+            words = f"refused the key in {self.endpoint.api_key_env} (HTTP {status})"
         elif isinstance(error, openai.NotFoundError):
-            self._stopped = TeacherError(f"{where}: knows no model {self.config.model!r} (HTTP {status}); check teacher.model")
+            words = f"knows no model {self.config.model!r} (HTTP {status}); check teacher.model"
         elif 300 <= status < 400:
-            self._stopped = TeacherError(
-                f"{where}: redirects (HTTP {status}), which is not followed; write its final address in teacher.base_url"
-            )
+            words = f"redirects (HTTP {status}), which is not followed; write its final address in teacher.base_url"
         else:
-            self._stopped = TeacherError(f"{where}: refused the request (HTTP {status}: {self._without_key(error)})")
-        raise self._stopped from None
+            words = f"refused the request (HTTP {status}: {self.without_key(str(error.message))[:200]})"
+        self.health.stop(TeacherError(f"{where}: {words}"))
 
-    def _without_key(self, error: openai.APIStatusError) -> str:
-        return str(error.message).replace(self.endpoint.api_key.get_secret_value(), "***")[:200]
+    def without_key(self, words: str) -> str:
+        """What an endpoint says, which may repeat the key."""
+        key = self.endpoint.api_key.get_secret_value()
+        return words.replace(key, "***") if self.endpoint.has_key else words
 
     def openai(self) -> openai.AsyncOpenAI:
         """The SDK's client."""
@@ -352,9 +374,15 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
 def _used(sent: Sent, usage: Any) -> tuple[int, int]:
     """Tokens of the prompt and of all that was made: some count what a model thinks in the total alone."""
     prompt, completion, total = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
-    prompt = prompt if isinstance(prompt, int) else sent.worst_tokens
-    completion = completion if isinstance(completion, int) else sent.max_output_tokens
-    return prompt, max(completion, total - prompt) if isinstance(total, int) else completion
+    if not _is_count(prompt, least=1):  # a prompt of nothing was not counted, nor what came of it
+        return sent.worst_tokens, max(sent.max_output_tokens, completion if _is_count(completion) else 0)
+    completion = completion if _is_count(completion) else sent.max_output_tokens
+    return prompt, max(completion, total - prompt) if _is_count(total) else completion
+
+
+def _is_count(value: Any, least: int = 0) -> TypeGuard[int]:
+    """Whether it can be a number of tokens; a reply may hold anything."""
+    return type(value) is int and least <= value < 2**40
 
 
 def _said(reply: Any) -> tuple[str, str, bool, float | None]:
@@ -376,7 +404,7 @@ def _trouble(reply: Any) -> tuple[str, str]:
     if not error:
         return "", NO_COMPLETION
     code = error.get("code") if isinstance(error, dict) else None
-    return str(code), f"an error in place of an answer ({str(code or error)[:100]})"
+    return str(code), f"an error in place of an answer ({code or error})"
 
 
 def _is_json(text: str) -> bool:
@@ -404,9 +432,13 @@ def worst_case_tokens(messages: Sequence[dict[str, str]], arguments: dict[str, A
 
 
 def _confidence(choice: Any) -> float | None:
-    """The probability of the answer's tokens together, where the endpoint gives token log-probabilities."""
+    """The probability of the answer's tokens together, where the endpoint gives token log-probabilities; None where they are none."""
     tokens = getattr(getattr(choice, "logprobs", None), "content", None)
-    return math.exp(min(0.0, sum(token.logprob for token in tokens))) if tokens else None
+    try:
+        total = math.fsum(token.logprob for token in tokens) if tokens else math.nan
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(total) else math.exp(min(0.0, total))
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
@@ -417,7 +449,11 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
             return min(60.0, max(0.0, float(headers[name]) / unit))
         except (KeyError, ValueError):
             continue
-    return None
+    try:
+        at = parsedate_to_datetime(headers["retry-after"])  # the header's other form
+        return min(60.0, max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
+    except (KeyError, ValueError):
+        return None
 
 
 def _wait(state: RetryCallState) -> float:

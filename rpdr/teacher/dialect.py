@@ -16,6 +16,7 @@ class Dialect:
     def __init__(self, config: TeacherConfig) -> None:
         self._config = config
         self._refused: set[str] = set()
+        self._understood: set[str] = set()
 
     @property
     def identity(self) -> list[Any]:
@@ -36,6 +37,10 @@ class Dialect:
         arguments.update(config.parameters)
         return {name: value for name, value in arguments.items() if name not in self._refused and value is not None}
 
+    def understood(self, arguments: dict[str, Any]) -> None:
+        """A request with these was answered: what a later refusal says of them is of its own words."""
+        self._understood |= arguments.keys()
+
     def learn(self, refusal: str, arguments: dict[str, Any]) -> bool:
         """Whether what an HTTP 400 says names an argument that can be left out or called otherwise: then ask again."""
         words = refusal.casefold()
@@ -45,7 +50,7 @@ class Dialect:
             "logprobs": "logprobs" in words,
             "temperature": "temperature" in words,
         }
-        found = next((name for name, is_named in named.items() if is_named and name in arguments), None)
+        found = next((name for name, is_named in named.items() if is_named and name in arguments and name not in self._understood), None)
         if found is None or found in self._config.parameters:
             return False
         self._refused.add(found)

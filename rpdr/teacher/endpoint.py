@@ -17,6 +17,7 @@ from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
 from rpdr.teacher.prices import quote
 
+NO_KEY = "none"
 DEFAULT_URL = "https://api.openai.com/v1"
 
 
@@ -49,6 +50,11 @@ class Endpoint:
                 http_client=http,
             )
         return openai.AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=timeout_s, http_client=http)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the key is a secret, and not what stands for none."""
+        return self.api_key.get_secret_value() not in {"", NO_KEY, "sandbox"}
 
     @property
     def local(self) -> bool:
@@ -90,13 +96,17 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
             f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, set data_policy: deidentified, or, "
             f"if the host is yours, teacher.allowed_hosts: [{urlsplit(url).hostname or 'HOST'}]"
         )
-    key = os.environ.get(config.api_key_env, "")
+    key = os.environ.get(config.api_key_env, "").strip()  # a file that holds it ends in a newline
+    if not (key.isascii() and key.isprintable()):  # no header can hold it
+        raise TeacherError(
+            f"the environment variable {config.api_key_env} holds no key: one is of ASCII letters, digits and signs, on one line"
+        )
     if to_ask and not key and not (local or is_allowed(url, config.allowed_hosts)):  # a server of one's own may want none
         raise TeacherError(
             f"no API key: set the environment variable {config.api_key_env} (teacher.api_key_env), or teacher.model: sandbox"
         )
     return Endpoint(
-        url, SecretStr(key or "none"), config.api_key_env, quote(config, url, local).price, config.api_version, direct=restricted
+        url, SecretStr(key or NO_KEY), config.api_key_env, quote(config, url, local).price, config.api_version, direct=restricted
     )
 
 

@@ -273,7 +273,7 @@ class Governor:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                results = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, [work for work, _ in batch])
+                results = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_each, [work for work, _ in batch])
             except sqlite3.Error as error:
                 results = [RunError(f"{self._folder}: the ledger cannot be written ({error})")] * len(batch)
             except Exception as error:
@@ -281,6 +281,15 @@ class Governor:
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
+
+    def _commit_each(self, works: list[Callable[[], Any]]) -> list[Any]:
+        """What each comes to: where one cannot be done, what shares its transaction is done without it. Raises sqlite3.Error where none can."""
+        try:
+            return self._commit(works)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            return [error] if len(works) == 1 else [result for work in works for result in self._commit_each([work])]
 
     def _commit(self, works: list[Callable[[], Any]]) -> list[Any]:
         self._db.execute("BEGIN IMMEDIATE")

@@ -206,13 +206,14 @@ def append_sent(db: sqlite3.Connection, sent: Sent, worst_usd: float, owner: str
 
 
 def append_ended(db: sqlite3.Connection, ended: Ended, price_usd: float, at: float) -> None:
-    """Keep how a request ended: the first word stands."""
+    """Keep how a request ended: the first word stands. Half a character, which JSON can hold and no file, becomes a question mark."""
+    answer, reason = (text.encode("utf-8", "replace").decode() for text in (ended.answer, ended.reason))
     db.execute(
         "INSERT OR IGNORE INTO ended (id, state, price_usd, prompt_tokens, completion_tokens, answer, choice_id, confidence, reason, at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(ended.id, ended.state, price_usd, ended.prompt_tokens, ended.completion_tokens),
-            *(ended.answer, ended.choice_id, ended.confidence, ended.reason, at),
+            *(answer, ended.choice_id, ended.confidence, reason, at),
         ),
     )
 

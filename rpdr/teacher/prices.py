@@ -23,7 +23,7 @@ from rpdr.sections import Section
 
 OLD = timedelta(days=180)
 # nobody is paid: what a small priced LLM would take, so that budgets and reports show something real
-SANDBOX_PRICE = Price(input_usd_per_million=0.15, output_usd_per_million=0.60)
+SANDBOX_PRICE = Price(input_usd_per_million=0.15, output_usd_per_million=0.60, batch_discount=0.5)
 FREE = Price(input_usd_per_million=0, output_usd_per_million=0)
 AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 IN_CONFIG = "teacher: {price: {input_usd_per_million: …, output_usd_per_million: …}}"

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from rpdr.config import Price, SandboxConfig, TeacherConfig
 from rpdr.teacher import Answer, Endpoint, Governor, Question, TeacherClient
 
-PRICE = Price(input_usd_per_million=10.0, output_usd_per_million=30.0)
+PRICE = Price(input_usd_per_million=10.0, output_usd_per_million=30.0, batch_discount=0.5)
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
 PERFECT = SandboxConfig(accuracy=1.0, invalid_rate=0.0, latency_s=0.0)
 

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
 from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, TeacherClient
+from rpdr.teacher.prices import cost_usd
 
 
 @contextmanager
@@ -392,6 +393,136 @@ def test_the_words_of_a_refusal_are_found_wherever_they_stand(tmp_path: Path, bo
     assert answers[0].valid
 
 
+@pytest.mark.parametrize("trouble", [(503, {"error": {"message": "starting"}}), (200, {"error": {"code": 502}}), None])
+def test_an_outage_is_waited_out_and_uses_up_no_question(tmp_path: Path, trouble: tuple | None):
+    lock, there, most = threading.Lock(), set[int](), list[int]()
+
+    def reply(_: str) -> tuple | None:
+        with lock:
+            number = len(most)
+            there.add(number)
+            most.append(len(there))
+        time.sleep(0.01)
+        with lock:
+            there.remove(number)
+        return trouble if 5 <= number < 40 else (200, completion("1"))
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(60)], concurrency=12, max_attempts=2, patience_s=60)
+    assert [(a.valid, a.source) for a in answers] == [(True, "asked")] * 60
+    assert set(most[30:40]) == {1}  # each may be billed
+
+
+def test_an_outage_longer_than_patience_ends_the_stage_and_keeps_what_was_answered(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> tuple:
+        asked.append(request)
+        return (200, completion("1")) if len(asked) <= 3 else (500, {})
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"has answered nothing for 1 s \(the last: .*\); start again later"):
+        ask(url, tmp_path, [question(n) for n in range(300)], patience_s=1, max_attempts=2)
+    assert len(asked) < 100
+    assert sum(row["state"] == "valid" for row in Ledger(tmp_path).rows().to_pylist()) == 3
+
+
+def test_one_question_that_breaks_the_endpoint_is_no_outage(tmp_path: Path):
+    with serve(lambda request: (500, {}) if "phrase 3" in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(12)], concurrency=1, max_attempts=2)
+    assert [a.source for a in answers] == ["failed" if n == 3 else "asked" for n in range(12)]
+
+
+def test_a_403_is_of_its_question_once_others_were_answered(tmp_path: Path):
+    flagged = (403, {"error": {"message": "your input was flagged"}})
+    with serve(lambda request: flagged if "phrase 3" in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(6)], concurrency=1)
+        again, _ = ask(url, tmp_path, [question(3), question(4)])
+    assert [a.source for a in answers] == ["failed" if n == 3 else "asked" for n in range(6)]
+    assert again[0].source == "failed"
+    assert "your input was flagged" in again[0].reason
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal", "says", "at_most"),
+    [
+        (400, {"message": "limit", "code": "billing_hard_limit_reached"}, "no money left", 1),
+        (400, {"message": "no"}, "refused the request .*HTTP 400", 32),
+        (403, {"message": "no"}, "refused the key in MY_KEY", 32),
+    ],
+)
+def test_what_refuses_all_after_some_answers_ends_the_stage(tmp_path: Path, status: int, refusal: dict, says: str, at_most: int):
+    asked: list[str] = []
+
+    def reply(request: str) -> tuple:
+        asked.append(request)
+        return (200, completion("1")) if len(asked) <= 3 else (status, {"error": refusal})
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=says):
+        ask(url, tmp_path, [question(n) for n in range(100)], concurrency=1)
+    assert len(asked) == 3 + at_most
+
+
+def test_a_refusal_that_repeats_the_question_changes_nothing_that_was_understood(tmp_path: Path):
+    requests: list[str] = []
+
+    def reply(request: str) -> tuple:
+        requests.append(request)
+        return (422, {"detail": "raised body temperature, response_format"}) if "phrase 2" in request else (200, completion("1"))
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(4)], concurrency=1)
+    assert [a.source for a in answers] == ["asked", "asked", "failed", "asked"]
+    assert len(requests) == 4
+    assert all("response_format" in json.loads(r) and "temperature" in json.loads(r) for r in requests)
+
+
+def test_a_busy_endpoint_that_says_to_come_at_once_is_not_asked_all_the_time(tmp_path: Path):
+    asked: list[float] = []
+
+    def reply(_: str) -> tuple:
+        asked.append(time.monotonic())
+        return 429, {"error": {"message": "no"}}, {"Retry-After": "0"}
+
+    with serve(reply) as url, pytest.raises(TeacherError, match="too many requests"):
+        ask(url, tmp_path, [question(0)], patience_s=2)
+    assert len(asked) < 50
+
+
+def test_an_answer_that_comes_in_drops_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rpdr.teacher.client.LATE_S", 0.5)
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            with suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"\n")
+                    time.sleep(0.1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(TeacherError, match="timed out"):
+            ask(
+                f"http://127.0.0.1:{server.server_port}/v1",
+                tmp_path,
+                [question(n) for n in range(8)],
+                timeout_s=2,
+                max_attempts=1,
+                concurrency=4,
+            )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert time.monotonic() - began < 20
+    assert "timed out" in {row["reason"] for row in Ledger(tmp_path).rows().to_pylist()}
+
+
 def test_an_error_in_the_place_of_an_answer_is_asked_again_later(tmp_path: Path):
     replies = iter([{"error": {"code": 502, "message": "upstream"}}, {"error": {"code": 429}}, completion("1")])
     with serve(lambda _: (200, next(replies))) as url:
@@ -447,9 +578,59 @@ def test_an_endpoint_that_charges_beyond_the_worst_case_is_soon_reserved_for_as_
     assert 1 <= sum(a.valid for a in answers) <= 3
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt_tokens": 2**63},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": -5},
+    ],
+)
+def test_tokens_that_cannot_be_are_the_worst_case(tmp_path: Path, change: dict):
+    odd = completion("1")
+    odd["usage"] |= change
+    with serve(lambda _: (200, odd)) as url:
+        answers, status = ask(url, tmp_path, [question(0)])
+    assert answers[0].valid
+    assert status["spent_usd"] > cost_usd(PRICE, 100, 1)
+
+
+def test_half_a_character_spoils_neither_its_answer_nor_another(tmp_path: Path):
+    with serve(lambda request: (200, completion("1 \ud83d" if "phrase 3" in request else "1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(20)], concurrency=20)
+    assert all(a.valid for a in answers)
+    assert {row["answer"] for row in Ledger(tmp_path).rows().to_pylist() if row["key"] == "key3"} == {"1 ?"}
+
+
+def test_nesting_that_no_parser_follows_is_a_reply_that_is_none(tmp_path: Path):
+    replies = iter([(200, "[" * 100_000), (200, completion("1"))])
+    with serve(lambda _: next(replies)) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert [(a.valid, a.attempts) for a in answers] == [(True, 2)]
+
+
+@pytest.mark.parametrize("logprob", [None, float("nan"), "high"])
+def test_probabilities_that_are_none_cost_no_answer(tmp_path: Path, logprob: object):
+    odd = completion("1")
+    odd["choices"][0]["logprobs"] = {"content": [{"token": "1", "logprob": logprob}]}
+    with serve(lambda _: (200, odd)) as url:
+        answers, _ = ask(url, tmp_path, [question(0)], logprobs=True)
+    assert (answers[0].valid, answers[0].confidence) == (True, None)
+
+
 def test_nothing_that_writes_out_its_arguments_shows_the_key():
     endpoint = Endpoint("http://x", SecretStr("sk-very-secret-0123"), "MY_KEY", PRICE)
     assert "secret-0123" not in f"{endpoint} {endpoint!r} {asdict(endpoint)}"
+
+
+def test_an_error_in_the_place_of_an_answer_does_not_repeat_the_key(tmp_path: Path):
+    with (
+        serve(lambda _: (200, {"error": {"message": "Incorrect API key provided: sk-very"}})) as url,
+        pytest.raises(TeacherError, match=r"\*\*\*") as caught,
+    ):
+        ask(url, tmp_path, [question(n) for n in range(8)], key="sk-very", max_attempts=1)
+    assert "sk-very" not in str(caught.value)
+    assert "sk-very" not in str(Ledger(tmp_path).rows().to_pylist())
 
 
 def test_the_key_is_in_no_file_of_the_ledger(tmp_path: Path):

@@ -126,6 +126,12 @@ ORDER = [4, 2, 0, 1, 3]
         ("2nd", None),
         ("-1", None),
         ("1.5", None),
+        ("1-3 all match", None),
+        ("1 – 3", None),
+        ("2 options match", None),
+        ("2 of the candidates", None),
+        ("2 Dysphagia", [2]),
+        ("2 - Dysphagia", [2]),
     ],
 )
 def test_an_answer_is_one_number_in_range_or_cannot_be_read(answer: str, named: list[int] | None):
