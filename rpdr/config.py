@@ -211,7 +211,7 @@ class RetrieverConfig(Section):
         ge=1,
         description="in how many files the index keeps its vectors: where they do not fit one node, as many as it takes. Of several, one is built at a "
         "time, and each is held and searched by a process of its own, as far apart as there are nodes (resources.indexing). Read when the index is made: "
-        "of a finished run, rpdr retriever --redo",
+        "of a finished run, rpdr retriever --redo and, where there is a second round, rpdr retune --redo",
     )
 
     @property
@@ -515,7 +515,7 @@ class ReportConfig(Section):
 class Config(Section):
     """A whole run."""
 
-    run_dir: str = Field(description="where the run's state lives, e.g. runs/quickstart")
+    run_dir: str = Field(min_length=1, description="where the run's state lives, e.g. runs/quickstart")
     seed: int = 13
     data_policy: Literal["public", "deidentified", "restricted"] = Field(
         "restricted",

@@ -321,10 +321,14 @@ def sha256(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def sha256_tree(path: Path) -> str:
-    """Content hash of a file, or of a folder's files with their relative names; what killed writers left there is none of them."""
+def sha256_tree(path: Path, without: str = "") -> str:
+    """Content hash of a file, or of a folder's files with their relative names but those that match `without`; what killed writers left there is
+    none of them."""
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not _TEMPORARY.fullmatch(p.name)):
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not _TEMPORARY.fullmatch(p.name))
+    for file in files:
+        if without and file.relative_to(path).match(without):
+            continue
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(BLOCK):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ import pyarrow as pa
 from rpdr import config as configuration
 from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.context import given_context
-from rpdr.corpus.normalise import clean
+from rpdr.corpus.normalise import clean, mention_key
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
+from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
-from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.vllm_engine import load_on_vllm
 from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
 from rpdr.retriever.exact import UNDECIDED
@@ -82,26 +82,30 @@ class Linker:
     def load(cls, run_dir: str | Path, device: str | None = None, target_precision: float | None = None) -> Linker:
         """From a run directory whose student is trained; `target_precision` in place of the run's own link.target_precision, where given.
 
-        Raises RunError if there is no student, ModelError if a model cannot be loaded, ConfigError for a target that is none. Warns where
-        the dev mentions cannot show the target.
+        Raises RunError if there is no finished student or a stage before it was made again since, ModelError if a model cannot be loaded,
+        ConfigError for a target that is none. Warns where the dev mentions cannot show the target.
         """
         folder = Path(run_dir).expanduser()
-        _has(folder, "config.yaml", "prepare")
-        overrides = {} if target_precision is None else {"link.target_precision": target_precision}
+        if not (folder / "config.yaml").exists():
+            raise RunError(f"{folder}: no config.yaml here; run `rpdr prepare --config …` first")
+        overrides = {"run_dir": str(folder.absolute()), **({} if target_precision is None else {"link.target_precision": target_precision})}
         config = configuration.load(folder / "config.yaml", overrides)
+        Run(config).require("distill")
         folders = retriever_folders(folder, config.retriever)
-        _has(folders[1].parent, "index", "retune" if config.retriever.second_round else "retriever")
-        _has(folder, f"student/{HEAD_FILE}", "distill")
         concepts = load_kb(folder / "kb" / "concepts.parquet")
         retriever = load_retriever(folders, concepts, config.retriever, device)
         return cls(config, retriever, load_reranker(folder, config, device))
 
     def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
-        """One Link for each text, in order, by the run's `mentions.abbreviations` with those that its context defines written out. Repeats are linked
-        once. An empty text is NIL with confidence 1."""
+        """One Link for each text, in order, by the run's `mentions.abbreviations` with those that its context defines written out. Repeats, however
+        they are spelled, are linked once. An empty text is NIL with confidence 1. Raises TypeError for one text that is in no list."""
+        if isinstance(texts, str) or isinstance(contexts, str):
+            raise TypeError("link takes a list of texts, and of contexts: link([text])")
         context = list(contexts) if contexts is not None else [None] * len(texts)
         questions = [(self._asked(clean(t), c), given_context(c, t)) for t, c in zip(texts, context, strict=True)]
-        asked = list(dict.fromkeys(questions))
+        # as a job has it: what differs in case alone is one mention, and asked about as it is first spelled
+        first = {mention_key(text, None, around): (text, around) for text, around in reversed(questions)}
+        asked = list(dict.fromkeys(first.values()))
         exact = self._exact.find([t for t, _ in asked])
         hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
         known: dict[tuple[str, str | None], Link] = {}
@@ -116,7 +120,7 @@ class Linker:
         for key, row in zip(asked, exact, strict=True):
             if key not in known:
                 known[key] = self._easy(key[0], self.retriever.concepts[row])
-        return [known[question] for question in questions]
+        return [replace(known[first[mention_key(text, None, around)]], text=text) for text, around in questions]
 
     def _asked(self, text: str, context: str | None) -> str:
         return written_out(text, definitions(context)) if context and self._writes_out else text
@@ -154,11 +158,6 @@ def load_retriever(
     """Of an encoder and an index in `folders`; `own`: see `Index.load`. Raises ModelError."""
     encoder, index = folders
     return Retriever.load(load_encoder(str(encoder.absolute()), settings.max_tokens, device), index, concepts, settings.prefix, own)
-
-
-def _has(folder: Path, needed: str, stage: str) -> None:
-    if not (folder / needed).exists():
-        raise RunError(f"{folder}: no {needed} here; run `rpdr {stage} --config …` first")
 
 
 def calibrated(folder: Path, settings: configuration.LinkConfig) -> tuple[Calibration, Shortcut | None]:

@@ -200,6 +200,18 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
     assert again == defined
 
 
+def test_one_text_that_is_in_no_list_is_refused(tmp_path: Path):
+    class Known:
+        concepts = (concept_of("C1", "htn"),)
+
+    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
+    linker = Linker(Config.model_validate(sections), Known(), Scored(SURE))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"link\(\[text\]\)"):
+        linker.link("htn")
+    with pytest.raises(TypeError, match="of contexts"):
+        linker.link(["htn"], "known htn")
+
+
 def test_an_answer_of_several_has_the_best_and_what_is_probable_enough_beside_it():
     scores = [[2.0, 1.8, 0.0, -9.0], SURE, NONE]
     one, several = (answers(Scored(*scores, calibration=Calibration(also_above=above)), [ROW] * 3, True) for above in (1.0, 0.3))

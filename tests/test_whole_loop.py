@@ -259,3 +259,18 @@ def test_linker_answers_in_order_with_confidences(finished):
     assert all(0 <= link.confidence <= 1 for link in links)
     assert len(links[0].ranked) == 10
     assert links[0].concept_ids[:1] == ((links[0].concept_id,) if links[0].concept_id else ())
+    shouted, again = Linker.load(run).link(["KIDNEYS full of holes", "kidneys full of holes"])
+    assert (shouted.text, shouted.confidence) == ("KIDNEYS full of holes", again.confidence)  # as a job has it
+
+
+@pytest.mark.parametrize("stage", ["prepare", "distill"])
+def test_linker_refuses_a_student_that_is_not_finished_or_of_another_knowledge_base(finished, tmp_path: Path, stage: str):
+    from rpdr import Linker
+    from rpdr.errors import RunError
+
+    shutil.copytree(finished[0], run := tmp_path / "run")
+    record = json.loads((run / ".stages" / f"{stage}.json").read_text())
+    record = {"inputs": record["inputs"]} if stage == "distill" else {**record, "id": "of a newer release"}
+    (run / ".stages" / f"{stage}.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="distill has not been run" if stage == "distill" else "another config, data or version"):
+        Linker.load(run)

@@ -22,8 +22,7 @@ def export_run(
 ) -> tuple[Path, Merged]:
     """Export the student of the run to `to` (export/ in the run directory). Raises RunError if it is not trained, or not from this config."""
     run = Run(config)
-    if not run.finished(STAGES["distill"]):
-        raise RunError(f"export: distill has not been run in {run.folder}; run it first: rpdr distill --config …")
+    run.require("distill")
     path = run.path("student", CALIBRATION_FILE)
     metrics = _metrics(run)
     facts = Facts(
@@ -42,7 +41,7 @@ def export_run(
 def _metrics(run: Run) -> Mapping[str, Any] | None:
     """The figures of this student, where they are measured."""
     try:
-        measured = run.finished(STAGES["report"])
+        measured = run.finished(STAGES["report"], files=False)
     except RunError:  # a stage before it is missing, or from another config
         return None
     return json.loads(run.path("report", "metrics.json").read_text()) if measured else None

@@ -32,19 +32,21 @@ WORK = "_work"  # in a folder of a stage: what it has laid out to work on; reade
 @dataclass(frozen=True)
 class Stage:
     """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
-    raised where mended code finds something else than it did: what was made before is stale."""
+    raised where mended code, or another default, finds something else than it did: what was made before is stale. `resumes`: whether a start goes on
+    from what an unfinished one has left."""
 
     name: str
     after: tuple[str, ...]
     sections: tuple[str, ...]
     owns: tuple[str, ...]
     revision: int = 1
+    resumes: bool = True
 
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus")),
+        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False),
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
@@ -53,7 +55,9 @@ STAGES = {
             ("teach",),
             ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
             ("retuned",),
-            revision=2,  # in the first, test mentions that had been linked by hand too had candidates as of new ones
+            # in the first, test mentions that had been linked by hand too had candidates as of new ones; in the second, what had been linked
+            # and is another concept's name had no discount
+            revision=3,
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage(
@@ -61,7 +65,8 @@ STAGES = {
             ("retune",),
             ("student", "link.allow_nil", "link.several", "link.exact_match", "seed"),
             ("student", "student.training"),
-            revision=3,  # the first's shortcut counted what exact names decide, the second's calibration too
+            # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context
+            revision=4,
         ),
         Stage("link", ("distill",), ("student", "link"), ("linked",)),
         # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each
@@ -114,11 +119,11 @@ class Run:
         return self.config.model_copy(update={"run_dir": str(self.folder)})
 
     def inputs(self, stage: Stage) -> str:
-        """The hash of all that `stage` is made from."""
-        tree = self.config.model_dump(mode="json")
+        """The hash of all that `stage` is made from. What is as it is by default does not count: a key that a later version has is no change."""
+        tree = self.config.model_dump(mode="json", exclude_defaults=True)
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         if stage.name == "link":
-            sections["link"].pop("output")  # where further corpora go
+            sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
         revised = [stage.revision] if stage.revision > 1 else []
         return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__, *revised)
 
@@ -133,12 +138,24 @@ class Run:
                 f"{stage.name}: {moved} since {self.folder} read it; {remedy}, or add --redo to throw the results of {stage.name} away"
             )
         record = self._record(stage.name)
-        if record and record["inputs"] != self.inputs(stage):
+        if record and record["inputs"] != self.inputs(stage) and not self._nothing_made(stage):
             raise RunError(
                 f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
                 f"name a new run_dir, or add --redo to throw the results of {stage.name} away"
             )
         return "id" in record and not self._would_get_further(record)
+
+    def _nothing_made(self, stage: Stage) -> bool:
+        """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
+        elsewhere = stage.name not in STAGES and self.config.link.output
+        if "id" in self._record(stage.name) or elsewhere:
+            return False
+        return not stage.resumes or not any(file.is_file() for name in stage.owns for file in self.path(name).rglob("*"))
+
+    def require(self, name: str) -> None:
+        """Raises RunError unless this stage is finished, and nothing that it is made from was made again since."""
+        if not self.finished(STAGES[name], files=False):
+            raise RunError(f"{self.folder}: {name} has not been run here; run it first: rpdr {name} --config …")
 
     def require_before(self, stage: Stage, files: bool = True) -> None:
         """Raises RunError unless the stages before this one are finished, from today's inputs and, but for a further corpus, today's `files`: the
@@ -199,13 +216,13 @@ class Run:
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
         refuse_secrets(self.config, RunError)
+        self._refuse_others_files(stage)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
         except OSError as error:
             raise RunError(f"run_dir {self.folder}: cannot be written ({error.strerror}); name another run_dir") from error
-        record = self._record(stage.name)
-        if not record:
+        if not self._record(stage.name) or self._nothing_made(stage):
             write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
         for name in stage.owns:
             sweep(self.path(name))
@@ -226,11 +243,27 @@ class Run:
         )
 
     def forget(self, stage: Stage) -> None:
-        """Throw away what the stage made (never the ledger: its answers were paid for)."""
+        """Throw away what the stage made (never the ledger: its answers were paid for). Raises RunError where sources of the run lie there."""
+        self._refuse_others_files(stage)
         self.spoil(stage)
         for name in stage.owns:
             shutil.rmtree(self.path(name), ignore_errors=True)
         self._record_path(stage.name).unlink(missing_ok=True)
+
+    def _refuse_others_files(self, stage: Stage) -> None:
+        """Raises RunError where a folder that the stage writes, and throws away, holds what it has not made."""
+        sources: list[KbConfig | MentionsConfig] = [self.config.kb, *self.config.mentions, *self.config.corpora.values()]
+        places = [Path(expanded(place)).resolve() for source in sources for place in places_of(source) if ":" not in place]
+        for folder in (self.path(name).resolve() for name in stage.owns):
+            inside = next((place for place in places if place.is_relative_to(folder)), None)
+            if inside:
+                raise RunError(
+                    f"{stage.name}: {inside} is a source of the run, and lies in {folder}, whose files the stage replaces; name another run_dir"
+                )
+            if not self._record(stage.name) and any(file.is_file() for file in folder.rglob("*")):
+                raise RunError(
+                    f"{stage.name}: {folder} holds files that this run has not made, and the stage would replace; name another run_dir"
+                )
 
     def spoil(self, stage: Stage) -> None:
         """Before anything of it is thrown away: killed from here on, what is left is of no config."""
@@ -279,12 +312,15 @@ def resolve_run_dir(run_dir: str) -> Path:
 
 
 def _at(tree: dict[str, Any], dotted: str) -> Any:
+    """A section, or a key of one; None where the tree has none."""
     section, _, key = dotted.partition(".")
-    return tree[section][key] if key else tree[section]
+    found = tree.get(section)
+    return found.get(key) if key and found else (None if key else found)
 
 
 def _without(section: Any, names: tuple[str, ...]) -> Any:
-    return {key: value for key, value in section.items() if key not in names} if isinstance(section, dict) else section
+    """A section without these keys; None where nothing is left of it."""
+    return {key: value for key, value in section.items() if key not in names} or None if isinstance(section, dict) else section
 
 
 class Stopwatch:

@@ -249,12 +249,18 @@ def _teacher(facts: Facts) -> str:
     tokens = f"{_count(taught.get('prompt_tokens'))} prompt tokens, {_count(taught.get('completion_tokens'))} of answers"
     what = "; what a small priced LLM would have taken, nothing was paid" if simulated else ""
     return f"""\
-- Teacher: {who}. It was asked about {_count(taught.get("pool"))} unlabelled mentions, answers a mention at most: {settings.votes}.
+- Teacher: {who}. It was asked about {_count(_asked(taught))} unlabelled mentions, answers a mention at most: {settings.votes}.
 - Labels: {_count(taught.get("labelled"))}, {_count(taught.get("none"))} of them "none of these".
 - Price: {price} for {_count(requests)} requests ({tokens}){what}. Linking with the student asks no teacher.
 - Right on its own pool: {_accuracy(facts)}.{_believed(facts)}
 
 From the run's `.stages/teach.json`, whose prices are its ledger's, and `report/metrics.json`."""
+
+
+def _asked(taught: Mapping[str, Any]) -> int | None:
+    """How many mentions were asked about, which the budget may have ended before the pool was."""
+    counts = [taught[name] for name in ("labelled", "invalid", "failed") if name in taught]
+    return sum(counts) if len(counts) == 3 else None
 
 
 def _accuracy(facts: Facts) -> str:
@@ -279,7 +285,7 @@ def _believed(facts: Facts) -> str:
 
 def _figures(facts: Facts) -> str:
     if facts.metrics is None:
-        return "Not measured yet: `rpdr link` and `rpdr report` measure it, and `rpdr export` then writes the figures here."
+        return "Not measured yet: `rpdr link` and `rpdr report` measure it, and the card that `rpdr export` then writes has the figures."
     if not facts.metrics["systems"]:
         return "Not measured: the run has no test mentions with gold."
     compared = [f"- {comparison_line(row)}" for row in facts.metrics["comparison"]]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rpdr.corpus.context import around
 from rpdr.reranker.tree import Tree, tree
 
 # few lengths: libraries keep compiled kernels and memory for each one that they meet
@@ -121,15 +122,23 @@ class Prompt:
 
     def tokens(self, query: Query) -> Tokens:
         """Tokens of one query, each part cut to its limit."""
-        stem = f"Mention: {query.text}"
-        if self.use_context and query.context:
-            stem += f"\nContext: {query.context}"
         branches = [
             self._branch(f"\n- {name}" if name == matched else f"\n- {name} ({matched})")
             for name, matched in zip(query.candidate_names, query.matched_names, strict=True)
         ]
-        ids, none = self._encode(stem)[: self.max_tokens_mention], self._branch("\n- none of these")
-        return Tokens(ids, branches, none, query.similarities, self.none_reads == "mention")
+        return Tokens(self._stem(query), branches, self._branch("\n- none of these"), query.similarities, self.none_reads == "mention")
+
+    def _stem(self, query: Query) -> list[int]:
+        """The mention and, of a context that is too long, what is around it."""
+        mention, most = f"Mention: {query.text}", self.max_tokens_mention
+        alone = self._encode(mention)
+        context = query.context if self.use_context and len(alone) < most else None
+        ids = self._encode(f"{mention}\nContext: {context}") if context else alone
+        chars = len(context or "")
+        while context and len(ids) > most and chars > len(query.text):
+            chars = min(chars - 1, chars * (most - len(alone)) // (len(ids) - len(alone)))
+            ids = self._encode(f"{mention}\nContext: {around(query.text, context, max(1, chars))}")
+        return ids[:most]
 
     def _tokens_of_branch(self, text: str) -> list[int]:
         # the newline at the end, of some tokenizers two tokens, is the place that the head reads: cut the words, never the end

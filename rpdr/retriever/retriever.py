@@ -199,8 +199,12 @@ class Retriever:
     def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int, new: str | None = None) -> Candidates:
         best, places = Candidates([], [], []), list[int]()
         seen: set[int] = set()
-        of_text: dict[str, float] = {}  # equal texts have equal cosines, but for a last bit that hangs on their place in a matrix product
+        # by text, and whether it is an alias, which has a discount
+        of_text: dict[
+            tuple[str, bool], float
+        ] = {}  # equal texts have equal cosines, but for a last bit that hangs on their place in a matrix product
         own = None if new is None else normalise(new)
+        own_names = len(self.index.names) - self.index.aliases
         for score, name in zip(scores.tolist(), names.tolist(), strict=True):
             row = int(self.index.concept_rows[name])
             if name < 0 or row in seen or (own is not None and self._aliases.get(name) == own):
@@ -208,7 +212,7 @@ class Retriever:
             seen.add(row)
             best.rows.append(row)
             best.matched_names.append(text := self.index.names[name])
-            best.scores.append(of_text.setdefault(text, max(-1.0, min(1.0, score))))
+            best.scores.append(of_text.setdefault((text, name >= own_names), max(-1.0, min(1.0, score))))
             places.append(name)
             if len(seen) == k:
                 break

@@ -178,16 +178,67 @@ def test_where_further_corpora_go_is_nothing_to_the_runs_own(tmp_path: Path):
 
 def test_what_was_half_thrown_away_is_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = run_in(tmp_path)
-    finish(run, "prepare")
+    finish(run, "prepare", "retriever")
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "names.faiss").write_bytes(b"half")
 
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.forget(STAGES["prepare"])
+        run.forget(STAGES["retriever"])
     with pytest.raises(RunError, match="--redo"):
-        run.finished(STAGES["prepare"])
+        run.finished(STAGES["retriever"])
+
+
+def test_a_stage_that_was_begun_from_a_wrong_config_and_made_nothing_is_begun_from_another(tmp_path: Path):
+    run_in(tmp_path).begin(STAGES["prepare"])
+    (tmp_path / "kb").mkdir()
+    (tmp_path / "kb" / "concepts.parquet").write_bytes(b"of the wrong column")  # prepare begins at its beginning
+    mended = run_in(tmp_path, seed=7)
+    assert not mended.finished(STAGES["prepare"])
+    finish(mended, "prepare")
+    run_in(tmp_path, seed=7, retriever={"model": "misspelled"}).begin(STAGES["retriever"])
+    (tmp_path / "retriever").mkdir()
+    other = run_in(tmp_path, seed=7, retriever={"model": "right"})
+    assert not other.finished(STAGES["retriever"])
+    (tmp_path / "retriever" / "checkpoint").write_bytes(b"of the misspelled one")
+    with pytest.raises(RunError, match="another config"):
+        other.finished(STAGES["retriever"])
+
+
+def test_a_key_that_is_as_it_is_by_default_is_no_change(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever")
+    same = Config.model_validate(run_in(tmp_path).config.model_dump(mode="json"))  # written out, as config.yaml is
+    assert Run(same).finished(STAGES["retriever"])
+
+
+@pytest.mark.parametrize("where", ["kb/kb.obo", "corpus/deep/notes.jsonl"])
+def test_sources_in_a_folder_that_the_run_writes_are_refused_and_stay(tmp_path: Path, where: str):
+    source = tmp_path / where
+    source.parent.mkdir(parents=True)
+    source.write_text("mine")
+    setting = (
+        {"kb": {"format": "obo", "path": str(source)}}
+        if where.startswith("kb")
+        else {"mentions": [{"format": "jsonl", "path": str(source)}]}
+    )
+    run = run_in(tmp_path, **setting)
+    for act in (run.begin, run.forget):
+        with pytest.raises(RunError, match=r"is a source of the run.*name another run_dir"):
+            act(STAGES["prepare"])
+    assert source.read_text() == "mine"
+
+
+def test_files_of_others_in_a_folder_that_the_run_would_write_are_refused_and_stay(tmp_path: Path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "annual.docx").write_text("mine")
+    run = run_in(tmp_path)
+    for act in (run.begin, run.forget):
+        with pytest.raises(RunError, match=r"holds files that this run has not made.*name another run_dir"):
+            act(STAGES["report"])
+    assert (tmp_path / "report" / "annual.docx").exists()
 
 
 def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -221,11 +272,14 @@ def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tm
     run.finish(STAGES["distill"], 1.0, {"content": "another student"})
     with pytest.raises(RunError, match=r"link: a stage before it was made again .*--redo"):
         run.finish(STAGES["link"], 1.0, {})
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "0.parquet").write_bytes(b"by another student")
     with pytest.raises(RunError, match=r"link: .*--redo"):
         run.finished(STAGES["link"])
 
 
 def test_a_stage_that_begins_sweeps_what_killed_ones_left_in_its_folders(tmp_path: Path):
+    run_in(tmp_path).begin(STAGES["prepare"])
     left, other = tmp_path / "corpus" / ".mentions.parquet.x1_abcde", tmp_path / "ledger" / ".mine.x1_abcde"
     for path in (left, other):
         path.parent.mkdir()

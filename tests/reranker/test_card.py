@@ -22,7 +22,16 @@ STAGES = {
     "prepare": {"concepts": 19_123, "names": 40_321, "splits": {"labelled": 415, "dev": 204, "test": 444}, "rejects": 3},
     "retriever": {"labelled_pairs": 915},
     "teach": {
-        **{"model": "gpt-x", "simulated": False, "pool": 2_100, "labelled": 2_080, "none": 77, "requests": 2_345},
+        **{
+            "model": "gpt-x",
+            "simulated": False,
+            "pool": 9_000,
+            "labelled": 2_080,
+            "invalid": 15,
+            "failed": 5,
+            "none": 77,
+            "requests": 2_345,
+        },
         **{"spent_usd": 0.53541, "budget_usd": 5.0, "prompt_tokens": 3_519_263, "completion_tokens": 12_559},
         **{"believed_accuracy": 0.8972, "believed_by": {"fitted_on": "204 dev mentions"}},
     },

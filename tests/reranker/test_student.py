@@ -15,6 +15,7 @@ from stirred import stirred
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
+from rpdr.reranker.prompt import Prompt
 from rpdr.reranker.student import LORA_MODULES, _check_window, _lora_modules
 from rpdr.reranker.tree import Tree, tree
 
@@ -136,6 +137,21 @@ def test_the_context_is_read_only_where_the_config_says_so(trained: Student, con
     assert np.allclose(scores(trained, QUERY), scores(trained, without), atol=1e-5)
     trained.prompt = type(trained.prompt)(trained.prompt.tokenizer, 200, config.max_tokens_candidate, use_context=True)
     assert not np.allclose(scores(trained, QUERY), scores(trained, without), atol=1e-3)
+
+
+def test_of_a_long_context_what_is_around_the_mention_is_read(trained: Student):
+    prompt = Prompt(trained.prompt.tokenizer, 40, 24, use_context=True)
+    note = f"{'The patient was seen in the clinic. ' * 12}She has had crossed eyes since birth. {'Nothing else was found. ' * 12}"
+    for context in (note, note.upper(), "crossed eyes " + note[-200:], note[:200] + " crossed eyes"):
+        ids = prompt.tokens(Query("crossed eyes", ("Strabismus",), ("Strabismus",), (0.5,), context)).stem
+        assert 30 <= len(ids) <= 40
+        assert "crossed eyes" in trained.prompt.tokenizer.decode(ids).partition("Context:")[2].casefold()
+    short = "Mention: crossed eyes\nContext: since birth, crossed eyes"
+    wide = Prompt(trained.prompt.tokenizer, 96, 24, use_context=True)
+    whole = wide.tokens(Query("crossed eyes", ("Strabismus",), ("Strabismus",), (0.5,), "since birth, crossed eyes")).stem
+    assert trained.prompt.tokenizer.decode(whole) == short
+    long = "crossed eyes " * 60
+    assert len(prompt.tokens(Query(long, ("Strabismus",), ("Strabismus",), (0.5,), long)).stem) == 40
 
 
 def test_absent_candidates_score_minus_infinity_and_have_no_probability(trained: Student):

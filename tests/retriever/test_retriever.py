@@ -227,6 +227,14 @@ def test_a_linked_mention_is_a_name_of_its_concept(tmp_path: Path, kind: str):
     assert [(c.rows, c.matched_names) for c in found] == [([2], ["Burning up"]), ([0], ["couldn't keep it down"])]
 
 
+def test_a_linked_mention_that_is_another_concepts_name_has_its_discount():
+    concepts = [concept_of("C0", "neck pain"), concept_of("C1", "cervicalgia")]
+    retriever = Retriever.build(HashEncoder(), concepts).with_aliases([Pair("neck pain", "cervicalgia", "C1")], 0.25)
+    [found] = retriever.retrieve(["neck pain"], 2)
+    assert (found.rows, found.matched_names) == ([0, 1], ["neck pain", "neck pain"])
+    assert found.scores == pytest.approx([1.0, 0.75], abs=1e-5)
+
+
 def test_aliases_can_be_added_to_an_index_that_is_mapped_into_memory(tmp_path: Path):
     encoder = HashEncoder()
     Retriever.build(encoder, FEW).index.save(tmp_path)
