@@ -65,6 +65,13 @@ class KnownConcepts:
         self._concepts = concepts
         self._own = {ConceptId(i): c.concept_id for c in concepts for i in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
 
+    def __contains__(self, concept_id: ConceptId) -> bool:
+        return concept_id in self._own
+
+    def ids(self, count: int) -> list[ConceptId]:
+        """The ids of the first concepts, to show what they are like."""
+        return [concept.concept_id for concept in islice(self._concepts, count)]
+
     def resolve(self, gold: Gold | None, config: MentionsConfig) -> Gold | None:
         """Gold with alternate ids replaced by the concept's own, and, by config.gold_by, names by ids: of several concepts with a name
         each is an alternative. What the knowledge base lacks stays as it is or, by config.unknown_gold, is dropped as NIL is."""

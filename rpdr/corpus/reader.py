@@ -35,6 +35,8 @@ _READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Rej
     "concept_names": concept_names.read,
 }
 
+ONE_PHRASE = "a row is one phrase that was found, and the text of a note belongs in its `context`"
+
 
 def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> tuple[list[Mention], list[Reject]]:
     """What `stream_mentions` reads: the mentions, and the rows that could not be used."""
@@ -165,7 +167,7 @@ def _files(config: MentionsConfig) -> list[Source]:
 def _clean_text(raw: str) -> tuple[str, str | None]:
     """The text as models see it, and why it cannot be used, if so."""
     if len(raw.strip()) > MAX_CHARS:
-        return "", f"text of {len(raw.strip())} characters, more than {MAX_CHARS}"
+        return "", f"text of {len(raw.strip())} characters, more than {MAX_CHARS}; {ONE_PHRASE}"
     text = clean(raw.strip())
     return text, None if text else "empty text"
 
@@ -233,7 +235,9 @@ def _split_of_file(where: str) -> dict[str, str]:
 def _empty(config: MentionsConfig, refused: int, first: Reject | None) -> str:
     where = shown(config.path) or (shown(config.kb.path) if config.kb else config.format)
     if first:
-        why = f"{refused} rows were refused, the first on line {first['line']}: {first['reason']}; check format, columns and separator"
+        why = f"{refused} rows were refused, the first on line {first['line']}: {first['reason']}"
+        if ONE_PHRASE not in first["reason"]:
+            why += "; check format, columns and separator"
     else:
         why = "check that the file has rows, and that types, keep_every, split and split_file leave some"
     return f"{where}: empty corpus: no mention could be read; {why}"

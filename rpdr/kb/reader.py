@@ -60,6 +60,11 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
     return concepts, rejects
 
 
+def kb_notes(config: KbConfig) -> list[str]:
+    """What a user should know of a file that `read_kb` reads without complaint."""
+    return table.passed_over(files.locate_source(config.path), config) if config.format == "table" else []
+
+
 def save_kb(path: Path, concepts: Sequence[Concept]) -> None:
     """Write concepts as Parquet of schema.CONCEPTS, and beside it as an Arrow file that `map_kb` maps, both atomically."""
     rows = [

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 A_MINUTE = 60.0
 SILENCE_S = 300.0  # after so long without a line, a log is told what is being done
 
 console = Console(stderr=True, highlight=False)
+
+
+def say(notes: Iterable[str]) -> None:
+    """A line for each thing that ends no stage, but that a user should know; brackets in it are text."""
+    for note in notes:
+        console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
 
 class StageProgress:

@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import Any
 
 import psutil
+from rich.markup import escape
 
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.pipeline.account import account
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, check_corpus, linking
+from rpdr.schema import SPLITS
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -97,9 +99,14 @@ def _plain(name: str, error: Exception) -> Exception:
 
 def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "prepare":
-        unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base" if s["unknown_gold_ids"] else ""
+        like = ", ".join(escape(repr(i[:40])) for i in s["unknown_gold_examples"][:3])
+        unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base, such as {like}" if s["unknown_gold_ids"] else ""
         written = f", {s['written_out']:,} with abbreviations written out" if s["written_out"] else ""
-        return f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions; {s['rejects']:,} rows set aside{unknown}{written}"
+        splits = ", ".join(f"{s['splits'][split]:,} {split}" for split in SPLITS if s["splits"].get(split))
+        of = {"the knowledge base": s["kb_rejects"], "mentions": s["rejects"] - s["kb_rejects"]}
+        where = f" ({', '.join(f'{n:,} of {what}' for what, n in of.items() if n)}: corpus/rejects.parquet)" if s["rejects"] else ""
+        read = f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions ({splits}){written}{unknown}"
+        return f"{read}; {s['rejects']:,} rows set aside{where}"
     if name == "retriever":
         return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
     if name == "candidates":

@@ -22,7 +22,7 @@ from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import deviation_of, estimate_of
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
-from rpdr.pipeline.progress import StageProgress, console
+from rpdr.pipeline.progress import StageProgress, say
 from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.pipeline.trust import ANSWERED, write_labels
@@ -49,7 +49,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         progress.update(0, None, "choosing what to ask")
         keys = queue_of(run, pool)[: settings.max_mentions]
         made = estimate_of(run, keys, examples)
-        _say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
+        say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         with _scratch(run) as (file, answered):
             numbers = write_questions(file, found, set(keys), definitions)
             queue = [numbers[key] for key in keys]
@@ -147,11 +147,6 @@ def _in_order(votes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
         while turn in early:
             yield early.pop(turn)
             turn += 1
-
-
-def _say(notes: Iterable[str]) -> None:
-    for note in notes:
-        console.print(f"[yellow]note:[/yellow] {note}", soft_wrap=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions, stream_mentions
+from rpdr.corpus.reader import ONE_PHRASE
 from rpdr.errors import DataError
 from rpdr.schema import MENTIONS, REJECTS
 
@@ -147,9 +148,9 @@ def test_empty_and_overlong_texts_are_rejects_that_fit_the_schema(tmp_path: Path
     mentions, rejects = read_mentions([source(tmp_path, rows)], 13)
     assert [len(m.text) for m in mentions] == [1000, 2]
     assert [(r["line"], r["reason"]) for r in rejects] == [
-        (2, "text of 1001 characters, more than 1000"),
+        (2, f"text of 1001 characters, more than 1000; {ONE_PHRASE}"),
         (3, "empty text"),
-        (5, "text of 1000000 characters, more than 1000"),
+        (5, f"text of 1000000 characters, more than 1000; {ONE_PHRASE}"),
     ]
     assert pa.Table.from_pylist(rejects, schema=REJECTS).num_rows == 3
 
@@ -164,6 +165,8 @@ def test_source_that_yields_nothing_is_an_error_that_says_why(tmp_path: Path) ->
     good = source(tmp_path, WORDS)
     with pytest.raises(DataError, match=r"2\.jsonl: empty corpus: .* 1 rows were refused, the first on line 1: no text"):
         read_mentions([good, source(tmp_path, WORDS), source(tmp_path, [{"a": 1}])], 13)
+    with pytest.raises(DataError, match=r"characters, more than 1000; a row is one phrase that was found, .* belongs in its `context`$"):
+        read_mentions([source(tmp_path, [{"text": "a whole note " * 100}])], 13)
     with pytest.raises(DataError, match=r"empty corpus: .*types, keep_every"):
         read_mentions([source(tmp_path, WORDS, types=["Disease"])], 13)
 

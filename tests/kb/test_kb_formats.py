@@ -12,7 +12,7 @@ import pytest
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
-from rpdr.kb import Concept, load_kb, read_kb, save_kb
+from rpdr.kb import Concept, kb_notes, load_kb, read_kb, save_kb
 from rpdr.schema import CONCEPTS, REJECTS
 
 OBO = """format-version: 1.4
@@ -261,3 +261,26 @@ def test_a_config_that_a_run_has_written_out_reads_the_same(tmp_path: Path):
     config = KbConfig(format="table", path=str(tmp_path / "kb.csv"))
     again = KbConfig.model_validate(config.model_dump(mode="json"))
     assert read_kb(again) == read_kb(config)
+
+
+@pytest.mark.parametrize(
+    ("header", "meant"),
+    [
+        ("concept_id,name,synonym,definition", ["'synonyms'", "'synonym' is not read", "{id: concept_id, name: name, definition: definition, synonyms: synonym}"]),
+        ("concept_id,name,Synonyms,x", ["'synonyms'", "'Synonyms' is not read", "{id: concept_id, name: name, synonyms: Synonyms}"]),
+        ("concept_id,name,synonyms,description", ["'definition'", "'description' is not read"]),
+    ],
+)  # fmt: skip
+def test_a_column_whose_name_is_nearly_a_defaults_is_told_of(tmp_path: Path, header: str, meant: list[str]) -> None:
+    path = put(tmp_path / "kb.csv", header + "\nC1,Fever,hot|heat,\n")
+    [note] = kb_notes(KbConfig(format="table", path=str(path)))
+    for words in [str(path), "kb.columns", *meant]:
+        assert words in note
+
+
+def test_a_column_that_is_simply_missing_or_that_the_config_names_is_not_told_of(tmp_path: Path) -> None:
+    plain = put(tmp_path / "kb.csv", "concept_id,name,code\nC1,Fever,7\n")
+    assert kb_notes(KbConfig(format="table", path=str(plain))) == []
+    own = put(tmp_path / "own.csv", "concept_id,name,synonym\nC1,Fever,hot\n")
+    assert kb_notes(KbConfig(format="table", path=str(own), columns={"name": "name"})) == []
+    assert kb_notes(KbConfig(format="obo", path=str(put(tmp_path / "x.obo", OBO)))) == []

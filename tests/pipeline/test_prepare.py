@@ -12,6 +12,7 @@ from rpdr.corpus import load_mentions
 from rpdr.errors import DataError
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.run import Run
+from rpdr.pipeline.stages import _in_short
 
 
 class Silent:
@@ -70,3 +71,62 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
 def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"m\.csv: none of its 2 mentions in the splits labelled, dev, test has gold; name the column"):
         prepared(tmp_path, [], "text,Gold\nthrowing up,X:1\nqueasy,X:2\n")
+
+
+def test_gold_of_which_the_knowledge_base_knows_nothing_is_refused(tmp_path: Path):
+    with pytest.raises(DataError) as refused:
+        prepared(tmp_path, ["UMLS:X:1", "UMLS:X:2|UMLS:X:1", "NIL", "", "UMLS:X:3", "UMLS:X:4", "UMLS:X:5+UMLS:X:6", "UMLS:X:7"])
+    message = str(refused.value)
+    for words in (
+        "m.csv",
+        "none of the concepts in its gold (6 mentions)",
+        "'UMLS:X:1', 'UMLS:X:2', 'UMLS:X:3'",
+        "'X:1', 'X:2'",
+        "gold_by: name",
+    ):
+        assert words in message
+    assert "UMLS:X:6" not in message  # five are enough
+    assert not (tmp_path / "run" / "corpus" / "mentions.parquet").exists()
+    kb = {"format": "obo", "path": str(tmp_path / "kb.obo"), "id_prefix": "X:"}
+    with pytest.raises(DataError, match=r"such as 'Nausea'; .*; kb\.id_prefix keeps of its concepts those with 'X:' alone"):
+        prepared(tmp_path, ["Nausea"] * 5, kb=kb)
+
+
+def test_gold_of_another_form_is_no_error_where_it_is_little_or_nil_or_meant_as_nil(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    prepared(tmp_path, ["UMLS:X:1"] * 4)
+    assert "m.csv: the knowledge base has none of the concepts in its gold (4 mentions)" in capsys.readouterr().err
+    prepared(tmp_path, ["NIL"] * 9)
+    assert "has none of the concepts" not in capsys.readouterr().err
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": "test", "unknown_gold": "nil"}
+    _, summary = prepared(tmp_path, ["UMLS:X:1"] * 9, mentions=[source])
+    assert summary["unknown_gold_ids"] == 9
+    assert "such as 'UMLS:X:1'" in _in_short("prepare", summary)
+
+
+def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "kb.csv").write_text("concept_id,name\nX:1,Vomiting\nX:2,Pain, acute\nX:3,Pain, chronic\n")
+    run, summary = prepared(tmp_path, ["X:1", "X:1,one too many"], kb={"format": "table", "path": str(tmp_path / "kb.csv")})
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"kb.csv: 2 of the knowledge base's rows were set aside ({run.path('corpus', 'rejects.parquet')}), concepts left: 1;" in told
+    assert "the first, line 3: 3 cells where 2 are expected" in told
+    assert _in_short("prepare", summary).endswith("3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)")
+
+
+def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows, splits = "text,gold\nsick,X:1\nqueasy,X:2\n", ("labelled", "dev", "test", "unlabelled", "corpus")
+    (tmp_path / "m.csv").write_text(rows)
+    each = {split: {"format": "table", "path": str(tmp_path / "m.csv"), "split": split} for split in splits}
+    _, summary = prepared(tmp_path, [], rows, mentions=list(each.values()))
+    assert "note:" not in capsys.readouterr().err
+    assert "10 mentions (2 labelled, 2 unlabelled, 2 dev, 2 test, 2 corpus)" in _in_short("prepare", summary)
+    prepared(tmp_path, [], rows, mentions=[each["corpus"]])
+    told = capsys.readouterr().err
+    for line in (
+        "no mention with gold in the split labelled: the retriever is tuned on",
+        "no mention with gold in the split dev: confidences are not calibrated",
+        "no mention with gold in the split test: nothing is measured",
+        "no mention in the split unlabelled: the teacher is asked nothing",
+    ):
+        assert line in told
+    prepared(tmp_path, [], rows, mentions=[{**each["dev"], "gold": "unknown"}])
+    assert "no mention with gold in the split dev" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from rpdr.pipeline import progress as module
-from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.progress import say, stage_progress
 
 
 class Clock:
@@ -77,3 +77,8 @@ def test_a_log_without_a_line_for_long_is_told_what_goes_on(clock: Clock, log: i
         clock.now += module.SILENCE_S
         progress.remind()
     assert log.getvalue().splitlines() == ["link: still waiting for a node", "link: linking 10 of 100", "link: still linking 10 of 100"]
+
+
+def test_brackets_in_a_note_are_text(capsys: pytest.CaptureFixture[str]):
+    say(["no column [name] in [/tmp/kb.csv]"])
+    assert capsys.readouterr().err == "note: no column [name] in [/tmp/kb.csv]\n"
