@@ -176,6 +176,12 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     yield "".join(rest)
 
 
+def unusable(error: OSError) -> str:
+    """In a line, which file and why; empty where the error is of no file, as one of a network or of a closed pipe."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{name}: cannot be read or written ({error.strerror})" if name else ""
+
+
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
     with _unpacked(path) as file:
         begins = file.read(4)
