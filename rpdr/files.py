@@ -185,6 +185,8 @@ def unusable(error: OSError) -> str:
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
     with _unpacked(path) as file:
         begins = file.read(4)
+    if begins == b"\xd0\xcf\x11\xe0" or (begins == b"PK\x03\x04" and path.suffix.lower() in {".xlsx", ".xlsm"}):
+        return DataError(f"{path}: an Excel workbook; save it as CSV UTF-8 (or Parquet)")
     if begins == b"PK\x03\x04":
         return DataError(f"{path}: a ZIP archive; unpack it, and name the file inside")
     if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
