@@ -16,6 +16,7 @@ import yaml
 import rpdr
 from rpdr import cli_cluster, cli_plan
 from rpdr.errors import ConfigError, RpdrError
+from rpdr.files import unusable
 
 if TYPE_CHECKING:
     from rpdr.config import Config
@@ -41,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except RpdrError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    except OSError as error:  # what no reader or writer has put into words
+        if not (why := unusable(error)):
+            raise
+        sys.stderr.write(f"error: {why}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; start it again to go on from here\n")

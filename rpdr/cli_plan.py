@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rpdr.errors import ConfigError
 
 if TYPE_CHECKING:
     from rpdr.config import Config
@@ -50,6 +53,14 @@ def _calibrate(config: Config) -> int:
     return 0
 
 
+def _check_corpus(mentions: float | None, distinct: float | None) -> None:
+    """Raises ConfigError for numbers of which there is no corpus, nan among them."""
+    if mentions is not None and not 0 < mentions < math.inf:
+        raise ConfigError(f"--mentions {mentions:g}: expected a number over 0, e.g. 50e6; leave it out to plan the run's own mentions")
+    if distinct is not None and not 0 < distinct <= 1:
+        raise ConfigError(f"--distinct {distinct:g}: expected a share over 0 and at most 1, e.g. 0.15 for 15 %")
+
+
 def _plan(options: argparse.Namespace, config: Config) -> int:
     from rich.console import Console
 
@@ -58,6 +69,7 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
     from rpdr.pipeline.run import Run
     from rpdr.planning import cheapest, read_nodes
 
+    _check_corpus(options.mentions, options.distinct)
     deadline_s = seconds_of(options.deadline) if options.deadline else None
     nodes = read_nodes(options.nodes)
     work = work_of(Run(config), options.mentions, options.distinct)

@@ -15,6 +15,19 @@ from pydantic import Field
 from rpdr.sections import Section, read_sections
 
 
+def _encoding(name: str) -> str:
+    try:
+        "".encode(name)  # not codecs.lookup, which knows hex too
+    except (LookupError, ValueError) as error:
+        raise ValueError("is not an encoding of text that Python knows; try utf-8, iso-8859-1 or gb18030") from error
+    return name
+
+
+# YAML reads -1 and 0 as numbers, where a gold id or a column is meant
+Text = Annotated[str, pydantic.BeforeValidator(lambda given: str(given) if type(given) is int else given)]
+Encoding = Annotated[str, pydantic.AfterValidator(_encoding)]
+
+
 class KbConfig(Section):
     """A knowledge base: where it is and how to read it."""
 
@@ -25,8 +38,8 @@ class KbConfig(Section):
         description="a path, ${VARIABLE}/path, package:NAME/path inside an installed Python package, or an object store's URL (s3://bucket/kb.obo, gs://, "
         "abfs://), whose credentials come from the environment; a server of one's own: s3://…?scheme=http&endpoint_override=localhost:9000"
     )
-    encoding: str = "utf-8"
-    columns: dict[Literal["id", "name", "synonyms", "definition"], str] = Field(
+    encoding: Encoding = "utf-8"
+    columns: dict[Literal["id", "name", "synonyms", "definition"], Text] = Field(
         default={"id": "concept_id", "name": "name", "synonyms": "synonyms", "definition": "definition"},
         description="table only: which column holds what; a column that is not named here is not read",
     )
@@ -95,7 +108,7 @@ class MentionsConfig(Section):
         description="as kb.path; also a folder without folders in it, or a pattern (parts/*.parquet), of several files; concept_names takes its path "
         "from `kb`",
     )
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     split: Literal["labelled", "unlabelled", "dev", "test", "corpus"] | HashSplit = Field(
         "corpus", description="a split's name, or a rule by hash of the text"
     )
@@ -103,7 +116,7 @@ class MentionsConfig(Section):
     split_documents: DocumentSplit | None = Field(
         None, description="shares of the documents, in the source's order, e.g. {labelled: 0.1, unlabelled: 0.9}; overrides `split`"
     )
-    columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], str] | None = Field(
+    columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], Text] | None = Field(
         None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
     )
     header: bool = Field(
@@ -118,7 +131,7 @@ class MentionsConfig(Section):
     gold: Literal["given", "nil", "unknown"] = Field(
         "given", description="given: as the source says; nil: none of these is in the knowledge base; unknown: not annotated"
     )
-    nil_values: tuple[str, ...] = Field(("-1", "NIL", "CUI-less", "CONCEPT_LESS"), description="gold ids that mean NIL")
+    nil_values: tuple[Text, ...] = Field(("-1", "NIL", "CUI-less", "CONCEPT_LESS"), description="gold ids that mean NIL")
     gold_by: Literal["id", "name"] = Field(
         "id", description="name: gold names its concepts, and ## alone stands between several (a + may be part of a name)"
     )
@@ -316,6 +329,13 @@ class TeacherConfig(Section):
             if name != "service_tier" or self.price is None:
                 raise ValueError(f"parameters: {name}: the budget is reserved by what is known of a request; {_BUDGETED[name]}")
         return self
+
+    @pydantic.field_validator("base_url")
+    @classmethod
+    def _with_a_scheme(cls, url: str) -> str:
+        if url and not re.match(r"https?://", url, re.IGNORECASE):
+            raise ValueError("needs http:// or https:// before it, e.g. http://localhost:8000/v1")
+        return url
 
     @pydantic.field_validator("allowed_hosts")
     @classmethod

@@ -176,9 +176,17 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     yield "".join(rest)
 
 
+def unusable(error: OSError) -> str:
+    """In a line, which file and why; empty where the error is of no file, as one of a network or of a closed pipe."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{name}: cannot be read or written ({error.strerror})" if name else ""
+
+
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
     with _unpacked(path) as file:
         begins = file.read(4)
+    if begins == b"\xd0\xcf\x11\xe0" or (begins == b"PK\x03\x04" and path.suffix.lower() in {".xlsx", ".xlsm"}):
+        return DataError(f"{path}: an Excel workbook; save it as CSV UTF-8 (or Parquet)")
     if begins == b"PK\x03\x04":
         return DataError(f"{path}: a ZIP archive; unpack it, and name the file inside")
     if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

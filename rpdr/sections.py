@@ -121,6 +121,9 @@ def _explain(error: Any, path: Path, nodes: yaml.Node | None, whole: type[Sectio
         return f"{dotted}: unknown key; {hint} {where}"
     if error["type"] == "missing":
         return f"{dotted}: missing, and it has no default {where}"
+    if error["type"] == "tuple_type":
+        each = "source" if dotted == "mentions" else "item"
+        return f"{dotted}: should be a list: each {each} begins with `- `, or all stand in [ ] with commas between them {where}"
     return f"{dotted}: {error['input']!r}: {error['msg']} {where}" if dotted else f"{error['msg']} {where}"
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rpdr import cli, cli_plan
+
 CONFIG = """run_dir: run
 kb: {format: table, path: kb.csv}
 mentions:
@@ -109,3 +111,24 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path):
     labelled = CONFIG + "  - {format: table, path: mentions.csv, split: labelled}\nretriever: {model: ./no-such-model}\n"
     assert rpdr(tmp_path, "prepare", config=labelled).returncode == 0
     assert "no-such-model" in error_of(rpdr(tmp_path, "retriever", config=labelled))
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[str]:
+    """A command that ends with this error."""
+
+    def fail(config: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_config", lambda options: None)
+    monkeypatch.setattr(cli_plan, "_calibrate", fail)
+    return ["calibrate", "--config", "c.yaml"]
+
+
+def test_a_file_that_nobody_put_into_words_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(failing(monkeypatch, PermissionError(13, "Permission denied", "/theirs/run/.stages"))) == 2
+    assert capsys.readouterr().err == "error: /theirs/run/.stages: cannot be read or written (Permission denied)\n"
+
+
+def test_an_error_of_no_file_is_not_called_one_of_a_file(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(BrokenPipeError):
+        cli.main(failing(monkeypatch, BrokenPipeError(32, "Broken pipe")))

@@ -263,3 +263,36 @@ def test_parameters_that_the_budget_knows_nothing_of_are_refused(name: str):
 def test_a_tier_of_service_wants_its_price():
     price = {"input_usd_per_million": 1.0, "output_usd_per_million": 2.0}
     assert TeacherConfig.model_validate({"parameters": {"service_tier": "flex"}, "price": price}).parameters
+
+
+def test_a_number_may_stand_where_a_column_or_a_gold_id_is_meant(tmp_path: Path):
+    text = SMALL.replace("path: kb.csv", "path: kb.csv\n  columns: {id: 0, name: 1}")
+    text = text.replace("path: mentions.csv", "path: mentions.csv\n    columns: {text: 0, gold: 1}\n    nil_values: [-1, NIL]")
+    config = load(written(tmp_path, text))
+    assert config.kb.columns == {"id": "0", "name": "1"}
+    assert (config.mentions[0].columns, config.mentions[0].header) == ({"text": "0", "gold": "1"}, False)
+    assert config.mentions[0].nil_values == ("-1", "NIL")
+    assert "kb.columns.id: True: " in refusal(tmp_path, text.replace("{id: 0", "{id: true"))
+
+
+def test_sources_that_are_no_list_are_told_how_a_list_is_written(tmp_path: Path):
+    message = refusal(tmp_path, SMALL.replace("  - format: table\n", "    format: table\n"))
+    assert message.startswith("mentions: should be a list: each source begins with `- `")
+    assert message.endswith("line 5)")
+    assert "mentions.0.types: should be a list: each item" in refusal(
+        tmp_path, SMALL.replace("    split:", "    types: Disease\n    split:")
+    )
+
+
+@pytest.mark.parametrize("name", ["hex", "rot13", "undefined", "latin-42", ""])
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str):
+    assert f"kb.encoding: {name!r}: " in refusal(tmp_path, SMALL.replace("path: kb.csv", f"path: kb.csv\n  encoding: '{name}'"))
+    message = refusal(tmp_path, SMALL.replace("path: mentions.csv", f"path: mentions.csv\n    encoding: '{name}'"))
+    assert f"mentions.0.encoding: {name!r}: " in message
+    assert "try utf-8" in message
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "llm.example.org/v1", "ftp://llm.example.org"])
+def test_an_endpoint_has_a_scheme(tmp_path: Path, url: str):
+    assert "needs http:// or https://" in refusal(tmp_path, SMALL, {"teacher.base_url": url})
+    assert load(written(tmp_path, SMALL), {"teacher.base_url": "HTTPS://llm.example.org/v1"}).teacher.base_url

@@ -125,6 +125,24 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         read_text(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize(
+    ("name", "begins", "says"),
+    [
+        ("kb.xlsx", b"PK\x03\x04", "an Excel workbook; save it as CSV UTF-8"),
+        ("KB.XLSM", b"PK\x03\x04", "an Excel workbook"),
+        ("kb.xls", b"\xd0\xcf\x11\xe0", "an Excel workbook"),
+        ("kb.csv", b"\xd0\xcf\x11\xe0", "an Excel workbook"),  # as it was renamed
+        ("kb.zip", b"PK\x03\x04", "a ZIP archive; unpack it"),
+        ("kb.csv", b"\xff\xfea\x00", "set `encoding: utf-16`"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_with_its_own_remedy(tmp_path: Path, name: str, begins: bytes, says: str):
+    (tmp_path / name).write_bytes(begins + b"\x00\xff\xfe")
+    for read in (read_text, lambda path: list(read_lines(path))):
+        with pytest.raises(DataError, match=says):
+            read(tmp_path / name)
+
+
 def test_a_writer_that_fails_leaves_neither_a_part_nor_a_temporary_file(tmp_path: Path):
     def fail(file: IO[bytes]) -> None:
         file.write(b"half")

@@ -110,24 +110,22 @@ def default_separator(path: Source) -> str:
 
 def text_of(path: Source, encoding: str) -> str:
     """The text of a plain or .gz file without a byte-order mark. Raises DataError if it cannot be read, whatever the cause."""
-    with _readable(path, encoding):
+    with _readable(path):
         return files.read_text(path, encoding).removeprefix(MARK)
 
 
 def lines_of(path: Source, encoding: str) -> Iterator[str]:
     """`text_of` split at each newline, in the memory of a few lines."""
-    with _readable(path, encoding):
+    with _readable(path):
         lines = files.read_lines(path, encoding)
         yield next(lines).removeprefix(MARK)
         yield from lines
 
 
 @contextmanager
-def _readable(path: Source, encoding: str) -> Iterator[None]:
+def _readable(path: Source) -> Iterator[None]:
     try:
         yield
-    except LookupError as error:
-        raise DataError(f"{path}: {encoding!r} is not an encoding that Python knows; try utf-8, iso-8859-1 or gb18030") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); is the file whole, and of the kind its suffix says?") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Any
 
@@ -116,9 +117,12 @@ def seconds_of(text: str) -> float:
     """Of "8h", "90m", "2d" or "1.5h". Raises ConfigError."""
     units = {"m": 60.0, "h": HOUR, "d": 24 * HOUR}
     try:
-        return float(text[:-1]) * units[text[-1]]
-    except (ValueError, KeyError, IndexError) as error:
-        raise ConfigError(f"--deadline {text}: expected a number and m, h or d, e.g. 8h") from error
+        seconds = float(text[:-1]) * units[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"--deadline {text}: expected a number over 0 and m, h or d, e.g. 8h")
+    return seconds
 
 
 def rates_table(rates: Rates) -> Table:

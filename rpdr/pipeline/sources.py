@@ -9,7 +9,7 @@ from typing import Any
 
 from rpdr.config import KbConfig, MentionsConfig
 from rpdr.errors import DataError
-from rpdr.files import Source, files_in, locate_all, locate_source, sha256_tree, stamp_of
+from rpdr.files import Source, files_in, locate_all, locate_source, sha256_tree, stamp_of, unusable
 from rpdr.remote import shown
 
 # by place as the config has it, and by file there: size, time and, of a file on a disk, content's hash
@@ -17,8 +17,13 @@ Seen = dict[str, dict[str, dict[str, Any]]]
 
 
 def seen(sources: Iterable[KbConfig | MentionsConfig]) -> Seen:
-    """The files of these sources as they are now. Raises DataError where one is not there."""
-    return {place: {name: stamp_of(file) | _hash(file) for name, file in files.items()} for place, files in _files(sources)}
+    """The files of these sources as they are now. Raises DataError where one is not there, or cannot be read."""
+    try:
+        return {place: {name: stamp_of(file) | _hash(file) for name, file in files.items()} for place, files in _files(sources)}
+    except OSError as error:
+        if not (why := unusable(error)):
+            raise
+        raise DataError(why) from error
 
 
 def changed(before: Seen, sources: Iterable[KbConfig | MentionsConfig]) -> str | None:

@@ -63,6 +63,10 @@ def cheapest(stages: Sequence[StageWork], nodes: NodesConfig, deadline_s: float 
     """Without a deadline, the cheapest of all. Raises ConfigError where a kind of work has no group, or none with room."""
     options = _options(stages, nodes)
     sums = sorted(_sums(stages, options, nodes), key=lambda found: found[1])
+    if not sums:  # each step has a choice, but no two of them the same
+        raise ConfigError(
+            f"groups: no one type of nodes a group has room for all stages; raise `most` of {', '.join(options)}, or give larger types"
+        )
     fastest = _played(stages, min(sums, key=lambda found: (found[0], found[1]))[2], nodes)
     safe = _best(stages, (found for found in sums if all(choice.market == "on_demand" for choice in found[2])), nodes, deadline_s)
     plans = [plan for plan in (_best(stages, sums, nodes, deadline_s), safe, fastest) if plan and _meets(plan.seconds, deadline_s)]
@@ -124,10 +128,11 @@ def _sums(
 ) -> Iterable[tuple[float, float, tuple[Choice, ...]]]:
     """(seconds, dollars, choices) of each combination, its steps taken one by one."""
     head = nodes.types[nodes.head].usd_per_hour / HOUR
-    steps = [step for stage in stages for step in stage.steps]
+    named = [(stage.name, step) for stage in stages for step in stage.steps]
+    steps = [step for _, step in named]
     groups = [sorted({group_of(process.needs, process.kind, nodes) for process in _processes(step)}) for step in steps]
     alone: dict[tuple[int, tuple[Choice, ...]], tuple[float, float]] = {}
-    for number, (step, mine) in enumerate(zip(steps, groups, strict=True)):
+    for number, ((stage, step), mine) in enumerate(zip(named, groups, strict=True)):
         calm: dict[tuple[Choice, ...], Outcome | None] = {}  # both markets go the same way where no node is lost
         for choices in itertools.product(*(options[group] for group in mine)):
             alike = tuple(replace(choice, market="on_demand") for choice in choices)
@@ -137,12 +142,25 @@ def _sums(
             if outcome:
                 usd = sum(outcome.node_hours[choice.group] * usd_per_hour(choice, nodes) for choice in choices)
                 alone[number, choices] = outcome.seconds, usd
+        if not any(calm.values()):
+            raise _no_room(stage, step, mine, nodes)
     for choices in itertools.product(*options.values()):
         of = {choice.group: choice for choice in choices}
         parts = [alone.get((number, tuple(of[group] for group in mine))) for number, mine in enumerate(groups)]
         if None not in parts:
             seconds = sum(part[0] for part in parts if part)
             yield seconds, sum(part[1] for part in parts if part) + head * seconds, choices
+
+
+def _no_room(stage: str, step: Step, groups: Sequence[str], nodes: NodesConfig) -> ConfigError:
+    """Of a step that no choice of its groups has room for."""
+    kinds = " and ".join(process.kind for process in _processes(step))
+    most = " and ".join(f"group {name} ({', '.join(nodes.groups[name].types)}; most: {nodes.groups[name].most})" for name in groups)
+    if isinstance(step, Gang):
+        what, less = f"the {step.workers} workers of {kinds}", "lower student.workers"
+    else:
+        what, less = f"a process each of {kinds}, beside a CPU for Ray Data's own tasks", f"ask for less in resources ({kinds})"
+    return ConfigError(f"{stage}: {most} has no room for {what}; raise its `most`, give it larger types, or {less}")
 
 
 def _processes(step: Step) -> tuple[Process, ...]:

@@ -178,6 +178,17 @@ def test_a_vm_cluster_is_what_ray_takes_and_every_kind_of_work_fits_it(name: str
 
 
 @pytest.mark.parametrize("name", CLOUDS)
+def test_each_vm_of_a_cluster_wants_a_token_and_has_it(name: str):
+    given = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
+    options = given["docker"]["run_options"]
+    assert "-e RAY_AUTH_MODE=token" in options
+    (path,) = (option.partition("=")[2] for option in options if "RAY_AUTH_TOKEN_PATH" in option)
+    assert given["file_mounts"] == {path: "~/.ray/auth_token"}
+    assert path.startswith("/home/ray/")  # not ~: of an image that does not set HOME, Ray takes it for /root
+    assert "useradd --create-home --uid 1000 ray" in (CLUSTER / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", CLOUDS)
 def test_rays_check_finds_what_is_wrong(name: str):
     given = prepare_config(yaml.safe_load((CLUSTER / f"{name}.yaml").read_text()))
     with pytest.raises(Exception, match="min_worker'"):

@@ -182,6 +182,24 @@ def test_the_command_prints_a_plan_and_fails_where_there_is_none(
     assert "--deadline soon" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        *(("--mentions", value, "over 0") for value in ("-5", "0", "nan", "inf")),
+        *(("--distinct", value, "at most 1, e.g. 0.15 for 15 %") for value in ("-0.5", "0", "nan", "15")),
+        *(("--deadline", value, "a number over 0 and m, h or d") for value in ("nanh", "infd", "0h", "-1h", "8")),
+    ],
+)
+def test_a_number_that_no_plan_can_have_is_refused(
+    prepared: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str, said: str
+) -> None:
+    assert main(["plan", "--config", str(prepared), "--nodes", str(NODES), f"{flag}={value}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {flag} {value}: ")
+    assert said in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIALS)
 def test_a_trial_measures_its_units_and_what_comes_before_them(prepared: Path, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that were read are looked at once, however many there are and however many stages ask."""
+"""Files that were read are looked at once, however many there are and however many stages ask; one that cannot be is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rpdr.config import MentionsConfig
+from rpdr.errors import DataError
 from rpdr.files import sha256_tree
 from rpdr.pipeline import sources as module
 from rpdr.pipeline.sources import seen
@@ -28,3 +29,13 @@ def test_a_file_that_stays_as_it_is_is_hashed_once(tmp_path: Path, monkeypatch: 
     (tmp_path / "0.csv").write_text("text\nanother\n")
     seen([source])
     assert len(hashed) == 201
+
+
+def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def closed(file: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(module, "sha256_tree", closed)  # root may read all
+    (tmp_path / "mentions.csv").write_text("text\na\n")
+    with pytest.raises(DataError, match=r"mentions\.csv: cannot be read or written \(Permission denied\)"):
+        seen([MentionsConfig(format="table", path=str(tmp_path / "mentions.csv"))])

@@ -89,6 +89,26 @@ def test_work_that_no_type_has_room_for_is_refused() -> None:
         cheapest([StageWork("retriever", (Task(process("tuning", "elsewhere"), 10),))], nodes())
 
 
+def test_where_the_most_nodes_have_no_room_the_error_names_the_stage_and_what_to_change() -> None:
+    gang = [StageWork("distill", (Gang(process("training", "training", cpus=8), 64, HOUR, 60),))]
+    with pytest.raises(ConfigError, match=r"distill: group training \(large; most: 4\).*64 workers of training.*`most`.*student\.workers"):
+        cheapest(gang, nodes())
+    stream = Stream(1e6, (Pool(process("retrieving", cpus=4), 1, 0.001), Pool(process("reranking", cpus=4), 1, 0.1)), 256)
+    with pytest.raises(ConfigError, match=r"link: group linking \(small, large; most: 1\).*retrieving and reranking.*`most`.*resources"):
+        cheapest([StageWork("link", (stream,))], nodes(most=1))
+    assert cheapest([StageWork("link", (stream,))], nodes(most=2)).best
+
+
+def test_stages_that_want_other_types_of_one_group_are_told_so() -> None:
+    many = StageWork("retriever", (Gang(process("tuning", cpus=1), 16, HOUR, 60),))
+    large = StageWork("distill", (Gang(process("training", cpus=1, memory_gib=8), 4, HOUR, 60),))
+    told = nodes(most=1, cpus=16)
+    for alone in (many, large):
+        assert cheapest([alone], told).best
+    with pytest.raises(ConfigError, match=r"no one type of nodes a group.*`most` of linking"):
+        cheapest([many, large], told)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
