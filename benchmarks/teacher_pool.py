@@ -49,6 +49,9 @@ def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
     config = folder / "config.yaml"
     write_text(config, yaml.safe_dump(settings, sort_keys=False))
     run = Run(load(config))
+    for name in ("prepare", "retriever", "candidates"):
+        run.begin(STAGES[name])
+        run.finish(STAGES[name], 0.0, {"content": str(mentions)})
     concepts, _ = read_kb(run.config.kb)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     texts = _spans(mentions + LABELLED)
@@ -59,9 +62,6 @@ def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
             row = {"key": mention_key(text), "text": text, "context": None, "type": None, "candidate_ids": [c.concept_id for c in drawn]}
             names = [c.name for c in drawn]
             add({**row, "candidate_names": names, "matched_names": names, "scores": [0.9 - n / 20 for n in range(len(drawn))]})
-    for name in ("prepare", "retriever", "candidates"):
-        run.begin(STAGES[name])
-        run.finish(STAGES[name], 0.0, {"content": str(mentions)})
     write_json(folder / "answers.json", {text: [concepts[_drawn(text, len(concepts))[0]].name] for text in texts})
     return config
 

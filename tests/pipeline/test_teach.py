@@ -52,6 +52,9 @@ def prepared(folder: Path, mentions: int, context: str | None = None, gold: Gold
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
     run = Run(load(folder / "config.yaml"))
+    for name in ("prepare", "retriever", "candidates"):
+        run.begin(STAGES[name])
+        run.finish(STAGES[name], 0.0, {"content": ""})
     with stage_progress("prepare") as progress:
         prepare(run, progress)
     made = [
@@ -63,9 +66,6 @@ def prepared(folder: Path, mentions: int, context: str | None = None, gold: Gold
     offer = {"candidate_ids": ["C0", "C1", "C2", "C3"], "candidate_names": NAMES, "matched_names": NAMES, "scores": [0.9, 0.8, 0.7, 0.6]}
     rows = sorted(({"key": m.key, "text": m.text, "context": m.context, "type": None, **offer} for m in made), key=lambda r: r["key"])
     write_rows(run.path("candidates", "candidates.parquet"), rows, CANDIDATES)
-    for name in ("prepare", "retriever", "candidates"):
-        run.begin(STAGES[name])
-        run.finish(STAGES[name], 0.0, {"content": ""})
     return folder / "config.yaml"
 
 
