@@ -104,8 +104,11 @@ class Linker:
         context = list(contexts) if contexts is not None else [None] * len(texts)
         questions = [(self._asked(clean(t), c), given_context(c, t)) for t, c in zip(texts, context, strict=True)]
         # as a job has it: what differs in case alone is one mention, and asked about as it is first spelled
-        first = {mention_key(text, None, around): (text, around) for text, around in reversed(questions)}
-        asked = list(dict.fromkeys(first.values()))
+        keys = [mention_key(text, None, given) for text, given in questions]
+        first: dict[str, tuple[str, str | None]] = {}
+        for key, question in zip(keys, questions, strict=True):
+            first.setdefault(key, question)
+        asked = list(first.values())
         exact = self._exact.find([t for t, _ in asked])
         hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
         known: dict[tuple[str, str | None], Link] = {}
@@ -113,14 +116,16 @@ class Linker:
             batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
             rows = add_candidates(self.retriever, batch, self.config.final_top_k).to_pylist()
             names = {c: n for row in rows for c, n in zip(row["candidate_ids"], row["candidate_names"], strict=True)}
-            for key, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
+            for question, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
                 ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
                 said = (answer["concept_id"], answer["name"], answer["confidence"])
-                known[key] = Link(key[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]), answer["nil"])
-        for key, row in zip(asked, exact, strict=True):
-            if key not in known:
-                known[key] = self._easy(key[0], self.retriever.concepts[row])
-        return [replace(known[first[mention_key(text, None, around)]], text=text) for text, around in questions]
+                known[question] = Link(
+                    question[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]), answer["nil"]
+                )
+        for question, row in zip(asked, exact, strict=True):
+            if question not in known:
+                known[question] = self._easy(question[0], self.retriever.concepts[row])
+        return [replace(known[first[key]], text=text) for key, (text, _) in zip(keys, questions, strict=True)]
 
     def _asked(self, text: str, context: str | None) -> str:
         return written_out(text, definitions(context)) if context and self._writes_out else text

@@ -47,6 +47,18 @@ class Scored(Reranker):
         return self._scores[: len(queries)]
 
 
+def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
+    """A linker of a run whose mentions are read so: these concepts are known by their names alone."""
+
+    class Known:
+        def __init__(self) -> None:
+            self.concepts = concepts
+
+    mentions = [{"format": "jsonl", "path": "x", **source}]
+    config = Config.model_validate({"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": mentions})
+    return Linker(config, Known(), Scored(SURE))  # type: ignore[arg-type]  # all that it asks of a retriever here
+
+
 def said(*scores: list[float], allow_nil: bool = True, point: OperatingPoint | None = None) -> list[dict[str, Any]]:
     return answers(Scored(*scores), [ROW] * len(scores), allow_nil, point)
 
@@ -185,15 +197,7 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
 
 @pytest.mark.parametrize(("on", "concept"), [(True, "C1"), (False, "C2")])
 def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_writes_them_out(tmp_path: Path, on: bool, concept: str):
-    class Known:
-        concepts = (concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"))
-
-    sections = {
-        "run_dir": str(tmp_path),
-        "kb": {"format": "obo", "path": "x"},
-        "mentions": [{"format": "jsonl", "path": "x", "abbreviations": on}],
-    }
-    linker = Linker(Config.model_validate(sections), Known(), Scored(SURE))  # type: ignore[arg-type]
+    linker = linker_over(tmp_path, concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"), abbreviations=on)
     defined, plain, again = linker.link(["GD", "GD", "GD"], ["twins with Gaucher disease (GD)", None, "twins with Gaucher disease (GD)"])
     assert (defined.concept_id, plain.concept_id) == (concept, "C2")
     assert defined.text == ("Gaucher disease" if on else "GD")
@@ -201,11 +205,7 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
 
 
 def test_one_text_that_is_in_no_list_is_refused(tmp_path: Path):
-    class Known:
-        concepts = (concept_of("C1", "htn"),)
-
-    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    linker = Linker(Config.model_validate(sections), Known(), Scored(SURE))  # type: ignore[arg-type]
+    linker = linker_over(tmp_path, concept_of("C1", "htn"))
     with pytest.raises(TypeError, match=r"link\(\[text\]\)"):
         linker.link("htn")
     with pytest.raises(TypeError, match="of contexts"):

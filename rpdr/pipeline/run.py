@@ -23,7 +23,7 @@ import rpdr
 from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
-from rpdr.pipeline.sources import changed, places_of
+from rpdr.pipeline.sources import changed, paths_of, places_of
 from rpdr.remote import refuse_secret
 
 WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
@@ -253,7 +253,7 @@ class Run:
     def _refuse_others_files(self, stage: Stage) -> None:
         """Raises RunError where a folder that the stage writes, and throws away, holds what it has not made."""
         sources: list[KbConfig | MentionsConfig] = [self.config.kb, *self.config.mentions, *self.config.corpora.values()]
-        places = [Path(expanded(place)).resolve() for source in sources for place in places_of(source) if ":" not in place]
+        places = [place for source in sources for place in paths_of(source)]
         for folder in (self.path(name).resolve() for name in stage.owns):
             inside = next((place for place in places if place.is_relative_to(folder)), None)
             if inside:

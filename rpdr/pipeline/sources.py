@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,11 @@ def places_of(source: KbConfig | MentionsConfig) -> list[str]:
     """The paths and URLs that a source names."""
     more = [source.split_file, source.kb.path if source.kb else ""] if isinstance(source, MentionsConfig) else []
     return [place for place in (source.path, *more) if place]
+
+
+def paths_of(source: KbConfig | MentionsConfig) -> list[Path]:
+    """Of the places that a source names those on this machine, there or not; where a variable is not set, nobody knows the place."""
+    return [Path(place).resolve() for place in map(os.path.expandvars, places_of(source)) if ":" not in place and "${" not in place]
 
 
 def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, dict[str, Source]]]:

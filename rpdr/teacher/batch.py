@@ -22,7 +22,6 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 
 from rpdr.errors import TeacherError
 from rpdr.teacher.client import (
-    ITS_OWN_FAULT,
     MAY_BE_SERVED,
     NO_MONEY_THERE,
     OF_ONE,
@@ -267,7 +266,7 @@ class BatchClient:
         why = f"the batch {batch.status}"
         codes = [(error.code or "", error.message or "") for error in (batch.errors.data or [] if batch.errors else [])]
         if batch.status == "failed" and codes:
-            words = self.client.without_key(f"{codes[0][0]}: {codes[0][1]}")[:200]
+            words = self.client.without_key(f"{codes[0][0]}: {codes[0][1]}")
             why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({words})"
         if batch.status == "completed":  # a request without a line was worked for all the same
             await asyncio.gather(*(self.governor.write_off(sent.id, "no answer in a completed batch") for sent in by_id.values()))
@@ -298,13 +297,13 @@ class BatchClient:
             return _Again(ended.reason) if ended.state == INVALID else None
         told = line.get("error") or body.get("error")
         error = told if isinstance(told, dict) else {"message": told}
-        why = self.client.without_key(str(error.get("code") or error.get("message") or f"HTTP {status}"))[:200]
+        why = self.client.without_key(str(error.get("code") or error.get("message") or f"HTTP {status}"))
         if status in MAY_BE_SERVED or why == TIMED_OUT:
             await self.governor.write_off(sent.id, why)
             return _Again(why)
         await self.governor.release(sent.id, why)
-        its_own = {str(error.get("code")), str(error.get("type"))} & ITS_OWN_FAULT
-        learned = status in OF_ONE and not its_own and self.client.dialect.learn(json.dumps(body or told), json.loads(sent.parameters))
+        codes = {str(error.get("code")), str(error.get("type"))}
+        learned = self.client.learns(status, codes, json.dumps(body or told), json.loads(sent.parameters))
         return _Again(why, not learned, never=status in OF_ONE and not learned)
 
     async def _wait(self, batch_id: str, requests: int) -> Batch:

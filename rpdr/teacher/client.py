@@ -240,7 +240,7 @@ class TeacherClient:
                 reply = None
             if not getattr(reply, "choices", None):  # a gateway's HTTP 200 that is none
                 code, words = _trouble(reply)
-                words = self.without_key(words)[:200]
+                words = self.without_key(words)
                 if code == "429":
                     await self._cooled(sent, {code}, None)
                     continue
@@ -287,14 +287,13 @@ class TeacherClient:
         """After a 400, 413 or 422: returns where it says how to ask again. Raises _Refused where it may be this one question, TeacherError where
         nothing is answered."""
         codes = {str(error.code), str(error.type)}
-        words = f"HTTP {error.status_code}: {self.without_key(str(error.message))[:200]}"
+        words = f"HTTP {error.status_code}: {self.without_key(str(error.message))}"
         if codes & NO_MONEY_THERE:
             await self.governor.release(sent.id, words)
             self._require_money(codes)
-        its_own = bool(codes & ITS_OWN_FAULT)
         said = f"{error.message} {json.dumps(error.body, default=str)}"  # the SDK shows one of the places where endpoints put their words
-        learned = error.status_code in OF_ONE and not its_own and self.dialect.learn(said, arguments)
-        if not learned and not its_own and self.health.refused():
+        learned = self.learns(error.status_code, codes, said, arguments)
+        if not learned and not codes & ITS_OWN_FAULT and self.health.refused():
             await self._stop(sent, error)
         await self.governor.release(sent.id, words)
         if not learned:
@@ -335,13 +334,17 @@ class TeacherClient:
         elif 300 <= status < 400:
             words = f"redirects (HTTP {status}), which is not followed; write its final address in teacher.base_url"
         else:
-            words = f"refused the request (HTTP {status}: {self.without_key(str(error.message))[:200]})"
+            words = f"refused the request (HTTP {status}: {self.without_key(str(error.message))})"
         self.health.stop(TeacherError(f"{where}: {words}"))
 
     def without_key(self, words: str) -> str:
-        """What an endpoint says, which may repeat the key."""
+        """What an endpoint says, 200 characters of it at most, without the key, which it may repeat."""
         key = self.endpoint.api_key.get_secret_value()
-        return words.replace(key, "***") if self.endpoint.has_key else words
+        return (words.replace(key, "***") if self.endpoint.has_key else words)[:200]
+
+    def learns(self, status: int | None, codes: set[str], said: str, arguments: dict[str, Any]) -> bool:
+        """Whether a refusal of these arguments says how to ask again, and not what is wrong with its question."""
+        return status in OF_ONE and not codes & ITS_OWN_FAULT and self.dialect.learn(said, arguments)
 
     def openai(self) -> openai.AsyncOpenAI:
         """The SDK's client."""

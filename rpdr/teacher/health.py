@@ -31,7 +31,7 @@ class Health:
         self._unheard: set[str] = set()
         self._unheard_since = 0.0
         self._crowded_since: float | None = None
-        self._one: asyncio.Lock | None = None
+        self._one = asyncio.Lock()
 
     @property
     def silent(self) -> bool:
@@ -88,7 +88,6 @@ class Health:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """For a request: at once, or, in an outage, one after another and not too often, as each may be billed."""
-        self._one = self._one or asyncio.Lock()  # made in the event loop that uses it
         if self.silent:
             async with self._one:
                 self.require()

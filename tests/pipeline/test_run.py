@@ -231,6 +231,11 @@ def test_sources_in_a_folder_that_the_run_writes_are_refused_and_stay(tmp_path: 
     assert source.read_text() == "mine"
 
 
+def test_a_stage_that_reads_no_source_wants_no_variable_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MY_DATA", raising=False)
+    run_in(tmp_path, kb={"format": "obo", "path": "${MY_DATA}/kb.obo"}).begin(STAGES["report"])
+
+
 def test_files_of_others_in_a_folder_that_the_run_would_write_are_refused_and_stay(tmp_path: Path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "annual.docx").write_text("mine")
