@@ -317,7 +317,7 @@ class TeacherConfig(Section):
     requests_per_minute: int = Field(0, ge=0, description="of all jobs on the run directory together; 0: no limit")
     tokens_per_minute: int = Field(0, ge=0, description="prompt and answer, of all jobs on the run directory together; 0: no limit")
     timeout_s: float = Field(30.0, gt=0)
-    patience_s: float = Field(600.0, gt=0, description="how long the endpoint may say nothing but HTTP 429 before the stage gives up")
+    patience_s: float = Field(600.0, gt=0, description="how long the endpoint may answer nothing, or HTTP 429 alone, before the stage ends")
     max_attempts: int = Field(4, ge=1, description="tries of one question: connection errors, time-outs, 5xx; a 429 uses none")
     actors: int = Field(1, ge=1)
     concurrency: int = Field(32, ge=1, description="requests in flight an actor")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -180,7 +180,7 @@ class TeacherClient:
     async def _ask(self, asked: Prepared) -> Answer:
         spent, attempts, reason = 0.0, 0, ""
         for _ in range(ANSWERS_READ):
-            retrying = AsyncRetrying(stop=self._enough, wait=_wait, retry=retry_if_exception_type(_Again), reraise=True)
+            retrying = AsyncRetrying(stop=self._enough(), wait=self._wait, retry=retry_if_exception_type(_Again), reraise=True)
             try:
                 async for attempt in retrying:
                     with attempt:
@@ -202,9 +202,24 @@ class TeacherClient:
             reason = ended.reason
         return asked.unanswered("set_aside", reason, spent, attempts)
 
-    def _enough(self, state: RetryCallState) -> bool:
-        """Whether a question has had its attempts; an outage uses up none."""
-        return state.attempt_number >= self.config.max_attempts and not self.health.silent
+    def _enough(self) -> Callable[[RetryCallState], bool]:
+        """Of one question, after each failure, whether it has had its attempts; an outage uses up none."""
+        used = 0
+
+        def enough(_: RetryCallState) -> bool:
+            nonlocal used
+            used += not self.health.silent
+            return used >= self.config.max_attempts
+
+        return enough
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds to wait: what the endpoint asks for, or exponential with jitter; in an outage none, as there each waits for its turn."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.after_s if isinstance(error, _Again) else None
+        if asked is None:
+            return 0.0 if self.health.silent else wait_exponential_jitter(initial=0.5, max=20)(state)
+        return asked
 
     async def _request(self, asked: Prepared, attempt: int) -> tuple[Ended, float] | Known:
         """One request, past the governor: (how it ended, dollars). A 429 and a refused parameter use up no attempt."""
@@ -457,10 +472,3 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
         return min(60.0, max(0.0, (at - datetime.now(at.tzinfo)).total_seconds()))
     except (KeyError, ValueError):
         return None
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds to wait: what the endpoint asks for, or exponential with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.after_s if isinstance(error, _Again) else None
-    return wait_exponential_jitter(initial=0.5, max=20)(state) if asked is None else asked

@@ -1,8 +1,13 @@
-"""What the tests of the client share: questions, and a client with its governor that asks them."""
+"""What the tests of the client share: questions, a client with its governor that asks them, and servers that answer as they are told."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +45,52 @@ def ask(
             await governor.close()
 
     return asyncio.run(ask_all())
+
+
+@contextmanager
+def serve(reply: Callable[[str], tuple | None]) -> Iterator[str]:
+    """A server that answers each request body with a status, a body (JSON, or text as it stands) and headers; None cuts the connection."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found = reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            if found is None:
+                self.connection.close()
+                return
+            status, answer, headers = (*found, {})[:3]
+            body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def completion(text: str) -> dict:
+    """A chat completion that answers `text`."""
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
+    }
+
+
+def serve_status(status: int, message: str) -> AbstractContextManager[str]:
+    """A server that answers every request with one status and message."""
+    return serve(lambda _: (status, {"error": {"message": message}}))
