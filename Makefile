@@ -25,12 +25,12 @@ test: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python benchmarks/readme_tables.py --check
+	$(BIN)/python benchmarks/tables.py --check
 
 bench: setup
 	$(BIN)/python jobs/run_all.py --config jobs/configs/askapatient.yaml
 	$(BIN)/python benchmarks/collect.py runs/askapatient askapatient --command "python jobs/run_all.py --config jobs/configs/askapatient.yaml" --data "Ask A Patient, fold 0"
-	$(BIN)/python benchmarks/readme_tables.py
+	$(BIN)/python benchmarks/tables.py
 
 lock: setup
 	$(BIN)/python cluster/lock.py

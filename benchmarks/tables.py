@@ -1,6 +1,6 @@
-"""Write the README's tables from benchmarks/results: what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
+"""Write the tables of README.md and docs/measured.md from benchmarks/results: what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
 
-With --check, change nothing, and exit with 1 if the README does not say what the results say.
+With --check, change nothing, and exit with 1 if a page does not say what the results say.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,33 @@ from rpdr.evaluation.table import comparison_line, markdown_table
 from rpdr.files import write_text
 
 ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/measured.md")
 SECTION = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
 MARKER = re.compile(r"<!-- /?results:")
 
 
-def rendered(readme: str, results: Path) -> str:
-    """The README with all its tables made anew. Raises DataError for a marker without its partner or its results file, and for
-    results that no marker shows."""
-    shown = [match.group(2) for match in SECTION.finditer(readme)]
-    if len(MARKER.findall(readme)) != 2 * len(shown):
-        raise DataError("README.md: a results marker without its partner; write <!-- results:NAME --> and <!-- /results:NAME -->")
+def rendered(pages: Mapping[str, str], results: Path) -> dict[str, str]:
+    """The pages, by name, with all their tables made anew. Raises DataError for a marker without its partner or its results file, and for
+    results that no page shows."""
+    shown = set()
+    for name, text in pages.items():
+        found = [match.group(2) for match in SECTION.finditer(text)]
+        if len(MARKER.findall(text)) != 2 * len(found):
+            raise DataError(f"{name}: a results marker without its partner; write <!-- results:NAME --> and <!-- /results:NAME -->")
+        for result in found:
+            if not (results / f"{result}.json").exists():
+                raise DataError(f"{name}: results:{result} has no {result}.json in benchmarks/results; make it with benchmarks/collect.py")
+        shown |= set(found)
     for path in sorted(results.glob("*.json")):
         if path.stem not in shown:
-            raise DataError(f"README.md: no marker shows {path.name}; add <!-- results:{path.stem} --> and <!-- /results:{path.stem} -->")
+            where = " or ".join(pages)
+            raise DataError(f"no marker shows {path.name}; add <!-- results:{path.stem} --> and <!-- /results:{path.stem} --> to {where}")
 
     def section(match: re.Match[str]) -> str:
-        path = results / f"{match.group(2)}.json"
-        if not path.exists():
-            raise DataError(
-                f"README.md: results:{match.group(2)} has no {path.name} in benchmarks/results; make it with benchmarks/collect.py"
-            )
-        return match.group(1) + text_of(json.loads(path.read_text(encoding="utf-8"))) + match.group(4)
+        made = json.loads((results / f"{match.group(2)}.json").read_text(encoding="utf-8"))
+        return match.group(1) + text_of(made) + match.group(4)
 
-    return SECTION.sub(section, readme)
+    return {name: SECTION.sub(section, text) for name, text in pages.items()}
 
 
 def text_of(result: dict[str, Any]) -> str:
@@ -82,22 +87,22 @@ def _part(row: dict[str, Any], new: str, old: str) -> str:
 
 
 def main() -> int:
-    """0: the README is up to date, or was written. 1: --check found another text. 2: markers and results do not fit."""
+    """0: the pages are up to date, or were written. 1: --check found another text. 2: markers and results do not fit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
+    before = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
     try:
         after = rendered(before, ROOT / "benchmarks" / "results")
     except DataError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    if check and after != before:
-        sys.stderr.write("error: README.md does not say what benchmarks/results say; run python benchmarks/readme_tables.py\n")
+    changed = [name for name in PAGES if after[name] != before[name]]
+    if check and changed:
+        sys.stderr.write(f"error: {', '.join(changed)} does not say what benchmarks/results say; run python benchmarks/tables.py\n")
         return 1
-    if not check:
-        write_text(path, after)
+    for name in changed:
+        write_text(ROOT / name, after[name])
     return 0
 
 

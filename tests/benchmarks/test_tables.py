@@ -1,4 +1,4 @@
-"""What stands in the README is what was measured, and mention texts stay in the run."""
+"""What stands in README.md and docs/measured.md is what was measured, and mention texts stay in the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.collect import figures
-from benchmarks.readme_tables import rendered
+from benchmarks.tables import rendered
 from rpdr.errors import DataError
 
-README = "# x\n\n<!-- results:demo -->\n<!-- /results:demo -->\n\nend\n"
+PAGE = "# x\n\n<!-- results:demo -->\n<!-- /results:demo -->\n\nend\n"
 
 
 def part(by: str, name: str) -> dict:
@@ -60,7 +60,7 @@ def test_a_results_file_holds_neither_mention_texts_nor_paths():
 
 
 def test_the_table_says_what_the_results_say_and_that_the_teacher_is_simulated(results: Path):
-    text = rendered(README, results)
+    text = rendered({"page.md": PAGE}, results)["page.md"]
     for words in (
         "0.712 [0.692, 0.732]",
         "$0.50",
@@ -77,20 +77,22 @@ def test_the_table_says_what_the_results_say_and_that_the_teacher_is_simulated(r
 
 
 def test_made_again_it_is_the_same_and_another_number_is_noticed(results: Path):
-    once = rendered(README, results)
+    pages = {"page.md": PAGE, "other.md": "nothing measured\n"}
+    once = rendered(pages, results)
+    assert once["other.md"] == pages["other.md"]
     assert rendered(once, results) == once
-    assert rendered(once.replace("0.712", "0.912"), results) == once
+    assert rendered({name: text.replace("0.712", "0.912") for name, text in once.items()}, results) == once
 
 
 @pytest.mark.parametrize(
-    ("readme", "says"),
+    ("page", "says"),
     [
         ("<!-- results:demo -->\n", "partner"),
         ("<!-- results:demo -->\n<!-- /results:other -->\n", "partner"),
         ("nothing\n", "no marker shows demo.json"),
-        (README + README.replace("demo", "lost"), "lost.json"),
+        (PAGE + PAGE.replace("demo", "lost"), "lost.json"),
     ],
 )
-def test_markers_and_results_must_fit(results: Path, readme: str, says: str):
+def test_markers_and_results_must_fit(results: Path, page: str, says: str):
     with pytest.raises(DataError, match=says):
-        rendered(readme, results)
+        rendered({"page.md": page}, results)
