@@ -1,59 +1,124 @@
-"""What a second round of the retriever finds that the first did not: the test mentions' candidates before and after.
+"""What a second round of the retriever finds that the first did not, and what each part of it brings: the same run without that part.
 
-    python benchmarks/second_round.py --run-dir runs/askapatient
+    RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py --root runs/six_sets --sets askapatient cadec
 
-Of a run whose stage `retune` is finished; no student is needed. Writes results/second_round.json.
+Takes over what six_sets.py has made in the same --root, for a teacher of 0.90, and runs each arm to the stage `retune`; no student is needed. An arm
+takes 1 to 25 minutes on two CPU cores. results/second_round.json keeps what other calls have measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from finished import annotated_test, run_in
-from outcome import against, keep, shown
+from finished import annotated_test
+from outcome import RESULTS, against, keep, shown
+from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
 from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.evaluation.significance import PairedResult
+from rpdr.evaluation.systems import Score
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.details import how_drawn, resampling
+from rpdr.pipeline.details import resampling
+from rpdr.pipeline.run import Run
+
+NAME, OWN = "second_round", "as its config has it"
+ARMS: dict[str, dict[str, Any]] = {
+    OWN: {},
+    "not tuned again (rounds: 1)": {"retriever.rounds": 1},
+    "linked mentions are no names (aliases: false)": {"retriever.aliases": False},
+    "what is commonly meant does not count (commonness: false)": {"retriever.commonness": False},
+    "synonyms of the knowledge base are no pairs (max_synonym_pairs: 0)": {"retriever.max_synonym_pairs": 0},
+}
+ROUNDS = ("first", "second")
 
 
 def main() -> int:
-    """Both rounds, one results file."""
+    """Every arm of every set; the results file is written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-dir", default="runs/askapatient")
-    parser.add_argument("--data", default="Ask A Patient, fold 0")
+    parser.add_argument("--root", type=Path, default=Path("runs") / "six_sets")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["askapatient", "cadec"])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     options = parser.parse_args()
-    run = run_in(options.run_dir)
-    teacher, second = run.summary("teach"), run.summary("retune")
-    learned = [f"tuned again on the teacher's {second['teacher_pairs']:,} labels too"] if second["tuned"] else []
-    learned += [f"{second['aliases']:,} linked mentions are names of their concepts too"] if second["aliases"] else []
-    learned += ["what is commonly meant counts"] if second.get("commonness") else []
+    for name in options.sets:
+        for arm in (OWN, *(arm for arm in options.arms if arm != OWN)):
+            _write(_kept(name, arm, _run(name, arm, options.root)))
+    return 0
+
+
+def _run(name: str, arm: str, root: Path) -> Run:
+    """The set's run with this arm's setting, whose second round is finished."""
+    own = settings(name, MAIN, root, no_baselines=True)
+    if arm == OWN:
+        run_until("retune", own, sorted(root.glob(f"{name}-*")))
+        return Run(own)
+    key = next(iter(ARMS[arm]))
+    config = settings(name, MAIN, root, no_baselines=True, **{"run_dir": str(root / f"{name}-without-{key.split('.')[1]}"), **ARMS[arm]})
+    same = ("prepare",) if key == "retriever.max_synonym_pairs" else (*BEFORE, "teach")  # the others change the second round alone
+    run_until("retune", config, [Path(own.run_dir)], same)
+    return Run(config)
+
+
+def _kept(name: str, arm: str, run: Run) -> dict[str, Any]:
+    """The arms so far, with this one."""
+    path = RESULTS / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
-    ranked = [[found[m.key]["candidate_ids"] for m in test] for found in (load_candidates(run), load_candidates(run, final=True))]
-    before, after = (evaluate(name, r, golds, np.zeros(len(test), bool), resampling=drawn) for name, r in zip("12", ranked, strict=True))
-    tests = {k: paired_test(outcomes(ranked[1], golds, k), outcomes(ranked[0], golds, k), drawn) for k in (1, 5, 10)}
+    told: dict[str, Any] = {"summary": run.summary("retune"), "changed": ARMS[arm]}
+    right: dict[str, dict[int, np.ndarray]] = {}
+    for which, final in zip(ROUNDS, (False, True), strict=True):
+        candidates = load_candidates(run, final=final)
+        ranked = [candidates[m.key]["candidate_ids"] for m in test]
+        right[which] = {k: outcomes(ranked, golds, k) for k in (1, 10)}
+        told[which] = asdict(evaluate(which, ranked, golds, np.zeros(len(test), bool), resampling=drawn))
+        told[which]["outcomes"] = right[which][1].astype(int).tolist()
+    told["second_against_first"] = {str(k): asdict(paired_test(right["second"][k], right["first"][k], drawn)) for k in (1, 10)}
+    if arm != OWN:
+        for which in ROUNDS:
+            own = np.array(found[name][OWN][which]["outcomes"], dtype=right[which][1].dtype)
+            told[which]["against_own"] = asdict(paired_test(right[which][1], own, drawn))
+    found.setdefault(name, {})[arm] = told
+    return found
+
+
+def _write(found: dict[str, Any]) -> None:
+    def against_own(arm: dict[str, Any], which: str) -> str:
+        test = arm[which].get("against_own")
+        return against(PairedResult(**test)) if test else "(it)"
+
+    cells: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("First round, Acc@1", lambda arm: shown(Score(**arm["first"]["acc_at_1"]))),
+        ("… recall@10", lambda arm: f"{arm['first']['recall_at_10']['value']:.3f}"),
+        ("Second round, Acc@1", lambda arm: shown(Score(**arm["second"]["acc_at_1"]))),
+        ("… recall@10", lambda arm: f"{arm['second']['recall_at_10']['value']:.3f}"),
+        ("Second − first, Acc@1", lambda arm: against(PairedResult(**arm["second_against_first"]["1"]))),
+        ("… recall@10", lambda arm: against(PairedResult(**arm["second_against_first"]["10"]))),
+        ("First round, against as configured", lambda arm: against_own(arm, "first")),
+        ("Second round, against as configured", lambda arm: against_own(arm, "second")),
+    ]
+    rows = [
+        [SETS[name], arm, *(cell(found[name][arm]) for _, cell in cells)]
+        for name in SETS
+        if name in found
+        for arm in ARMS
+        if arm in found[name]
+    ]
     keep(
-        "second_round",
-        f"python benchmarks/second_round.py --run-dir {Path(options.run_dir).name}",
-        options.data,
-        ("", "First round", "Second", "Difference"),
-        [
-            [name, shown(getattr(before, key)), shown(getattr(after, key)), against(tests[k])]
-            for name, key, k in (("Acc@1", "acc_at_1", 1), ("Acc@5", "acc_at_5", 5), ("Recall@10", "recall_at_10", 10))
-        ],
-        protocol=f"`{run.config.retriever.model}`, tuned on {run.summary('retriever')['labelled_pairs']:,} labelled mentions and the knowledge "
-        f"base's names; second round: {' and '.join(learned)}. The sandbox teacher labelled at an accuracy of "
-        f"{run.config.teacher.sandbox.accuracy:.2f} for ${teacher['spent_usd']:.2f}. All {len(test):,} test mentions. "
-        f"{how_drawn(test)}.",
-        before=asdict(before),
-        after=asdict(after),
-        tests={str(k): asdict(result) for k, result in tests.items()},
+        NAME,
+        "RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py",
+        "Each set by its config in jobs/configs, but for what the row says",
+        ("Set", "Retriever", *(title for title, _ in cells)),
+        rows,
+        protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
+        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known (else McNemar's).",
+        arms=found,
     )
-    return 0
 
 
 if __name__ == "__main__":
