@@ -112,7 +112,9 @@ def watched(folder: Path, lose: bool, tree: dict[str, Any] | None = None, groups
                 before = now
         code = process.wait()
         ended.set()
-        time.sleep(2 * IDLE_MINUTES * 60 + 5)  # what is idle goes
+        until = time.monotonic() + 2 * IDLE_MINUTES * 60 + 5
+        while cluster.nodes[-1][1] and time.monotonic() < until:  # what is idle goes
+            time.sleep(LOOK_EVERY_S)
     return Seen(code, "".join(lines), stages, cluster.nodes, lost, cluster.meters)
 
 

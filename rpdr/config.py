@@ -374,14 +374,14 @@ class StudentConfig(Section):
     )
     min_trust: float = Field(0.5, ge=0, lt=1, description="leave labels out that are less probably right: the column `trust` of the labels")
     soft_labels: bool = Field(
-        False, description="believe a label as far as it is trusted; the rest of its probability stays where the retriever had it"
+        True, description="believe a label as far as it is trusted; the rest of its probability stays where the retriever had it"
     )
     gold_labels: bool = Field(False, description="train on the labelled mentions too, beside the teacher's labels")
     early_stop: bool = Field(
         False, description="measure on dev after each epoch, keep the best epoch's student, and stop after an epoch that brought nothing"
     )
     max_tokens_mention: int = Field(48, ge=8)
-    max_tokens_candidate: int = Field(24, ge=4)
+    max_tokens_candidate: int = Field(48, ge=4, description="of a longer one the beginning and the end are read; short ones cost no more")
     use_context: bool = False
     none_reads: Literal["candidates", "mention"] = Field(
         "candidates",

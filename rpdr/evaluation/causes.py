@@ -12,10 +12,11 @@ from rpdr.schema import ConceptId, Gold, members
 # of a student's wrong answer, each for the first reason that holds
 NIL_LINKED = "nil_linked"  # a concept, where the knowledge base has none
 EXACT_NAME = "exact_name"  # it is verbatim the name of another concept
+UNKNOWN_GOLD = "unknown_gold"  # the knowledge base has no concept of the gold
 NOT_RETRIEVED = "not_retrieved"  # no right concept was among the candidates
 SAID_NIL = "said_nil"  # NIL, though a right concept was among them
 RANKED_BELOW = "ranked_below"  # another candidate was put before the right one
-ERRORS = (NOT_RETRIEVED, RANKED_BELOW, SAID_NIL, NIL_LINKED, EXACT_NAME)
+ERRORS = (UNKNOWN_GOLD, NOT_RETRIEVED, RANKED_BELOW, SAID_NIL, NIL_LINKED, EXACT_NAME)
 
 # of a teacher's wrong label
 NONE_THOUGH_OFFERED = "none_though_offered"
@@ -25,13 +26,17 @@ CONCEPT_FOR_NIL = "concept_for_nil"  # "none of these" was right, as the knowled
 NOISE = (ANOTHER_THOUGH_OFFERED, NONE_THOUGH_OFFERED, ANOTHER_NONE_OFFERED, CONCEPT_FOR_NIL)
 
 
-def error_cause(answer: ConceptId | None, gold: Gold, candidates: Collection[ConceptId], exact: bool = False) -> str | None:
-    """One of ERRORS, or None where the answer is right; `exact`: an exact name decided it."""
+def error_cause(
+    answer: ConceptId | None, gold: Gold, candidates: Collection[ConceptId], exact: bool = False, known: Collection[ConceptId] | None = None
+) -> str | None:
+    """One of ERRORS, or None where the answer is right; `exact`: an exact name decided it; `known`: all concepts of the knowledge base, if they are told."""
     right = members(gold)
     if answer in right or (answer is None and not gold):
         return None
     if not gold:
         return NIL_LINKED
+    if known is not None and right.isdisjoint(known):
+        return UNKNOWN_GOLD
     if exact:
         return EXACT_NAME
     if right.isdisjoint(candidates):

@@ -38,7 +38,7 @@ def by_name(names: Sequence[str | None]) -> tuple[list[str], list[str]]:
     given = [name or "not given" for name in names]
     common = [name for name, _ in Counter(given).most_common()]
     if len(common) > MOST:
-        kept = common[: MOST - 1]
+        kept = [name for name in common if name != "others"][: MOST - 1]
         return [name if name in kept else "others" for name in given], [*kept, "others"]
     return given, common
 

@@ -16,6 +16,7 @@ FEW = 30  # mentions under which a row is dimmed
 SURE = 0.05  # of a p-value, below which a difference is told as one
 
 _CAUSES = {
+    c.UNKNOWN_GOLD: ("The gold is not in the knowledge base", "No system can name it: see unknown_gold."),
     c.NOT_RETRIEVED: ("The right concept was not among the candidates", "The retriever's miss: no re-ranking can mend it."),
     c.RANKED_BELOW: ("Ranked below another", "The right concept was among the candidates, and another was put first."),
     c.SAID_NIL: ("None of these, though there is one", "The right concept was among the candidates, and NIL was the answer."),
@@ -35,7 +36,7 @@ _KINDS = {
 _PARTS = {
     "type": "Type of mention",
     "before": "Who has linked the same text before",
-    "repeats": "How often its text stands in the run’s mentions",
+    "repeats": "How often its text stands in the mentions but the corpus",
     "taught": "Labels that name its concept, by hand or by the teacher",
     "gold": "What the gold asks for",
     "source": "What decided",
@@ -155,7 +156,7 @@ def errors(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     for row in sorted(found["causes"], key=lambda row: -row["mentions"]):
         title, meaning = _CAUSES[row["cause"]]
         asides = []
-        if row["cause"] == c.NOT_RETRIEVED and row["said_nil"]:
+        if row["cause"] in (c.UNKNOWN_GOLD, c.NOT_RETRIEVED) and row["said_nil"]:
             asides.append(f"NIL was the answer to {number(row['said_nil'])} of them")
         if row["cause"] == c.RANKED_BELOW and row["second"]:
             asides.append(f"the right one stood second in {number(row['second'])} ({percent(row['second'] / row['mentions'])})")

@@ -94,14 +94,17 @@ def _document(mention: Mention) -> str | None:
 def how_drawn(mentions: Sequence[Mention]) -> str:
     """What `resampling` makes of these mentions, and of tests, in words."""
     documents = {_document(m) for m in mentions if m.doc_id is not None}
-    few = f" (fewer than {FEW_DOCUMENTS}: they are narrower than the truth)" if 0 < len(documents) < FEW_DOCUMENTS else ""
-    by = ("the {:,} documents of the test mentions", "randomisation test by document") if documents else ("mentions", "McNemar test")
-    return f"95 % percentile bootstrap over {by[0].format(len(documents))}{few}; exact {by[1]}"
+    if not documents:
+        return "95 % percentile bootstrap over mentions; exact McNemar test"
+    alone = sum(m.doc_id is None for m in mentions)
+    few = f" (fewer than {FEW_DOCUMENTS}: they are narrower than the truth)" if len(documents) + alone < FEW_DOCUMENTS else ""
+    more = f", and {alone:,} that are of none" if alone else ""
+    return f"95 % percentile bootstrap over the {len(documents):,} documents of the test mentions{more}{few}; exact randomisation test by document"
 
 
 def calibration(told: Answered) -> dict[str, Any]:
     """The reliability of the student's confidence on test."""
-    return calibration_report(told.confidences, told.right, [row["key"] for row in told.rows], told.resampling)
+    return calibration_report(told.confidences, told.right, [normalise(m.text) for m in told.mentions], told.resampling)
 
 
 def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,10 +113,12 @@ def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
     fitted, _ = calibrated(told.run.path("student"), settings)
     targets = sorted({*TARGETS, *([settings.target_precision] if settings.target_precision is not None else [])})
     exact = [row["source"] == "exact" for row in told.rows]
+    # that of exact names is often a threshold itself, and what was stored of it is rounded
+    sures = np.where(exact, fitted.exact_confidence, told.confidences).tolist()
     rows = []
     for target in targets if fitted.dev_right else []:
         point = fitted.operating_point(target, settings.exact_match)
-        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(told.confidences.tolist(), exact, strict=True)])
+        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(sures, exact, strict=True)])
         if target == settings.target_precision:
             given = np.array([not row["abstained"] for row in told.rows])
         rows.append({**asdict(point), "test": asdict(selected(given, told.right, told.resampling))})
@@ -128,15 +133,15 @@ def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
 def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
     """The student's wrong answers by cause, each with the surest ones as examples, a text once: where a person should look first."""
     names = _names(concepts)
+    plain = {c.concept_id: c.name for c in concepts}
     causes = [
-        error_cause(answer, gold, candidates, row["source"] == "exact")
+        error_cause(answer, gold, candidates, row["source"] == "exact", plain)
         for answer, gold, candidates, row in zip(told.answers, told.golds, told.candidates, told.rows, strict=True)
     ]
     ranks = [_rank(row["ranked_ids"], gold) for row, gold in zip(told.rows, told.golds, strict=True)]
     abstained = np.array([row["abstained"] for row in told.rows], dtype=bool)
     silent = np.array([answer is None for answer in told.answers], dtype=bool)
     second = np.array([rank == 2 for rank in ranks], dtype=bool)
-    plain = {c.concept_id: c.name for c in concepts}
     namesake = np.array([_namesake(*pair, plain) for pair in zip(told.answers, told.golds, strict=True)], dtype=bool)
 
     def example(n: int, alike: int) -> dict[str, Any]:

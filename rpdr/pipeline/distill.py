@@ -42,6 +42,7 @@ from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.balance import fit_balance
+from rpdr.reranker.calibration import FEW
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut, fit_shortcut
@@ -255,7 +256,7 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     scores, balance = _balanced(run, reranker, rows, scores, right, asked)
     nil = np.array([not row["gold"] for row in rows])
     fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked)
-    if run.config.link.several and fitted.dev_right:
+    if run.config.link.several and fitted.dev_right and asked.sum() >= FEW:
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
         )
@@ -285,7 +286,7 @@ def shortcut_on_dev(
     best, said_nil, _ = calibration.decide(probabilities, allow_nil)
     alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
     student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
-    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact)
+    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact, run.config.link.exact_match)
 
 
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ from rpdr.evaluation import (
 from rpdr.kb import load_kb
 from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
+from rpdr.pipeline.account import spent as cost_of
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.progress import StageProgress
@@ -93,11 +94,12 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         measured = {m.key for m in mentions if m.split in ("dev", "test")}
         retrieved = load_candidates(run, keys=measured)
         reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
-        rankings = _rankings(run, dev, test, rows, retrieved, reranked)
+        found = _retrieved(run, retrieved, reranked)
+        rankings = _rankings(run, dev, test, rows, found)
         rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         fitted, _ = calibrated(run.path("student"), run.config.link)
-        answered_sets = _sets(run, dev, test, rankings, {RETRIEVER: retrieved, SECOND: reranked})
+        answered_sets = _sets(run, dev, test, rankings, found)
         answered_sets[STUDENT] = [guesses(row, fitted) for row in rows]
         for name, ranked in rankings.items():
             systems.append(
@@ -142,7 +144,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     metrics["comparison"] = comparison
     metrics["teacher"] = {
         **{name: taught.get(name) for name in TAUGHT},
-        **_bill(run, taught, linked.get("student_mentions_per_s")),
+        **_bill(run, taught, linked),
         "agreement_with_gold": agreement,
     }
     page = write_report(run.path("report"), metrics)
@@ -192,10 +194,7 @@ def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     teacher = "; the teacher's with those that it named" if run.config.teacher.several else ""
     several = "Micro F1: over the concepts of all mentions; each answer names one. " if names_several([m.gold for m in test]) else ""
     if several and run.config.link.several:
-        several = (
-            f"Micro F1: over the concepts of all mentions, answers of the student and of both rounds' retrievers have as many as a threshold from dev "
-            f"lets in, the others' one{teacher}. "
-        )
+        several = f"Micro F1: over the concepts of all mentions, answers have as many as a threshold from dev lets in{teacher}. "
     more = f", {run.config.final_top_k} for the student" if run.config.final_top_k != run.config.retriever.top_k else ""
     abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
     epochs = run.config.student.epochs
@@ -220,49 +219,35 @@ def _made_of(run: Run) -> str:
     )
 
 
-def _rankings(
-    run: Run,
-    dev: Sequence[Mention],
-    test: Sequence[Mention],
-    answered: Sequence[dict[str, Any]],
-    candidates: Mapping[MentionKey, dict[str, Any]],
-    reranked: Mapping[MentionKey, dict[str, Any]],
-) -> dict[str, list[Ranking]]:
-    """Each system's answers for the test mentions, best first, in the order of the results table; the student's are in `answered`."""
-    retrieved: dict[str, Mapping[MentionKey, dict[str, Any]]] = {RETRIEVER: candidates}
+Found = Mapping[MentionKey, dict[str, Any]]
+
+
+def _retrieved(run: Run, candidates: Found, reranked: Found) -> dict[str, Found]:
+    """Rows of schema.CANDIDATES of each retriever that was measured, in the order of the results table."""
+    found = {RETRIEVER: candidates, **({SECOND: reranked} if run.config.retriever.second_round else {})}
     for name in (ZERO_SHOT, FROM_TEACHER):
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
-            retrieved[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    if run.config.retriever.second_round:
-        retrieved[SECOND] = reranked
+            found[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
+    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND) if name in found}
+
+
+def _rankings(
+    run: Run, dev: Sequence[Mention], test: Sequence[Mention], answered: Sequence[dict[str, Any]], found: Mapping[str, Found]
+) -> dict[str, list[Ranking]]:
+    """Each system's answers for the test mentions, best first, the retrievers' by what they `found`; the student's are in `answered`."""
     rankings: dict[str, list[Ranking]] = {}
-    for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND):
-        if name in retrieved:
-            threshold = _nil_threshold(dev, retrieved[name]) if run.config.link.allow_nil else -1.0
-            rankings[name] = [_by_threshold(retrieved[name][m.key], threshold) for m in test]
-    rankings[STUDENT] = [_with_none(row) if run.config.link.allow_nil else list(row["ranked_ids"]) for row in answered]
+    for name, rows in found.items():
+        threshold = _nil_threshold(dev, rows) if run.config.link.allow_nil else -1.0
+        rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
+    rankings[STUDENT] = [[None, *row["ranked_ids"]] if guess(row) is None else list(row["ranked_ids"]) for row in answered]
     return rankings
 
 
 def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
-    """A retriever's ranking; "none" goes before the first candidate that is less similar than the threshold."""
-    ranked: Ranking = list(row["candidate_ids"])
-    below = next((n for n, score in enumerate(row["scores"]) if score < threshold), None)
-    if below is not None:
-        ranked.insert(below, None)
-    return ranked
-
-
-def _with_none(row: dict[str, Any]) -> Ranking:
-    """The student's ranking, with "none" at the place of its probability, which is what the candidates leave of 1."""
-    ranked: Ranking = list(row["ranked_ids"])
-    if guess(row) is None:
-        return [None, *ranked]
-    none = 1.0 - sum(row["ranked_scores"])
-    place = sum(score >= none for score in row["ranked_scores"])
-    ranked.insert(max(1, place), None)
-    return ranked
+    """A retriever's ranking; "none" stands before it where not even the first candidate is as similar as the threshold. Behind others it stands in
+    no ranking: it is mostly the retriever's miss, and systems differ in where they would put it."""
+    return [None, *row["candidate_ids"]] if row["scores"][0] < threshold else list(row["candidate_ids"])
 
 
 def _nil_threshold(dev: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> float:
@@ -307,12 +292,12 @@ def _sets(
     dev: Sequence[Mention],
     test: Sequence[Mention],
     rankings: Mapping[str, list[Ranking]],
-    found: Mapping[str, Mapping[MentionKey, dict[str, Any]]],
+    found: Mapping[str, Found],
 ) -> dict[str, Sets]:
-    """All concepts of each answer of each system: the first alone, but of those whose candidates are `found` as many as a threshold from dev lets in,
-    where the student's answers have several."""
+    """All concepts of each answer of each system: the first alone, but, where the student's answers have several, of retrievers as many as a threshold
+    from dev lets in."""
     sets = {name: firsts(ranked) for name, ranked in rankings.items()}
-    for name in found.keys() & rankings.keys() if run.config.link.several else ():
+    for name in found if run.config.link.several else ():
         sets[name] = retrievers_sets(dev, test, found[name], sets[name], run.config.link.allow_nil)
     return sets
 
@@ -366,21 +351,22 @@ def _teacher(
     return replace(result, on_pool=True), float(np.mean(agreement))
 
 
-def _bill(run: Run, taught: dict[str, Any], student_per_s: float | None) -> dict[str, Any]:
+def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any]) -> dict[str, Any]:
     """What the whole of the ledger says of requests and prices, and what was saved."""
     account = taught.get("account", [])
     labelled, spent = taught.get("labelled"), taught.get("spent_usd")
     served = [row for row in account if row["state"] == VALID]
     an_answer = sum(row["usd"] for row in served) / (sum(row["requests"] for row in served) or 1)
     not_asked = (taught.get("from_ledger") or 0) + (taught.get("saved_by_early_stop") or 0)
-    hours, usd_an_hour = 1e6 / student_per_s / 3600 if student_per_s else None, run.config.report.machine_usd_per_hour
+    an_actor, all_of_it = linked.get("student_mentions_per_s"), linked.get("mentions_per_s")
+    usd_an_hour = run.config.report.machine_usd_per_hour  # of all that links, in which the student may have several actors
     return {
         "asked": sum(row["requests"] for row in account),
         "retries": sum(row["requests"] for row in account if row["attempt"] > 1),
         "saved_usd": not_asked * an_answer,
         "usd_per_million_mentions": 1e6 * spent / labelled if spent and labelled else None,
-        "student_hours_per_million_mentions": hours,
-        "student_usd_per_million_mentions": hours * usd_an_hour if hours and usd_an_hour is not None else None,
+        "student_hours_per_million_mentions": 1e6 / an_actor / 3600 if an_actor else None,
+        "student_usd_per_million_mentions": cost_of(1e6 / all_of_it, usd_an_hour) if all_of_it and usd_an_hour is not None else None,
         "estimate": taught.get("deviation"),
     }
 

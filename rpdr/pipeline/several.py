@@ -51,7 +51,7 @@ def retrievers_sets(
         return [*firsts]
     fitted = with_threshold(fitted, scores, dev, allow_nil)
     rows = [found[m.key] for m in test]
-    likely = fitted.probabilities(prior.scores(similarity_matrix([row["scores"] for row in rows])), allow_nil)
+    likely = fitted.probabilities(prior.scores(similarity_matrix([row["scores"] for row in rows])))  # as the threshold was set
     return [
         said + [i for i, p in zip(row["candidate_ids"], of_one, strict=False) if said and i not in said and p > fitted.also_above]
         for said, row, of_one in zip(firsts, rows, likely.tolist(), strict=True)

@@ -143,7 +143,7 @@ class Prompt:
     def _tokens_of_branch(self, text: str) -> list[int]:
         # the newline at the end, of some tokenizers two tokens, is the place that the head reads: cut the words, never the end
         end = self._encode("\n")
-        return self._encode(text)[: self.max_tokens_candidate - len(end)] + end
+        return _shortened(self._encode(text), self.max_tokens_candidate - len(end)) + end
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -190,6 +190,12 @@ class Prompt:
             "present": present,
             "similarities": similarities,
         }
+
+
+def _shortened(ids: list[int], most: int) -> list[int]:
+    """The beginning and the end: "… of right tibia, subsequent encounter for closed fracture" and its like differ there."""
+    head, tail = most - most // 2, most // 2
+    return ids[:head] + ids[max(head, len(ids) - tail) :]
 
 
 def _mask(tokens: Tokens, length: int) -> np.ndarray:

@@ -77,14 +77,22 @@ class Shortcut:
 
 
 def fit_shortcut(
-    similarities: np.ndarray, right: np.ndarray, student: Sequence[int | None], allow_nil: bool, nil: np.ndarray, exact: Sequence[bool]
+    similarities: np.ndarray,
+    right: np.ndarray,
+    student: Sequence[int | None],
+    allow_nil: bool,
+    nil: np.ndarray,
+    exact: Sequence[bool],
+    exact_match: bool,
 ) -> Shortcut:
     """What dev tells of the retriever's answers.
 
     similarities (n, k); `right` (n, k + 1) bool: the candidates of the gold, or "none"; `student`, n: the place of its answer, None where that
-    is not one candidate alone; `nil` (n,) bool: the gold is NIL; `exact`, n: an exact name decides it.
+    is not one candidate alone; `nil` (n,) bool: the gold is NIL; `exact`, n: an exact name decides it, or would, without
+    `exact_match`.
     """
-    calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil)
+    asked = ~np.array(exact, dtype=bool) if exact_match else None
+    calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil, asked=asked)
     best, said_nil, confidence = calibration.decide(calibration.probabilities(_with_none(similarities)), allow_nil)
     return Shortcut(
         calibration,

@@ -57,10 +57,15 @@ def encode(text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def branch(candidate):
+    ids = encode(f"\\n- {{candidate}}")  # of a long name the beginning and the end are read
+    return ids[:{head_tokens}] + ids[max({head_tokens}, len(ids) - {tail_tokens}) :] + encode("\\n")
+
+
 @torch.inference_mode()
 def score(mention, candidate, similarity):
     """Of one candidate, "name" or "name (synonym that was found)"; similarity: as the run's Retriever.retrieve gives it. The highest is best."""
-{context}    ids = encode(f"Mention: {{mention}}")[:{mention_tokens}] + encode(f"\\n- {{candidate}}")[:{candidate_tokens}] + encode("\\n")
+{context}    ids = encode(f"Mention: {{mention}}")[:{mention_tokens}] + branch(candidate)
     hidden = body(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     return float(head["candidate.weight"][0] @ hidden + head["log_scale"].exp() * similarity)
 
@@ -75,9 +80,11 @@ def snippets(config: Config, merged: bool) -> str:
     full = config.student.tuning == "full"
     allow_nil = "" if config.link.allow_nil else ", allow_nil=False"
     with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
+    candidate_tokens = config.student.max_tokens_candidate - 1
     score = SCORE.format(
         mention_tokens=config.student.max_tokens_mention,
-        candidate_tokens=config.student.max_tokens_candidate - 1,
+        head_tokens=candidate_tokens - candidate_tokens // 2,
+        tail_tokens=candidate_tokens // 2,
         context='    # a mention with its context is "mention\\nContext: the context"\n' if config.student.use_context else "",
     )
     without = [("transformers alone", MERGED + score)] if merged or full else []

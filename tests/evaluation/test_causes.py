@@ -28,6 +28,12 @@ def test_the_cause_of_an_answer(answer: str | None, gold: list, cause: str | Non
     assert cause is None or cause in ERRORS
 
 
+def test_gold_that_the_knowledge_base_lacks_is_no_miss_of_the_retriever():
+    assert error_cause("C1", [["C9"]], OFFERED, known={"C1", "C2", "C3"}) == "unknown_gold"
+    assert error_cause("C1", [["C9"]], OFFERED, known={"C1", "C2", "C3", "C9"}) == "not_retrieved"
+    assert error_cause("C1", [], OFFERED, known={"C1"}) == "nil_linked"
+
+
 def test_what_an_exact_name_decided_wrongly_is_told_apart():
     assert error_cause("C1", [["C2"]], OFFERED, exact=True) == "exact_name"
     assert error_cause("C1", [["C1"]], OFFERED, exact=True) is None

@@ -292,7 +292,7 @@ def test_the_bill_says_what_bought_labels_and_what_was_wasted() -> None:
     body = render(metrics)
     assert "bought no label. Not asking twice saved about $1.50. Expected beforehand" in body
     assert "$2.50; the ledger came out +10.0%" in body
-    assert "13.9 hours of one actor on this machine, $5.56" in body
+    assert "13.9 hours of one of its actors, and linking them as this job did $5.56" in body
     assert "1 &lt;b&gt;, 12 DATE" in body
     assert "$2.75 in all, of which $0.750 bought no label" in body
     assert "$20,202.00" in body

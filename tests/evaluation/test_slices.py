@@ -47,3 +47,10 @@ def test_names_stand_by_size_and_rare_ones_together():
 )
 def test_what_the_gold_asks_for(gold: list, shape: str):
     assert gold_shape(gold) == shape
+
+
+def test_a_kind_that_is_called_others_is_among_the_others():
+    names = [*(f"kind {n}" for n in range(15) for _ in range(15 - n)), *["others"] * 9]
+    given, order = by_name(names)
+    assert len(order) == len(set(order))
+    assert sum(given.count(name) for name in order) == len(names)

@@ -19,7 +19,8 @@ MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}; `make setup` installs them")
 def test_groups_grow_for_their_stages_and_end_after_them_and_lost_nodes_cost_no_result(tmp_path: Path):
     tree = config(tmp_path / "run")
-    tree["retriever"]["rounds"] = 1  # a minute less
+    tree["retriever"] |= {"rounds": 1, "aliases": False, "commonness": False}  # no second round, a smaller student: minutes less
+    tree["student"]["layers"] = 2
     seen = watched(tmp_path, lose=True, tree=tree)
     assert seen.exit_code == 0, seen.log[-3000:]
     assert seen.lost == LOST_IN

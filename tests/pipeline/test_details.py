@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rpdr.corpus import Mention
 from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
-from rpdr.pipeline import details
+from rpdr.pipeline import details, report
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
@@ -91,7 +91,7 @@ def test_every_wrong_answer_has_a_cause_with_its_example(tmp_path: Path):
     assert (found["mentions"], found["wrong"], found["abstaining"]) == (6, 4, True)
     causes = {row["cause"]: row for row in found["causes"]}
     assert {cause: row["mentions"] for cause, row in causes.items()} == {
-        "not_retrieved": 1,
+        "unknown_gold": 1,
         "ranked_below": 1,
         "said_nil": 1,
         "nil_linked": 1,
@@ -218,3 +218,18 @@ def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
     last = found["targets"][-1]
     assert (last["reachable"], last["test"]["answered"], last["test"]["precision"]) == (False, 0, None)
     assert found["curve"][-1]["precision"] == pytest.approx(2 / 6)
+
+
+def test_how_it_was_drawn_counts_mentions_that_are_of_no_document():
+    of_documents = [replace(mention(n, "sick", []), doc_id=f"post {n % 5}") for n in range(25)]
+    alone = [mention(n, "sick", []) for n in range(25, 925)]
+    assert "over the 5 documents of the test mentions (fewer than 20" in details.how_drawn(of_documents)
+    told = details.how_drawn(of_documents + alone)
+    assert "over the 5 documents of the test mentions, and 900 that are of none; exact randomisation test by document" in told
+    assert "over mentions; exact McNemar test" in details.how_drawn(alone)
+
+
+def test_none_of_these_stands_before_a_retriever_s_candidates_or_nowhere():
+    row = {"candidate_ids": ["C1", "C2"], "scores": [0.6, 0.2]}
+    assert report._by_threshold(row, 0.5) == ["C1", "C2"]
+    assert report._by_threshold(row, 0.7) == [None, "C1", "C2"]

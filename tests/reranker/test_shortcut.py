@@ -27,7 +27,7 @@ def drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[int | Non
 
 def fitted(n: int = 2000, share: float = 0.98, student: list[int | None] | None = None) -> Shortcut:
     similarities, right, said = drawn(n)
-    return fit_shortcut(similarities, right, student or said, True, np.zeros(n, dtype=bool), [False] * n).at(share, True)
+    return fit_shortcut(similarities, right, student or said, True, np.zeros(n, dtype=bool), [False] * n, True).at(share, True)
 
 
 def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
@@ -58,7 +58,7 @@ def test_nil_is_never_taken():
     similarities[nil] -= 1.5
     right[nil] = np.eye(K + 1, dtype=bool)[-1]
     said = [None if none else place for place, none in zip(student, nil, strict=True)]
-    shortcut = fit_shortcut(similarities, right, said, True, nil, [False] * len(nil)).at(0.98, True)
+    shortcut = fit_shortcut(similarities, right, said, True, nil, [False] * len(nil), True).at(0.98, True)
     _, taken = shortcut.probabilities(similarities, allow_nil=True)
     assert taken.any()
     assert not taken[nil].any()
@@ -81,7 +81,7 @@ def test_it_is_kept_beside_the_student(tmp_path: Path):
 
 def test_where_to_abstain_is_set_by_what_dev_is_answered_now():
     similarities, right, student = drawn(2000)
-    shortcut = fit_shortcut(similarities, right, student, True, np.zeros(2000, dtype=bool), [False] * 2000).at(0.98, True)
+    shortcut = fit_shortcut(similarities, right, student, True, np.zeros(2000, dtype=bool), [False] * 2000, True).at(0.98, True)
     scores = np.concatenate([similarities * 3, np.zeros((2000, 1))], axis=1)
     calibration = fit_calibration(scores, right, "dev")
     seen = shortcut.seen_by(calibration)
@@ -100,3 +100,14 @@ def test_what_an_exact_name_decides_shows_nothing_of_the_others():
     assert shortcut.at(0.95, exact_match=False).above < 0.9
     assert not shortcut.point(0.95, exact_match=True).reachable
     assert shortcut.at(0.95, exact_match=True).above == 1.0
+
+
+def test_what_an_exact_name_decides_makes_the_retriever_no_surer_of_the_others():
+    similarities, right, student = drawn(2000)
+    exact = np.arange(2000) % 2 == 0
+    right[exact] = np.eye(K + 1, dtype=bool)[0]  # names are right
+    nil = np.zeros(2000, dtype=bool)
+    with_names, without = (fit_shortcut(similarities, right, student, True, nil, exact.tolist(), decided) for decided in (False, True))
+    alone = fit_shortcut(similarities[~exact], right[~exact], student[1::2], True, nil[~exact], [False] * 1000, True)
+    assert without.calibration.temperature == pytest.approx(alone.calibration.temperature, rel=1e-3)
+    assert without.calibration.temperature > with_names.calibration.temperature

@@ -172,11 +172,15 @@ def test_any_text_has_finite_scores(trained: Student, text: str):
     assert np.isfinite(scores(trained, dataclasses.replace(QUERY, text=text))).all()
 
 
-def test_long_names_are_cut_but_keep_the_end_that_is_read(trained: Student, config: StudentConfig):
-    tokens = trained.prompt.tokens(with_name(QUERY, 0, "very long " * 50))
+def test_long_names_are_cut_but_keep_both_ends_and_the_token_that_is_read(trained: Student, config: StudentConfig):
+    names = [f"Fracture {'of a very long bone ' * 20}, {which} encounter" for which in ("initial", "subsequent")]
+    ways = [trained.prompt.tokens(with_name(QUERY, 0, name)) for name in names]
     newline = trained.prompt.tokens(QUERY).branches[2][-1]
-    assert len(tokens.branches[0]) == config.max_tokens_candidate
-    assert {branch[-1] for branch in [*tokens.branches, tokens.none]} == {newline}
+    initial, subsequent = (tokens.branches[0] for tokens in ways)
+    assert len(initial) == len(subsequent) == config.max_tokens_candidate
+    assert initial[:8] == subsequent[:8]
+    assert initial != subsequent
+    assert {branch[-1] for tokens in ways for branch in [*tokens.branches, tokens.none]} == {newline}
 
 
 def test_a_saved_student_scores_as_before(trained: Student, config: StudentConfig, tmp_path: Path):
