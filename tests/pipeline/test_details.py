@@ -221,7 +221,7 @@ def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
 
 
 def test_how_it_was_drawn_counts_mentions_that_are_of_no_document():
-    of_documents = [replace(mention(n, "sick", []), doc_id=f"post {n % 5}") for n in range(25)]
+    of_documents = [replace(mention(n, "sick", []), mention_id=f"0:{n}", doc_id=f"post {n % 5}") for n in range(25)]
     alone = [mention(n, "sick", []) for n in range(25, 925)]
     assert "over the 5 documents of the test mentions (fewer than 20" in details.how_drawn(of_documents)
     told = details.how_drawn(of_documents + alone)
