@@ -376,7 +376,10 @@ class StudentConfig(Section):
     soft_labels: bool = Field(
         True, description="believe a label as far as it is trusted; the rest of its probability stays where the retriever had it"
     )
-    gold_labels: bool = Field(False, description="train on the labelled mentions too, beside the teacher's labels")
+    gold_labels: bool = Field(
+        False,
+        description="train on the labelled mentions too, beside the teacher's labels; what retrieved their candidates was tuned on them, so they look easier than new ones",
+    )
     early_stop: bool = Field(
         False, description="measure on dev after each epoch, keep the best epoch's student, and stop after an epoch that brought nothing"
     )

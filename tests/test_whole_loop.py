@@ -15,6 +15,7 @@ import yaml
 from pyarrow import fs
 
 from rpdr import schema
+from rpdr.config import load
 from rpdr.pipeline.store import store_at
 from rpdr.teacher import Ledger
 
@@ -243,6 +244,23 @@ def test_vllm_links_as_our_engine_does(finished):
         assert (ours["mention_id"], ours["source"]) == (theirs["mention_id"], theirs["source"])
         assert sorted(ours["ranked_ids"]) == sorted(theirs["ranked_ids"])
         assert theirs["ranked_scores"] == pytest.approx(ours["ranked_scores"], abs=1e-2)
+
+
+def test_a_calibration_that_was_cut_off_begins_from_the_head_as_it_was_trained(finished, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    from rpdr.pipeline.distill import calibrate
+    from rpdr.pipeline.progress import stage_progress
+    from rpdr.pipeline.run import Run
+
+    shutil.copytree(finished[0], tmp_path / "run")
+    run = Run(load(finished[1], {"run_dir": str(tmp_path / "run")}))
+    head = run.path("student", "head.safetensors")
+    save_file({name: value * 3 if "weight" in name else value for name, value in load_file(head).items()}, head)  # surer than it should be
+    with stage_progress("distill") as progress:
+        told = [calibrate(run, progress)[1] for _ in range(2)]
+    assert told[0] == told[1]
+    assert told[0]["learned"] < 0.9
 
 
 def test_linker_answers_in_order_with_confidences(finished):

@@ -36,17 +36,25 @@ class Texts(Sequence[str]):
     """A column of texts."""
 
     def __init__(self, texts: pa.ChunkedArray) -> None:
-        self._texts = texts
+        self.column = texts
+
+    def with_more(self, texts: Sequence[str]) -> Texts:
+        """With these behind them; none is copied."""
+        return Texts(pa.chunked_array([*self.column.chunks, pa.array(texts, self.column.type)], self.column.type))
 
     @overload
     def __getitem__(self, place: int) -> str: ...
     @overload
     def __getitem__(self, place: slice) -> list[str]: ...
     def __getitem__(self, place: int | slice) -> str | list[str]:
-        return self._texts[place].to_pylist() if isinstance(place, slice) else self._texts[int(place)].as_py()
+        return self.column[place].to_pylist() if isinstance(place, slice) else self.column[int(place)].as_py()
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), AT_HAND):
+            yield from self[start : start + AT_HAND]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, actors_between
 from rpdr.corpus import Mention, load_mentions
-from rpdr.files import write_rows
+from rpdr.files import write_table
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
 from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_threads
@@ -34,28 +34,28 @@ def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
     found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), run.config.retriever.top_k, progress)
-    write_rows(run.path("candidates", FILE), found, CANDIDATES)
+    write_table(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
 def retrieved(
     run: Run, mentions: Sequence[Mention], retriever: tuple[Path, Path], top_k: int, progress: StageProgress
-) -> tuple[list[dict[str, Any]], float]:
-    """(rows of schema.CANDIDATES of the distinct mentions, of `top_k` candidates, sorted by key, seconds that actors were at work), by this
+) -> tuple[pa.Table, float]:
+    """(a table of schema.CANDIDATES of the distinct mentions, of `top_k` candidates, sorted by key, seconds that actors were at work), by this
     encoder and index."""
     connect()
-    rows = distinct_rows(mentions)
-    found: list[dict[str, Any]] = []
-    seconds = 0.0
+    asked = pa.Table.from_pylist(distinct_rows(mentions))
+    found: list[pa.Table] = []
+    seconds, done = 0.0, 0
     keep_data_on(run.config.resources.retrieving)
-    dataset = dataset_of(pa.Table.from_pylist(rows), BATCH)
+    dataset = dataset_of(asked, BATCH)
     with parts_at_work(retriever[1], run.config.resources.indexing) as parts:
         for batch in retrieving(run, dataset, retriever, top_k, parts).iter_batches(batch_size=None, batch_format="pyarrow"):
-            found.extend(batch.select(CANDIDATES.names).to_pylist())
+            found.append(batch.select(CANDIDATES.names).cast(CANDIDATES))
             seconds += sum(batch[SECONDS].to_pylist())
-            progress.update(len(found), len(rows), "retrieving candidates")
-    found.sort(key=lambda row: row["key"])
-    return found, seconds
+            done += batch.num_rows
+            progress.update(done, asked.num_rows, "retrieving candidates")
+    return pa.concat_tables([CANDIDATES.empty_table(), *found]).sort_by("key"), seconds
 
 
 def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:

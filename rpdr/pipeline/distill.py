@@ -19,7 +19,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, RunError
-from rpdr.files import sha256_tree
+from rpdr.files import sha256_tree, write_atomically
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import (
@@ -122,6 +122,7 @@ def gold_examples(run: Run, split: str) -> list[Example]:
 def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: StageProgress) -> tuple[list[float], list[float], str]:
     """(loss of each step in nats, mean loss on dev after each epoch, the precision of the workers)."""
     settings = run.config.student
+    _as_trained(run).unlink(missing_ok=True)  # what is trained from here on has not been balanced
     device = _device(run)
     gpu, needs = device == "cuda", run.config.resources.training
     if needs:
@@ -244,10 +245,13 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
 
 def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
     """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 dev mentions, on nothing:
-    probabilities are then the plain softmax."""
+    probabilities are then the plain softmax. A start after one that was cut off begins from the head as it was trained."""
     rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
         return Calibration(), None, None
+    trained = _as_trained(run)
+    if not trained.exists():
+        write_atomically(trained, lambda file: file.write(run.path("student", HEAD_FILE).read_bytes()))
     reranker = _reranker(run)
     scores = reranker.scores(queries(rows))
     right = right_among(rows, scores.shape[1] - 1)
@@ -261,6 +265,14 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
         )
     return fitted, balance, shortcut_on_dev(run, fitted, rows, scores, right, nil, [by_name is not None for by_name in exact])
+
+
+def _as_trained(run: Run) -> Path:
+    """A copy of the student's head before it was balanced, while the stage is not finished; what a start that was cut off has balanced is as it was again."""
+    kept = run.path("student.training", HEAD_FILE)
+    if kept.exists():
+        write_atomically(run.path("student", HEAD_FILE), lambda file: file.write(kept.read_bytes()))
+    return kept
 
 
 def by_exact_names(run: Run, rows: list[dict[str, Any]]) -> list[bool | None]:

@@ -87,7 +87,7 @@ def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
 
 def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[Example]:
     """Few-shot examples from the labelled mentions, as they may leave: the right one among the candidates, at most one in four with none."""
-    labelled = chosen_by_gold(run, "labelled")
+    labelled = list({row["key"]: row for row in chosen_by_gold(run, "labelled")}.values())  # a question once, however often it stands there
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
     right: list[Example] = []

@@ -63,4 +63,4 @@ def gold_pairs(mentions: Sequence[Mention], concepts: Sequence[Concept]) -> list
 
 def synonym_pairs(concepts: Sequence[Concept]) -> list[Pair]:
     """(name, preferred name) for every name; a concept's only name is paired with itself, which keeps concepts apart."""
-    return [Pair(name, c.name, c.concept_id) for c in concepts for name in (c.names[1:] or c.names)]
+    return [Pair(name, c.name, c.concept_id) for c in concepts for name in ([name for name in c.names if name != c.name] or c.names)]

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions, normalise
-from rpdr.files import sha256, sha256_tree, write_rows
+from rpdr.files import sha256, sha256_tree, write_rows, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.linker import RETUNED, load_retriever
 from rpdr.pipeline import candidates, teach
@@ -30,7 +30,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import ENOUGH, believed_again
 from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
-from rpdr.schema import CANDIDATES, LABELS, NIL, STUDIED, ConceptId, MentionKey, chosen_ids, members
+from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids, members
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
@@ -44,7 +44,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     if not settings.second_round:
         return {"tuned": False, "aliases": 0}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")  # the pool's are in its labels
     labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)
@@ -75,7 +75,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
     by_hand = _met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
-    write_rows(folder / candidates.FILE, found, CANDIDATES)
+    write_table(folder / candidates.FILE, found, CANDIDATES)
     write_rows(folder / candidates.LABELLED_FILE, list(by_hand.values()), CANDIDATES)
     write_rows(folder / teach.FILE, labels, LABELS)
     return {

@@ -69,7 +69,8 @@ class Index:
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(np.vstack([known, vectors]), dtype=np.float32))
         rows = np.concatenate([self.concept_rows, np.asarray(concept_rows, dtype=np.int32)])
-        return Index(self.own, rows, [*self.names, *aliases], Part(index))
+        names = self.names.with_more(aliases) if isinstance(self.names, Texts) else [*self.names, *aliases]
+        return Index(self.own, rows, names, Part(index))
 
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
@@ -80,7 +81,8 @@ class Index:
         else:
             (folder / ALIASES_FILE).unlink(missing_ok=True)
         alias = np.arange(len(self.names)) >= self.own.total
-        write_arrow(folder / NAMES_FILE, pa.table({"concept": self.concept_rows, "name": list(self.names), "alias": alias}, schema=NAMES))
+        names = self.names.column if isinstance(self.names, Texts) else list(self.names)
+        write_arrow(folder / NAMES_FILE, pa.table({"concept": self.concept_rows, "name": names, "alias": alias}, schema=NAMES))
 
     @classmethod
     def of_aliases(cls, vectors: np.ndarray, concept_rows: list[int], aliases: list[str]) -> Index:
@@ -116,7 +118,8 @@ def build_index(
     """
     if kind == "auto":
         kind = "flat" if len(names) <= SMALL else "ivf"
-    asked = _sample(asked or names, ASKED)
+    texts = asked or names
+    asked = [texts[row] for row in _sampled(len(texts), ASKED).tolist()]
     rows = np.asarray(concept_rows, dtype=np.int32)
     if parts == 1:
         return Index(PartsHere([Part(_built(encode, names, kind, asked))]), rows, names)
@@ -133,18 +136,28 @@ def build_index(
 
 def _built(encode: Encode, names: Sequence[str], kind: str, asked: Sequence[str]) -> Any:
     """A FAISS index of this kind."""
-    first = encode(names[:CHUNK])
+    count = max(1, min(int(2 * len(names) ** 0.5), len(names) // PER_LIST))  # lists, about two for the root of the names' number
+    chosen = _sampled(len(names), PER_LIST * count) if kind == "ivf" else np.arange(min(len(names), CHUNK))
+    known = np.ascontiguousarray(encode([names[row] for row in chosen.tolist()]), dtype=np.float32)  # encoded once, learned from and added
+    dimensions = known.shape[1]
     if kind == "ivf":
-        index = _lists(encode, first.shape[1], names)
+        index = _lists(known, count, len(names))
     elif kind == "hnsw":
-        index = faiss.IndexHNSWFlat(first.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexHNSWFlat(dimensions, 32, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = 128, 64
     else:
-        index = faiss.IndexFlatIP(first.shape[1])
-    queries = encode(asked) if kind == "ivf" else np.empty((0, first.shape[1]), np.float32)
+        index = faiss.IndexFlatIP(dimensions)
+    queries = encode(asked) if kind == "ivf" else np.empty((0, dimensions), np.float32)
     exact = Nearest(queries, AT_10)
     for start in range(0, len(names), CHUNK):
-        vectors = np.ascontiguousarray(encode(names[start : start + CHUNK]) if start else first, dtype=np.float32)
+        some = names[start : start + CHUNK]
+        here = slice(*np.searchsorted(chosen, [start, start + len(some)]))
+        new = np.ones(len(some), dtype=bool)
+        new[chosen[here] - start] = False
+        vectors = np.empty((len(some), dimensions), np.float32)
+        vectors[~new] = known[here]
+        if new.any():
+            vectors[new] = encode([some[row] for row in np.flatnonzero(new).tolist()])
         exact.see(vectors)
         index.add(vectors)
     if kind == "ivf":
@@ -153,20 +166,19 @@ def _built(encode: Encode, names: Sequence[str], kind: str, asked: Sequence[str]
     return index
 
 
-def _lists(encode: Encode, dimensions: int, names: Sequence[str]) -> Any:
-    """A trained, empty index of about two lists for the root of the names' number."""
-    count = max(1, min(int(2 * len(names) ** 0.5), len(names) // PER_LIST))
-    small = 2 * dimensions * len(names) < psutil.virtual_memory().total / 2
+def _lists(learned_from: np.ndarray, count: int, names: int) -> Any:
+    """A trained, empty index of so many lists, for so many names."""
+    dimensions = learned_from.shape[1]
+    small = 2 * dimensions * names < psutil.virtual_memory().total / 2
     index = _SWIG.index_factory(dimensions, f"IVF{count},{'SQfp16' if small else 'SQ8'}", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1  # or it complains of few names, as tests have
-    index.train(np.ascontiguousarray(encode(_sample(names, PER_LIST * count)), dtype=np.float32))
+    index.train(learned_from)
     return index
 
 
-def _sample(texts: Sequence[str], count: int) -> list[str]:
-    """So many of the texts, the same each time."""
-    chosen = np.random.default_rng(0).permutation(len(texts))[:count]
-    return [texts[row] for row in np.sort(chosen)]
+def _sampled(of: int, count: int) -> np.ndarray:
+    """So many different numbers below `of`, ascending, the same each time."""
+    return np.sort(np.random.default_rng(0).permutation(of)[:count])
 
 
 class Nearest:

@@ -19,6 +19,7 @@ from rpdr.retriever.vectors import Vectors
 from rpdr.schema import ConceptId
 
 NONE = np.empty(0, np.int64)  # no rows
+SCORED = 512  # texts whose concepts' names are scored at a time: a common concept has an alias for each phrase that was linked to it
 WIDER = 3  # so many concepts are weighed by commonness for each that is wanted
 
 
@@ -48,7 +49,7 @@ class Retriever:
     ) -> None:
         self.encoder, self.index, self.concepts, self.prefix, self.commonness = encoder, index, concepts, prefix, commonness
         first = len(index.names) - index.aliases
-        self._aliases = {row: normalise(index.names[row]) for row in range(first, len(index.names))}
+        self._aliases = {row: normalise(text) for row, text in enumerate(index.names[first:], first)}
 
     @classmethod
     def build(
@@ -131,12 +132,28 @@ class Retriever:
         if not texts:
             return []
         vectors = encode(self.encoder, texts, self.prefix)
-        names = [np.concatenate(self._all_names.of(concepts)) for concepts in concept_rows]
-        results = []
-        for text, concepts, mine, scores in zip(texts, concept_rows, names, self._cosines(vectors, names), strict=True):
-            order = np.argsort(-scores, kind="stable")
-            results.append(self._best_by_concept(scores[order], mine[order], len(concepts), text if as_new else None))
-        return self._common(texts, vectors, results, as_new) if self.commonness else results
+        found = []
+        for start in range(0, len(texts), SCORED):
+            some = slice(start, start + SCORED)
+            found += self._scored(texts[some], vectors[some], concept_rows[some], as_new)
+        return found
+
+    def _scored(self, texts: Sequence[str], vectors: np.ndarray, concept_rows: Sequence[Sequence[int]], as_new: bool) -> list[Candidates]:
+        names = [self._all_names.of(concepts) for concepts in concept_rows]
+        cosines = self._cosines(vectors, [np.concatenate([*of_all, NONE]) for of_all in names])
+        found = []
+        for text, concepts, of_all, scores in zip(texts, concept_rows, names, cosines, strict=True):
+            passed_over = self._saying.get(normalise(text), NONE) if as_new else NONE
+            best = []
+            for row, mine, end in zip(concepts, of_all, np.cumsum([len(of_one) for of_one in of_all]), strict=True):
+                own = scores[end - len(mine) : end]
+                if len(passed_over):
+                    own = np.where(np.isin(mine, passed_over), -np.inf, own)
+                if own.max(initial=-np.inf) > -np.inf:
+                    place = int(np.argmax(own))
+                    best.append((row, int(mine[place]), float(own[place])))
+            found.append(self._in_order(sorted(best, key=lambda one: -one[2])))
+        return self._common(texts, vectors, found, as_new) if self.commonness else found
 
     def _cosines(self, vectors: np.ndarray, names: Sequence[np.ndarray]) -> list[np.ndarray]:
         """For each vector its cosines with the names of these rows; all asked for at once, as the index may be on other machines."""
@@ -189,6 +206,14 @@ class Retriever:
         return results
 
     @cached_property
+    def _saying(self) -> dict[str, np.ndarray]:
+        """The rows of the aliases of each normalised text."""
+        found: dict[str, list[int]] = {}
+        for row, text in self._aliases.items():
+            found.setdefault(text, []).append(row)
+        return {text: np.array(rows) for text, rows in found.items()}
+
+    @cached_property
     def _all_names(self) -> _NamesOf:
         return _NamesOf(self.index.concept_rows, len(self.concepts))
 
@@ -197,27 +222,28 @@ class Retriever:
         return _NamesOf(self.index.concept_rows[: len(self.index.names) - self.index.aliases], len(self.concepts))
 
     def _best_by_concept(self, scores: np.ndarray, names: np.ndarray, k: int, new: str | None = None) -> Candidates:
-        best, places = Candidates([], [], []), list[int]()
-        seen: set[int] = set()
-        # by text, and whether it is an alias, which has a discount
-        of_text: dict[
-            tuple[str, bool], float
-        ] = {}  # equal texts have equal cosines, but for a last bit that hangs on their place in a matrix product
+        best: dict[int, tuple[int, int, float]] = {}
         own = None if new is None else normalise(new)
-        own_names = len(self.index.names) - self.index.aliases
         for score, name in zip(scores.tolist(), names.tolist(), strict=True):
             row = int(self.index.concept_rows[name])
-            if name < 0 or row in seen or (own is not None and self._aliases.get(name) == own):
+            if name < 0 or row in best or (own is not None and self._aliases.get(name) == own):
                 continue
-            seen.add(row)
-            best.rows.append(row)
-            best.matched_names.append(text := self.index.names[name])
-            best.scores.append(of_text.setdefault((text, name >= own_names), max(-1.0, min(1.0, score))))
-            places.append(name)
-            if len(seen) == k:
+            best[row] = (row, name, score)
+            if len(best) == k:
                 break
-        order = sorted(range(len(places)), key=lambda n: (-best.scores[n], places[n]))
-        return Candidates([best.rows[n] for n in order], [best.matched_names[n] for n in order], [best.scores[n] for n in order])
+        return self._in_order(list(best.values()))
+
+    def _in_order(self, best: Sequence[tuple[int, int, float]]) -> Candidates:
+        """Of each concept (its row, its best name's row, the score), by falling score; equal texts score alike, but for a last bit that hangs on their
+        place in a matrix product."""
+        own_names = len(self.index.names) - self.index.aliases
+        of_text: dict[tuple[str, bool], float] = {}  # and whether it is an alias, which has a discount
+        told = []
+        for row, name, score in best:
+            text = self.index.names[name]
+            told.append((of_text.setdefault((text, name >= own_names), max(-1.0, min(1.0, score))), name, row, text))
+        told.sort(key=lambda one: (-one[0], one[1]))
+        return Candidates([row for _, _, row, _ in told], [text for *_, text in told], [score for score, *_ in told])
 
 
 class _NamesOf:

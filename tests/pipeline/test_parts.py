@@ -90,8 +90,8 @@ def test_candidates_are_those_of_one_process_and_a_lost_node_costs_none(tmp_path
     expected = here.retrieve(TEXTS, 5)
     mentions = [Mention(text, mention_key(text), text, None, None, None, "test", None) for text in TEXTS]
     with stage_progress("candidates") as progress:
-        rows, _ = retrieved(run, mentions, (run.path("retriever"), run.path("index")), 5, progress)
-    found = {row["text"]: row for row in rows}
+        table, _ = retrieved(run, mentions, (run.path("retriever"), run.path("index")), 5, progress)
+    found = {row["text"]: row for row in table.to_pylist()}
     for text, candidates in zip(TEXTS, expected, strict=True):
         assert [int(i[1:]) for i in found[text]["candidate_ids"]] == candidates.rows
         assert found[text]["matched_names"] == candidates.matched_names

@@ -56,7 +56,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
         monkeypatch.setattr(module, "tuned_encoder", encoder)
     for module in (linker, baselines):
         monkeypatch.setattr(module, "load_encoder", lambda *_: HashEncoder())
-    monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: ([], 0.0))  # needs Ray
+    monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: (CANDIDATES.empty_table(), 0.0))  # needs Ray
     return made
 
 
@@ -246,9 +246,9 @@ def test_a_test_mention_that_was_linked_by_hand_too_has_the_candidates_that_it_i
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
     save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, replace(few, mention_id="again", split="test")])
 
-    def retrieved(run: Run, some: list[Mention], folders: Any, k: int, _: Any) -> tuple[list[dict[str, Any]], float]:
+    def retrieved(run: Run, some: list[Mention], folders: Any, k: int, _: Any) -> tuple[pa.Table, float]:
         final = linker.load_retriever(folders, CONCEPTS, run.config.retriever)
-        return add_candidates(final, pa.Table.from_pylist(distinct_rows(some)), k).select(CANDIDATES.names).to_pylist(), 0.0
+        return add_candidates(final, pa.Table.from_pylist(distinct_rows(some)), k).select(CANDIDATES.names), 0.0
 
     monkeypatch.setattr(retune.candidates, "retrieved", retrieved)
     ran(retune.retune, run)

@@ -165,6 +165,21 @@ def test_names_are_encoded_some_at_a_time_and_keep_their_rows(many: list[Concept
     assert parts.retrieve([many[150].name], 1)[0].rows == [150]
 
 
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_no_name_is_encoded_twice(many: list[Concept], monkeypatch: pytest.MonkeyPatch, kind: str):
+    encoded: list[str] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        encoded.extend(texts)
+        return HashEncoder().encode(texts)
+
+    monkeypatch.setattr("rpdr.retriever.index.CHUNK", 37)
+    monkeypatch.setattr("rpdr.retriever.index.PER_LIST", 4)  # or all names of a small knowledge base are learned from
+    names = [name for concept in many for name in concept.names]
+    build_index(encode, range(len(names)), names, kind, ["a text that is asked for"])
+    assert sorted(text for text in encoded if text != "a text that is asked for") == sorted(names)
+
+
 def test_where_the_lists_that_are_searched_hold_no_more_there_are_fewer_candidates(many: list[Concept]):
     retriever = Retriever.build(HashEncoder(), many, kind="ivf")
     retriever.index.own.parts[0].faiss_index.nprobe = 1
@@ -200,6 +215,21 @@ def test_given_concepts_are_scored_as_if_they_had_been_found(kind: str, many: li
         assert second.rows == first.rows
         assert second.matched_names == first.matched_names
         assert second.scores == pytest.approx(first.scores, abs=1e-6)
+
+
+def test_concepts_that_many_phrases_were_linked_to_are_scored_some_texts_at_a_time(many: list[Concept], monkeypatch: pytest.MonkeyPatch):
+    said = [Pair(f"{many[n % 3].name} {n}", many[n % 3].name, many[n % 3].concept_id) for n in range(60)]
+    retriever = Retriever.build(HashEncoder(), many).with_aliases(said)
+    texts = [pair.anchor for pair in said[:20]]
+    for as_new in (False, True):
+        found = retriever.retrieve(texts, 10, as_new)
+        monkeypatch.setattr("rpdr.retriever.retriever.SCORED", 7)
+        again = retriever.score(texts, [candidates.rows[::-1] for candidates in found], as_new)
+        for first, second, text in zip(found, again, texts, strict=True):
+            assert second.rows == first.rows
+            assert second.matched_names == first.matched_names
+            assert second.scores == pytest.approx(first.scores, abs=1e-6)
+            assert (text in second.matched_names) != as_new
 
 
 def test_rescored_rows_keep_their_candidates_and_get_a_new_order():
