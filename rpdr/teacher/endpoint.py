@@ -87,6 +87,10 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
             )
         return Endpoint(sandbox_url or "", SecretStr("sandbox"), config.api_key_env, quote(config, "", True).price, direct=True)
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+    if not config.base_url and urlsplit(url).scheme.lower() not in {"http", "https"}:  # the config's own was looked at when it was read
+        raise ConfigError(
+            "the environment variable OPENAI_BASE_URL needs http:// or https:// before its host; mend it, or give teacher.base_url"
+        )
     if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
         raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
     local = is_local(url)

@@ -86,6 +86,14 @@ def test_restricted_data_does_not_follow_the_environment(monkeypatch: pytest.Mon
         resolve_endpoint(config(base_url=""), "restricted")
 
 
+@pytest.mark.parametrize("url", ["llm.example.org/v1", "me:secret@llm.example.org/v1", "localhost:8000/v1"])
+def test_an_url_of_the_environment_without_a_scheme_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str):
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL needs http:// or https://") as caught:
+        resolve_endpoint(config(base_url=""), "public")
+    assert "llm" not in str(caught.value)
+
+
 def test_a_refusal_names_the_key_and_the_host_that_would_allow_it():
     with pytest.raises(ConfigError, match=r"teacher\.allowed_hosts: \[llm\.example\.org\]"):
         resolve_endpoint(config(), "restricted")
