@@ -290,5 +290,5 @@ def test_linker_refuses_a_student_that_is_not_finished_or_of_another_knowledge_b
     record = json.loads((run / ".stages" / f"{stage}.json").read_text())
     record = {"inputs": record["inputs"]} if stage == "distill" else {**record, "id": "of a newer release"}
     (run / ".stages" / f"{stage}.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match="distill has not been run" if stage == "distill" else "another config, data or version"):
+    with pytest.raises(RunError, match="distill has not been run" if stage == "distill" else "another config or other data"):
         Linker.load(run)

@@ -41,7 +41,7 @@ def export_run(
 def _metrics(run: Run) -> Mapping[str, Any] | None:
     """The figures of this student, where they are measured."""
     try:
-        measured = run.finished(STAGES["report"], files=False)
+        measured = run.finished(STAGES["report"], today=False)
     except RunError:  # a stage before it is missing, or from another config
         return None
     return json.loads(run.path("report", "metrics.json").read_text()) if measured else None

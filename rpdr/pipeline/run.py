@@ -1,7 +1,8 @@
 """A run directory: where each artefact is, which stages are finished, and what each was made from.
 
-A stage's record, `.stages/NAME.json`, holds the hash of its inputs (config sections, the stages before it, the code's version).
-Same hash: the stage is not run again. Another hash: it refuses to mix old with new, unless told to redo.
+A stage's record, `.stages/NAME.json`, holds the hash of its inputs (config sections, the stages before it) and the revision of the stage that
+made it. Both as they are today: the stage is not run again. Else it refuses to mix old with new, unless told to redo. What an earlier rpdr has
+made can still be read, and its student links on as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any
 
 import yaml
 
-import rpdr
 from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
@@ -126,14 +126,13 @@ class Run:
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
-        revised = [stage.revision] if stage.revision > 1 else []
-        return sha256(sections, [self._record(name).get("id") for name in stage.after], rpdr.__version__, *revised)
+        return sha256(sections, [self._record(name).get("id") for name in stage.after])
 
-    def finished(self, stage: Stage, files: bool = True) -> bool:
-        """Whether the stage is finished, from these inputs; `files`: those that were read, too. Raises RunError if it, or a stage before it, was
-        made from others or is missing."""
-        self.require_before(stage, files)
-        moved = self._changed(stage) if files else None
+    def finished(self, stage: Stage, today: bool = True) -> bool:
+        """Whether the stage is finished, from these inputs; `today`: from the files as they are today, too, and by this rpdr. Raises RunError if it,
+        or a stage before it, was made from others or is missing."""
+        self.require_before(stage, today)
+        moved = self._changed(stage) if today else None
         if moved:
             remedy = "give it a corpus of its own in the config" if stage.name.startswith("link-") else "name a new run_dir"
             raise RunError(
@@ -142,10 +141,18 @@ class Run:
         record = self._record(stage.name)
         if record and record["inputs"] != self.inputs(stage) and not self._nothing_made(stage):
             raise RunError(
-                f"{stage.name}: {self.folder} holds results made from another config, data or version of rpdr; "
-                f"name a new run_dir, or add --redo to throw the results of {stage.name} away"
+                f"{stage.name}: {self.folder} holds results made from another config or other data; name a new run_dir, or add --redo to throw the "
+                f"results of {stage.name} away"
+            )
+        if today and record and self._of_an_earlier_rpdr(stage) and not self._nothing_made(stage):
+            raise RunError(
+                f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one would find others; name a new run_dir, or add --redo to "
+                f"throw the results of {stage.name} away. A finished student links on as it is: rpdr ask, rpdr link --corpus"
             )
         return "id" in record and not self._would_get_further(record)
+
+    def _of_an_earlier_rpdr(self, stage: Stage) -> bool:
+        return self._record(stage.name).get("revision", 1) < stage.revision
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
@@ -156,21 +163,23 @@ class Run:
 
     def require(self, name: str) -> None:
         """Raises RunError unless this stage is finished, and nothing that it is made from was made again since."""
-        if not self.finished(STAGES[name], files=False):
+        if not self.finished(STAGES[name], today=False):
             raise RunError(f"{self.folder}: {name} has not been run here; run it first: rpdr {name} --config …")
 
-    def require_before(self, stage: Stage, files: bool = True) -> None:
-        """Raises RunError unless the stages before this one are finished, from today's inputs and, but for a further corpus, today's `files`: the
+    def require_before(self, stage: Stage, today: bool = True) -> None:
+        """Raises RunError unless the stages before this one are finished, from these inputs and, but for a further corpus, as of `today`: the
         student that links it is what it is."""
         for name in stage.after:
             # what would get further today may also stay as it is
-            if not self.finished(STAGES[name], files and stage.name in STAGES) and "id" not in self._record(name):
+            if not self.finished(STAGES[name], today and stage.name in STAGES) and "id" not in self._record(name):
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
 
     def stale(self, stage: Stage) -> bool:
-        """Whether the stage was begun or finished from other inputs than today's."""
+        """Whether the stage was begun or finished from other inputs than today's, or by an earlier rpdr that would find others."""
         record = self._record(stage.name)
-        return bool(record) and (record["inputs"] != self.inputs(stage) or self._changed(stage) is not None)
+        if not record:
+            return False
+        return record["inputs"] != self.inputs(stage) or self._of_an_earlier_rpdr(stage) or self._changed(stage) is not None
 
     def _changed(self, stage: Stage) -> str | None:
         """Which file that the finished stage had read is another now, in words."""
@@ -225,7 +234,7 @@ class Run:
         except OSError as error:
             raise RunError(f"run_dir {self.folder}: cannot be written ({error.strerror}); name another run_dir") from error
         if not self._record(stage.name) or self._nothing_made(stage):
-            write_json(self._record_path(stage.name), {"inputs": self.inputs(stage)})
+            write_json(self._record_path(stage.name), {"inputs": self.inputs(stage), "revision": stage.revision})
         for name in stage.owns:
             sweep(self.path(name))
 
@@ -238,11 +247,9 @@ class Run:
                 "throw them away"
             )
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        identity = sha256(inputs, summary.get("content", ""))
-        write_json(
-            self._record_path(stage.name),
-            {"id": identity, "inputs": inputs, "finished_at": at, "seconds": round(seconds, 2), "summary": summary},
-        )
+        identity = sha256(inputs, summary.get("content", stage.revision))  # what is made from it is stale if that is another
+        told = {"finished_at": at, "seconds": round(seconds, 2), "summary": summary}
+        write_json(self._record_path(stage.name), {"id": identity, "inputs": inputs, "revision": stage.revision, **told})
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for). Raises RunError where sources of the run lie there."""

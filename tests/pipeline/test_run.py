@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,33 @@ def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path
     finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     with pytest.raises(RunError, match="distill"):
         run_in(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
+
+
+def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    monkeypatch.setitem(STAGES, "distill", replace(STAGES["distill"], revision=STAGES["distill"].revision + 1))
+    run = run_in(tmp_path)
+    for stage in ("distill", "link"):
+        with pytest.raises(RunError, match=r"^distill: .*results of an earlier rpdr.*--redo"):
+            run.finished(STAGES[stage])
+    assert run.stale(STAGES["distill"])
+    assert not run.stale(STAGES["retune"])
+    run.require("distill")  # as a notebook's linker does
+    run.require_before(linking("notes"))
+    run.forget(STAGES["distill"])
+    finish(run, "distill")
+    assert run.finished(STAGES["distill"])
+
+
+def test_where_another_revision_finds_the_same_what_is_made_from_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach")
+    for stage, same in (("retriever", True), ("candidates", False)):  # the one's record holds what it found, the other's does not
+        monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], revision=STAGES[stage].revision + 1))
+        run = run_in(tmp_path)
+        run.forget(STAGES[stage])
+        run.begin(STAGES[stage])
+        run.finish(STAGES[stage], 1.0, {"content": stage} if same else {})
+        assert run.stale(STAGES["candidates" if same else "teach"]) is not same
 
 
 def test_a_killed_stage_is_not_finished_and_is_gone_on_with(tmp_path: Path):
