@@ -74,6 +74,7 @@ def main() -> int:
         "vectors of MEDIC's and HPO's names, and drawn between them; queries: NCBI Disease's mentions",
         columns,
         rows,
+        simulated=False,
         protocol=f"{world.real.shape[1]} dimensions, {len(world.real):,} real vectors; {len(texts) - len(texts) // 2:,} queries that the build has not seen, "
         f"{BATCH} at a time, {K} names each, all cores, median of {REPEATS}. The peak has the real vectors in it.",
         measured=measured,

@@ -17,13 +17,15 @@ from rpdr.pipeline.report import machine
 RESULTS = Path(__file__).parent / "results"
 
 
-def keep(name: str, command: str, data: str, columns: Sequence[str], rows: Sequence[Sequence[str]], **measured: Any) -> None:
-    """Print the table and write results/NAME.json. All of these benchmarks ask the sandbox teacher, and say so."""
+def keep(
+    name: str, command: str, data: str, columns: Sequence[str], rows: Sequence[Sequence[str]], simulated: bool = True, **measured: Any
+) -> None:
+    """Print the table and write results/NAME.json. `simulated`: the sandbox teacher had a part in it, and the result says so."""
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-    told = {"command": command, "data": data, "simulated_teacher": True, "machine": machine(), "columns": columns, "rows": rows}
+    told = {"command": command, "data": data, "simulated_teacher": simulated, "machine": machine(), "columns": columns, "rows": rows}
     write_json(RESULTS / f"{name}.json", {**told, **measured})
 
 

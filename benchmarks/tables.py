@@ -68,7 +68,8 @@ def text_of(result: dict[str, Any]) -> str:
 def _plain(result: dict[str, Any]) -> str:
     """The table of a benchmark of its own, as outcome.keep wrote it."""
     rows = [result["columns"], ["---"] * len(result["columns"]), *result["rows"]]
-    told = [f"{result['data']}. {result.get('protocol', '')}".strip(), "The teacher is **simulated**.", _made_by(result)]
+    simulated = ["The teacher is **simulated**."] if result["simulated_teacher"] else []
+    told = [f"{result['data']}. {result.get('protocol', '')}".strip(), *simulated, _made_by(result)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n" + "".join(f"- {line}\n" for line in told)
 
 
