@@ -44,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     path = RESULTS / "teacher_throughput.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    parts = {name: found.get(name) for name in PARTS}
+    parts: dict[str, Any] = {name: found.get(name) for name in PARTS}
     measure = {
         "limits": lambda: [_at_limit(limit) for limit in LIMITS],
         "cpu": lambda: {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)},
