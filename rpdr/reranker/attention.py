@@ -44,7 +44,8 @@ def attend(
     q, k, v = (_unpacked(states, blocks) for states in (query, key, value))
     groups = q.shape[1] // k.shape[1]
     # not enable_gqa: with a mask, CUDA has no fused kernel for it, and falls back to the plain one without a word
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    if groups > 1:
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     if query.is_cuda and softcap is None:
         out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, scale=scaling)
     else:  # with a mask of one's own, PyTorch's fused attention trains 2 to 3 times slower on a CPU than plain matrix products
