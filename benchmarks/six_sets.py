@@ -141,8 +141,8 @@ def _write(runs: dict[str, Any]) -> None:
         rows,
         protocol="The retrievers that learned from a teacher did so from that of 0.90. Teachers: what the accuracy makes of "
         "the test's recall@10, as the simulation was not asked about test mentions. A mention is right if the concept named first is in its gold. "
-        "Unseen: its text is not among the labelled mentions. Micro F1: on CHIP-CDN, whose student re-ranks 20 candidates, answers of "
-        "the student, of few labels and of the second round have as many concepts as a threshold from dev lets in, all others one. CADEC's and Ask A Patient's knowledge bases hold the sets' own concepts, about a thousand each. 95 % "
+        "Unseen: its text is not among the labelled mentions. Micro F1: on CHIP-CDN, whose student re-ranks 20 candidates, answers have as many concepts as "
+        "a threshold from dev lets in; elsewhere one. CADEC's and Ask A Patient's knowledge bases hold the sets' own concepts, about a thousand each. 95 % "
         "percentile bootstrap and exact randomisation test by document; of the sets without documents (Ask A Patient, CHIP), by mention: McNemar's test. "
         "–: not run yet. "
         f"{_trained_on(runs)}.",
