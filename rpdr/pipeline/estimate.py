@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from rpdr.config import TeacherConfig
-from rpdr.errors import RunError
+from rpdr.config import Config, TeacherConfig
+from rpdr.errors import ModelError, RunError
+from rpdr.models import check_student_model
 from rpdr.pipeline import candidates
 from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
@@ -70,8 +71,25 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
         made_at=time.time(),
         spent_usd=Ledger(ledger).spent_usd(),
         measured=measured(ledger, settings),
-        notes=[] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"],
+        notes=[
+            *([] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"]),
+            *_missing_student(run.config),
+        ],
     )
+
+
+def check_student(config: Config) -> None:
+    """Raises ModelError where the student's model is not there: before the teacher is paid for labels that nothing could be trained on."""
+    for missing in _missing_student(config):
+        raise ModelError(f"{missing}. Looked at before the teacher is asked: nothing was paid")
+
+
+def _missing_student(config: Config) -> list[str]:
+    try:
+        check_student_model(config.student.model)
+    except ModelError as error:
+        return [str(error)]
+    return []
 
 
 def deviation_of(run: Run, made: Estimate) -> Deviation:

@@ -25,6 +25,10 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     """Run the named stages. `redo` throws away what one stage had made, or, of several, what was made from other inputs (never the
     ledger). Raises RpdrError."""
     run = Run(config)
+    if {"teach", "distill"}.issubset(names) and not run.summary("distill"):
+        from rpdr.pipeline.estimate import check_student
+
+        check_student(config)
     for number, name in enumerate(names, start=1):
         with run.alone(STAGES[name]):
             if redo and (len(names) == 1 or run.stale(STAGES[name])):

@@ -245,6 +245,15 @@ def test_an_estimate_needs_no_key_and_names_the_source_of_the_price(
     assert "https://" in shown
 
 
+def test_an_estimate_notes_that_the_student_s_model_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    prepared(tmp_path, monkeypatch, 5)
+    capsys.readouterr()
+    assert main(["estimate", "--config", "c.yaml", "--set", "student.model=./no-such"]) == 0
+    assert "student.model: ./no-such: no such file or folder" in capsys.readouterr().out
+
+
 def test_where_nothing_is_prepared_the_stage_to_run_first_is_named(tmp_path: Path):
     with pytest.raises(RunError, match="rpdr prepare"):
         estimate_of(run_of(tmp_path))
