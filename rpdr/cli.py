@@ -182,8 +182,11 @@ def _ask(options: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from rpdr.corpus.normalise import clean
     from rpdr.linker import Linker
 
+    if not all(clean(text) for text in options.text):
+        raise RpdrError("ask: an empty phrase: there is nothing to link; write each in quotes, e.g. \"throwing up\"")
     table = Table("Mention", "Id", "Concept", "Confidence")
     warnings.filterwarnings("ignore", message="dev cannot show link.target_precision")  # it is told below, in one line
     linker = Linker.load(options.run_dir)

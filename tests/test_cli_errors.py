@@ -133,6 +133,12 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_remedy(tmp_path: Path
     assert "Retry" not in done.stderr
 
 
+@pytest.mark.parametrize("phrases", [[""], ["throwing up", " \t"]])
+def test_an_empty_phrase_is_not_linked(tmp_path: Path, phrases: list[str], capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["ask", str(tmp_path), *phrases]) == 2
+    assert "there is nothing to link" in capsys.readouterr().err
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[str]:
     """A command that ends with this error."""
 

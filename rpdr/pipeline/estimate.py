@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from rpdr.config import Config, TeacherConfig
-from rpdr.errors import ModelError, RunError
+from rpdr.errors import ModelError
 from rpdr.models import check_student_model
 from rpdr.pipeline import candidates
-from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, leaves, mentions_of, not_prepared, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.schema import NIL, ConceptId, MentionKey
@@ -188,7 +188,7 @@ def _retrieved(run: Run) -> bool:
     for name in made:
         run.finished(STAGES[name])
     if "prepare" not in made:
-        raise RunError(f"estimate: {run.folder} has no mentions yet; run first what costs nothing: rpdr prepare --config …")
+        raise not_prepared(run, "estimate")
     return "candidates" in made
 
 

@@ -14,6 +14,7 @@ from doors import PRICE, ask
 from rpdr.cli import main
 from rpdr.config import Config, SandboxConfig, TeacherConfig
 from rpdr.errors import ConfigError, RunError
+from rpdr.files import RELATIVE
 from rpdr.pipeline.estimate import ENOUGH, estimate_of, measured, spent_since
 from rpdr.pipeline.run import Run
 from rpdr.teacher import Question, SandboxTeacher, build_messages
@@ -255,8 +256,15 @@ def test_an_estimate_notes_that_the_student_s_model_is_not_there(
 
 
 def test_where_nothing_is_prepared_the_stage_to_run_first_is_named(tmp_path: Path):
-    with pytest.raises(RunError, match="rpdr prepare"):
+    with pytest.raises(RunError, match=r"has no mentions yet; run first .*rpdr prepare"):
         estimate_of(run_of(tmp_path))
+
+
+def test_a_run_that_lies_elsewhere_is_told_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run(run_of(tmp_path).config.model_copy(update={"run_dir": "runs/mine"}))
+    with pytest.raises(RunError, match=rf"{tmp_path}/runs/mine has no mentions yet \({RELATIVE}\)"):
+        estimate_of(run)
 
 
 def test_what_teach_would_refuse_is_refused_before_anything_is_read(tmp_path: Path):
