@@ -225,7 +225,9 @@ def check_student_model(model: str) -> None:
     """Raises ModelError unless it is there: a .gguf file, or what has a config.json. Reads no weights, and takes a few seconds at most."""
     where = find_model(model, "student.model")
     if isinstance(where, Path) and where.suffix != ".gguf" and not (where / CONFIG).exists():
-        raise ModelError(f"student.model: {model}: has no {CONFIG}; name a folder that has one, or a .gguf file (looked at {where.absolute()})")
+        raise ModelError(
+            f"student.model: {model}: has no {CONFIG}; name a folder that has one, or a .gguf file (looked at {where.absolute()})"
+        )
 
 
 def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
@@ -239,7 +241,9 @@ def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
         return f"{constants.ENDPOINT} has no such model, or it is private (HF_TOKEN), and there is no folder {Path(model).absolute()}"
     if isinstance(error, EntryNotFoundError):
         return f"has no {CONFIG} at {constants.ENDPOINT}: transformers cannot load it"
-    why = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"{constants.ENDPOINT} cannot be reached: {_shortly(error)}"
+    why = (
+        "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"{constants.ENDPOINT} cannot be reached: {_shortly(error)}"
+    )
     section, _, name = key.partition(".")
     return (
         f"is not in this machine's cache of the hub ({constants.HF_HUB_CACHE}; HF_HOME names another), and {why}. Name a folder or package:NAME/path; or "

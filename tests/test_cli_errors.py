@@ -139,6 +139,14 @@ def test_an_empty_phrase_is_not_linked(tmp_path: Path, phrases: list[str], capsy
     assert "there is nothing to link" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "hint"), [("prepar", "did you mean 'prepare'?"), ("zzz", "rpdr --help lists them")])
+def test_an_unknown_command_names_the_nearest(command: str, hint: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command])
+    assert ended.value.code == 2
+    assert f"no command {command!r}; {hint}" in capsys.readouterr().err
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[str]:
     """A command that ends with this error."""
 

@@ -62,7 +62,9 @@ def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path,
 def test_a_model_may_lie_in_a_folder_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("RPDR_MODELS", raising=False)
     for key, load in (("student", load_causal_lm), ("retriever", lambda model: load_encoder(model, 32))):
-        with pytest.raises(ModelError, match=rf"^{key}\.model: \$\{{RPDR_MODELS\}}/e5: set the environment variable RPDR_MODELS to the folder"):
+        with pytest.raises(
+            ModelError, match=rf"^{key}\.model: \$\{{RPDR_MODELS\}}/e5: set the environment variable RPDR_MODELS to the folder"
+        ):
             load("${RPDR_MODELS}/e5")
     monkeypatch.setenv("RPDR_MODELS", str(tmp_path))
     with pytest.raises(ModelError, match=rf"no such file or folder \(looked at {tmp_path}/e5\)"):
@@ -82,7 +84,9 @@ def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_hub_s_model_is_taken_from_the_cache_where_the_hub_cannot_be_reached(no_hub: Path):
-    with pytest.raises(ModelError, match=r"^student\.model: someone/model: is not in this machine's cache .*HF_HUB_OFFLINE is set.*student: \{model: DIR\}"):
+    with pytest.raises(
+        ModelError, match=r"^student\.model: someone/model: is not in this machine's cache .*HF_HUB_OFFLINE is set.*student: \{model: DIR\}"
+    ):
         check_student_model("someone/model")
     folder = no_hub / "snapshots" / "abc"
     folder.mkdir(parents=True)
