@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 from doors import PRICE, ask
+from rich.console import Console
 
 from rpdr.cli import main
 from rpdr.config import Config, SandboxConfig, TeacherConfig
 from rpdr.errors import ConfigError, RunError
 from rpdr.files import RELATIVE
-from rpdr.pipeline.estimate import ENOUGH, estimate_of, measured, spent_since
+from rpdr.pipeline.account import dollars
+from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured, spent_since
 from rpdr.pipeline.run import Run
 from rpdr.teacher import Question, SandboxTeacher, build_messages
 from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
 from rpdr.teacher.ledger import Known
-from rpdr.teacher.prices import Quote
+from rpdr.teacher.prices import Quote, quote
 
 PHRASES = (
     "abdominal acute aching ankle anxiety arm back bad bleeding blurred bowel breath brain burning can't chest chronic cramps day "
@@ -164,6 +166,23 @@ def test_the_budget_covers_its_share():
     assert made_of(some, budget_usd=all_of_it / 4).covered == pytest.approx(25, abs=1)
     assert made_of(some, budget_usd=all_of_it / 2, spent_usd=all_of_it / 4).covered == pytest.approx(25, abs=1)
     assert made_of(some, budget_usd=0).covered == 0
+
+
+def test_what_a_free_endpoint_takes_is_told_in_seconds_by_what_assumption_and_without_a_budget(capsys: pytest.CaptureFixture[str]):
+    config = TeacherConfig.model_validate({"model": "qwen", "base_url": "http://localhost:8000/v1"})
+    free = quote(config, config.base_url, True)
+    made = estimate(config, config.base_url, free, sampled(questions(320)), 320, made_at=time.time())
+    Console().print(estimate_table(made))
+    assert "11 s" in capsys.readouterr().out  # 320 answers of a second, 32 at a time, and 1 % asked for again
+    told = in_words(made)
+    assert "time: 1 s an answer is assumed (0.5 to 3 s), 32 at once" in told
+    assert "tokens: estimated from characters, as the tokenizer of qwen is not at hand" in told
+    assert not any("budget_usd" in line for line in told)
+
+
+def test_a_small_budget_is_not_shown_as_nothing():
+    assert [dollars(value) for value in (0, 0.00001234, 0.002, 0.5, 5)] == ["$0.00", "$0.000012", "$0.0020", "$0.5000", "$5.00"]
+    assert in_words(made_of(sampled(questions(5)), budget_usd=0.00002))[0].startswith("budget_usd $0.000020 covers about")
 
 
 def test_a_model_that_thinks_may_take_all_its_output_tokens():
