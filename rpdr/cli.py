@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
@@ -69,8 +71,20 @@ def _quieten() -> None:
         os.environ.setdefault(name, value)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest command where there is none of a name."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if unknown:
+            near = difflib.get_close_matches(unknown[1], re.findall(r"\w+", unknown[2]), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "rpdr --help lists them"
+            message = f"no command {unknown[1]!r}; {hint}"
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rpdr", description="Link biomedical mentions to the concepts of a knowledge base.")
+    parser = _Parser(prog="rpdr", description="Link biomedical mentions to the concepts of a knowledge base.")
     parser.add_argument("--version", action="version", version=f"rpdr {rpdr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     stages = {"run_all": "all stages, in order", **STAGE_HELP}
@@ -182,8 +196,11 @@ def _ask(options: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from rpdr.corpus.normalise import clean
     from rpdr.linker import Linker
 
+    if not all(clean(text) for text in options.text):
+        raise RpdrError('ask: an empty phrase: there is nothing to link; write each in quotes, e.g. "throwing up"')
     table = Table("Mention", "Id", "Concept", "Confidence")
     warnings.filterwarnings("ignore", message="dev cannot show link.target_precision")  # it is told below, in one line
     linker = Linker.load(options.run_dir)

@@ -25,6 +25,7 @@ from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+RELATIVE = "a relative path begins in the folder that the command is started in"
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
 
@@ -45,7 +46,7 @@ def locate(where: str) -> Path:
     else:
         path = Path(os.path.expanduser(expanded(where)))
     if not path.exists():
-        raise DataError(f"{where}: no such file or folder (looked at {path})")
+        raise DataError(f"{where}: no such file or folder (looked at {path.absolute()}{'' if path.is_absolute() else f'; {RELATIVE}'})")
     return path
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import textwrap
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,8 @@ logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"full_attention", "sliding_attention"}  # kinds of layers, as transformers calls them
+CONFIG = "config.json"  # what each model has that transformers loads
+HUB_S = 5.0  # how long the hub may take to say whether it has a model
 
 
 def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
@@ -33,7 +36,7 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     from rpdr.retriever.encoder import Encoder
 
     _quiet()
-    where = resolve(model)
+    where = find_model(model, "retriever.model")
     try:
         encoder = Encoder(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:
@@ -67,7 +70,7 @@ def load_causal_lm(model: str, precision: str = "fp32", layers: int = 0, four_bi
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _quiet()
-    where = resolve(model)
+    where = find_model(model, "student.model")
     try:
         if isinstance(where, Path) and where.suffix == ".gguf":
             where = _converted(where)
@@ -110,10 +113,12 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _quiet() -> None:
-    """Keep what transformers says while it loads out of the progress display."""
+    """Keep what transformers and the hub's client say while they load out of the progress display."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
 
 
 def _four_bits(precision: str, device: str) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def load_token_classifier(model: str) -> Any:
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
     _quiet()
-    where = resolve(model)
+    where = find_model(model, "teacher.names_model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
         network = AutoModelForTokenClassification.from_pretrained(where)
@@ -192,9 +197,66 @@ def resolve(model: str) -> str | Path:
     return model
 
 
+def find_model(model: str, key: str) -> str | Path:
+    """`resolve`, and of a hub name whether the hub has it, by one short request: loading would ask again for minutes. Where the hub does not give it, its
+    folder in this machine's cache of the hub, if it is there. Raises ModelError, which names the config's `key`."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        where = resolve(model)
+    except ModelError as error:
+        raise ModelError(f"{key}: {error}") from error
+    if isinstance(where, Path):
+        return where
+    try:
+        get_hf_file_metadata(hf_hub_url(model, CONFIG), timeout=HUB_S)
+    except HFValidationError as error:
+        raise ModelError(f"{key}: {model}: no such folder (looked at {Path(model).absolute()}), and no name of the hub's") from error
+    except Exception as error:
+        cached = try_to_load_from_cache(model, CONFIG)
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise ModelError(f"{key}: {model}: {_not_on_the_hub(model, key, error)}") from error
+    return model
+
+
+def check_student_model(model: str) -> None:
+    """Raises ModelError unless it is there: a .gguf file, or what has a config.json. Reads no weights, and takes a few seconds at most."""
+    where = find_model(model, "student.model")
+    if isinstance(where, Path) and where.suffix != ".gguf" and not (where / CONFIG).exists():
+        raise ModelError(
+            f"student.model: {model}: has no {CONFIG}; name a folder that has one, or a .gguf file (looked at {where.absolute()})"
+        )
+
+
+def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
+    """Why not, and the remedy."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return f"accept its terms at {constants.ENDPOINT}/{model}, and set HF_TOKEN to a token of yours"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{constants.ENDPOINT} has no such model, or it is private (HF_TOKEN), and there is no folder {Path(model).absolute()}"
+    if isinstance(error, EntryNotFoundError):
+        return f"has no {CONFIG} at {constants.ENDPOINT}: transformers cannot load it"
+    why = (
+        "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"{constants.ENDPOINT} cannot be reached: {_shortly(error)}"
+    )
+    section, _, name = key.partition(".")
+    return (
+        f"is not in this machine's cache of the hub ({constants.HF_HUB_CACHE}; HF_HOME names another), and {why}. Name a folder or package:NAME/path; or "
+        f"run `hf download {model} --local-dir DIR` on a machine that reaches the hub, copy DIR here, and set {section}: {{{name}: DIR}}"
+    )
+
+
+def _shortly(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
+
+
 def _cannot_load(model: str, kind: str, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())[:200]
     return ModelError(
-        f"{model}: cannot load this {kind} ({type(error).__name__}: {reason}). "
+        f"{model}: cannot load this {kind} ({type(error).__name__}: {_shortly(error)}). "
         "Give a hub name that this machine can reach, a folder, or package:NAME/path"
     )

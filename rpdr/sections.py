@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ import pydantic
 import yaml
 
 from rpdr.errors import ConfigError
+
+LITERAL = r"'([^']*)'"  # a value among those that pydantic expects
 
 
 class Section(pydantic.BaseModel):
@@ -39,7 +42,9 @@ def read_sections(path: str | Path, whole: type[Whole], what: str, example: str,
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        problem = str(getattr(error, "problem", None) or error)
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {problem}{_remedy(problem, line)}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: a {what} is a mapping of sections, e.g. `{example}:`; this is {type(tree).__name__}")
     for dotted, value in (overrides or {}).items():
@@ -47,7 +52,21 @@ def read_sections(path: str | Path, whole: type[Whole], what: str, example: str,
     try:
         return whole.model_validate(tree)
     except pydantic.ValidationError as error:
-        raise ConfigError("; ".join(_explain(e, path, nodes, whole) for e in _told(error.errors())[:3])) from error
+        told: dict[str, str] = {}  # once, where several items of a list have it from one anchor
+        for one in (_explain(e, path, nodes, whole) for e in _told(error.errors())):
+            told.setdefault(re.sub(r"\.\d+", "", one), one)
+        raise ConfigError("; ".join([*told.values()][:3])) from error
+
+
+def _remedy(problem: str, line: str) -> str:
+    """What newcomers to YAML write, by what it says of that and the line that it says it of."""
+    if "'\\t'" in problem:
+        return ": a tab; indent by spaces"
+    if "escape" in problem:
+        return "; in double quotes \\ begins an escape: write the path in single quotes, or with /"
+    if "${" in line and problem.startswith("expected ',' or"):
+        return "; within { } or [ ] a value with ${…} stands in quotes: {path: '${VARIABLE}/kb.csv'}"
+    return ""
 
 
 def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
@@ -82,49 +101,84 @@ def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Change one value; a number stands for a list's item, the first is 0. A section that is missing or empty is begun."""
     *parents, last = dotted.split(".")
-    node = tree
-    for name in parents:
-        child = node.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {dotted}: {name} is not a section")
-        node = child
-    node[last] = value
+    node: Any = tree
+    for depth, part in enumerate(parents):
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[_place(node, part, dotted, parents[depth - 1] if depth else "")]
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {dotted}: {part} is not a section")
+    node[_place(node, last, dotted, parents[-1] if parents else "")] = value
+
+
+def _place(node: dict[str, Any] | list[Any], part: str, dotted: str, name: str) -> str | int:
+    """The key, or in a list called `name` the index. Raises ConfigError where the list has no such item."""
+    if isinstance(node, dict):
+        return part
+    if not (part.isdecimal() and int(part) < len(node)):
+        raise ConfigError(f"--set {dotted}: {name} is a list of {len(node)}; name an item by its number, the first is {name}.0")
+    return int(part)
 
 
 def _told(errors: Sequence[Any]) -> list[Any]:
     """The errors that tell a user something: not that a list is empty whose items are wrong, nor, of a value that may be a name or a mapping, what it
     would have to be to be the other."""
     places = [tuple(error["loc"]) for error in errors]
+    empty = {place[:-1] for error, place in zip(errors, places, strict=True) if _is_empty(error)}
 
     def tells(error: Any, place: tuple[Any, ...]) -> bool:
+        if error["type"] == "extra_forbidden":
+            return place[:-1] not in empty  # they are the empty section's, and only want indenting
         if error["type"] == "too_short":
             return not any(len(other) > len(place) and other[: len(place)] == place for other in places)
-        if error["type"] == "literal_error" and isinstance(error["input"], dict):
-            return not any(other[:-1] != place[:-1] and other[: len(place) - 1] == place[:-1] for other in places)
-        if error["type"] == "model_type":
-            return not any(other != place and other[:-1] == place[:-1] for other in places)
+        if place and _is_choice(place[-1]):
+            others = [other for other in places if other != place and other[: len(place) - 1] == place[:-1]]
+            return not others or not (
+                error["type"] == "model_type" or (error["type"] == "literal_error" and isinstance(error["input"], dict))
+            )
         return True
 
     return [error for error, place in zip(errors, places, strict=True) if tells(error, place)] or [*errors]
 
 
+def _is_choice(part: Any) -> bool:
+    """Whether a part of an error's place is no key, but what a value that may be a name or a mapping was tried as."""
+    return isinstance(part, str) and (part == "HashSplit" or "[" in part)
+
+
+def _is_empty(error: Any) -> bool:
+    """Whether a section has nothing in it."""
+    return error["type"] in {"model_type", "tuple_type"} and error["input"] is None
+
+
 def _explain(error: Any, path: Path, nodes: yaml.Node | None, whole: type[Section]) -> str:
-    location = [part for part in error["loc"] if not (isinstance(part, str) and (part in {"HashSplit"} or "[" in part))]
+    location = [part for part in error["loc"] if not _is_choice(part)]
     dotted = ".".join(str(part) for part in location)
     line = _line_of(nodes, location)
     where = f"({path}, line {line})" if line else f"({path})"
     if error["type"] == "extra_forbidden":
-        valid = _valid_keys(whole, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid here: {', '.join(valid)}"
-        return f"{dotted}: unknown key; {hint} {where}"
+        return f"{dotted}: unknown key; {_nearest(location[-1], _valid_keys(whole, location[:-1]), 'valid here: ')} {where}"
     if error["type"] == "missing":
         return f"{dotted}: missing, and it has no default {where}"
+    if error["type"] == "literal_error":
+        return f"{dotted}: {error['input']!r}: {_nearest(error['input'], re.findall(LITERAL, error['ctx']['expected']), 'should be one of ')} {where}"
+    if error["type"] == "model_type":
+        if error["input"] is None:
+            return f"{dotted}: is empty; indent the lines below that belong to it by two spaces, or take it out {where}"
+        return f"{dotted}: {error['input']!r}: should be a section, with keys in the lines below it or in {{ }} {where}"
     if error["type"] == "tuple_type":
         each = "source" if dotted == "mentions" else "item"
         return f"{dotted}: should be a list: each {each} begins with `- `, or all stand in [ ] with commas between them {where}"
-    return f"{dotted}: {error['input']!r}: {error['msg']} {where}" if dotted else f"{error['msg']} {where}"
+    said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
+    given = [] if isinstance(error["input"], dict) else [repr(error["input"])]  # of a section its name is enough
+    return f"{': '.join([*([dotted, *given] if dotted else []), said])} {where}"
+
+
+def _nearest(given: Any, valid: Sequence[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(str(given), valid, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else otherwise + ", ".join(valid)
 
 
 def _valid_keys(model: Any, location: list[Any]) -> list[str]:

@@ -113,6 +113,40 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path):
     assert "no-such-model" in error_of(rpdr(tmp_path, "retriever", config=labelled))
 
 
+def test_a_student_s_model_that_is_not_there_ends_a_whole_run_before_it_begins(tmp_path: Path):
+    message = error_of(rpdr(tmp_path, "run_all", "--set", "student.model=./no-such-model"))
+    assert message.startswith("error: student.model: ./no-such-model: no such file or folder")
+    assert "nothing was paid" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    labelled = CONFIG + "  - {format: table, path: mentions.csv, split: labelled}\nretriever: {model: someone/model}\n"
+    assert rpdr(tmp_path, "prepare", config=labelled).returncode == 0
+    done = rpdr(tmp_path, "retriever", config=labelled)
+    message = error_of(done)
+    assert message.startswith("error: retriever.model: someone/model: is not in this machine's cache")
+    for words in ("http://127.0.0.1:9 cannot be reached", "hf download someone/model --local-dir DIR", "retriever: {model: DIR}"):
+        assert words in message
+    assert "Retry" not in done.stderr
+
+
+@pytest.mark.parametrize("phrases", [[""], ["throwing up", " \t"]])
+def test_an_empty_phrase_is_not_linked(tmp_path: Path, phrases: list[str], capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["ask", str(tmp_path), *phrases]) == 2
+    assert "there is nothing to link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "hint"), [("prepar", "did you mean 'prepare'?"), ("zzz", "rpdr --help lists them")])
+def test_an_unknown_command_names_the_nearest(command: str, hint: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command])
+    assert ended.value.code == 2
+    assert f"no command {command!r}; {hint}" in capsys.readouterr().err
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[str]:
     """A command that ends with this error."""
 

@@ -90,6 +90,19 @@ def test_whatever_yaml_cannot_read_is_a_config_error(tmp_path: Path, text: str):
     assert "not valid YAML" in refusal(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("kb:\n\tformat: table\n", "a tab; indent by spaces"),
+        ("kb: {format: table, path: ${HOSP}/kb.csv}\n", "stands in quotes: {path: '${VARIABLE}/kb.csv'}"),
+        ('kb: {path: "C:\\data\\kb.csv"}\n', "write the path in single quotes, or with /"),
+        ('kb: {path: "C:\\Users\\kb.csv"}\n', "write the path in single quotes, or with /"),
+    ],
+)
+def test_what_newcomers_to_yaml_write_is_told_the_remedy(tmp_path: Path, text: str, remedy: str):
+    assert remedy in refusal(tmp_path, text)
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "word\n", "1\n"])
 def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path, text: str):
     assert "mapping" in refusal(tmp_path, text)
@@ -132,6 +145,40 @@ def test_an_item_of_a_list_has_its_own_line_and_no_other_error(tmp_path: Path):
     )
     assert alone.startswith("mentions.0.split.labeled: unknown key; did you mean 'labelled'?")
     assert alone.endswith("line 4)")
+
+
+def test_a_value_of_a_few_names_the_nearest_or_all(tmp_path: Path):
+    message = refusal(tmp_path, SMALL.replace("{modulo: 5, labelled: [0], test: [1]}", "unlabeled"))
+    assert message.startswith("mentions.0.split: 'unlabeled': did you mean 'unlabelled'? (")
+    assert "data_policy: 'de-identified': did you mean 'deidentified'?" in refusal(tmp_path, SMALL + "data_policy: de-identified\n")
+    assert "data_policy: 'x': should be one of public, deidentified, restricted (" in refusal(tmp_path, SMALL + "data_policy: x\n")
+
+
+@pytest.mark.parametrize(("section", "keys"), [("kb", "format: table\npath: kb.csv\n"), ("student", "epochs: 3\n"), ("student", "")])
+def test_a_section_whose_lines_are_not_indented_is_told_so_and_nothing_else(tmp_path: Path, section: str, keys: str):
+    whole = "run_dir: x\nkb: {format: obo, path: x}\nmentions: [{format: jsonl, path: x}]\n"
+    rest = "".join(line for line in whole.splitlines(True) if not line.startswith(f"{section}:"))
+    message = refusal(tmp_path, rest + f"{section}:\n{keys}")
+    assert message.startswith(f"{section}: is empty; indent the lines below")
+    assert message.count("line ") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SMALL.replace("test: [1]", "test: [0]"),
+        SMALL.replace("    path: mentions.csv\n", ""),
+        SMALL + "teacher: {parameters: {n: 2}}\n",
+        SMALL + "retriever: {aliases: false}\nlink: {top_k: 20}\n",
+        "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - &a {format: jsonl, path: a, split: train}\n  - {<<: *a, path: b}\n",
+    ],
+)
+def test_one_mistake_is_told_once_and_in_our_words(tmp_path: Path, text: str):
+    message = refusal(tmp_path, text)
+    assert "; mentions" not in message
+    assert message.count(str(tmp_path)) == 1
+    for words in ("Value error", "Input should be", "{'"):
+        assert words not in message
 
 
 def test_a_section_that_stands_twice_is_refused(tmp_path: Path):
@@ -179,6 +226,16 @@ def test_overrides_win_over_the_file_and_are_checked_like_it(tmp_path: Path):
     config = load(written(tmp_path, SMALL), {"run_dir": "runs/y", "student.epochs": 1, "teacher.sandbox.accuracy": 0.5})
     assert (config.run_dir, config.student.epochs, config.teacher.sandbox.accuracy) == ("runs/y", 1, 0.5)
     assert "student.epcohs: unknown key" in refusal(tmp_path, SMALL, {"student.epcohs": 1})
+
+
+def test_an_override_reaches_the_item_of_a_list_and_an_empty_section(tmp_path: Path):
+    config = load(written(tmp_path, SMALL.replace("  epochs: 3\n", "")), {"mentions.0.split": "dev", "student.epochs": 2})
+    assert (config.mentions[0].split, config.student.epochs) == ("dev", 2)
+    for key in ("mentions.1.split", "mentions.split", "mentions.1"):
+        with pytest.raises(
+            ConfigError, match=rf"--set {key}: mentions is a list of 1; name an item by its number, the first is mentions\.0"
+        ):
+            load(written(tmp_path, SMALL), {key: "dev"})
 
 
 def test_an_override_below_what_is_no_section_is_refused(tmp_path: Path):

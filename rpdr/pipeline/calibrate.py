@@ -25,6 +25,7 @@ from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, interrupts_as_before, joins, placed
+from rpdr.pipeline.pool import not_prepared
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, Stopwatch
@@ -77,7 +78,7 @@ class Rates:
 def calibrate(run: Run, progress: StageProgress, seconds: float = SECONDS) -> Rates:
     """Measure all kinds. Raises RunError where nothing is prepared."""
     if not run.summary("prepare"):
-        raise RunError(f"calibrate: {run.folder} has no mentions yet; run first: rpdr prepare --config …")
+        raise not_prepared(run, "calibrate")
     connect()
     kinds = {}
     for number, kind in enumerate(TRIALS):

@@ -6,6 +6,7 @@ Reads a run directory and writes nothing. No request leaves, and no key is neede
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 import time
@@ -19,10 +20,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from rpdr.config import TeacherConfig
-from rpdr.errors import RunError
+from rpdr.config import Config, TeacherConfig
+from rpdr.errors import ModelError
+from rpdr.models import check_student_model
 from rpdr.pipeline import candidates
-from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.account import dollars
+from rpdr.pipeline.pool import examples_of, leaves, mentions_of, not_prepared, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.schema import NIL, ConceptId, MentionKey
@@ -70,8 +73,25 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
         made_at=time.time(),
         spent_usd=Ledger(ledger).spent_usd(),
         measured=measured(ledger, settings),
-        notes=[] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"],
+        notes=[
+            *([] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"]),
+            *_missing_student(run.config),
+        ],
     )
+
+
+def check_student(config: Config) -> None:
+    """Raises ModelError where the student's model is not there: before the teacher is paid for labels that nothing could be trained on."""
+    for missing in _missing_student(config):
+        raise ModelError(f"{missing}. Looked at before the teacher is asked: nothing was paid")
+
+
+def _missing_student(config: Config) -> list[str]:
+    try:
+        check_student_model(config.student.model)
+    except ModelError as error:
+        return [str(error)]
+    return []
 
 
 def deviation_of(run: Run, made: Estimate) -> Deviation:
@@ -142,26 +162,30 @@ def estimate_table(made: Estimate) -> Table:
         table.add_row("  not answered yet", "", f"{made.to_ask:,.0f}", "")
     for name, found in (("requests", made.requests), ("prompt tokens", made.prompt_tokens), ("completion tokens", made.completion_tokens)):
         table.add_row(name, *(f"{value:,.0f}" for value in vars(found).values()))
-    table.add_row("dollars, sync", *(_dollars(value) for value in vars(made.sync_usd).values()))
+    table.add_row("dollars, sync", *(dollars(value) for value in vars(made.sync_usd).values()))
     if made.batch_usd:
-        table.add_row("dollars, batch", *(_dollars(value) for value in vars(made.batch_usd).values()))
-    table.add_row("time, sync", *(f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.0f} min" for hours in vars(made.hours).values()))
+        table.add_row("dollars, batch", *(dollars(value) for value in vars(made.batch_usd).values()))
+    table.add_row("time, sync", *(_time(hours) for hours in vars(made.hours).values()))
     return table
 
 
 def in_words(made: Estimate) -> list[str]:
     """What a table does not say: whether the budget covers it, what the price is and from when, and what was assumed."""
-    left = made.budget_usd - made.spent_usd
-    money = f"${made.budget_usd:,.2f}" + (f", of which {_dollars(made.spent_usd)} is spent," if made.spent_usd else "")
-    if made.usd.high <= left:
-        covers = f"budget_usd {money} covers it"
-    elif made.usd.expected <= left:
-        covers = f"budget_usd {money} covers what is expected, but not the high end"
-    else:
-        covers = f"budget_usd {money} covers about {made.covered:,} of {made.to_ask:,.0f} mentions; all take {_dollars(made.usd.expected)}"
     day = f", {made.price_as_of}" if made.price_as_of else ""
     price = f"${made.input_usd_per_million:g} and ${made.output_usd_per_million:g} a million tokens in and out ({made.price_source}{day})"
-    return [covers, f"price: {price}", f"tokens counted by: {made.counted_by}", *made.notes]
+    return [*_covers(made), f"price: {price}", f"tokens: {made.counted_by}", *made.notes]
+
+
+def _covers(made: Estimate) -> list[str]:
+    if not (made.input_usd_per_million or made.output_usd_per_million):  # free: no budget runs out
+        return []
+    left = made.budget_usd - made.spent_usd
+    money = dollars(made.budget_usd) + (f", of which {dollars(made.spent_usd)} is spent," if made.spent_usd else "")
+    if made.usd.high <= left:
+        return [f"budget_usd {money} covers it"]
+    if made.usd.expected <= left:
+        return [f"budget_usd {money} covers what is expected, but not the high end"]
+    return [f"budget_usd {money} covers about {made.covered:,} of {made.to_ask:,.0f} mentions; all take {dollars(made.usd.expected)}"]
 
 
 def _retrieved(run: Run) -> bool:
@@ -170,7 +194,7 @@ def _retrieved(run: Run) -> bool:
     for name in made:
         run.finished(STAGES[name])
     if "prepare" not in made:
-        raise RunError(f"estimate: {run.folder} has no mentions yet; run first what costs nothing: rpdr prepare --config …")
+        raise not_prepared(run, "estimate")
     return "candidates" in made
 
 
@@ -247,5 +271,7 @@ def _mean(values: Sequence[float]) -> Range:
     return Range(max(0.0, mean - error), mean, mean + error)
 
 
-def _dollars(value: float) -> str:
-    return f"${value:,.2f}" if value >= 1 else f"${value:.4f}"
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 2 / 60 else f"{math.ceil(3600 * hours)} s"

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Needs, actors_between
 from rpdr.corpus import load_mentions
-from rpdr.errors import ConfigError, RunError
+from rpdr.errors import ConfigError
 from rpdr.kb import map_kb
 from rpdr.pipeline.account import DECIDERS
 from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.estimate import estimate_of, measured
-from rpdr.pipeline.pool import mentions_of
+from rpdr.pipeline.pool import mentions_of, not_prepared
 from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
@@ -71,7 +71,7 @@ def work_of(run: Run, mentions: float | None = None, distinct: float | None = No
     """
     rates = Rates.load(run.path("plan", FILE))
     if not run.finished(STAGES["prepare"]):
-        raise RunError(f"plan: {run.folder} has no mentions yet; run first: rpdr prepare --config …")
+        raise not_prepared(run, "plan")
     made = _Made(run, rates, as_configured)
     corpus = corpus_of(run, mentions, distinct)
     todo = [name for name in UNTIL_LINKED if not run.summary(name) or run.stale(STAGES[name]) or (name == "link" and mentions)]

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions
+from rpdr.errors import RunError
+from rpdr.files import RELATIVE
 from rpdr.pipeline import candidates
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
@@ -20,6 +22,12 @@ from rpdr.schema import NIL, ConceptId, Gold, MentionKey, members
 from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
+
+
+def not_prepared(run: Run, command: str) -> RunError:
+    """The error of a command that needs mentions, where the run has none: perhaps it is another folder's run that is meant."""
+    here = "" if run.config.run_dir.startswith(("/", "~", "$")) else f" ({RELATIVE})"
+    return RunError(f"{command}: {run.folder} has no mentions yet{here}; run first what costs nothing: rpdr prepare --config …")
 
 
 def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",), among: Collection[MentionKey] | None = None) -> Counter[MentionKey]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.pipeline.account import account
+from rpdr.pipeline.account import account, dollars
 from rpdr.pipeline.progress import StageProgress, console, stage_progress
 from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, check_corpus, linking
 from rpdr.schema import SPLITS
@@ -25,6 +25,10 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     """Run the named stages. `redo` throws away what one stage had made, or, of several, what was made from other inputs (never the
     ledger). Raises RpdrError."""
     run = Run(config)
+    if {"teach", "distill"}.issubset(names) and not run.summary("distill"):
+        from rpdr.pipeline.estimate import check_student
+
+        check_student(config)
     for number, name in enumerate(names, start=1):
         with run.alone(STAGES[name]):
             if redo and (len(names) == 1 or run.stale(STAGES[name])):
@@ -114,7 +118,7 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "teach":
         stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
         failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
-        spent = f"${s['spent_usd']:.4f} of ${s['budget_usd']:.2f}"
+        spent = f"{dollars(s['spent_usd'])} of {dollars(s['budget_usd'])}"
         return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for {spent}{stopped}{failed}"
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []

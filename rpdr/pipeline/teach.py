@@ -19,7 +19,7 @@ from rpdr.kb import Concept, load_kb
 from rpdr.pipeline import candidates
 from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
-from rpdr.pipeline.estimate import deviation_of, estimate_of
+from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
 from rpdr.pipeline.progress import StageProgress, say
@@ -49,6 +49,8 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         progress.update(0, None, "choosing what to ask")
         keys = queue_of(run, pool)[: settings.max_mentions]
         made = estimate_of(run, keys, examples)
+        if settings.model != "sandbox" and made.usd.high > 0:
+            check_student(run.config)
         say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         with _scratch(run) as (file, answered):
             numbers = write_questions(file, found, set(keys), definitions)

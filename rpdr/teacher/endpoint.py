@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
-from rpdr.teacher.prices import quote
+from rpdr.teacher.prices import is_hosted, quote
 
 NO_KEY = "none"
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -96,9 +96,10 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
     local = is_local(url)
     restricted = data_policy == "restricted"
     if restricted and not (local or is_allowed(url, config.allowed_hosts)):
+        ours = "" if is_hosted(url) else f", or, if the host is yours, teacher.allowed_hosts: [{urlsplit(url).hostname or 'HOST'}]"
         raise ConfigError(
-            f"data_policy: restricted data may not go to {url}; use an endpoint on this machine, set data_policy: deidentified, or, "
-            f"if the host is yours, teacher.allowed_hosts: [{urlsplit(url).hostname or 'HOST'}]"
+            f"data_policy: restricted data may not go to {url}; use an endpoint on this machine (teacher.base_url: http://localhost:8000/v1), or "
+            f"set data_policy: deidentified{ours}"
         )
     key = os.environ.get(config.api_key_env, "").strip()  # a file that holds it ends in a newline
     if not (key.isascii() and key.isprintable()):  # no header can hold it

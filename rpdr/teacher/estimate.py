@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
         def by_bytes(s: Sampled) -> float:
             return worst_case_tokens([dict(m) for m in s.messages], dialect.arguments(s.options)) * ratio.expected
 
-        return by_bytes, off, f"tokens a byte as in {measured.answers:,} answers of this ledger"
+        return by_bytes, off, f"counted by bytes, as in {measured.answers:,} answers of this ledger"
     exact = encoding(config.model)
     counted: dict[str, float] = {}  # most messages are the few-shot examples, of all questions the same
 
@@ -292,8 +293,20 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
         return sum(tokens(m["content"]) + A_MESSAGE for m in s.messages) + A_REPLY + schema
 
     if exact:
-        return by_text, 0.01, "tiktoken"
-    return by_text, OWN_COUNT if config.model == "sandbox" or of_openai else OTHER_COUNT, "kinds of characters"
+        return by_text, 0.01, "counted by tiktoken"
+    off = OWN_COUNT if config.model == "sandbox" or of_openai else OTHER_COUNT
+    return by_text, off, f"estimated from characters, {_why_estimated(config.model, of_openai)}"
+
+
+def _why_estimated(model: str, of_openai: bool) -> str:
+    """Nothing is installed or fetched for an estimate."""
+    if not of_openai:
+        return f"as the tokenizer of {model} is not at hand"
+    return (
+        "since tiktoken is not installed"
+        if find_spec("tiktoken") is None
+        else f"since tiktoken has no vocabulary of {model} on this machine"
+    )
 
 
 def _as_prompt(response_format: Mapping[str, Any]) -> str:
@@ -358,6 +371,9 @@ def _relative_error(values: Sequence[float]) -> float:
 
 def _assumptions(config: TeacherConfig, measured: Measured | None) -> list[str]:
     notes = []
+    if not measured and config.model != "sandbox":
+        low, expected, high = LATENCY_S
+        notes.append(f"time: {expected:g} s an answer is assumed ({low:g} to {high:g} s), {config.actors * config.concurrency:,} at once")
     if config.votes > AGREE:
         notes.append(f"votes: {DISAGREE:.0%} of the first two answers are taken to disagree; at most {config.votes} are asked for")
     if not measured and reasons(config):

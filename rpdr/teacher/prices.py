@@ -26,6 +26,11 @@ OLD = timedelta(days=180)
 SANDBOX_PRICE = Price(input_usd_per_million=0.15, output_usd_per_million=0.60, batch_discount=0.5)
 FREE = Price(input_usd_per_million=0, output_usd_per_million=0)
 AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+HOSTED = (  # domains of others' models, beside those of prices.yaml
+    *("openai.com", "azure.com", "anthropic.com", "openrouter.ai", "googleapis.com", "amazonaws.com", "x.ai", "cohere.com", "cohere.ai"),
+    *("together.xyz", "together.ai", "fireworks.ai", "perplexity.ai", "deepinfra.com", "huggingface.co", "huggingface.cloud", "nvidia.com"),
+    *("cerebras.ai", "sambanova.ai", "replicate.com", "aliyuncs.com", "moonshot.ai", "moonshot.cn"),
+)
 IN_CONFIG = "teacher: {price: {input_usd_per_million: …, output_usd_per_million: …}}"
 
 
@@ -86,6 +91,12 @@ def quote(config: TeacherConfig, url: str, local: bool) -> Quote:
         f"teacher.price: not set for {config.model!r}, and the price file knows none {_nearest(config.model, host)}; "
         f"write it into the config (0 for a server of your own): {IN_CONFIG}"
     )
+
+
+def is_hosted(url: str) -> bool:
+    """Whether the models at `url` are a provider's, known to be nobody's own host."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return any(f".{host}".endswith(f".{domain}") for domain in (*HOSTED, *(provider.host for provider in _providers())))
 
 
 def cost_usd(price: Price, prompt_tokens: float, completion_tokens: float, mode: str = "sync") -> float:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rpdr.config import load
+from rpdr.config import SandboxConfig, load
 from rpdr.corpus import Mention, load_mentions, mention_key
 from rpdr.corpus.mention import save_mentions
-from rpdr.errors import RunError, TeacherError
+from rpdr.errors import ModelError, RunError, TeacherError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
@@ -27,7 +27,7 @@ from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import FILE, SET_ASIDE_FILE
 from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
-from rpdr.teacher import Ledger, at_random
+from rpdr.teacher import Ledger, SandboxTeacher, at_random
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
 NAUSEA: Gold = [[ConceptId("C1")]]
@@ -152,6 +152,15 @@ def test_a_stage_that_the_endpoint_stops_leaves_no_half_written_labels(tmp_path:
     with pytest.raises(TeacherError, match="does not answer"):
         taught(config)
     assert not list((tmp_path / "run" / "labels").glob("*"))
+
+
+def test_a_student_s_model_that_is_not_there_is_told_before_the_teacher_is_paid(tmp_path: Path):
+    price = {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0}
+    with SandboxTeacher({}, SandboxConfig(), seed=1).serve() as url:
+        config = prepared(tmp_path, 20, teacher={"model": "m", "base_url": url, "price": price})
+        with pytest.raises(ModelError, match=r"^student\.model: \./no-such: .*nothing was paid"):
+            taught(config, **{"student.model": "./no-such"})
+    assert Ledger(tmp_path / "run" / "ledger").spent_usd() == 0
 
 
 @pytest.mark.slow

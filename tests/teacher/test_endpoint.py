@@ -99,6 +99,24 @@ def test_a_refusal_names_the_key_and_the_host_that_would_allow_it():
         resolve_endpoint(config(), "restricted")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://api.deepseek.com/v1",
+        "https://mine.openai.azure.com/openai/v1",
+        "https://eu.api.openai.com/v1",
+        "https://openrouter.ai/api/v1",
+        "https://API.anthropic.com./v1",
+    ],
+)
+def test_a_provider_s_host_is_not_offered_as_one_s_own(monkeypatch: pytest.MonkeyPatch, url: str):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(ConfigError, match="data_policy: deidentified") as caught:
+        resolve_endpoint(config(base_url=url), "restricted")
+    assert "allowed_hosts" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", [FAR, "http://LLM.example.org:8000/v1", "https://llm.example.org./v1"])
 def test_restricted_data_may_go_to_an_allowed_host(url: str):
     endpoint = resolve_endpoint(config(base_url=url, allowed_hosts=["llm.Example.org"]), "restricted")

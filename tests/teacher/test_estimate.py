@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 from doors import PRICE, ask
+from rich.console import Console
 
 from rpdr.cli import main
 from rpdr.config import Config, SandboxConfig, TeacherConfig
 from rpdr.errors import ConfigError, RunError
-from rpdr.pipeline.estimate import ENOUGH, estimate_of, measured, spent_since
+from rpdr.files import RELATIVE
+from rpdr.pipeline.account import dollars
+from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured, spent_since
 from rpdr.pipeline.run import Run
 from rpdr.teacher import Question, SandboxTeacher, build_messages
 from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
 from rpdr.teacher.ledger import Known
-from rpdr.teacher.prices import Quote
+from rpdr.teacher.prices import Quote, quote
 
 PHRASES = (
     "abdominal acute aching ankle anxiety arm back bad bleeding blurred bowel breath brain burning can't chest chronic cramps day "
@@ -165,6 +168,23 @@ def test_the_budget_covers_its_share():
     assert made_of(some, budget_usd=0).covered == 0
 
 
+def test_what_a_free_endpoint_takes_is_told_in_seconds_by_what_assumption_and_without_a_budget(capsys: pytest.CaptureFixture[str]):
+    config = TeacherConfig.model_validate({"model": "qwen", "base_url": "http://localhost:8000/v1"})
+    free = quote(config, config.base_url, True)
+    made = estimate(config, config.base_url, free, sampled(questions(320)), 320, made_at=time.time())
+    Console().print(estimate_table(made))
+    assert "11 s" in capsys.readouterr().out  # 320 answers of a second, 32 at a time, and 1 % asked for again
+    told = in_words(made)
+    assert "time: 1 s an answer is assumed (0.5 to 3 s), 32 at once" in told
+    assert "tokens: estimated from characters, as the tokenizer of qwen is not at hand" in told
+    assert not any("budget_usd" in line for line in told)
+
+
+def test_a_small_budget_is_not_shown_as_nothing():
+    assert [dollars(value) for value in (0, 0.00001234, 0.002, 0.5, 5)] == ["$0.00", "$0.000012", "$0.0020", "$0.5000", "$5.00"]
+    assert in_words(made_of(sampled(questions(5)), budget_usd=0.00002))[0].startswith("budget_usd $0.000020 covers about")
+
+
 def test_a_model_that_thinks_may_take_all_its_output_tokens():
     some = sampled(questions(5))
     thinking = made_of(some, model="gpt-5-mini", max_output_tokens=2000)
@@ -245,9 +265,25 @@ def test_an_estimate_needs_no_key_and_names_the_source_of_the_price(
     assert "https://" in shown
 
 
+def test_an_estimate_notes_that_the_student_s_model_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    prepared(tmp_path, monkeypatch, 5)
+    capsys.readouterr()
+    assert main(["estimate", "--config", "c.yaml", "--set", "student.model=./no-such"]) == 0
+    assert "student.model: ./no-such: no such file or folder" in capsys.readouterr().out
+
+
 def test_where_nothing_is_prepared_the_stage_to_run_first_is_named(tmp_path: Path):
-    with pytest.raises(RunError, match="rpdr prepare"):
+    with pytest.raises(RunError, match=r"has no mentions yet; run first .*rpdr prepare"):
         estimate_of(run_of(tmp_path))
+
+
+def test_a_run_that_lies_elsewhere_is_told_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run(run_of(tmp_path).config.model_copy(update={"run_dir": "runs/mine"}))
+    with pytest.raises(RunError, match=rf"{tmp_path}/runs/mine has no mentions yet \({RELATIVE}\)"):
+        estimate_of(run)
 
 
 def test_what_teach_would_refuse_is_refused_before_anything_is_read(tmp_path: Path):
