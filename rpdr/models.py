@@ -201,7 +201,7 @@ def find_model(model: str, key: str) -> str | Path:
     """`resolve`, and of a hub name whether the hub has it, by one short request: loading would ask again for minutes. Where the hub does not give it, its
     folder in this machine's cache of the hub, if it is there. Raises ModelError, which names the config's `key`."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     try:
         where = resolve(model)
@@ -214,6 +214,8 @@ def find_model(model: str, key: str) -> str | Path:
     except HFValidationError as error:
         raise ModelError(f"{key}: {model}: no such folder (looked at {Path(model).absolute()}), and no name of the hub's") from error
     except Exception as error:
+        if isinstance(error, EntryNotFoundError) and key == "retriever.model":
+            return model  # an encoder of several modules may have its config further down
         cached = try_to_load_from_cache(model, CONFIG)
         if isinstance(cached, str):
             return Path(cached).parent
