@@ -198,8 +198,8 @@ class RetrieverConfig(Section):
         "auto", description="of its tuning; auto: bf16 where the device computes in it, else fp32. Texts are always encoded in fp32"
     )
     rounds: Literal[1, 2] = Field(
-        1,
-        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; takes two to six times as long as the first tuning",
+        2,
+        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; takes two to six times as long as the first tuning, which 1 saves",
     )
     aliases: bool = Field(
         True,

@@ -169,7 +169,7 @@ def test_a_section_whose_lines_are_not_indented_is_told_so_and_nothing_else(tmp_
         SMALL.replace("test: [1]", "test: [0]"),
         SMALL.replace("    path: mentions.csv\n", ""),
         SMALL + "teacher: {parameters: {n: 2}}\n",
-        SMALL + "retriever: {aliases: false}\nlink: {top_k: 20}\n",
+        SMALL + "retriever: {aliases: false, rounds: 1}\nlink: {top_k: 20}\n",
         "run_dir: x\nkb: {format: obo, path: x}\nmentions:\n  - &a {format: jsonl, path: a, split: train}\n  - {<<: *a, path: b}\n",
     ],
 )
@@ -287,8 +287,8 @@ def test_more_candidates_for_the_student_need_a_second_round(tmp_path: Path):
     assert load(path).final_top_k == 20
     assert load(path, {"link.top_k": 0}).final_top_k == 10
     with pytest.raises(ConfigError, match=r"link\.top_k needs a second round"):
-        load(path, {"retriever.aliases": False})
-    assert load(path, {"retriever.aliases": False, "retriever.rounds": 2}).final_top_k == 20
+        load(path, {"retriever.aliases": False, "retriever.rounds": 1})
+    assert load(path, {"retriever.aliases": False}).final_top_k == 20
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False),
-        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index")),
+        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch
+        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=2),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage(
@@ -56,8 +57,8 @@ STAGES = {
             ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
             ("retuned",),
             # in the first, test mentions that had been linked by hand too had candidates as of new ones; in the second, what had been linked
-            # and is another concept's name had no discount
-            revision=3,
+            # and is another concept's name had no discount; the third tuned as the first of `retriever`, and by default no second time
+            revision=4,
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage(
@@ -173,6 +174,18 @@ class Run:
             # what would get further today may also stay as it is
             if not self.finished(STAGES[name], today and stage.name in STAGES) and "id" not in self._record(name):
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
+
+    def refuse_other_reading(self, stage: str) -> None:
+        """Raises RunError where a setting that the finished student was made by is another now: by its default, as the records would tell another config."""
+        made = yaml.safe_load(self.path("config.yaml").read_text(encoding="utf-8"))
+        now = self.config.model_dump(mode="json")
+        for section, unread in {"retriever": ("baselines", "index_parts"), "student": TUNABLE["student"]}.items():
+            for key, value in now[section].items():
+                if key not in unread and key in made[section] and made[section][key] != value:
+                    raise RunError(
+                        f"{stage}: {section}.{key} is {value} by default now, and was {made[section][key]} when {self.folder} was made; set it to that "
+                        "in the config, and the student links on as it is"
+                    )
 
     def stale(self, stage: Stage) -> bool:
         """Whether the stage was begun or finished from other inputs than today's, or by an earlier rpdr that would find others."""

@@ -43,8 +43,9 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
     check_corpus(config, corpus)
     run, stage = Run(config), linking(corpus)
     with run.alone(stage):
+        run.require_before(stage)
+        run.refuse_other_reading(stage.name)
         if redo:
-            run.require_before(stage)
             if config.link.output:
                 from rpdr.pipeline.link import throw_away
 

@@ -1,7 +1,7 @@
 """Fine-tune a bi-encoder on (mention, concept name) and (synonym, concept name) pairs with in-batch and hard negatives.
 
-The multiple-negatives ranking loss of Henderson et al. 2017 (arXiv 1705.00652); two pairs of one concept never meet in a
-batch, as each would be the other's false negative.
+The multiple-negatives ranking loss of Henderson et al. 2017 (arXiv 1705.00652). Of two pairs of one concept that meet in a batch neither is the other's
+negative.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOGETHER = 32  # texts of like lengths that go through the encoder at once, on a
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts of one concept; `concept` keeps pairs of the same concept apart. `negative`: (text, concept) of another that is easily taken for it."""
+    """Two texts of one concept. `negative`: (text, concept) of another that is easily taken for it."""
 
     anchor: str
     positive: str
@@ -91,28 +91,11 @@ def train_encoder(
 
 
 def _batches(labelled: Sequence[Pair], synonyms: Sequence[Pair], max_synonyms: int, size: int, rng: random.Random) -> list[list[Pair]]:
-    """Batches without two pairs of one concept; pairs that never fit are left for another epoch."""
-    waiting = list(labelled) + rng.sample(list(synonyms), min(max_synonyms, len(synonyms)))
-    rng.shuffle(waiting)
-    batches = []
-    while waiting:
-        batch: list[Pair] = []
-        kept: list[Pair] = []
-        concepts: set[str] = set()
-        for position, pair in enumerate(waiting):
-            if len(batch) == size:
-                kept.extend(waiting[position:])
-                break
-            if pair.concept in concepts:
-                kept.append(pair)
-            else:
-                concepts.add(pair.concept)
-                batch.append(pair)
-        if len(batch) < 2:
-            break
-        batches.append(batch)
-        waiting = kept
-    return batches
+    """All labelled pairs and a sample of the synonyms' in random order, in parts of one size; none where one concept alone has pairs."""
+    pairs = list(labelled) + rng.sample(list(synonyms), min(max_synonyms, len(synonyms)))
+    rng.shuffle(pairs)
+    parts = -(-len(pairs) // size)
+    return [pairs[part::parts] for part in range(parts)] if len({pair.concept for pair in pairs}) > 1 else []
 
 
 def _also_right(batch: Sequence[Pair], options: Sequence[tuple[str, str]]) -> torch.Tensor:

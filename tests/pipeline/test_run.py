@@ -104,6 +104,16 @@ def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(
     assert run.finished(STAGES["distill"])
 
 
+def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
+    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("max_tokens_candidate: 48", "max_tokens_candidate: 24"))  # as another rpdr had it
+    run = run_in(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}})
+    with pytest.raises(RunError, match=r"student\.max_tokens_candidate is 48 by default now, and was 24"):
+        link_corpus(run.config, "notes")
+    assert not (tmp_path / ".stages" / "link-notes.json").exists()
+
+
 def test_where_another_revision_finds_the_same_what_is_made_from_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach")
     for stage, same in (("retriever", True), ("candidates", False)):  # the one's record holds what it found, the other's does not
@@ -342,7 +352,7 @@ def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, outpu
 
 def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
     finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    again = run_in(tmp_path, retriever={"rounds": 2})
+    again = run_in(tmp_path, retriever={"rounds": 1})
     assert again.finished(STAGES["teach"])
     with pytest.raises(RunError, match="retune"):
         again.finished(STAGES["distill"])

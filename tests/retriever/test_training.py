@@ -42,14 +42,19 @@ LABELLED = [Pair(f"{c}/{n}", f"{c}/name", c) for c in "abcdef" for n in range(3)
 SYNONYMS = [Pair(f"{c}/syn{n}", f"{c}/name", c) for c in "abcghi" for n in range(4)]
 
 
-def test_two_pairs_of_one_concept_never_meet_in_a_batch():
+def test_batches_are_of_one_size_and_hold_all_pairs_of_a_frequent_concept():
     encoder = TinyEncoder()
-    train_encoder(encoder, LABELLED, SYNONYMS, **SETTINGS)
-    assert encoder.batches
-    for batch in encoder.batches:
-        of = [text.split("/")[0] for text in batch if not text.endswith("/name")]
-        assert len(of) == len(set(of))
-        assert 2 <= len(of) <= 4
+    frequent = [Pair(f"z/{n}", "z/name", "z") for n in range(30)]
+    train_encoder(encoder, LABELLED + frequent, [], **{**SETTINGS, "epochs": 1})
+    anchors = [[text for text in batch if not text.endswith("/name")] for batch in encoder.batches]
+    assert sorted(text for batch in anchors for text in batch) == sorted(pair.anchor for pair in LABELLED + frequent)
+    assert {len(batch) for batch in anchors} == {4}
+
+
+def test_two_pairs_of_one_concept_are_not_each_others_negatives():
+    batch = [Pair("aa", "bb", "b"), Pair("cc", "dd", "b"), Pair("xx", "yy", "y")]
+    options = [("bb", "b"), ("dd", "b"), ("yy", "y")]
+    assert _also_right(batch, options).tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
 def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_asked():
