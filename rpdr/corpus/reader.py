@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -51,13 +52,18 @@ def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConc
 
 
 def stream_mentions(
-    sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None, defining: Callable[[str], str] = str
+    sources: Sequence[MentionsConfig],
+    seed: int,
+    known: KnownConcepts | None = None,
+    defining: Callable[[str], str] = str,
+    by_rule: Sequence[Counter[str | None]] = (),
 ) -> Iterator[Mention | Reject]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
     without `repeat` only a number a mention is remembered.
 
     `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it; `defining`: what of a
-    document may define abbreviations.
+    document may define abbreviations; in `by_rule`, one of each source, its mentions with gold are counted by the split that `split` gives them, None where
+    that is none.
     Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
     """
     for config in sources:
@@ -66,7 +72,7 @@ def stream_mentions(
                 open_parquet(path)
     for index, config in enumerate(sources):
         found, refused, first = 0, 0, None
-        stream = _read_source(index, config, known, defining)
+        stream = _read_source(index, config, known, defining, by_rule[index] if by_rule else Counter())
         if config.repeat:
             read = list(stream)
             drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
@@ -97,7 +103,7 @@ def _md5(text: str) -> int:
 
 
 def _read_source(
-    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str]
+    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str], by_rule: Counter[str | None]
 ) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
@@ -126,12 +132,16 @@ def _read_source(
             by = "split_documents" if config.split_documents else "split_file"
             yield reject(raw.file, raw.line, f"no document id, which {by} goes by", raw.text)
             continue
-        split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, raw.text, config.split)
+        gold = _gold(raw.gold, config.gold)
+        if split_by_doc is not None:
+            split = split_by_doc.get(raw.doc_id or "")
+        else:
+            split = _rule_split(text, raw.text, config.split)
+            by_rule[split] += raw.gold is not None and config.gold == "given"
         if split is None:
             continue
         context = None if "context" in config.leave_out else given_context(raw.context, raw.text)
         type = None if "type" in config.leave_out else raw.type
-        gold = _gold(raw.gold, config.gold)
         if known is not None:
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rpdr.config import Config, KbConfig, MentionsConfig
+from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
+from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
@@ -19,13 +19,10 @@ from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress, say
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.sources import seen
-from rpdr.remote import shown
-from rpdr.schema import REJECTS, ConceptId, members
+from rpdr.schema import REJECTS
 from rpdr.teacher import Masker
 
-JUDGED = ("labelled", "dev", "test")  # splits that are of no use without gold
 FEW = 5  # mentions with gold, of which none names a known concept by chance
-EXAMPLES = 5  # of ids
 WITHOUT = {  # split -> what is not done where it is empty
     "labelled": "the retriever is tuned on the knowledge base's synonyms alone, and the teacher is shown no example",
     "dev": "confidences are not calibrated, NIL has no threshold, and nothing can be abstained from",
@@ -44,10 +41,10 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     known = KnownConcepts(concepts)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
-    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config))
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
+    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
     splits, rejects, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
-    say([*(gold.told() for gold in golds if gold.unlike), *_empty(splits, golds)])
+    say([*chain.from_iterable(gold.notes() for gold in golds), *_empty(splits, golds)])
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "sources": sources,
@@ -83,53 +80,6 @@ def _defining(config: Config) -> Callable[[str], str]:
     return lambda document: masker.mask(document)[0]
 
 
-@dataclass
-class SourceGold:
-    """What the gold of one source is, in the splits that are of no use without."""
-
-    source: MentionsConfig
-    kb: KbConfig
-    concepts: KnownConcepts
-    mentions: int = 0
-    by_split: Counter[str] = field(default_factory=Counter)  # mentions that have gold
-    naming: int = 0  # mentions whose gold names a concept, known or not
-    known: bool = False  # one of these concepts is
-    unknown: list[ConceptId] = field(default_factory=list)  # the first EXAMPLES
-
-    def add(self, mention: Mention) -> None:
-        """Count a mention of the source."""
-        self.mentions += 1
-        if mention.gold is None:
-            return
-        self.by_split[mention.split] += 1
-        named = members(mention.gold)
-        self.naming += bool(named)
-        if not self.known and named:
-            self.known = any(i in self.concepts for i in named)
-            self.unknown = list(dict.fromkeys([*self.unknown, *sorted(named)]))[:EXAMPLES]
-
-    @property
-    def unlike(self) -> bool:
-        """Whether it names concepts, and none that is known."""
-        return self.naming > 0 and not self.known
-
-    @property
-    def place(self) -> str:
-        """Where it is, as the config has it."""
-        return shown(self.source.path or (self.source.kb.path if self.source.kb else ""))
-
-    def told(self) -> str:
-        """That none of its concepts is known, and the remedy."""
-        ids, own = _listed(self.unknown), _listed(self.concepts.ids(2))
-        if self.source.gold_by == "name":
-            remedy = "check that these are names of its concepts, or set `gold_by: id` if they are ids"
-        else:
-            prefixed = " (`gold_prefix` puts a prefix before them)" if self.source.format == "pubtator" else ""
-            remedy = f"its ids are like {own}: write these in the same way{prefixed}, or set `gold_by: name` if they are names"
-        left_out = f"; kb.id_prefix keeps of its concepts those with {self.kb.id_prefix!r} alone" if self.kb.id_prefix else ""
-        return f"{self.place}: the knowledge base has none of the concepts in its gold ({self.naming:,} mentions), such as {ids}; {remedy}{left_out}"
-
-
 def _with_gold(found: Iterable[Mention | Reject], golds: Sequence[SourceGold]) -> Iterator[Mention | Reject]:
     """The same, counted in `golds`. Raises DataError at the end where a source has mentions in splits that are of no use without gold, and gold for
     none of them, or none that names a concept of the knowledge base: what comes after would learn nothing from it, at a price."""
@@ -163,10 +113,6 @@ def _empty(splits: Counter[str], golds: Sequence[SourceGold]) -> list[str]:
     usable = sum((gold.by_split for gold in golds), Counter({"unlabelled": splits["unlabelled"]}))
     kind = {split: "mention with gold" if split in JUDGED else "mention" for split in WITHOUT}
     return [f"no {kind[split]} in the split {split}: {what}" for split, what in WITHOUT.items() if not usable[split]]
-
-
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(repr(i[:40]) for i in ids)
 
 
 def write_corpus(

@@ -36,6 +36,11 @@ def prepared(folder: Path, gold: list[str], rows: str = "", **more: Any) -> tupl
     return run, prepare(run, Silent())
 
 
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed since it was last asked for, its lines joined."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_alternate_ids_in_gold_become_the_concepts_own(tmp_path: Path):
     run, summary = prepared(tmp_path, ["X:9", "X:9+X:2", "X:2|X:9", "NIL", ""])
     assert [m.gold for m in load_mentions(run.path("corpus", "mentions.parquet"))] == [
@@ -130,3 +135,16 @@ def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, 
         assert line in told
     prepared(tmp_path, [], rows, mentions=[{**each["dev"], "gold": "unknown"}])
     assert "no mention with gold in the split dev" in capsys.readouterr().err
+
+
+def test_mentions_with_gold_that_no_split_names_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": {"modulo": 10, "labelled": [0, 1], "dev": [2], "test": [3, 7]}}
+    prepared(tmp_path, ["X:1"] * 50 + [""] * 9, mentions=[source])
+    with_gold = sum(m.gold is not None for m in load_mentions(tmp_path / "run" / "corpus" / "mentions.parquet"))
+    assert (
+        f"m.csv: {50 - with_gold} of 50 mentions with gold have a remainder that no split names (4 to 6, 8 to 9) and are left out"
+        in said(capsys)
+    )
+    for on_purpose in ({"gold": "unknown"}, {"split": {"modulo": 2, "test": [0], "unlabelled": [1]}}):
+        prepared(tmp_path, ["X:1"] * 50, mentions=[{**source, **on_purpose}])
+        assert "no split names" not in said(capsys)
