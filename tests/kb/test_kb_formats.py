@@ -282,3 +282,42 @@ def test_a_column_that_is_simply_missing_or_that_the_config_names_is_not_told_of
     own = put(tmp_path / "own.csv", "concept_id,name,synonym\nC1,Fever,hot\n")
     assert kb_notes(KbConfig(format="table", path=str(own), columns={"name": "name"})) == []
     assert kb_notes(KbConfig(format="obo", path=str(put(tmp_path / "x.obo", OBO)))) == []
+
+
+def test_a_column_of_a_defaults_name_that_the_config_leaves_out_is_told_of(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", "code,term,synonyms,definition\nC1,Fever,hot,of the body\n")
+    columns = {"id": "code", "name": "term", "definition": "definition"}
+    [note] = kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": columns}))
+    assert (
+        "its column 'synonyms' is not read; if that is meant, set kb.columns: {id: code, name: term, definition: definition, synonyms: synonyms}"
+        in note
+    )
+    assert kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": {**columns, "synonyms": "synonyms"}})) == []
+    assert kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": {**columns, "name": "synonyms"}})) == []
+    numbered = {"format": "table", "path": str(path), "columns": {"id": "0", "name": "1"}}
+    assert kb_notes(KbConfig.model_validate(numbered)) == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "mark"),
+    [
+        (["hot; heat", "ache;dolor", "a;b", "one", ""], "|", ";"),
+        (["hot, heat", "ache, dolor", "a, b"], "|", ","),
+        (["hot, heat|fire", "ache, dolor", "a, b"], "|", None),
+        (["hot|heat", "ache|dolor", "a|b"], ";", "|"),
+        (["Pain, acute", "Pain, chronic", "one"], "|", None),
+        (["a, b", "c, d", "e, f", *["one"] * 13], "|", None),
+    ],
+)
+def test_synonyms_that_have_another_separator_than_the_configs_are_told_of(
+    tmp_path: Path, cells: list[str], separator: str, mark: str | None
+) -> None:
+    path = put(tmp_path / "kb.csv", "concept_id,name,synonyms\n" + "".join(f'C{n},name {n},"{cell}"\n' for n, cell in enumerate(cells)))
+    notes = kb_notes(KbConfig(format="table", path=str(path), synonym_separator=separator))
+    told = f'{path}: no synonym has {separator!r}, 3 have {mark!r}; if that stands between synonyms, set kb.synonym_separator: "{mark}"'
+    assert notes == ([told] if mark else [])
+
+
+def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"concept_id": list("abc"), "name": list("abc"), "synonyms": [["x; y"]] * 3}), tmp_path / "kb.parquet")
+    assert kb_notes(KbConfig(format="table", path=str(tmp_path / "kb.parquet"))) == []
