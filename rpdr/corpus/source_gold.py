@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 
 from rpdr.config import HashSplit, KbConfig, MentionsConfig
 from rpdr.corpus.gold import KnownConcepts
@@ -15,6 +16,23 @@ from rpdr.schema import SPLITS, ConceptId, members
 
 JUDGED = ("labelled", "dev", "test")  # splits that are of no use without gold
 EXAMPLES = 5  # of ids
+NIL_WORDS = {
+    "nil",
+    "none",
+    "no concept",
+    "null",
+    "nan",
+    "n/a",
+    "na",
+    "-",
+    "--",
+    "cui-less",
+    "cui less",
+    "cuiless",
+    "concept_less",
+    "concept-less",
+}
+_PARTS = re.compile(r"[^;,\s]+")
 
 
 @dataclass
@@ -28,7 +46,8 @@ class SourceGold:
     by_split: Counter[str] = field(default_factory=Counter)  # mentions that have gold
     naming: int = 0  # mentions whose gold names a concept, known or not
     known: bool = False  # one of these concepts is
-    unknown: list[ConceptId] = field(default_factory=list)  # the first EXAMPLES
+    missing: Counter[ConceptId] = field(default_factory=Counter)  # concepts that are not, with their mentions
+    lacking: int = 0  # mentions whose gold names one of these
     by_rule: Counter[str | None] = field(
         default_factory=Counter
     )  # mentions with gold by split as the source's rule has it, None: by no split
@@ -40,10 +59,11 @@ class SourceGold:
             return
         self.by_split[mention.split] += 1
         named = members(mention.gold)
+        missing = sorted(i for i in named if i not in self.concepts)
         self.naming += bool(named)
-        if not self.known and named:
-            self.known = any(i in self.concepts for i in named)
-            self.unknown = list(dict.fromkeys([*self.unknown, *sorted(named)]))[:EXAMPLES]
+        self.known = self.known or len(missing) < len(named)
+        self.lacking += bool(missing)
+        self.missing.update(missing)
 
     @property
     def unlike(self) -> bool:
@@ -57,18 +77,46 @@ class SourceGold:
 
     def notes(self) -> list[str]:
         """What a user should know of it, though it ends nothing."""
-        return [*([self.told()] if self.unlike else []), *self._left_out()]
+        lacks = [self.told() if self.unlike else self._lacks()] if self.missing else []
+        return [*lacks, *self._left_out()]
 
     def told(self) -> str:
         """That none of its concepts is known, and the remedy."""
-        ids, own = _listed(self.unknown), _listed(self.concepts.ids(2))
+        ids, own = _listed(self.missing), _listed(self.concepts.ids(2))
         if self.source.gold_by == "name":
             remedy = "check that these are names of its concepts, or set `gold_by: id` if they are ids"
         else:
             prefixed = " (`gold_prefix` puts a prefix before them)" if self.source.format == "pubtator" else ""
             remedy = f"its ids are like {own}: write these in the same way{prefixed}, or set `gold_by: name` if they are names"
         left_out = f"; kb.id_prefix keeps of its concepts those with {self.kb.id_prefix!r} alone" if self.kb.id_prefix else ""
-        return f"{self.place}: the knowledge base has none of the concepts in its gold ({self.naming:,} mentions), such as {ids}; {remedy}{left_out}"
+        return f"{self.place}: the knowledge base has none of the concepts in its gold ({self.naming:,} mentions), such as {ids}; {'; '.join([*self._meant(), remedy])}{left_out}"
+
+    def _lacks(self) -> str:
+        """That some of its concepts are not known, and the remedy."""
+        what = "name" if self.source.gold_by == "name" else "id"
+        count = f"{len(self.missing):,} {what}s" if len(self.missing) > 1 else f"1 {what}"
+        ids = _listed(i for i, _ in self.missing.most_common())
+        remedy = self._meant() or ["no answer is right there; add them to it, or set `unknown_gold: nil` where 'none of these' is meant"]
+        return f"{self.place}: the knowledge base lacks {count} in the gold of {self.lacking:,} of {self.naming:,} mentions, such as {ids}; {'; '.join(remedy)}"
+
+    def _meant(self) -> list[str]:
+        """What of the missing concepts is only written in another way, each way with its remedy."""
+        told = []
+        if nil := sorted(i for i in self.missing if i.casefold() in NIL_WORDS):
+            values = ", ".join(f'"{value}"' for value in (*self.source.nil_values, *nil))
+            told.append(f"{_listed(nil)}: if that means that there is no concept, set nil_values: [{values}]")
+        if self.source.gold_by == "name":
+            return told
+        if cased := self.concepts.in_other_case(self.missing):
+            first, own = next(iter(cased.items()))
+            told.append(
+                f"letter case alone is other in {len(cased):,} of these, as in {first!r} for {own!r}: write them as the knowledge base does"
+            )
+        if several := [i for i in self.missing if len(parts := _PARTS.findall(i)) > 1 and all(part in self.concepts for part in parts)]:
+            told.append(
+                f"{_listed(several[:1])} holds several ids: write + or ## between those that are right together, | between alternatives"
+            )
+        return told
 
     def _left_out(self) -> list[str]:
         """That mentions are not read whose gold somebody gave, because no split names their remainder. Names of a knowledge base cost nobody work."""
@@ -89,4 +137,4 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(repr(i[:40]) for i in ids)
+    return ", ".join(repr(i[:40]) for i in islice(ids, EXAMPLES))

@@ -57,6 +57,8 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "written_out": written_out,
         "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
+        "unknown_gold_mentions": known.unknown_mentions,
+        "unknown_gold_distinct": len(known.unknown),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(EXAMPLES)],
     }
 

@@ -100,7 +100,8 @@ def _plain(name: str, error: Exception) -> Exception:
 def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "prepare":
         like = ", ".join(escape(repr(i[:40])) for i in s["unknown_gold_examples"][:3])
-        unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base, such as {like}" if s["unknown_gold_ids"] else ""
+        lacked = f", {s['unknown_gold_mentions']:,} with gold that the knowledge base lacks ({s['unknown_gold_distinct']:,} distinct, such as {like})"
+        unknown = lacked if s["unknown_gold_mentions"] else ""
         written = f", {s['written_out']:,} with abbreviations written out" if s["written_out"] else ""
         splits = ", ".join(f"{s['splits'][split]:,} {split}" for split in SPLITS if s["splits"].get(split))
         of = {"the knowledge base": s["kb_rejects"], "mentions": s["rejects"] - s["kb_rejects"]}

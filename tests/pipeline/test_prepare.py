@@ -148,3 +148,37 @@ def test_mentions_with_gold_that_no_split_names_are_told_of(tmp_path: Path, caps
     for on_purpose in ({"gold": "unknown"}, {"split": {"modulo": 2, "test": [0], "unlabelled": [1]}}):
         prepared(tmp_path, ["X:1"] * 50, mentions=[{**source, **on_purpose}])
         assert "no split names" not in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("gold", "settings", "words"),
+    [
+        (["X:7"] * 10, {}, ["lacks 1 id in the gold of 10 of 11 mentions, such as 'X:7'; no answer is right there", "unknown_gold: nil"]),
+        (["x:1", "x:2", "x:1"], {}, ["lacks 2 ids in the gold of 3 of 4 mentions", "letter case alone is other in 2", "as in 'x:1' for 'X:1'"]),
+        (["none", "-", "n/a"], {}, ["'-', 'n/a', 'none': if that means that there is no concept", 'nil_values: ["-1", "NIL", "CUI-less", "CONCEPT_LESS", "-", "n/a", "none"]']),
+        (["X:1;X:2"], {}, ["'X:1;X:2' holds several ids: write + or ## between those that are right together, | between alternatives"]),
+        (["X:1 X:9"], {}, ["'X:1 X:9' holds several ids"]),
+        (["None"], {"nil_values": ["NIL"]}, ['nil_values: ["NIL", "None"]']),
+    ],
+)  # fmt: skip
+def test_gold_that_the_knowledge_base_lacks_in_part_is_told_with_what_mends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gold: list[str], settings: dict[str, Any], words: list[str]
+):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": "test", **settings}
+    prepared(tmp_path, [*gold, "X:1"], mentions=[source])
+    told = said(capsys)
+    for each in ["note: ", "m.csv: the knowledge base lacks", *words]:
+        assert each in told
+    assert ("no answer is right" in told) == (gold[0] == "X:7")
+
+
+def test_gold_that_is_all_written_in_another_way_is_refused_with_what_mends_it(tmp_path: Path):
+    with pytest.raises(
+        DataError, match=r"none of the concepts in its gold \(5 mentions\), such as 'x:1'; letter case alone is other in 1 of these"
+    ):
+        prepared(tmp_path, ["x:1"] * 5)
+
+
+def test_mentions_and_ids_that_the_knowledge_base_lacks_are_counted_apart(tmp_path: Path):
+    _, summary = prepared(tmp_path, [*["X:7"] * 9, "X:7+X:8", "X:1"])
+    assert ", 10 with gold that the knowledge base lacks (2 distinct, such as 'X:7', 'X:8');" in _in_short("prepare", summary)
