@@ -11,6 +11,7 @@ from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
+from rpdr.kb.columns import listed, offered
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of, text_of
 
@@ -46,7 +47,8 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
         except (ValueError, RecursionError) as error:
             yield reject(path, number, str(error), source)
     if missing and seen:
-        keys, there = " or ".join(map(repr, sorted(missing))), ", ".join(sorted(seen)[:20])
+        keys, field = " or ".join(map(repr, sorted(missing))), next(field for field, column in columns.items() if column in missing)
+        there = listed(offered(columns[field], field, sorted(seen))) or "they look like data, and are not shown"
         told = f"{path}: no line has the key {keys}; set mentions.columns to keys it has: {there}"
         raise DataError(told) if columns["text"] in missing else KeysMissing(told, missing)
 

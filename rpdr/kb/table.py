@@ -10,6 +10,7 @@ from typing import Any
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.files import Source
+from rpdr.kb.columns import named
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import Row, Rows, cell_text, open_rows
@@ -55,18 +56,19 @@ def _passed_over(path: Source, config: KbConfig) -> list[str]:
     """A note for each column that is not read, though its name is a default's that the config leaves out, or nearly that of one that is missing."""
     names = _open(path, config).names
     by_default = _by_default(config)
-    named = {str(field): column for field, column in config.columns.items() if column in names or not by_default}
-    free = {name.casefold(): name for name in names if name not in named.values()}
+    there = {str(field): named(column, names) for field, column in config.columns.items()}
+    own = {str(field): column for field, column in (there if by_default else config.columns).items() if column}
+    free = {name.casefold(): name for name in names if name not in there.values()}
     told = []
     for field, column in _DEFAULT.items():
-        if field in named:
+        if field in own:
             continue
         if by_default:
             near, why = difflib.get_close_matches(column, free, n=1), f"no column {column!r}, and"
         else:
             near, why = [column] if field in OPTIONAL and column in free else [], "its column"
         for name in near:
-            meant = ", ".join(f"{known}: {there}" for known, there in {**named, field: free[name]}.items())
+            meant = ", ".join(f"{known}: {its}" for known, its in {**own, field: free[name]}.items())
             told.append(f"{path}: {why} {free[name]!r} is not read; if that is meant, set kb.columns: {{{meant}}}")
     return told
 
@@ -102,7 +104,7 @@ def _open(path: Source, config: KbConfig) -> Rows:
 def _wanted(config: KbConfig, names: Sequence[str]) -> dict[str, str]:
     """Field -> column; of those that only the default config names, the optional ones that are there."""
     wanted = {"id": _DEFAULT["id"], "name": _DEFAULT["name"]} | {str(field): column for field, column in config.columns.items()}
-    return {field: column for field, column in wanted.items() if not (_by_default(config) and field in OPTIONAL) or column in names}
+    return {field: column for field, column in wanted.items() if not (_by_default(config) and field in OPTIONAL) or named(column, names)}
 
 
 def _by_default(config: KbConfig) -> bool:

@@ -75,7 +75,7 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
 
 def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"m\.csv: none of its 2 mentions in the splits labelled, dev, test has gold; name the column"):
-        prepared(tmp_path, [], "text,Gold\nthrowing up,X:1\nqueasy,X:2\n")
+        prepared(tmp_path, [], "text,Code\nthrowing up,X:1\nqueasy,X:2\n")
 
 
 def test_gold_of_which_the_knowledge_base_knows_nothing_is_refused(tmp_path: Path):
