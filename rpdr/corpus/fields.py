@@ -22,6 +22,18 @@ def wanted_columns(config: MentionsConfig, names: Sequence[str]) -> dict[str, st
     return {field: field for field in FIELDS if field == "text" or named(field, names)}
 
 
+def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
+    """The columns of a field's name that the config's `columns` leave out, though it does nothing to say that they should not count."""
+    if config.columns is None:
+        return []
+    own = {
+        names[int(column)] if column.isdecimal() and int(column) < len(names) else named(column, names)
+        for column in config.columns.values()
+    }
+    idle = {*config.columns, *config.leave_out, "text", "gold" if config.gold != "given" else ""}
+    return [column for field in FIELDS if field not in idle and (column := named(field, names)) and column not in own]
+
+
 def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:
     """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing or gold has no known shape."""
     text = cells.get("text")

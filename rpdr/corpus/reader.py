@@ -17,6 +17,7 @@ from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
 from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.context import given_context
+from rpdr.corpus.fields import not_read
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
@@ -35,6 +36,8 @@ _READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Rej
     "standoff": standoff.read,
     "concept_names": concept_names.read,
 }
+
+_NAMES: dict[str, Callable[[Source, MentionsConfig], Sequence[str]]] = {"table": table.names, "jsonl": jsonl.names}
 
 ONE_PHRASE = "a row is one phrase that was found, and the text of a note belongs in its `context`"
 
@@ -85,6 +88,19 @@ def stream_mentions(
             yield mention
         if not found:
             raise DataError(_empty(config, refused, first))
+
+
+def mention_notes(config: MentionsConfig) -> list[str]:
+    """What a user should know of a source that is read without complaint, as its first file has it."""
+    names_of, paths = _NAMES.get(config.format), _files(config)
+    try:
+        left_out = not_read(config, names_of(paths[0], config)) if names_of and paths and config.columns else []
+    except EmptyFile:
+        return []
+    if not left_out:
+        return []
+    what, them = (f"columns {', '.join(left_out)} are", "them") if len(left_out) > 1 else (f"column {left_out[0]} is", "it")
+    return [f"{shown(config.path)}: its {what} not read; name {them} under `columns` where that is meant"]
 
 
 def split_of(text: str, given: str, rule: HashSplit) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.config import Config
-from rpdr.corpus import KnownConcepts, Mention, stream_mentions
+from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
 from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
 from rpdr.errors import DataError, RunError
@@ -37,7 +37,8 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     sources = seen([run.config.kb, *run.config.mentions])
     concepts, refused = read_kb(run.config.kb)
     rejected = run.path("corpus", "rejects.parquet")
-    say([*kb_notes(run.config.kb), *_lost(refused, len(concepts), rejected)])  # before what may come of it
+    of_mentions = dict.fromkeys(chain.from_iterable(map(mention_notes, run.config.mentions)))  # once of a file that several sources read
+    say([*kb_notes(run.config.kb), *_lost(refused, len(concepts), rejected), *of_mentions])  # before what may come of it
     known = KnownConcepts(concepts)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")

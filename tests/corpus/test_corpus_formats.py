@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions, save_mentions, stream_mentions
+from rpdr.corpus import Mention, mention_notes, read_mentions, save_mentions, stream_mentions
 from rpdr.corpus.pubtator import with_prefix
 from rpdr.errors import DataError
 
@@ -475,3 +475,30 @@ def test_concept_names_are_mentions_of_their_own_concepts(tmp_path: Path) -> Non
     mentions, _ = read("", "concept_names", kb=kb)
     assert [(m.text, m.gold) for m in mentions] == [("a", [["C1"]]), ("b", [["C1"]]), ("c", [["C1"]]), ("d", [["C2"]])]
     assert [m.gold for m in read("", "concept_names", kb=kb, gold="nil")[0]] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "told"),
+    [
+        ({"text": "phrase"}, {}, "its columns id, Context, gold are not read; name them under `columns`"),
+        ({"text": "phrase", "gold": "gold", "context": "Context"}, {}, "its column id is not read; name it under `columns`"),
+        ({"text": "phrase", "doc_id": "id"}, {"gold": "nil", "leave_out": ["context"]}, None),
+        (None, {}, None),
+    ],
+)
+def test_columns_of_a_fields_name_that_the_config_leaves_out_are_told_of(
+    tmp_path: Path, columns: dict[str, str] | None, settings: dict[str, Any], told: str | None
+) -> None:
+    row = {"id": "1", "phrase": "fever", "Context": "a fever", "gold": "C1", "other": "x"}
+    paths = {
+        "table": put(tmp_path / "m.csv", ",".join(row) + "\n" + ",".join(row.values()) + "\n"),
+        "jsonl": put(tmp_path / "m.jsonl", "{\n" + json.dumps(row)),
+    }
+    for format, path in paths.items():
+        notes = mention_notes(MentionsConfig.model_validate({"format": format, "path": str(path), "columns": columns, **settings}))
+        assert [note.partition(" where")[0] for note in notes] == ([f"{path}: {told}"] if told else [])
+
+
+def test_a_table_without_a_header_or_an_empty_one_has_no_columns_to_tell_of(tmp_path: Path) -> None:
+    for text, columns in (("id,fever\n", {"text": "1"}), ("", {"text": "phrase"})):
+        assert mention_notes(MentionsConfig(format="table", path=str(put(tmp_path / "m.csv", text)), columns=columns)) == []

@@ -182,3 +182,11 @@ def test_gold_that_is_all_written_in_another_way_is_refused_with_what_mends_it(t
 def test_mentions_and_ids_that_the_knowledge_base_lacks_are_counted_apart(tmp_path: Path):
     _, summary = prepared(tmp_path, [*["X:7"] * 9, "X:7+X:8", "X:1"])
     assert ", 10 with gold that the knowledge base lacks (2 distinct, such as 'X:7', 'X:8');" in _in_short("prepare", summary)
+
+
+def test_columns_that_are_not_read_are_told_of_once_where_several_sources_read_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "columns": {"text": "text", "gold": "gold"}}
+    prepared(
+        tmp_path, [], "text,gold,id\nsick,X:1,7\n", mentions=[{**source, "split": split} for split in ("test", "unlabelled", "corpus")]
+    )
+    assert said(capsys).count("m.csv: its column id is not read; name it under `columns` where that is meant") == 1
