@@ -16,22 +16,7 @@ from rpdr.schema import SPLITS, ConceptId, members
 
 JUDGED = ("labelled", "dev", "test")  # splits that are of no use without gold
 EXAMPLES = 5  # of ids
-NIL_WORDS = {
-    "nil",
-    "none",
-    "no concept",
-    "null",
-    "nan",
-    "n/a",
-    "na",
-    "-",
-    "--",
-    "cui-less",
-    "cui less",
-    "cuiless",
-    "concept_less",
-    "concept-less",
-}
+NIL_WORDS = frozenset({"nil", "none", "null", "nan", "n/a", "na", "-", "--", "cui-less", "cuiless", "concept_less", "concept-less"})
 _PARTS = re.compile(r"[^;,\s]+")
 
 
@@ -48,9 +33,9 @@ class SourceGold:
     known: bool = False  # one of these concepts is
     missing: Counter[ConceptId] = field(default_factory=Counter)  # concepts that are not, with their mentions
     lacking: int = 0  # mentions whose gold names one of these
-    by_rule: Counter[str | None] = field(
-        default_factory=Counter
-    )  # mentions with gold by split as the source's rule has it, None: by no split
+    by_rule: Counter[str | None] = field(default_factory=Counter)  # mentions with gold by the split that its rule gives, None: no split
+    golds: dict[str, int] = field(default_factory=dict)  # hash of the first gold of each question, and of each id
+    unlike_before: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))  # questions, and ids, that had another gold
 
     def add(self, mention: Mention) -> None:
         """Count a mention of the source."""
@@ -58,12 +43,24 @@ class SourceGold:
         if mention.gold is None:
             return
         self.by_split[mention.split] += 1
+        if (
+            not self.source.repeat and self.source.format != "concept_names"
+        ):  # there a text is drawn again, and a name may be of several concepts
+            self._compare(mention)
         named = members(mention.gold)
         missing = sorted(i for i in named if i not in self.concepts)
         self.naming += bool(named)
         self.known = self.known or len(missing) < len(named)
         self.lacking += bool(missing)
         self.missing.update(missing)
+
+    def _compare(self, mention: Mention) -> None:
+        """Note where the same question, or the same id, had another gold."""
+        gold = hash(frozenset(map(frozenset, mention.gold or [])))
+        first_id = mention.mention_id.rpartition("#")[0]  # of an id that was given out before: see ids.py
+        for what, differing in ((mention.key, 0), (first_id if first_id in self.golds else mention.mention_id, 1)):
+            if self.golds.setdefault(what, gold) != gold:
+                self.unlike_before[differing].add(what)
 
     @property
     def unlike(self) -> bool:
@@ -78,7 +75,7 @@ class SourceGold:
     def notes(self) -> list[str]:
         """What a user should know of it, though it ends nothing."""
         lacks = [self.told() if self.unlike else self._lacks()] if self.missing else []
-        return [*lacks, *self._left_out()]
+        return [*lacks, *self._left_out(), *self._contradicted()]
 
     def told(self) -> str:
         """That none of its concepts is known, and the remedy."""
@@ -127,6 +124,16 @@ class SourceGold:
         return [
             f"{self.place}: {left_out:,} of {self.by_rule.total():,} mentions with gold have a remainder that no split names ({_ranges(unnamed)}) "
             "and are left out"
+        ]
+
+    def _contradicted(self) -> list[str]:
+        """That of one question, or of one id, there are several answers."""
+        counts = [f"{what}: {len(found):,}" for found, what in zip(self.unlike_before, ("texts", "ids"), strict=True) if found]
+        if not counts:
+            return []
+        return [
+            f"{self.place}: more than once in {', '.join(JUDGED)} with different gold ({', '.join(counts)}); a text of one type and context is one "
+            "question, and one of the answers at most is right"
         ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
+from rpdr.corpus.overlap import overlap_notes
 from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
@@ -45,7 +46,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
     splits, rejects, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
-    say([*chain.from_iterable(gold.notes() for gold in golds), *_empty(splits, golds)])
+    say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *_empty(splits, golds)])
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "sources": sources,

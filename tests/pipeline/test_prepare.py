@@ -119,8 +119,9 @@ def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apar
 
 def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows, splits = "text,gold\nsick,X:1\nqueasy,X:2\n", ("labelled", "dev", "test", "unlabelled", "corpus")
-    (tmp_path / "m.csv").write_text(rows)
-    each = {split: {"format": "table", "path": str(tmp_path / "m.csv"), "split": split} for split in splits}
+    each = {split: {"format": "table", "path": str(tmp_path / f"{split}.csv"), "split": split} for split in splits}
+    for split in splits:  # of one text in several there is a note of its own
+        (tmp_path / f"{split}.csv").write_text(rows.replace("sick", f"sick {split}").replace("queasy", f"queasy {split}"))
     _, summary = prepared(tmp_path, [], rows, mentions=list(each.values()))
     assert "note:" not in capsys.readouterr().err
     assert "10 mentions (2 labelled, 2 unlabelled, 2 dev, 2 test, 2 corpus)" in _in_short("prepare", summary)
@@ -190,3 +191,33 @@ def test_columns_that_are_not_read_are_told_of_once_where_several_sources_read_t
         tmp_path, [], "text,gold,id\nsick,X:1,7\n", mentions=[{**source, "split": split} for split in ("test", "unlabelled", "corpus")]
     )
     assert said(capsys).count("m.csv: its column id is not read; name it under `columns` where that is meant") == 1
+
+
+def test_texts_that_measure_and_are_learned_from_too_are_told_of_if_they_are_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    splits = {
+        "test": ["Sick", "queasy", "ache", "sore"],
+        "dev": ["tired", "dizzy", "weak", "faint", "hot", "cold"],
+        "unlabelled": ["sick", "SICK ", "queasy", "faint", "wan"],
+        "labelled": ["Tired", "pale"],
+    }
+    for split, texts in splits.items():
+        (tmp_path / f"{split}.csv").write_text("text,gold\n" + "".join(f"{text},X:1\n" for text in texts))
+    sources = {split: {"format": "table", "path": str(tmp_path / f"{split}.csv"), "split": split} for split in splits}
+    prepared(tmp_path, [], mentions=list(sources.values()))
+    told = said(capsys)
+    assert (
+        "note: 2 of 4 test and 1 of 6 dev texts are in the pool too: the teacher's labels of them make the student look better than it is"
+        in told
+    )
+    assert "in the split labelled too" not in told  # a sixth of dev
+    (tmp_path / "labelled.csv").write_text("text,gold\nTired,X:1\ndizzy,X:1\n")
+    prepared(tmp_path, [], mentions=[sources["labelled"], sources["dev"]])
+    assert "note: 2 of 6 dev texts are in the split labelled too" in said(capsys)
+
+
+def test_one_text_or_id_with_several_golds_in_one_source_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = "id,text,gold,context\n1,sick,X:1,\n2,Sick,X:2,\n3,sick,X:1,\n4,sick,X:2,sick of it\n5,ill,X:1|X:2,\n5,ill,X:2|X:1,\n6,hot,X:1,\n6,cold,NIL,\n"
+    prepared(tmp_path, [], rows)
+    assert "m.csv: more than once in labelled, dev, test with different gold (texts: 1, ids: 1)" in said(capsys)
+    prepared(tmp_path, ["X:1", "X:2"])
+    assert "different gold" not in said(capsys)
