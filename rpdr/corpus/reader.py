@@ -266,4 +266,4 @@ def _empty(config: MentionsConfig, refused: int, first: Reject | None) -> str:
             why += "; check format, columns and separator"
     else:
         why = "check that the file has rows, and that types, keep_every, split and split_file leave some"
-    return f"{where}: empty corpus: no mention could be read; {why}"
+    return f"{where}: no mention could be read; {why}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -23,6 +24,7 @@ from rpdr.pipeline.sources import seen
 from rpdr.schema import REJECTS
 from rpdr.teacher import Masker
 
+REASONS = 3  # why mentions were set aside, that are told
 FEW = 5  # mentions with gold, of which none names a known concept by chance
 WITHOUT = {  # split -> what is not done where it is empty
     "labelled": "the retriever is tuned on the knowledge base's synonyms alone, and the teacher is shown no example",
@@ -45,7 +47,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     path = run.path("corpus", "mentions.parquet")
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
-    splits, rejects, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
+    splits, reasons, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
     say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *_empty(splits, golds)])
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
@@ -54,8 +56,9 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "names": sum(len(c.names) for c in concepts),
         "mentions": splits.total(),
         "splits": dict(splits),
-        "rejects": rejects,
+        "rejects": reasons.total(),
         "kb_rejects": len(refused),
+        "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
         "written_out": written_out,
         "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
@@ -121,10 +124,10 @@ def _empty(splits: Counter[str], golds: Sequence[SourceGold]) -> list[str]:
 
 def write_corpus(
     found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress
-) -> tuple[Counter[str], int, int]:
-    """Write each to its file as it comes. (mentions by split, rejects, mentions with abbreviations written out)."""
-    splits: Counter[str] = Counter()
-    refused = written_out = 0
+) -> tuple[Counter[str], Counter[str], int]:
+    """Write each to its file as it comes. (mentions by split, rejects by reason, mentions with abbreviations written out)."""
+    splits, reasons = Counter[str](), Counter[str]()
+    written_out = 0
     with writing_mentions(mentions) as write, writing_rows(rejects, REJECTS) as set_aside:  # the mentions are put in place last
         for row in found:
             if isinstance(row, Mention):
@@ -135,5 +138,10 @@ def write_corpus(
                     progress.update(splits.total(), None, "reading mentions")
             else:
                 set_aside(row)
-                refused += 1
-    return splits, refused, written_out
+                reasons[_alike(row)] += 1
+    return splits, reasons, written_out
+
+
+def _alike(row: Reject) -> str:
+    """Its reason, without remedy and without what of it is a row's own: its first number, or the numbers of a place."""
+    return re.sub(r"\d+(?:[-;, ]+\d+)*", "n", row["reason"].partition(";")[0], count=1)

@@ -107,7 +107,8 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         of = {"the knowledge base": s["kb_rejects"], "mentions": s["rejects"] - s["kb_rejects"]}
         where = f" ({', '.join(f'{n:,} of {what}' for what, n in of.items() if n)}: corpus/rejects.parquet)" if s["rejects"] else ""
         read = f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions ({splits}){written}{unknown}"
-        return f"{read}; {s['rejects']:,} rows set aside{where}"
+        reasons = ", ".join(f"{escape(reason)} ({count:,})" for reason, count in s["reject_reasons"].items())
+        return f"{read}; {s['rejects']:,} rows set aside{where}{f'; of mentions most often: {reasons}' if reasons else ''}"
     if name == "retriever":
         return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
     if name == "candidates":
