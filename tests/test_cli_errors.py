@@ -60,7 +60,7 @@ def test_a_good_config_is_prepared_and_exits_with_0(tmp_path: Path):
         ({"kb": "concept_id,name\nC1,\n,Nausea\n"}, ["kb.csv: has no names", "2 rows were refused"]),
         ({"kb": KB + "C1,Fever,\n"}, ["'C1' stands twice", "lines 2 and 4"]),
         ({"kb": ""}, ["kb.csv: empty"]),
-        ({"mentions": "text,gold\n"}, ["mentions.csv: empty corpus"]),
+        ({"mentions": "text,gold\n"}, ["mentions.csv: no mention could be read"]),
         ({"mentions": "phrase,gold\nx,C1\n"}, ["no column 'text'", "'phrase'"]),
     ],
     ids=[
@@ -72,7 +72,7 @@ def test_a_good_config_is_prepared_and_exits_with_0(tmp_path: Path):
         "no names",
         "duplicate ids",
         "empty kb",
-        "empty corpus",
+        "no mentions",
         "no text column",
     ],
 )

@@ -3,13 +3,14 @@
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention, load_mentions, save_mentions
 from rpdr.corpus.normalise import mention_key, normalise
-from rpdr.corpus.reader import read_mentions, stream_mentions
+from rpdr.corpus.reader import mention_notes, read_mentions, stream_mentions
 
 __all__ = [
     "KnownConcepts",
     "Mention",
     "load_mentions",
     "mention_key",
+    "mention_notes",
     "normalise",
     "read_mentions",
     "save_mentions",

@@ -9,6 +9,7 @@ from typing import Any
 from rpdr.config import MentionsConfig
 from rpdr.corpus.gold import parse_gold
 from rpdr.corpus.mention import RawMention
+from rpdr.kb.columns import named
 from rpdr.kb.rows import cell_text
 
 FIELDS = ("id", "text", "context", "type", "doc_id", "gold")
@@ -18,7 +19,19 @@ def wanted_columns(config: MentionsConfig, names: Sequence[str]) -> dict[str, st
     """Field -> column: as the config says; without `columns`, those of FIELDS that are there. `text` always."""
     if config.columns is not None:
         return {"text": "text"} | {str(field): column for field, column in config.columns.items()}
-    return {field: field for field in FIELDS if field == "text" or field in names}
+    return {field: field for field in FIELDS if field == "text" or named(field, names)}
+
+
+def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
+    """The columns of a field's name that the config's `columns` leave out, though it does nothing to say that they should not count."""
+    if config.columns is None:
+        return []
+    own = {
+        names[int(column)] if column.isdecimal() and int(column) < len(names) else named(column, names)
+        for column in config.columns.values()
+    }
+    idle = {*config.columns, *config.leave_out, "text", "gold" if config.gold != "given" else ""}
+    return [column for field in FIELDS if field not in idle and (column := named(field, names)) and column not in own]
 
 
 def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:

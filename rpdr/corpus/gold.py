@@ -58,10 +58,12 @@ def nil_if_any(alternatives: Sequence[Sequence[str]]) -> Gold | None:
 
 
 class KnownConcepts:
-    """What a knowledge base calls its concepts; `unknown` counts the gold ids and names that `resolve` met and it does not have."""
+    """What a knowledge base calls its concepts; `unknown` counts the gold ids and names that `resolve` met and it does not have, `unknown_mentions`
+    the golds with one of these."""
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
         self.unknown: Counter[str] = Counter()
+        self.unknown_mentions = 0
         self._concepts = concepts
         self._own = {ConceptId(i): c.concept_id for c in concepts for i in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
 
@@ -78,17 +80,23 @@ class KnownConcepts:
         if not gold:
             return gold
         found: list[Sequence[str]] = []
+        lacking = False
         for alternative in gold:
-            options = [self._options(i, config) for i in alternative]
+            options = [self._named(i) if config.gold_by == "name" else self._with_id(i) for i in alternative]
+            missing = [i for i, known in zip(alternative, options, strict=True) if not known]
+            self.unknown.update(missing)
+            lacking = lacking or bool(missing)
+            if config.unknown_gold == "keep":  # it stands for itself
+                options = [known or [i] for i, known in zip(alternative, options, strict=True)]
             found += islice(product(*filter(None, options)), MAX_READINGS) if any(options) else []
+        self.unknown_mentions += lacking
         return gold_of(found, ())
 
-    def _options(self, what: str, config: MentionsConfig) -> list[ConceptId]:
-        """The concepts that one id or name of a gold may mean; what is unknown and kept stands for itself."""
-        options = self._named(what) if config.gold_by == "name" else self._with_id(ConceptId(what))
-        if not options:
-            self.unknown[what] += 1
-        return options or ([ConceptId(what)] if config.unknown_gold == "keep" else [])
+    def in_other_case(self, ids: Collection[ConceptId]) -> dict[ConceptId, ConceptId]:
+        """Of these those that differ from an id of the knowledge base in letter case alone, each with that."""
+        folded = {i.casefold() for i in ids}
+        own = {known.casefold(): known for known in self._own if known.casefold() in folded}
+        return {i: own[i.casefold()] for i in ids if i.casefold() in own}
 
     def _with_id(self, concept_id: ConceptId) -> list[ConceptId]:
         return [self._own[concept_id]] if concept_id in self._own else []

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
+from rpdr.kb.columns import listed, offered
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import lines_of, text_of
 
+LOOKED_AT = 100  # objects, for the keys that a source has
 _ARRAY = re.compile(r"\s*\[\s*\{")
 _BETWEEN = re.compile(r"\s*(,\s*|\])")
 
@@ -46,9 +49,22 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
         except (ValueError, RecursionError) as error:
             yield reject(path, number, str(error), source)
     if missing and seen:
-        keys, there = " or ".join(map(repr, sorted(missing))), ", ".join(sorted(seen)[:20])
+        keys, field = " or ".join(map(repr, sorted(missing))), next(field for field, column in columns.items() if column in missing)
+        there = listed(offered(columns[field], field, sorted(seen))) or "they look like data, and are not shown"
         told = f"{path}: no line has the key {keys}; set mentions.columns to keys it has: {there}"
         raise DataError(told) if columns["text"] in missing else KeysMissing(told, missing)
+
+
+def names(path: Source, config: MentionsConfig) -> Sequence[str]:
+    """The keys of its first objects."""
+    found: dict[str, None] = {}
+    for _, source in islice(_objects(path, config.encoding), LOOKED_AT):
+        try:
+            row = json.loads(source)
+        except (ValueError, RecursionError):
+            continue
+        found.update(dict.fromkeys(row if isinstance(row, dict) else ()))
+    return list(found)
 
 
 def _objects(path: Source, encoding: str) -> Iterator[tuple[int, str]]:

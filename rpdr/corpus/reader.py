@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
 from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.context import given_context
+from rpdr.corpus.fields import not_read
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
@@ -35,6 +37,8 @@ _READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Rej
     "concept_names": concept_names.read,
 }
 
+_NAMES: dict[str, Callable[[Source, MentionsConfig], Sequence[str]]] = {"table": table.names, "jsonl": jsonl.names}
+
 ONE_PHRASE = "a row is one phrase that was found, and the text of a note belongs in its `context`"
 
 
@@ -51,13 +55,18 @@ def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConc
 
 
 def stream_mentions(
-    sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None, defining: Callable[[str], str] = str
+    sources: Sequence[MentionsConfig],
+    seed: int,
+    known: KnownConcepts | None = None,
+    defining: Callable[[str], str] = str,
+    by_rule: Sequence[Counter[str | None]] = (),
 ) -> Iterator[Mention | Reject]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
     without `repeat` only a number a mention is remembered.
 
     `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it; `defining`: what of a
-    document may define abbreviations.
+    document may define abbreviations; in `by_rule`, one of each source, its mentions with gold are counted by the split that `split` gives them, None where
+    that is none.
     Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
     """
     for config in sources:
@@ -66,7 +75,7 @@ def stream_mentions(
                 open_parquet(path)
     for index, config in enumerate(sources):
         found, refused, first = 0, 0, None
-        stream = _read_source(index, config, known, defining)
+        stream = _read_source(index, config, known, defining, by_rule[index] if by_rule else Counter())
         if config.repeat:
             read = list(stream)
             drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
@@ -79,6 +88,19 @@ def stream_mentions(
             yield mention
         if not found:
             raise DataError(_empty(config, refused, first))
+
+
+def mention_notes(config: MentionsConfig) -> list[str]:
+    """What a user should know of a source that is read without complaint, as its first file has it."""
+    names_of, paths = _NAMES.get(config.format), _files(config)
+    try:
+        left_out = not_read(config, names_of(paths[0], config)) if names_of and paths and config.columns else []
+    except EmptyFile:
+        return []
+    if not left_out:
+        return []
+    what, them = (f"columns {', '.join(left_out)} are", "them") if len(left_out) > 1 else (f"column {left_out[0]} is", "it")
+    return [f"{shown(config.path)}: its {what} not read; name {them} under `columns` where that is meant"]
 
 
 def split_of(text: str, given: str, rule: HashSplit) -> str | None:
@@ -97,7 +119,7 @@ def _md5(text: str) -> int:
 
 
 def _read_source(
-    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str]
+    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str], by_rule: Counter[str | None]
 ) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
@@ -126,12 +148,16 @@ def _read_source(
             by = "split_documents" if config.split_documents else "split_file"
             yield reject(raw.file, raw.line, f"no document id, which {by} goes by", raw.text)
             continue
-        split = split_by_doc.get(raw.doc_id or "") if split_by_doc is not None else _rule_split(text, raw.text, config.split)
+        gold = _gold(raw.gold, config.gold)
+        if split_by_doc is not None:
+            split = split_by_doc.get(raw.doc_id or "")
+        else:
+            split = _rule_split(text, raw.text, config.split)
+            by_rule[split] += raw.gold is not None and config.gold == "given"
         if split is None:
             continue
         context = None if "context" in config.leave_out else given_context(raw.context, raw.text)
         type = None if "type" in config.leave_out else raw.type
-        gold = _gold(raw.gold, config.gold)
         if known is not None:
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
@@ -240,4 +266,4 @@ def _empty(config: MentionsConfig, refused: int, first: Reject | None) -> str:
             why += "; check format, columns and separator"
     else:
         why = "check that the file has rows, and that types, keep_every, split and split_file leave some"
-    return f"{where}: empty corpus: no mention could be read; {why}"
+    return f"{where}: no mention could be read; {why}"

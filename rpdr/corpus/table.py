@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rpdr.config import MentionsConfig
@@ -29,3 +29,8 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
             yield raw_mention(str(path), row.line, cells, config)
         except ValueError as error:
             yield reject(path, row.line, str(error), repr(list(row.cells)))
+
+
+def names(path: Source, config: MentionsConfig) -> Sequence[str]:
+    """What its columns are called."""
+    return open_rows(path, config.encoding, config.separator, config.header).names

@@ -62,7 +62,7 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
 
 def kb_notes(config: KbConfig) -> list[str]:
     """What a user should know of a file that `read_kb` reads without complaint."""
-    return table.passed_over(files.locate_source(config.path), config) if config.format == "table" else []
+    return table.notes(files.locate_source(config.path), config) if config.format == "table" else []
 
 
 def save_kb(path: Path, concepts: Sequence[Concept]) -> None:

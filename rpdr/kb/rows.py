@@ -6,7 +6,6 @@ One bad row never costs its neighbours: a quote that is never closed spoils its 
 from __future__ import annotations
 
 import csv
-import difflib
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import Source
+from rpdr.kb.columns import has_known, listed, named, offered
 from rpdr.kb.rejects import Reject, reject
 from rpdr.remote import Remote
 
@@ -56,7 +56,7 @@ class Rows:
 
     def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
         """Field -> position of its column; to be asked before rows are read, of a Parquet file's other columns the cells are None. Raises
-        DataError where two have its name, or, naming the nearest columns, none has."""
+        DataError where two have its name, or, offering those that are there, none has."""
         found = {field: self._position(column, field, setting) for field, column in wanted.items()}
         self.asked.update(found.values())
         return found
@@ -64,8 +64,8 @@ class Rows:
     def _position(self, column: str, field: str, setting: str) -> int:
         if self.names.count(column) > 1:
             raise DataError(f"{self.path}: several columns have the name {column!r}; rename all but the one that {setting}.{field} means")
-        if column in self.names:
-            return self.names.index(column)
+        if there := named(column, self.names):
+            return self.names.index(there)
         if column.isdecimal() and int(column) < len(self.names):
             return int(column)
         between = next((mark for mark in SEPARATORS if mark in self.names[0]), None) if len(self.names) == 1 else None
@@ -74,9 +74,19 @@ class Rows:
             raise DataError(
                 f"{self.path}: no column {column!r}; its first line is one cell, with {between!r} in it: set {where} if that stands between cells"
             )
-        near = difflib.get_close_matches(column, self.names, n=3, cutoff=0.4) or self.names[:8]
-        there = ", ".join(map(repr, near))
-        raise DataError(f"{self.path}: no column {column!r}; set {setting}.{field} to one that is there, nearest first: {there}")
+        raise DataError(f"{self.path}: no column {column!r}; {self._remedy(column, field, setting)}")
+
+    def _remedy(self, column: str, field: str, setting: str) -> str:
+        """The columns that there are, and what to do if these are none."""
+        names, count = offered(column, field, self.names), len(self.names)
+        choose = f"set {setting}.{field} to one that is there"
+        if names:
+            choose += f", nearest first: {listed(names)}"
+        if hidden := sum(map(bool, self.names)) - len(names):
+            choose += f" ({count:,} columns; not shown, as they look like data: {hidden:,})"
+        numbers = "number the columns" if setting.startswith("kb.") else "set header: false and number the columns"
+        numbered = self.names == tuple(map(str, range(count)))
+        return choose if numbered or (has_known(names) and not hidden) else f"{choose}; if the first line is data, {numbers}"
 
 
 def open_rows(path: Source, encoding: str, separator: str = "", header: bool = True) -> Rows:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.files import Source
+from rpdr.kb.columns import named
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import cell_text, open_rows
+from rpdr.kb.rows import Row, Rows, cell_text, open_rows
+
+OPTIONAL = ("synonyms", "definition")
+SYNONYM_SEPARATORS = "|;,"  # that synonyms may have between them in place of the config's, the least ambiguous first
+FEW, LOOKED_AT = 3, 100_000  # cells with such a one that may have it by chance; rows of a large file that tell
+_DEFAULT: dict[str, str] = KbConfig.model_fields["columns"].get_default(call_default_factory=True)
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
-    """Concepts with their line. Columns given as numbers alone ("0", "1", …) say that the file has no header.
+    """Concepts with their line.
 
     Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column, and for ids that are
     floats: which number they were, nobody can tell.
     """
-    rows = open_rows(path, config.encoding, config.separator, header=not all(column.isdecimal() for column in config.columns.values()))
-    wanted = {"id": "concept_id", "name": "name"} | {str(field): column for field, column in config.columns.items()}
-    if _by_default(config):
-        wanted = {field: column for field, column in wanted.items() if field in {"id", "name"} or column in rows.names}
+    rows = _open(path, config)
+    wanted = _wanted(config, rows.names)
     at = rows.columns(wanted, "kb.columns")
     for row in rows.rows:
         if isinstance(row, dict):
@@ -42,25 +47,69 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
             yield reject(path, row.line, "no concept id" if not concept_id else "no name", repr(list(row.cells)))
 
 
-def passed_over(path: Source, config: KbConfig) -> list[str]:
-    """A note for each column that is not read, though its name is nearly that of a default column that is missing."""
-    if not _by_default(config):
-        return []
-    names = open_rows(path, config.encoding, config.separator).names
-    there = {field: column for field, column in config.columns.items() if column in names}
+def notes(path: Source, config: KbConfig) -> list[str]:
+    """What a user should know of a table that is read without complaint."""
+    return [*_passed_over(path, config), *_not_split(path, config)]
+
+
+def _passed_over(path: Source, config: KbConfig) -> list[str]:
+    """A note for each column that is not read, though its name is a default's that the config leaves out, or nearly that of one that is missing."""
+    names = _open(path, config).names
+    by_default = _by_default(config)
+    there = {str(field): named(column, names) for field, column in config.columns.items()}
+    own = {str(field): column for field, column in (there if by_default else config.columns).items() if column}
     free = {name.casefold(): name for name in names if name not in there.values()}
-    notes = []
-    for field, column in config.columns.items():
-        near = difflib.get_close_matches(column, free, n=1) if field not in there else []
-        if near:
-            meant = ", ".join(f"{known}: {name}" for known, name in {**there, field: free[near[0]]}.items())
-            notes.append(f"{path}: no column {column!r}, and {free[near[0]]!r} is not read; if that is meant, set kb.columns: {{{meant}}}")
-    return notes
+    told = []
+    for field, column in _DEFAULT.items():
+        if field in own:
+            continue
+        if by_default:
+            near, why = difflib.get_close_matches(column, free, n=1), f"no column {column!r}, and"
+        else:
+            near, why = [column] if field in OPTIONAL and column in free else [], "its column"
+        for name in near:
+            meant = ", ".join(f"{known}: {its}" for known, its in {**own, field: free[name]}.items())
+            told.append(f"{path}: {why} {free[name]!r} is not read; if that is meant, set kb.columns: {{{meant}}}")
+    return told
+
+
+def _not_split(path: Source, config: KbConfig) -> list[str]:
+    """A note where no cell of synonyms has the separator, but many have another: each would be one name."""
+    rows = _open(path, config)
+    at = rows.columns(_wanted(config, rows.names), "kb.columns").get("synonyms")
+    if at is None:
+        return []
+    cells = [
+        text
+        for row in islice(rows.rows, LOOKED_AT)
+        if isinstance(row, Row) and isinstance(cell := row.cells[at], str) and (text := cell.strip())
+    ]
+    if any(config.synonym_separator in cell for cell in cells):
+        return []
+    for mark in SYNONYM_SEPARATORS:
+        count = sum(mark in cell for cell in cells)
+        if mark != config.synonym_separator and count >= max(FEW, len(cells) / 5):
+            return [
+                f"{path}: no synonym has {config.synonym_separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
+                f'set kb.synonym_separator: "{mark}"'
+            ]
+    return []
+
+
+def _open(path: Source, config: KbConfig) -> Rows:
+    """Columns given as numbers alone ("0", "1", …) say that the file has no header."""
+    return open_rows(path, config.encoding, config.separator, header=not all(column.isdecimal() for column in config.columns.values()))
+
+
+def _wanted(config: KbConfig, names: Sequence[str]) -> dict[str, str]:
+    """Field -> column; of those that only the default config names, the optional ones that are there."""
+    wanted = {"id": _DEFAULT["id"], "name": _DEFAULT["name"]} | {str(field): column for field, column in config.columns.items()}
+    return {field: column for field, column in wanted.items() if not (_by_default(config) and field in OPTIONAL) or named(column, names)}
 
 
 def _by_default(config: KbConfig) -> bool:
     """Whether the config names no columns of its own; a run writes the default out."""
-    return config.columns == KbConfig.model_fields["columns"].get_default(call_default_factory=True)
+    return config.columns == _DEFAULT
 
 
 def _several(cell: Any, separator: str) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rpdr.config import Config, KbConfig, MentionsConfig
-from rpdr.corpus import KnownConcepts, Mention, stream_mentions
+from rpdr.config import Config
+from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
+from rpdr.corpus.overlap import overlap_notes
+from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
@@ -19,13 +21,11 @@ from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress, say
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.sources import seen
-from rpdr.remote import shown
-from rpdr.schema import REJECTS, ConceptId, members
+from rpdr.schema import REJECTS
 from rpdr.teacher import Masker
 
-JUDGED = ("labelled", "dev", "test")  # splits that are of no use without gold
+REASONS = 3  # why mentions were set aside, that are told
 FEW = 5  # mentions with gold, of which none names a known concept by chance
-EXAMPLES = 5  # of ids
 WITHOUT = {  # split -> what is not done where it is empty
     "labelled": "the retriever is tuned on the knowledge base's synonyms alone, and the teacher is shown no example",
     "dev": "confidences are not calibrated, NIL has no threshold, and nothing can be abstained from",
@@ -40,14 +40,15 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     sources = seen([run.config.kb, *run.config.mentions])
     concepts, refused = read_kb(run.config.kb)
     rejected = run.path("corpus", "rejects.parquet")
-    say([*kb_notes(run.config.kb), *_lost(refused, len(concepts), rejected)])  # before what may come of it
+    of_mentions = dict.fromkeys(chain.from_iterable(map(mention_notes, run.config.mentions)))  # once of a file that several sources read
+    say([*kb_notes(run.config.kb), *_lost(refused, len(concepts), rejected), *of_mentions])  # before what may come of it
     known = KnownConcepts(concepts)
     save_kb(run.path("kb", "concepts.parquet"), concepts)
     path = run.path("corpus", "mentions.parquet")
-    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config))
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
-    splits, rejects, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
-    say([*(gold.told() for gold in golds if gold.unlike), *_empty(splits, golds)])
+    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
+    splits, reasons, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
+    say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *_empty(splits, golds)])
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "sources": sources,
@@ -55,11 +56,14 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "names": sum(len(c.names) for c in concepts),
         "mentions": splits.total(),
         "splits": dict(splits),
-        "rejects": rejects,
+        "rejects": reasons.total(),
         "kb_rejects": len(refused),
+        "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
         "written_out": written_out,
         "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
+        "unknown_gold_mentions": known.unknown_mentions,
+        "unknown_gold_distinct": len(known.unknown),
         "unknown_gold_examples": [i for i, _ in known.unknown.most_common(EXAMPLES)],
     }
 
@@ -81,53 +85,6 @@ def _defining(config: Config) -> Callable[[str], str]:
         return str
     masker = Masker.of(config.teacher)
     return lambda document: masker.mask(document)[0]
-
-
-@dataclass
-class SourceGold:
-    """What the gold of one source is, in the splits that are of no use without."""
-
-    source: MentionsConfig
-    kb: KbConfig
-    concepts: KnownConcepts
-    mentions: int = 0
-    by_split: Counter[str] = field(default_factory=Counter)  # mentions that have gold
-    naming: int = 0  # mentions whose gold names a concept, known or not
-    known: bool = False  # one of these concepts is
-    unknown: list[ConceptId] = field(default_factory=list)  # the first EXAMPLES
-
-    def add(self, mention: Mention) -> None:
-        """Count a mention of the source."""
-        self.mentions += 1
-        if mention.gold is None:
-            return
-        self.by_split[mention.split] += 1
-        named = members(mention.gold)
-        self.naming += bool(named)
-        if not self.known and named:
-            self.known = any(i in self.concepts for i in named)
-            self.unknown = list(dict.fromkeys([*self.unknown, *sorted(named)]))[:EXAMPLES]
-
-    @property
-    def unlike(self) -> bool:
-        """Whether it names concepts, and none that is known."""
-        return self.naming > 0 and not self.known
-
-    @property
-    def place(self) -> str:
-        """Where it is, as the config has it."""
-        return shown(self.source.path or (self.source.kb.path if self.source.kb else ""))
-
-    def told(self) -> str:
-        """That none of its concepts is known, and the remedy."""
-        ids, own = _listed(self.unknown), _listed(self.concepts.ids(2))
-        if self.source.gold_by == "name":
-            remedy = "check that these are names of its concepts, or set `gold_by: id` if they are ids"
-        else:
-            prefixed = " (`gold_prefix` puts a prefix before them)" if self.source.format == "pubtator" else ""
-            remedy = f"its ids are like {own}: write these in the same way{prefixed}, or set `gold_by: name` if they are names"
-        left_out = f"; kb.id_prefix keeps of its concepts those with {self.kb.id_prefix!r} alone" if self.kb.id_prefix else ""
-        return f"{self.place}: the knowledge base has none of the concepts in its gold ({self.naming:,} mentions), such as {ids}; {remedy}{left_out}"
 
 
 def _with_gold(found: Iterable[Mention | Reject], golds: Sequence[SourceGold]) -> Iterator[Mention | Reject]:
@@ -165,16 +122,12 @@ def _empty(splits: Counter[str], golds: Sequence[SourceGold]) -> list[str]:
     return [f"no {kind[split]} in the split {split}: {what}" for split, what in WITHOUT.items() if not usable[split]]
 
 
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(repr(i[:40]) for i in ids)
-
-
 def write_corpus(
     found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress
-) -> tuple[Counter[str], int, int]:
-    """Write each to its file as it comes. (mentions by split, rejects, mentions with abbreviations written out)."""
-    splits: Counter[str] = Counter()
-    refused = written_out = 0
+) -> tuple[Counter[str], Counter[str], int]:
+    """Write each to its file as it comes. (mentions by split, rejects by reason, mentions with abbreviations written out)."""
+    splits, reasons = Counter[str](), Counter[str]()
+    written_out = 0
     with writing_mentions(mentions) as write, writing_rows(rejects, REJECTS) as set_aside:  # the mentions are put in place last
         for row in found:
             if isinstance(row, Mention):
@@ -185,5 +138,10 @@ def write_corpus(
                     progress.update(splits.total(), None, "reading mentions")
             else:
                 set_aside(row)
-                refused += 1
-    return splits, refused, written_out
+                reasons[_alike(row)] += 1
+    return splits, reasons, written_out
+
+
+def _alike(row: Reject) -> str:
+    """Its reason, without remedy and without what of it is a row's own: its first number, or the numbers of a place."""
+    return re.sub(r"\d+(?:[-;, ]+\d+)*", "n", row["reason"].partition(";")[0], count=1)

@@ -105,13 +105,15 @@ def _plain(name: str, error: Exception) -> Exception:
 def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "prepare":
         like = ", ".join(escape(repr(i[:40])) for i in s["unknown_gold_examples"][:3])
-        unknown = f", {s['unknown_gold_ids']:,} gold ids not in the knowledge base, such as {like}" if s["unknown_gold_ids"] else ""
+        lacked = f", {s['unknown_gold_mentions']:,} with gold that the knowledge base lacks ({s['unknown_gold_distinct']:,} distinct, such as {like})"
+        unknown = lacked if s["unknown_gold_mentions"] else ""
         written = f", {s['written_out']:,} with abbreviations written out" if s["written_out"] else ""
         splits = ", ".join(f"{s['splits'][split]:,} {split}" for split in SPLITS if s["splits"].get(split))
         of = {"the knowledge base": s["kb_rejects"], "mentions": s["rejects"] - s["kb_rejects"]}
         where = f" ({', '.join(f'{n:,} of {what}' for what, n in of.items() if n)}: corpus/rejects.parquet)" if s["rejects"] else ""
         read = f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions ({splits}){written}{unknown}"
-        return f"{read}; {s['rejects']:,} rows set aside{where}"
+        reasons = ", ".join(f"{escape(reason)} ({count:,})" for reason, count in s["reject_reasons"].items())
+        return f"{read}; {s['rejects']:,} rows set aside{where}{f'; of mentions most often: {reasons}' if reasons else ''}"
     if name == "retriever":
         return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
     if name == "candidates":

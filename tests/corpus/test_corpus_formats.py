@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions, save_mentions, stream_mentions
+from rpdr.corpus import Mention, mention_notes, read_mentions, save_mentions, stream_mentions
 from rpdr.corpus.pubtator import with_prefix
 from rpdr.errors import DataError
 
@@ -131,6 +131,42 @@ def test_table_missing_column_names_the_nearest(tmp_path: Path) -> None:
         read(path, "table", header=False, columns={"text": "2"})
 
 
+def test_a_column_whose_name_differs_in_letter_case_alone_is_read_if_it_is_the_only_one(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "TEXT,Gold\na,C1\n")
+    assert [(m.text, m.gold) for m in read(path, "table")[0]] == [("a", [["C1"]])]
+    assert read(path, "table", columns={"text": "gold"})[0][0].text == "C1"
+    with pytest.raises(DataError, match=r"no column 'text'; .* nearest first: 'Text', 'TEXT', 'gold'$"):
+        read(put(tmp_path / "m.csv", "Text,gold,TEXT\na,C1,b\n"), "table")
+
+
+def test_a_first_line_that_looks_like_data_is_not_shown(tmp_path: Path) -> None:
+    for line in (
+        "throwing up,seen 1974-03-12,C1",
+        "throwing up,0172 123 4567,C1",
+        "sick,I have been throwing up all night,C1",
+        f"sick,{'x' * 41},C1",
+    ):
+        path = put(tmp_path / "m.csv", line + "\n")
+        with pytest.raises(
+            DataError, match=r"m\.csv: no column 'text'; .*3 columns.* if the first line is data, set header: false"
+        ) as error:
+            read(path, "table")
+        assert not any(cell in str(error.value) for cell in line.split(","))
+    json_lines = put(tmp_path / "m.jsonl", '{"I have been throwing up all night": "C1"}\n')
+    with pytest.raises(DataError, match=r"no line has the key 'text'.* are not shown$"):
+        read(json_lines, "jsonl", columns={"text": "text"})
+
+
+def test_columns_that_are_there_are_all_offered_those_that_mean_the_same_first(tmp_path: Path) -> None:
+    header = "tex_nr,visit,What did the patient say to you,code,mention,,concept name"
+    path = put(tmp_path / "m.csv", f"{header}\n{',' * 6}\n")
+    with pytest.raises(DataError, match=r"nearest first: 'mention', .*\(7 columns; not shown, as they look like data: 1\)") as error:
+        read(path, "table")
+    assert all(f"'{name}'" in str(error.value) for name in ("tex_nr", "visit", "code", "concept name"))
+    with pytest.raises(DataError, match=r"mentions\.columns\.gold .* nearest first: 'code', "):
+        read(path, "table", columns={"text": "mention", "gold": "gold"})
+
+
 def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", "b", None], "gold": [[["C1", "C2"], ["C3"]], None, []]})
     pq.write_table(table, tmp_path / "m.parquet")
@@ -184,7 +220,7 @@ def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> Non
 def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     path = put(tmp_path / "m.jsonl", '{"mention": "a", "code": "C1"}\n')
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
-    with pytest.raises(DataError, match=r"no line has the key 'label'; .* code, mention"):
+    with pytest.raises(DataError, match=r"no line has the key 'label'; .* 'code', 'mention'$"):
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
 
 
@@ -439,3 +475,30 @@ def test_concept_names_are_mentions_of_their_own_concepts(tmp_path: Path) -> Non
     mentions, _ = read("", "concept_names", kb=kb)
     assert [(m.text, m.gold) for m in mentions] == [("a", [["C1"]]), ("b", [["C1"]]), ("c", [["C1"]]), ("d", [["C2"]])]
     assert [m.gold for m in read("", "concept_names", kb=kb, gold="nil")[0]] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "told"),
+    [
+        ({"text": "phrase"}, {}, "its columns id, Context, gold are not read; name them under `columns`"),
+        ({"text": "phrase", "gold": "gold", "context": "Context"}, {}, "its column id is not read; name it under `columns`"),
+        ({"text": "phrase", "doc_id": "id"}, {"gold": "nil", "leave_out": ["context"]}, None),
+        (None, {}, None),
+    ],
+)
+def test_columns_of_a_fields_name_that_the_config_leaves_out_are_told_of(
+    tmp_path: Path, columns: dict[str, str] | None, settings: dict[str, Any], told: str | None
+) -> None:
+    row = {"id": "1", "phrase": "fever", "Context": "a fever", "gold": "C1", "other": "x"}
+    paths = {
+        "table": put(tmp_path / "m.csv", ",".join(row) + "\n" + ",".join(row.values()) + "\n"),
+        "jsonl": put(tmp_path / "m.jsonl", "{\n" + json.dumps(row)),
+    }
+    for format, path in paths.items():
+        notes = mention_notes(MentionsConfig.model_validate({"format": format, "path": str(path), "columns": columns, **settings}))
+        assert [note.partition(" where")[0] for note in notes] == ([f"{path}: {told}"] if told else [])
+
+
+def test_a_table_without_a_header_or_an_empty_one_has_no_columns_to_tell_of(tmp_path: Path) -> None:
+    for text, columns in (("id,fever\n", {"text": "1"}), ("", {"text": "phrase"})):
+        assert mention_notes(MentionsConfig(format="table", path=str(put(tmp_path / "m.csv", text)), columns=columns)) == []

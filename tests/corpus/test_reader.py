@@ -163,11 +163,11 @@ def test_text_is_cleaned_and_keyed(tmp_path: Path) -> None:
 
 def test_source_that_yields_nothing_is_an_error_that_says_why(tmp_path: Path) -> None:
     good = source(tmp_path, WORDS)
-    with pytest.raises(DataError, match=r"2\.jsonl: empty corpus: .* 1 rows were refused, the first on line 1: no text"):
+    with pytest.raises(DataError, match=r"2\.jsonl: no mention could be read; 1 rows were refused, the first on line 1: no text"):
         read_mentions([good, source(tmp_path, WORDS), source(tmp_path, [{"a": 1}])], 13)
     with pytest.raises(DataError, match=r"characters, more than 1000; a row is one phrase that was found, .* belongs in its `context`$"):
         read_mentions([source(tmp_path, [{"text": "a whole note " * 100}])], 13)
-    with pytest.raises(DataError, match=r"empty corpus: .*types, keep_every"):
+    with pytest.raises(DataError, match=r"no mention could be read; .*types, keep_every"):
         read_mentions([source(tmp_path, WORDS, types=["Disease"])], 13)
 
 

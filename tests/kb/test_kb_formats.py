@@ -165,6 +165,20 @@ def test_missing_column_is_one_line_that_names_file_column_and_nearest(tmp_path:
         read(path, columns={"id": "concept_idx", "name": "name", "synonyms": "synonyms"})
 
 
+def test_columns_of_a_knowledge_base_may_differ_in_letter_case(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", "Concept_ID,NAME,Synonyms\nC1,Fever,hot\n")
+    assert read(path)[0][0].names == ("Fever", "hot")
+    assert kb_notes(KbConfig(format="table", path=str(path))) == []
+
+
+def test_a_knowledge_base_without_a_header_is_told_to_number_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no column 'concept_id'; set kb\.columns\.id .*; if the first line is data, number the columns$"
+    ) as error:
+        read(put(tmp_path / "kb.csv", "267032009,Tired all of the time\n"))
+    assert "Tired" not in str(error.value)
+
+
 def test_wrong_encoding_and_broken_gzip_are_data_errors(tmp_path: Path) -> None:
     latin = put(tmp_path / "kb.csv", "concept_id,name\nC1,Sjögren\n", "iso-8859-1")
     with pytest.raises(DataError, match="not utf-8 at byte"):
@@ -265,7 +279,7 @@ def test_a_config_that_a_run_has_written_out_reads_the_same(tmp_path: Path):
     ("header", "meant"),
     [
         ("concept_id,name,synonym,definition", ["'synonyms'", "'synonym' is not read", "{id: concept_id, name: name, definition: definition, synonyms: synonym}"]),
-        ("concept_id,name,Synonyms,x", ["'synonyms'", "'Synonyms' is not read", "{id: concept_id, name: name, synonyms: Synonyms}"]),
+        ("Concept_ID,name,Synonym,x", ["'synonyms'", "'Synonym' is not read", "{id: Concept_ID, name: name, synonyms: Synonym}"]),
         ("concept_id,name,synonyms,description", ["'definition'", "'description' is not read"]),
     ],
 )  # fmt: skip
@@ -282,3 +296,42 @@ def test_a_column_that_is_simply_missing_or_that_the_config_names_is_not_told_of
     own = put(tmp_path / "own.csv", "concept_id,name,synonym\nC1,Fever,hot\n")
     assert kb_notes(KbConfig(format="table", path=str(own), columns={"name": "name"})) == []
     assert kb_notes(KbConfig(format="obo", path=str(put(tmp_path / "x.obo", OBO)))) == []
+
+
+def test_a_column_of_a_defaults_name_that_the_config_leaves_out_is_told_of(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", "code,term,synonyms,definition\nC1,Fever,hot,of the body\n")
+    columns = {"id": "code", "name": "term", "definition": "definition"}
+    [note] = kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": columns}))
+    assert (
+        "its column 'synonyms' is not read; if that is meant, set kb.columns: {id: code, name: term, definition: definition, synonyms: synonyms}"
+        in note
+    )
+    assert kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": {**columns, "synonyms": "synonyms"}})) == []
+    assert kb_notes(KbConfig.model_validate({"format": "table", "path": str(path), "columns": {**columns, "name": "Synonyms"}})) == []
+    numbered = {"format": "table", "path": str(path), "columns": {"id": "0", "name": "1"}}
+    assert kb_notes(KbConfig.model_validate(numbered)) == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "mark"),
+    [
+        (["hot; heat", "ache;dolor", "a;b", "one", ""], "|", ";"),
+        (["hot, heat", "ache, dolor", "a, b"], "|", ","),
+        (["hot, heat|fire", "ache, dolor", "a, b"], "|", None),
+        (["hot|heat", "ache|dolor", "a|b"], ";", "|"),
+        (["Pain, acute", "Pain, chronic", "one"], "|", None),
+        (["a, b", "c, d", "e, f", *["one"] * 13], "|", None),
+    ],
+)
+def test_synonyms_that_have_another_separator_than_the_configs_are_told_of(
+    tmp_path: Path, cells: list[str], separator: str, mark: str | None
+) -> None:
+    path = put(tmp_path / "kb.csv", "concept_id,name,synonyms\n" + "".join(f'C{n},name {n},"{cell}"\n' for n, cell in enumerate(cells)))
+    notes = kb_notes(KbConfig(format="table", path=str(path), synonym_separator=separator))
+    told = f'{path}: no synonym has {separator!r}, 3 have {mark!r}; if that stands between synonyms, set kb.synonym_separator: "{mark}"'
+    assert notes == ([told] if mark else [])
+
+
+def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"concept_id": list("abc"), "name": list("abc"), "synonyms": [["x; y"]] * 3}), tmp_path / "kb.parquet")
+    assert kb_notes(KbConfig(format="table", path=str(tmp_path / "kb.parquet"))) == []

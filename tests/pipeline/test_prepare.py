@@ -36,6 +36,11 @@ def prepared(folder: Path, gold: list[str], rows: str = "", **more: Any) -> tupl
     return run, prepare(run, Silent())
 
 
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed since it was last asked for, its lines joined."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_alternate_ids_in_gold_become_the_concepts_own(tmp_path: Path):
     run, summary = prepared(tmp_path, ["X:9", "X:9+X:2", "X:2|X:9", "NIL", ""])
     assert [m.gold for m in load_mentions(run.path("corpus", "mentions.parquet"))] == [
@@ -70,7 +75,7 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
 
 def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"m\.csv: none of its 2 mentions in the splits labelled, dev, test has gold; name the column"):
-        prepared(tmp_path, [], "text,Gold\nthrowing up,X:1\nqueasy,X:2\n")
+        prepared(tmp_path, [], "text,Code\nthrowing up,X:1\nqueasy,X:2\n")
 
 
 def test_gold_of_which_the_knowledge_base_knows_nothing_is_refused(tmp_path: Path):
@@ -109,13 +114,15 @@ def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apar
     told = " ".join(capsys.readouterr().err.split())
     assert f"kb.csv: 2 of the knowledge base's rows were set aside ({run.path('corpus', 'rejects.parquet')}), concepts left: 1;" in told
     assert "the first, line 3: 3 cells where 2 are expected" in told
-    assert _in_short("prepare", summary).endswith("3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)")
+    where = "3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)"
+    assert _in_short("prepare", summary).endswith(f"{where}; of mentions most often: n cells where 2 are expected (1)")
 
 
 def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows, splits = "text,gold\nsick,X:1\nqueasy,X:2\n", ("labelled", "dev", "test", "unlabelled", "corpus")
-    (tmp_path / "m.csv").write_text(rows)
-    each = {split: {"format": "table", "path": str(tmp_path / "m.csv"), "split": split} for split in splits}
+    each = {split: {"format": "table", "path": str(tmp_path / f"{split}.csv"), "split": split} for split in splits}
+    for split in splits:  # of one text in several there is a note of its own
+        (tmp_path / f"{split}.csv").write_text(rows.replace("sick", f"sick {split}").replace("queasy", f"queasy {split}"))
     _, summary = prepared(tmp_path, [], rows, mentions=list(each.values()))
     assert "note:" not in capsys.readouterr().err
     assert "10 mentions (2 labelled, 2 unlabelled, 2 dev, 2 test, 2 corpus)" in _in_short("prepare", summary)
@@ -130,3 +137,98 @@ def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, 
         assert line in told
     prepared(tmp_path, [], rows, mentions=[{**each["dev"], "gold": "unknown"}])
     assert "no mention with gold in the split dev" in capsys.readouterr().err
+
+
+def test_mentions_with_gold_that_no_split_names_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": {"modulo": 10, "labelled": [0, 1], "dev": [2], "test": [3, 7]}}
+    prepared(tmp_path, ["X:1"] * 50 + [""] * 9, mentions=[source])
+    with_gold = sum(m.gold is not None for m in load_mentions(tmp_path / "run" / "corpus" / "mentions.parquet"))
+    assert (
+        f"m.csv: {50 - with_gold} of 50 mentions with gold have a remainder that no split names (4 to 6, 8 to 9) and are left out"
+        in said(capsys)
+    )
+    for on_purpose in ({"gold": "unknown"}, {"split": {"modulo": 2, "test": [0], "unlabelled": [1]}}):
+        prepared(tmp_path, ["X:1"] * 50, mentions=[{**source, **on_purpose}])
+        assert "no split names" not in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("gold", "settings", "words"),
+    [
+        (["X:7"] * 10, {}, ["lacks 1 id in the gold of 10 of 11 mentions, such as 'X:7'; no answer is right there", "unknown_gold: nil"]),
+        (["x:1", "x:2", "x:1"], {}, ["lacks 2 ids in the gold of 3 of 4 mentions", "letter case alone is other in 2", "as in 'x:1' for 'X:1'"]),
+        (["none", "-", "n/a"], {}, ["'-', 'n/a', 'none': if that means that there is no concept", 'nil_values: ["-1", "NIL", "CUI-less", "CONCEPT_LESS", "-", "n/a", "none"]']),
+        (["X:1;X:2"], {}, ["'X:1;X:2' holds several ids: write + or ## between those that are right together, | between alternatives"]),
+        (["X:1 X:9"], {}, ["'X:1 X:9' holds several ids"]),
+        (["None"], {"nil_values": ["NIL"]}, ['nil_values: ["NIL", "None"]']),
+    ],
+)  # fmt: skip
+def test_gold_that_the_knowledge_base_lacks_in_part_is_told_with_what_mends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gold: list[str], settings: dict[str, Any], words: list[str]
+):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": "test", **settings}
+    prepared(tmp_path, [*gold, "X:1"], mentions=[source])
+    told = said(capsys)
+    for each in ["note: ", "m.csv: the knowledge base lacks", *words]:
+        assert each in told
+    assert ("no answer is right" in told) == (gold[0] == "X:7")
+
+
+def test_gold_that_is_all_written_in_another_way_is_refused_with_what_mends_it(tmp_path: Path):
+    with pytest.raises(
+        DataError, match=r"none of the concepts in its gold \(5 mentions\), such as 'x:1'; letter case alone is other in 1 of these"
+    ):
+        prepared(tmp_path, ["x:1"] * 5)
+
+
+def test_mentions_and_ids_that_the_knowledge_base_lacks_are_counted_apart(tmp_path: Path):
+    _, summary = prepared(tmp_path, [*["X:7"] * 9, "X:7+X:8", "X:1"])
+    assert ", 10 with gold that the knowledge base lacks (2 distinct, such as 'X:7', 'X:8');" in _in_short("prepare", summary)
+
+
+def test_columns_that_are_not_read_are_told_of_once_where_several_sources_read_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "columns": {"text": "text", "gold": "gold"}}
+    prepared(
+        tmp_path, [], "text,gold,id\nsick,X:1,7\n", mentions=[{**source, "split": split} for split in ("test", "unlabelled", "corpus")]
+    )
+    assert said(capsys).count("m.csv: its column id is not read; name it under `columns` where that is meant") == 1
+
+
+def test_texts_that_measure_and_are_learned_from_too_are_told_of_if_they_are_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    splits = {
+        "test": ["Sick", "queasy", "ache", "sore"],
+        "dev": ["tired", "dizzy", "weak", "faint", "hot", "cold"],
+        "unlabelled": ["sick", "SICK ", "queasy", "faint", "wan"],
+        "labelled": ["Tired", "pale"],
+    }
+    for split, texts in splits.items():
+        (tmp_path / f"{split}.csv").write_text("text,gold\n" + "".join(f"{text},X:1\n" for text in texts))
+    sources = {split: {"format": "table", "path": str(tmp_path / f"{split}.csv"), "split": split} for split in splits}
+    prepared(tmp_path, [], mentions=list(sources.values()))
+    told = said(capsys)
+    assert (
+        "note: 2 of 4 test and 1 of 6 dev texts are in the pool too: the teacher's labels of them make the student look better than it is"
+        in told
+    )
+    assert "in the split labelled too" not in told  # a sixth of dev
+    (tmp_path / "labelled.csv").write_text("text,gold\nTired,X:1\ndizzy,X:1\n")
+    prepared(tmp_path, [], mentions=[sources["labelled"], sources["dev"]])
+    assert "note: 2 of 6 dev texts are in the split labelled too" in said(capsys)
+
+
+def test_one_text_or_id_with_several_golds_in_one_source_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = "id,text,gold,context\n1,sick,X:1,\n2,Sick,X:2,\n3,sick,X:1,\n4,sick,X:2,sick of it\n5,ill,X:1|X:2,\n5,ill,X:2|X:1,\n6,hot,X:1,\n6,cold,NIL,\n"
+    prepared(tmp_path, [], rows)
+    assert "m.csv: more than once in labelled, dev, test with different gold (texts: 1, ids: 1)" in said(capsys)
+    prepared(tmp_path, ["X:1", "X:2"])
+    assert "different gold" not in said(capsys)
+
+
+def test_the_most_frequent_reasons_why_mentions_were_set_aside_are_told(tmp_path: Path):
+    long = "".join(f"{'x' * n},X:1\n" for n in (1001, 1002, 1003))
+    _, summary = prepared(tmp_path, [], f"text,gold\nsick,X:1\n{long},X:1\n ,X:1\n[a,b,c\n")
+    told = "text of n characters, more than 1000 (3), empty text (2), n cells where 2 are expected (1)"
+    assert _in_short("prepare", summary).endswith(
+        f"6 rows set aside (6 of mentions: corpus/rejects.parquet); of mentions most often: {told}"
+    )
+    assert _in_short("prepare", prepared(tmp_path, ["X:1"])[1]).endswith("; 0 rows set aside")
