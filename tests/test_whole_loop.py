@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from pyarrow import fs
 
@@ -255,12 +256,14 @@ def test_a_calibration_that_was_cut_off_begins_from_the_head_as_it_was_trained(f
 
     shutil.copytree(finished[0], tmp_path / "run")
     run = Run(load(finished[1], {"run_dir": str(tmp_path / "run")}))
-    head = run.path("student", "head.safetensors")
-    save_file({name: value * 3 if "weight" in name else value for name, value in load_file(head).items()}, head)  # surer than it should be
+    head, kept = run.path("student", "head.safetensors"), run.path("student.training", "head.safetensors")
+    kept.parent.mkdir()
+    shutil.copy(head, kept)
+    trained = load_file(kept)
+    save_file({name: value * 3 for name, value in trained.items()}, head)  # as a calibration that was cut off may leave it
     with stage_progress("distill") as progress:
-        told = [calibrate(run, progress)[1] for _ in range(2)]
-    assert told[0] == told[1]
-    assert told[0]["learned"] < 0.9
+        calibrate(run, progress)  # which balances nothing: there are too few dev mentions
+    assert all(torch.equal(value, trained[name]) for name, value in load_file(head).items())
 
 
 def test_linker_answers_in_order_with_confidences(finished):
