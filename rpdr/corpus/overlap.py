@@ -15,8 +15,8 @@ from rpdr.corpus.normalise import normalise
 MEASURED = ("test", "dev")
 MANY = 0.2  # of a split's texts; public sets repeat some
 LEARNED = {
-    "unlabelled": "in the pool too: the teacher's labels of them make the student look better than it is",
-    "labelled": "in the split labelled too: answers that were learned by heart make what is measured look better than it is",
+    "unlabelled": "in the pool too, and measure a student that has met them: it links new texts less well",
+    "labelled": "in the split labelled too, and measure what has met them: new texts are linked less well",
 }
 
 

@@ -128,12 +128,15 @@ class SourceGold:
 
     def _contradicted(self) -> list[str]:
         """That of one question, or of one id, there are several answers."""
-        counts = [f"{what}: {len(found):,}" for found, what in zip(self.unlike_before, ("texts", "ids"), strict=True) if found]
+        counts = [
+            f"{len(found):,} {what}{'' if len(found) == 1 else 's'}"
+            for found, what in zip(self.unlike_before, ("text", "id"), strict=True)
+            if found
+        ]
         if not counts:
             return []
         return [
-            f"{self.place}: more than once in {', '.join(JUDGED)} with different gold ({', '.join(counts)}); a text of one type and context is one "
-            "question, and one of the answers at most is right"
+            f"{self.place}: in {', '.join(JUDGED)} {' and '.join(counts)} with different gold in different rows: of one question at most one answer is right"
         ]
 
 

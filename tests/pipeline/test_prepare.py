@@ -207,7 +207,7 @@ def test_texts_that_measure_and_are_learned_from_too_are_told_of_if_they_are_man
     prepared(tmp_path, [], mentions=list(sources.values()))
     told = said(capsys)
     assert (
-        "note: 2 of 4 test and 1 of 6 dev texts are in the pool too: the teacher's labels of them make the student look better than it is"
+        "note: 2 of 4 test and 1 of 6 dev texts are in the pool too, and measure a student that has met them: it links new texts less well"
         in told
     )
     assert "in the split labelled too" not in told  # a sixth of dev
@@ -219,7 +219,7 @@ def test_texts_that_measure_and_are_learned_from_too_are_told_of_if_they_are_man
 def test_one_text_or_id_with_several_golds_in_one_source_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = "id,text,gold,context\n1,sick,X:1,\n2,Sick,X:2,\n3,sick,X:1,\n4,sick,X:2,sick of it\n5,ill,X:1|X:2,\n5,ill,X:2|X:1,\n6,hot,X:1,\n6,cold,NIL,\n"
     prepared(tmp_path, [], rows)
-    assert "m.csv: more than once in labelled, dev, test with different gold (texts: 1, ids: 1)" in said(capsys)
+    assert "m.csv: in labelled, dev, test 1 text and 1 id with different gold in different rows: of one question" in said(capsys)
     prepared(tmp_path, ["X:1", "X:2"])
     assert "different gold" not in said(capsys)
 
