@@ -31,7 +31,7 @@ def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
         "run_dir": str(folder),
         "kb": {"format": "obo", "path": "x"},
         "mentions": [{"format": "jsonl", "path": "x"}],
-        "retriever": {"aliases": False},
+        "retriever": {"aliases": False, "rounds": 1},
     }
     return Run(Config.model_validate({**minimal, "report": {"bootstrap_samples": 100}, **sections}))
 
