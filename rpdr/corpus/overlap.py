@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,24 +22,30 @@ LEARNED = {
 
 def overlap_notes(mentions: Path) -> list[str]:
     """A note for each split that is learned from and has many of the texts of dev or test, letter case and white space aside. In memory are their texts alone."""
-    texts = {split: set(_texts(mentions, split)) for split in MEASURED}
+    texts = {split: set[str]() for split in MEASURED}
+    for split, text in _texts(mentions, MEASURED):
+        texts[split].add(text)
     if not any(texts.values()):
         return []
+    there = {split: {measured: set[str]() for measured in MEASURED} for split in LEARNED}
+    for split, text in _texts(mentions, LEARNED):
+        for measured in MEASURED:
+            if text in texts[measured]:
+                there[split][measured].add(text)
     notes = []
     for split, told in LEARNED.items():
-        there = {measured: set[str]() for measured in MEASURED}
-        for text in _texts(mentions, split):
-            for measured in MEASURED:
-                if text in texts[measured]:
-                    there[measured].add(text)
-        if any(len(there[measured]) >= max(1, MANY * len(texts[measured])) for measured in MEASURED):
-            counts = " and ".join(f"{len(found):,} of {len(texts[measured]):,} {measured}" for measured, found in there.items() if found)
+        if any(len(found) >= max(1, MANY * len(texts[measured])) for measured, found in there[split].items()):
+            counts = " and ".join(
+                f"{len(found):,} of {len(texts[measured]):,} {measured}" for measured, found in there[split].items() if found
+            )
             notes.append(f"{counts} texts are {told}")
     return notes
 
 
-def _texts(mentions: Path, split: str) -> Iterator[str]:
-    """The normalised texts of a split."""
+def _texts(mentions: Path, splits: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(split, normalised text) of the mentions of these splits; of a corpus beside them nothing is made."""
+    wanted = pa.array(splits, pa.string())
     for batch in pq.ParquetFile(mentions).iter_batches(ROWS_AT_ONCE, columns=["text", "split"]):
         table = pa.Table.from_batches([batch])
-        yield from map(normalise, table.filter(pc.equal(table["split"], split))["text"].to_pylist())
+        table = table.filter(pc.is_in(table["split"], wanted))
+        yield from zip(table["split"].to_pylist(), map(normalise, table["text"].to_pylist()), strict=True)

@@ -49,12 +49,13 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
 
 def notes(path: Source, config: KbConfig) -> list[str]:
     """What a user should know of a table that is read without complaint."""
-    return [*_passed_over(path, config), *_not_split(path, config)]
+    rows = _open(path, config)
+    return [*_passed_over(rows, config), *_not_split(rows, config)]
 
 
-def _passed_over(path: Source, config: KbConfig) -> list[str]:
+def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
     """A note for each column that is not read, though its name is a default's that the config leaves out, or nearly that of one that is missing."""
-    names = _open(path, config).names
+    names = rows.names
     by_default = _by_default(config)
     there = {str(field): named(column, names) for field, column in config.columns.items()}
     own = {str(field): column for field, column in (there if by_default else config.columns).items() if column}
@@ -69,13 +70,12 @@ def _passed_over(path: Source, config: KbConfig) -> list[str]:
             near, why = [column] if field in OPTIONAL and column in free else [], "its column"
         for name in near:
             meant = ", ".join(f"{known}: {its}" for known, its in {**own, field: free[name]}.items())
-            told.append(f"{path}: {why} {free[name]!r} is not read; if that is meant, set kb.columns: {{{meant}}}")
+            told.append(f"{rows.path}: {why} {free[name]!r} is not read; if that is meant, set kb.columns: {{{meant}}}")
     return told
 
 
-def _not_split(path: Source, config: KbConfig) -> list[str]:
+def _not_split(rows: Rows, config: KbConfig) -> list[str]:
     """A note where no cell of synonyms has the separator, but many have another: each would be one name."""
-    rows = _open(path, config)
     at = rows.columns(_wanted(config, rows.names), "kb.columns").get("synonyms")
     if at is None:
         return []
@@ -90,7 +90,7 @@ def _not_split(path: Source, config: KbConfig) -> list[str]:
         count = sum(mark in cell for cell in cells)
         if mark != config.synonym_separator and count >= max(FEW, len(cells) / 5):
             return [
-                f"{path}: no synonym has {config.synonym_separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
+                f"{rows.path}: no synonym has {config.synonym_separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
                 f'set kb.synonym_separator: "{mark}"'
             ]
     return []
