@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import textwrap
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +24,7 @@ logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"full_attention", "sliding_attention"}  # kinds of layers, as transformers calls them
 CONFIG = "config.json"  # what each model has that transformers loads
+SHORT = 200  # characters of another library's words that an error repeats
 HUB_S = 5.0  # how long the hub may take to say whether it has a model
 
 
@@ -254,7 +254,8 @@ def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
 
 
 def _shortly(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
+    told = " ".join(str(error).split())
+    return (told if len(told) <= SHORT else f"{told[:SHORT]} …") or type(error).__name__
 
 
 def _cannot_load(model: str, kind: str, error: Exception) -> ModelError:

@@ -148,7 +148,7 @@ def cell_text(value: Any) -> str:
 def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
     csv.field_size_limit(NO_LIMIT)
     number, ahead = 1, deque[str]()
-    may_quote = separator != "\t" and len(separator) == 1  # of more characters, csv knows nothing
+    may_quote = _may_quote(separator)
     while ahead or (ahead := deque(islice(lines, LINES_AT_ONCE))):
         line = ahead[0].removesuffix("\r")
         size, cells = 1, line.split(separator)
@@ -184,7 +184,23 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
         if len(row.cells) == width:
             yield row
         else:
-            yield reject(path, row.line, f"{len(row.cells)} cells where {width} are expected", separator.join(row.cells))
+            yield reject(
+                path,
+                row.line,
+                f"{len(row.cells)} cells where {width} are expected{_remedy(row, width, separator)}",
+                separator.join(row.cells),
+            )
+
+
+def _remedy(row: Row, width: int, separator: str) -> str:
+    if len(row.cells) < width:
+        return ""
+    return f": quote a cell that has {separator!r} in it" if _may_quote(separator) else f": a cell has {separator!r} in it"
+
+
+def _may_quote(separator: str) -> bool:
+    """Of more characters, csv knows nothing; with tabs, nobody quotes."""
+    return separator != "\t" and len(separator) == 1
 
 
 def _parquet_rows(path: Source) -> Rows:

@@ -40,7 +40,10 @@ def test_table_without_header_takes_columns_by_number_and_rejects_rows_of_wrong_
     path = put(tmp_path / "m.txt", 'only one cell\n1\tname\tSjögren "x\n2\tname\tcough\textra\n3\tname\tfever\r\n', "iso-8859-1")
     mentions, rejects = read(path, "table", header=False, columns={"gold": "0", "text": "2"}, encoding="iso-8859-1")
     assert [(m.text, m.gold) for m in mentions] == [('Sjögren "x', [["1"]]), ("fever", [["3"]])]
-    assert [(r["line"], r["reason"]) for r in rejects] == [(1, "1 cells where 3 are expected"), (3, "4 cells where 3 are expected")]
+    assert [(r["line"], r["reason"]) for r in rejects] == [
+        (1, "1 cells where 3 are expected"),
+        (3, "4 cells where 3 are expected: a cell has '\\t' in it"),
+    ]
 
 
 def test_table_whose_columns_are_numbers_alone_keeps_its_first_row(tmp_path: Path) -> None:
