@@ -195,7 +195,7 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
 def _remedy(row: Row, width: int, separator: str) -> str:
     if len(row.cells) < width:
         return ""
-    return f": quote a cell that has {separator!r} in it" if _may_quote(separator) else f": a cell has {separator!r} in it"
+    return f"; quote a cell that has {separator!r} in it" if _may_quote(separator) else f"; a cell has {separator!r} in it"
 
 
 def _may_quote(separator: str) -> bool:

@@ -42,7 +42,7 @@ def test_table_without_header_takes_columns_by_number_and_rejects_rows_of_wrong_
     assert [(m.text, m.gold) for m in mentions] == [('Sjögren "x', [["1"]]), ("fever", [["3"]])]
     assert [(r["line"], r["reason"]) for r in rejects] == [
         (1, "1 cells where 3 are expected"),
-        (3, "4 cells where 3 are expected: a cell has '\\t' in it"),
+        (3, "4 cells where 3 are expected; a cell has '\\t' in it"),
     ]
 
 

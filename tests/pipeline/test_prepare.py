@@ -113,10 +113,10 @@ def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apar
     run, summary = prepared(tmp_path, ["X:1", "X:1,one too many"], kb={"format": "table", "path": str(tmp_path / "kb.csv")})
     told = " ".join(capsys.readouterr().err.split())
     assert f"kb.csv: 2 of the knowledge base's rows were set aside ({run.path('corpus', 'rejects.parquet')}), concepts left: 1;" in told
-    assert "the first, line 3: 3 cells where 2 are expected: quote a cell that has ',' in it" in told
+    assert "the first, line 3: 3 cells where 2 are expected; quote a cell that has ',' in it" in told
     where = "3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)"
     assert _in_short("prepare", summary).endswith(
-        f"{where}; of mentions most often: n cells where 2 are expected: quote a cell that has ',' in it (1)"
+        f"{where}; of mentions most often: n cells where 2 are expected (1)"
     )
 
 
@@ -229,7 +229,7 @@ def test_one_text_or_id_with_several_golds_in_one_source_is_told_of(tmp_path: Pa
 def test_the_most_frequent_reasons_why_mentions_were_set_aside_are_told(tmp_path: Path):
     long = "".join(f"{'x' * n},X:1\n" for n in (1001, 1002, 1003))
     _, summary = prepared(tmp_path, [], f"text,gold\nsick,X:1\n{long},X:1\n ,X:1\n[a,b,c\n")
-    told = "text of n characters, more than 1000 (3), empty text (2), n cells where 2 are expected: quote a cell that has ',' in it (1)"
+    told = "text of n characters, more than 1000 (3), empty text (2), n cells where 2 are expected (1)"
     assert _in_short("prepare", summary).endswith(
         f"6 rows set aside (6 of mentions: corpus/rejects.parquet); of mentions most often: {told}"
     )
