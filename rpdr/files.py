@@ -25,6 +25,14 @@ from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+BEGINS = {"xls": b"\xd0\xcf\x11\xe0", "zip": b"PK\x03\x04", "gzip": b"\x1f\x8b", "parquet": b"PAR1", "pdf": b"%PDF"}
+REMEDIES = {
+    "xls": "an Excel workbook; save it as CSV UTF-8 (or Parquet)",
+    "zip": "a ZIP archive; unpack it, and name the file inside",
+    "gzip": "packed with gzip; end its name in .gz",
+    "parquet": "a Parquet file; end its name in .parquet",
+    "pdf": "a PDF; save its text, a row a line",
+}
 RELATIVE = "a relative path begins in the folder that the command is started in"
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
@@ -147,6 +155,7 @@ def read_text(path: Source, encoding: str = "utf-8") -> str:
     """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
     with _unpacked(path) as file:
         raw = file.read()
+    _check_kind(path, encoding, raw[:4])
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -160,6 +169,8 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     with _unpacked(path) as file:
         while True:
             block = file.read(BLOCK)
+            if not read:
+                _check_kind(path, encoding, block[:4])
             start = read - len(decoder.getstate()[0])  # of a character that the last block cut in two
             try:
                 text = decoder.decode(block, final=not block)
@@ -183,15 +194,17 @@ def unusable(error: OSError) -> str:
     return f"{name}: cannot be read or written ({error.strerror})" if name else ""
 
 
+def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
+    """Raises DataError where a file begins as one that holds no text does, or text of another encoding: some encodings take any byte."""
+    kind = "xls" if path.suffix.lower() in {".xlsx", ".xlsm"} and begins == BEGINS["zip"] else None
+    kind = kind or next((kind for kind, first in BEGINS.items() if begins.startswith(first)), None)
+    if kind:
+        raise DataError(f"{path}: {REMEDIES[kind]}")
+    if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not codecs.lookup(encoding).name.startswith("utf-16"):
+        raise DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
+
+
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
-    with _unpacked(path) as file:
-        begins = file.read(4)
-    if begins == b"\xd0\xcf\x11\xe0" or (begins == b"PK\x03\x04" and path.suffix.lower() in {".xlsx", ".xlsm"}):
-        return DataError(f"{path}: an Excel workbook; save it as CSV UTF-8 (or Parquet)")
-    if begins == b"PK\x03\x04":
-        return DataError(f"{path}: a ZIP archive; unpack it, and name the file inside")
-    if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
     return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
 
 

@@ -135,13 +135,17 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         ("kb.csv", b"\xd0\xcf\x11\xe0", "an Excel workbook"),  # as it was renamed
         ("kb.zip", b"PK\x03\x04", "a ZIP archive; unpack it"),
         ("kb.csv", b"\xff\xfea\x00", "set `encoding: utf-16`"),
+        ("kb.csv", b"PAR1", "end its name in .parquet"),
+        ("kb.csv", b"%PDF", "a PDF"),
+        ("kb.csv", b"\x1f\x8b", "end its name in .gz"),
     ],
 )
 def test_a_file_of_another_kind_is_told_with_its_own_remedy(tmp_path: Path, name: str, begins: bytes, says: str):
     (tmp_path / name).write_bytes(begins + b"\x00\xff\xfe")
-    for read in (read_text, lambda path: list(read_lines(path))):
-        with pytest.raises(DataError, match=says):
-            read(tmp_path / name)
+    for encoding in ("utf-8", "iso-8859-1"):  # the latter takes any byte
+        for read in (read_text, lambda *of: list(read_lines(*of))):
+            with pytest.raises(DataError, match=says):
+                read(tmp_path / name, encoding)
 
 
 def test_a_writer_that_fails_leaves_neither_a_part_nor_a_temporary_file(tmp_path: Path):

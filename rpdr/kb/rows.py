@@ -68,6 +68,9 @@ class Rows:
             return self.names.index(there)
         if column.isdecimal() and int(column) < len(self.names):
             return int(column)
+        if self.names[0].startswith(("{", "[")):
+            remedy = "make it a table" if setting.startswith("kb.") else "set format: jsonl"
+            raise DataError(f"{self.path}: no column {column!r}; its first line is JSON: {remedy}")
         between = next((mark for mark in SEPARATORS if mark in self.names[0]), None) if len(self.names) == 1 else None
         if between:
             where = setting.removesuffix("columns") + "separator"

@@ -134,6 +134,12 @@ def test_table_missing_column_names_the_nearest(tmp_path: Path) -> None:
         read(path, "table", header=False, columns={"text": "2"})
 
 
+def test_json_that_is_read_as_a_table_is_told_of_and_not_shown(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.json", '[{"text": "sick of Dr. No"}]\n')
+    with pytest.raises(DataError, match=r"m\.json: no column 'text'; its first line is JSON: set format: jsonl$"):
+        read(path, "table")
+
+
 def test_a_column_whose_name_differs_in_letter_case_alone_is_read_if_it_is_the_only_one(tmp_path: Path) -> None:
     path = put(tmp_path / "m.csv", "TEXT,Gold\na,C1\n")
     assert [(m.text, m.gold) for m in read(path, "table")[0]] == [("a", [["C1"]])]

@@ -115,9 +115,7 @@ def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apar
     assert f"kb.csv: 2 of the knowledge base's rows were set aside ({run.path('corpus', 'rejects.parquet')}), concepts left: 1;" in told
     assert "the first, line 3: 3 cells where 2 are expected; quote a cell that has ',' in it" in told
     where = "3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)"
-    assert _in_short("prepare", summary).endswith(
-        f"{where}; of mentions most often: n cells where 2 are expected (1)"
-    )
+    assert _in_short("prepare", summary).endswith(f"{where}; of mentions most often: n cells where 2 are expected (1)")
 
 
 def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
