@@ -48,7 +48,7 @@ def rpdr(command: str, path: Path, *more: str) -> subprocess.CompletedProcess:
         [sys.executable, "-m", "rpdr.cli", command, "--config", str(path), *more],
         capture_output=True,
         text=True,
-        timeout=420,
+        timeout=3600,  # for what hangs; run_all takes two minutes on a machine that is not busy
         cwd=ROOT,
         env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         check=False,

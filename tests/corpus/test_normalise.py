@@ -38,9 +38,9 @@ def test_clean_keeps_letter_case() -> None:
 
 
 def test_a_megabyte_of_text_is_cut_before_it_costs_anything() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # not the clock's, which goes on while others have the CPU
     assert len(normalise("ﷺ \x00" * 400_000)) <= MAX_CHARS
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 def test_key_is_the_same_for_the_same_question_only() -> None:

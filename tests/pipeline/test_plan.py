@@ -226,8 +226,7 @@ def test_calibrating_measures_in_processes_of_their_own(prepared: Path, monkeypa
     assert rate.seconds.keys() == UNITS[kind].keys()
     assert rate.load_s > 0
     assert all(0 < seconds < 30 for seconds in rate.seconds.values())
-    assert rates.stream_s >= 0  # beside other work, starting a process may take as long
-    assert rates.gang_s > 0
+    assert min(rates.stream_s, rates.gang_s) >= 0  # beside other work, starting a process may take as long
     assert rates.driver.keys() == DRIVER.keys()
     assert all(0 < seconds < 0.1 for seconds in rates.driver.values())
 

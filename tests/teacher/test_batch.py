@@ -47,14 +47,21 @@ def ask_in_batches(
     during: Callable[[asyncio.Task[Any]], object] | None = None,
     **settings: Any,
 ) -> list[Answer]:
-    """A new client asks under a new governor on `folder`'s ledger. `during` is called with its task half a second after the start."""
+    """A new client asks under a new governor on `folder`'s ledger. `during` is called once, with its task, when all batches are at the provider's
+    and it is told of a first answer."""
+    waiting = [during] if during else []
 
     async def ask_all() -> list[Answer]:
         governor = Governor(budget_usd, PRICE, folder)
         try:
-            task = asyncio.current_task()
-            if during and task:
-                asyncio.get_running_loop().call_later(0.5, during, task)
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+            def told(done: int, total: int, doing: str) -> None:
+                if waiting and done and total == questions and "in_progress" in doing:
+                    loop.call_soon(waiting.pop(), task)
+
+            if during:
+                settings["tell"] = told
             return await client_of(governor, url, **settings).ask_many([question(n) for n in range(questions)], [], seed=1)
         finally:
             await governor.close()
@@ -123,8 +130,9 @@ def test_what_cannot_be_read_is_asked_once_more_then_set_aside(tmp_path: Path):
     ],
 )
 def test_what_ends_badly_is_asked_again_until_all_is_answered(tmp_path: Path, faults: Faults, ends: str):
+    # when it is asked how it does is the machine's affair, and so is chance: it must neither end it nor, with few batches, spare them all
     with teacher_of(60).serve(faults, Terms(**COUNTED, count_questions=True)) as url:
-        answers = ask_in_batches(url, tmp_path, 60, max_attempts=25)  # chance alone must not end it
+        answers = ask_in_batches(url, tmp_path, 60, max_attempts=25, batch={"requests": 4})
         seen = meter(url)
     assert all_right(answers)
     assert seen["batches"][ends] > 0
@@ -138,10 +146,10 @@ def test_a_provider_whose_batches_all_fail_is_an_error_and_costs_nothing(tmp_pat
     assert Ledger(tmp_path).spent_usd() == 0
 
 
-@pytest.mark.parametrize("limit", [1_500, 4_000])
-def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: Path, limit: int):
+@pytest.mark.parametrize(("limit", "requests"), [(1_500, 10), (4_000, 20)])  # each of the first batches is too much by itself
+def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: Path, limit: int, requests: int):
     with teacher_of(60).serve(terms=Terms(enqueued_token_limit=limit, batch_seconds=0.1)) as url:
-        answers = ask_in_batches(url, tmp_path, 60, max_attempts=1)
+        answers = ask_in_batches(url, tmp_path, 60, max_attempts=1, batch={"requests": requests})
         seen = meter(url)
     assert all_right(answers)
     assert seen["batches"]["failed"] > 0
@@ -209,7 +217,7 @@ def test_a_start_after_a_kill_submits_nothing_twice(tmp_path: Path, died: str):
     terms = Terms(**COUNTED, count_questions=True, batch_seconds=0.2)
     with teacher_of(25).serve(terms=terms) as url:
         environment = {**os.environ, "SANDBOX": url, "LEDGER": str(tmp_path / "ledger")}
-        killed = subprocess.run([sys.executable, str(script)], env=environment, timeout=60, cwd=Path(__file__).parents[2], check=False)
+        killed = subprocess.run([sys.executable, str(script)], env=environment, timeout=600, cwd=Path(__file__).parents[2], check=False)
         assert killed.returncode == -signal.SIGKILL
         before = meter(url)["batches"].get("created", 0)
         answers = ask_in_batches(url, tmp_path / "ledger", 25)
@@ -268,17 +276,15 @@ def press_ctrl_c(_: object) -> None:
 def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
     tmp_path: Path, stop: Callable[[Any], object], raised: type[BaseException]
 ):
-    terms = Terms(**COUNTED, count_questions=True, batch_seconds=20.0)
-    teacher = teacher_of(200)
-    with teacher.serve(terms=terms) as url:
+    with teacher_of(200).serve(terms=Terms(**COUNTED, count_questions=True, batch_seconds=60.0)) as url:
         with pytest.raises(raised):
             ask_in_batches(url, tmp_path, 200, during=stop, batch={"requests": 100})
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while meter(url)["batches"].get("cancelled", 0) < 2 and time.monotonic() < until:
             time.sleep(0.02)
         stopped = meter(url)
         assert stopped["batches"] == {"created": 2, "cancelled": 2}
-        assert 0 < stopped["batch"]["billed"] < 50
+        assert 0 < stopped["batch"]["billed"] < 200
         assert set(states(tmp_path)) == {"open"}
         assert ask_in_batches(url, tmp_path, 0) == []  # a start with nothing to ask merges what there is
     assert states(tmp_path) == {"valid": stopped["batch"]["billed"], "free": 200 - stopped["batch"]["billed"]}
@@ -328,7 +334,7 @@ def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is
 def test_batches_that_are_open_elsewhere_are_not_lost_sight_of(tmp_path: Path):
     with teacher_of(30).serve(terms=Terms(batch_seconds=20.0)) as url:
         with pytest.raises(KeyboardInterrupt):
-            ask_in_batches(url, tmp_path, 30, during=press_ctrl_c)
+            ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, batch={"requests": 30})
         with teacher_of(30).serve() as other, pytest.raises(TeacherError, match=re.escape(url)):
             ask_in_batches(other, tmp_path, 30)
 
@@ -343,10 +349,9 @@ def test_a_provider_that_fails_now_and_then_is_asked_again_and_takes_each_batch_
 
 def test_progress_is_told_in_requests(tmp_path: Path):
     told: list[tuple[int, int, str]] = []
-    with teacher_of(30).serve(terms=Terms(batch_seconds=0.3)) as url:
+    with teacher_of(30).serve() as url:
         ask_in_batches(url, tmp_path, 30, tell=lambda *what: told.append(what))
-    assert told[-1][:2] == (30, 30)
-    assert any("in_progress" in doing for _, _, doing in told)
+    assert told[-1] == (30, 30, "waiting for batches (completed)")  # that it is told while they are at work, `during` needs above
 
 
 def test_a_reply_with_words_that_the_sdk_does_not_know_is_read_all_the_same():

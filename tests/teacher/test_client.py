@@ -275,7 +275,7 @@ def test_an_answer_that_comes_in_drops_is_given_up(tmp_path: Path, monkeypatch: 
             self.rfile.read(int(self.headers["Content-Length"]))
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
             with suppress(OSError):
-                for _ in range(100):
+                for _ in range(3000):  # for minutes: who waits for the end of it hears of a connection that was cut
                     self.wfile.write(b"\n")
                     time.sleep(0.1)
 
@@ -284,7 +284,6 @@ def test_an_answer_that_comes_in_drops_is_given_up(tmp_path: Path, monkeypatch: 
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    began = time.monotonic()
     try:
         with pytest.raises(TeacherError, match="timed out"):
             ask(
@@ -298,7 +297,6 @@ def test_an_answer_that_comes_in_drops_is_given_up(tmp_path: Path, monkeypatch: 
     finally:
         server.shutdown()
         server.server_close()
-    assert time.monotonic() - began < 20
     assert "timed out" in {row["reason"] for row in Ledger(tmp_path).rows().to_pylist()}
 
 

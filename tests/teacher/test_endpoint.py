@@ -239,11 +239,11 @@ def test_a_url_that_holds_a_password_is_refused_and_not_repeated():
 
 
 def test_where_nothing_listens_is_an_error_that_names_the_url():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(TeacherError, match=r"does not answer.*teacher\.base_url") as caught:
-        check_endpoint(Endpoint(url, SecretStr("sk-secret"), "MY_KEY", PRICE))
+    with socket.socket() as held:  # so that no other process gets the port
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        with pytest.raises(TeacherError, match=r"does not answer.*teacher\.base_url") as caught:
+            check_endpoint(Endpoint(url, SecretStr("sk-secret"), "MY_KEY", PRICE))
     assert url in str(caught.value)
     assert "sk-secret" not in str(caught.value)
 

@@ -44,6 +44,12 @@ def run(folder: Path, work: Callable[[Governor], Coroutine[Any, Any, Any]], budg
     return asyncio.run(start())
 
 
+def let_through(folder: Path) -> list[float]:
+    """When each request was, by the ledger, in seconds after the first: when its asker heard of it is the machine's affair too."""
+    at = sorted(row["asked_at"] for row in Ledger(folder).rows().to_pylist())
+    return [(one - at[0]).total_seconds() for one in at]
+
+
 def crash(folder: Path, *requests: Sent) -> None:
     """Another process reserves these and is gone, as by SIGKILL."""
 
@@ -197,7 +203,7 @@ def test_a_question_whose_asker_was_killed_is_asked_again(tmp_path: Path):
 
     before = time.monotonic()
     assert run(tmp_path, work) == "go"
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 30  # and not at the end of patience, which is a minute
 
 
 def test_an_actor_that_was_replaced_may_ask_again_at_once(tmp_path: Path):
@@ -241,21 +247,18 @@ def test_the_cap_holds_over_processes(tmp_path: Path):
 
 
 def test_requests_leave_no_faster_than_the_limit(tmp_path: Path):
-    async def work(governor: Governor) -> list[float]:
-        async def one(n: int) -> float:
-            await governor.reserve(sent(str(n), prompt=0))
-            return time.monotonic()
+    async def work(governor: Governor) -> None:
+        await asyncio.gather(*(governor.reserve(sent(str(n), prompt=0)) for n in range(60)))
 
-        return sorted(await asyncio.gather(*(one(n) for n in range(60))))
-
-    times = run(tmp_path, work, requests_per_minute=1200)  # 20 a second, of which one second's worth may leave at once
-    assert 1.8 <= times[-1] - times[0] <= 3.5
+    run(tmp_path, work, requests_per_minute=1200)  # 20 a second, of which one second's worth may leave at once
+    times = let_through(tmp_path)
+    assert 1.8 <= times[-1] <= 10
     for start in range(len(times) - 41):
         assert times[start + 41] - times[start] >= 0.95
 
 
 def test_tokens_are_charged_by_what_was_used(tmp_path: Path):
-    async def work(governor: Governor) -> float:
+    async def work(governor: Governor) -> None:
         for n in range(4):
             request = sent(str(n), prompt=0)
             await governor.reserve(request)
@@ -263,21 +266,22 @@ def test_tokens_are_charged_by_what_was_used(tmp_path: Path):
         big = sent("big", prompt=0)
         await governor.reserve(big)
         await governor.settle(big, Ended(big.id, VALID, 150, 0))
-        before = time.monotonic()
         await governor.reserve(sent("after", prompt=0))
-        return time.monotonic() - before
 
-    assert 0.3 <= run(tmp_path, work, budget=1e6, tokens_per_minute=6000) <= 1.0
+    run(tmp_path, work, budget=1e6, tokens_per_minute=6000)
+    *_, big, after = let_through(tmp_path)
+    assert 0.5 <= after - big <= 2.0
 
 
 def test_a_limit_is_not_forgotten_by_a_new_start(tmp_path: Path):
-    async def burst(governor: Governor) -> float:
-        before = time.monotonic()
-        await asyncio.gather(*(governor.reserve(sent(f"{before}-{n}", prompt=0)) for n in range(20)))
-        return time.monotonic() - before
+    async def burst(governor: Governor) -> None:
+        await asyncio.gather(*(governor.reserve(sent(f"{governor.owner}-{n}", prompt=0)) for n in range(20)))
 
-    assert run(tmp_path, burst, requests_per_minute=1200) < 0.6
-    assert run(tmp_path, burst, requests_per_minute=1200) > 0.4
+    for _ in range(2):
+        run(tmp_path, burst, requests_per_minute=1200)
+    times = let_through(tmp_path)
+    assert times[19] < 0.6  # the first burst
+    assert times[39] > 0.9  # a second's worth of requests later
 
 
 def test_after_a_429_nothing_leaves_until_the_pool_has_cooled(tmp_path: Path):
@@ -287,7 +291,7 @@ def test_after_a_429_nothing_leaves_until_the_pool_has_cooled(tmp_path: Path):
         await asyncio.gather(*(governor.reserve(sent(str(n))) for n in range(3)))
         return [time.monotonic() - before]
 
-    assert 0.5 <= run(tmp_path, work)[0] <= 1.2
+    assert 0.5 <= run(tmp_path, work)[0] <= 10
 
 
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path):

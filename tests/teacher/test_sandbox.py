@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -61,12 +62,15 @@ def chosen(teacher: SandboxTeacher, text: str, order_seed: int) -> int:
     return named[0] if named else NIL
 
 
-def post(url: str, body: Any, key: str = "secret", timeout: float = 10, **headers: str) -> tuple[int, Any, dict[str, str]]:
+PATIENCE = 60.0  # seconds until what must come counts as missing
+
+
+def post(url: str, body: Any, key: str = "secret", **headers: str) -> tuple[int, Any, dict[str, str]]:
     """(HTTP status, JSON, headers)."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return response.status, json.loads(response.read()), dict(response.headers)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read()), dict(error.headers)
@@ -79,6 +83,15 @@ def chat(url: str, text: str = TEXTS[0], **arguments: Any) -> tuple[int, Any, di
 def meter(url: str, query: str = "") -> dict[str, Any]:
     with urllib.request.urlopen(url.removesuffix("/v1") + "/meter" + query) as response:
         return json.loads(response.read())
+
+
+def lost(url: str) -> dict[str, Any]:
+    """What the meter says once an answer was lost."""
+    until = time.monotonic() + PATIENCE
+    while not (seen := meter(url))["lost"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return seen
 
 
 @contextmanager
@@ -208,10 +221,12 @@ def test_what_is_refused_is_not_billed(fault: str, statuses: set[int]):
 
 @pytest.mark.parametrize("fault", ["hang", "cut", "malformed"])
 def test_what_is_lost_on_its_way_is_billed(fault: str):
-    with perfect(Faults(**{fault: 1.0})) as url:
-        with pytest.raises((OSError, ValueError, HTTPException)):  # a time-out, no JSON, half an answer
-            post(f"{url}/chat/completions", {"model": "m", "messages": asking(TEXTS[0])[0]}, timeout=0.5)
-        seen = meter(url)
+    with ThreadPoolExecutor(1) as client:
+        with perfect(Faults(**{fault: 1.0})) as url:
+            asked = client.submit(chat, url)
+            seen = lost(url)
+        with pytest.raises((OSError, ValueError, HTTPException)):  # no answer until the server's end, no JSON, half an answer
+            asked.result()
     assert (seen["requests"], seen["sync"]["billed"], seen["lost"]) == (1, 1, {fault: 1})
     assert seen["usd"] > 0
 
@@ -233,14 +248,15 @@ def test_faults_come_at_their_rates_and_by_the_seed():
 
 
 def test_the_limit_of_requests_holds_by_the_second():
-    with perfect(terms=Terms(requests_per_minute=600)) as url:
+    with perfect(terms=Terms(requests_per_minute=120)) as url:  # slow enough for any machine to be refused
         begun, served, refused = time.monotonic(), 0, []
-        while time.monotonic() - begun < 1.5:
+        while served < 5:
+            assert time.monotonic() - begun < PATIENCE
             status, _, headers = chat(url)
             served += status == 200
             refused += [headers["retry-after-ms"]] if status == 429 else []
-        assert 10 <= served <= 10 + 10 * (time.monotonic() - begun)
-        assert set(refused) == {"100"}
+        assert served <= 2 + 2 * (time.monotonic() - begun)
+        assert set(refused) == {"500"}
         assert meter(url)["refused"] == {"requests_per_minute": len(refused)}
 
 
@@ -309,19 +325,16 @@ def test_alone_it_serves_until_it_is_told_to_stop(tmp_path: Path):
 
 def test_it_stops_though_a_request_hangs():
     async def ask(url: str) -> None:
-        client = openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0, timeout=20)
+        client = openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0, timeout=600)
         with pytest.raises(openai.APIConnectionError):
             await client.chat.completions.create(model="m", messages=asking(TEXTS[0])[0])  # type: ignore[arg-type]
 
     with perfect(Faults(hang=1.0)) as url:
         client = threading.Thread(target=lambda: asyncio.run(ask(url)))
         client.start()
-        while not meter(url)["lost"]:
-            time.sleep(0.02)
-        begun = time.monotonic()
-    client.join(5)
+        lost(url)
+    client.join(PATIENCE)
     assert not client.is_alive()
-    assert time.monotonic() - begun < 5
 
 
 def test_where_others_reach_it_its_path_is_a_secret():

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from test_sandbox import TEXTS, asking, chat, meter, perfect
+from test_sandbox import PATIENCE, TEXTS, asking, chat, meter, perfect
 
 from rpdr.teacher.sandbox import Faults, Terms
 
@@ -18,9 +18,6 @@ def lines_of(texts: list[str], **arguments: Any) -> bytes:
     bodies = [{"model": "m", "messages": asking(text)[0], **arguments} for text in texts]
     lines = [{"custom_id": f"q{n}", "method": "POST", "url": "/v1/chat/completions", "body": body} for n, body in enumerate(bodies)]
     return "\n".join(json.dumps(line) for line in lines).encode()
-
-
-PATIENCE = 60.0  # seconds until what must come counts as missing
 
 
 class Provider:
@@ -110,12 +107,14 @@ def test_a_batch_can_fail_as_a_whole_and_one_beyond_the_queue_does():
     with perfect(Faults(batch_fail=1.0)) as url:
         provider = Provider(url)
         assert provider.ended(provider.submit(lines_of(TEXTS[:2]))).errors.data[0].code == "server_error"
-    with perfect(terms=Terms(enqueued_token_limit=5_000, batch_seconds=0.5)) as url:
+    with perfect(terms=Terms(enqueued_token_limit=5_000, batch_seconds=600.0)) as url:
         provider = Provider(url)
         first, second = provider.submit(lines_of(TEXTS[:20])), provider.submit(lines_of(TEXTS[:20]))
         assert provider.ended(second).errors.data[0].code == "token_limit_exceeded"
-        assert provider.ended(first).status == "completed"
-        assert provider.ended(provider.submit(lines_of(TEXTS[:20]))).status == "completed"
+        provider.openai.batches.cancel(first)
+        assert provider.ended(first).status == "cancelled"
+        third = provider.submit(lines_of(TEXTS[:20]))  # there is room again
+        assert provider.once(third, lambda batch: batch.status != "validating").status == "in_progress"
 
 
 def test_a_batch_takes_its_time_and_what_is_cancelled_keeps_what_it_has():
