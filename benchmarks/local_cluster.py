@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class LocalCluster:
 def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Iterator[LocalCluster]:
     """A head without CPUs, as in production, and these groups; all of it ends with the block."""
     place = Path(tempfile.mkdtemp(prefix="rpdr-"))  # a short path: it holds sockets
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent, client = free_ports(4)
     cluster = LocalCluster(f"127.0.0.1:{port}", secrets.token_hex(32), f"http://127.0.0.1:{dashboard}", place)
     config = place / "autoscaling.yaml"
     config.write_text(yaml.safe_dump(_config(groups, idle_minutes, cluster.address)))
@@ -121,8 +121,8 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1) -> Ite
         "--num-cpus=0",
         f"--temp-dir={place}",
     ]
-    command += [f"--autoscaling-config={config}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"]
-    command += [f"--ray-client-server-port={free_port()}", "--object-store-memory=500000000"]
+    command += [f"--autoscaling-config={config}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--ray-client-server-port={client}", "--object-store-memory=500000000"]
     log = (place / "head.log").open("wb")
     environment = {
         **cluster.environment,
@@ -217,11 +217,14 @@ def _kill_all(mark: str) -> None:
             continue
 
 
-def free_port() -> int:
-    """One that Ray does not give to workers (10002 to 19999)."""
-    while True:
-        with socket.socket() as made:
+def free_ports(count: int) -> list[int]:
+    """So many, none of which Ray gives to workers (10002 to 19999)."""
+    ports: list[int] = []
+    with ExitStack() as held:  # all at once, so that none is two of them
+        while len(ports) < count:
+            made = held.enter_context(socket.socket())
             made.bind(("127.0.0.1", 0))
             port = int(made.getsockname()[1])
-        if not 10_002 <= port <= 19_999:
-            return port
+            if not 10_002 <= port <= 19_999:
+                ports.append(port)
+    return ports

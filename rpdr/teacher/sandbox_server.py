@@ -32,6 +32,7 @@ from rpdr.teacher.sandbox_meter import prompt_tokens
 
 HERE = "127.0.0.1"
 MAX_BODY = 512 * 2**20  # of an uploaded file, above what providers take
+STARTS_S = 60.0  # in which it starts, or stops, on the busiest machine
 LOOK_S = 0.05  # whether the client of a request that hangs is still there
 UNSUPPORTED = {
     "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
@@ -222,11 +223,11 @@ def serving(teacher: SandboxTeacher, faults: Faults, terms: Terms, port: int = 0
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        yield asyncio.run_coroutine_threadsafe(server.start(port, host), loop).result(10)
+        yield asyncio.run_coroutine_threadsafe(server.start(port, host), loop).result(STARTS_S)
     finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(STARTS_S)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(STARTS_S)
         loop.close()
 
 
