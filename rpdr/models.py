@@ -33,10 +33,10 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
 
     Raises ModelError with a remedy.
     """
-    from rpdr.retriever.encoder import Encoder
-
     _quiet()
     where = find_model(model, "retriever.model")
+    from rpdr.retriever.encoder import Encoder  # not before: it takes seconds, and the model may not be there
+
     try:
         encoder = Encoder(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:

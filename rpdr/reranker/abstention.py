@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta, binom
+from scipy.special import bdtr, betaincinv
 
 CERTAINTY = 0.95  # with which dev must show the target, over the draw of the dev mentions
 STARTS = (0.0, 0.1, 0.3)  # where, on the way from strict to loose, a sequence of tests begins; they share 1 - CERTAINTY
@@ -86,7 +86,7 @@ def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -
 
 def lower_bound(right: int, n: int, certainty: float = CERTAINTY) -> float:
     """The one-sided lower bound of a share, `right` of `n` >= 1 (Clopper & Pearson 1934), at a threshold fixed beforehand."""
-    return float(beta.ppf(1 - certainty, right, n - right + 1)) if right else 0.0
+    return float(betaincinv(right, n - right + 1, 1 - certainty)) if right else 0.0
 
 
 def fewest(target: float) -> int:
@@ -106,7 +106,7 @@ def _loosest(confidences: np.ndarray, right: np.ndarray, target: float) -> float
     given = {threshold: above for threshold in thresholds if (above := confidences > threshold).sum() >= least}
     wrong, answered = [int((above & ~right).sum()) for above in given.values()], [int(above.sum()) for above in given.values()]
     # p-values of: what is answered above this threshold is right less often than the target
-    shown = (binom.cdf(wrong, answered, 1 - target) <= (1 - CERTAINTY) / len(STARTS)).tolist()
+    shown = (bdtr(wrong, answered, 1 - target) <= (1 - CERTAINTY) / len(STARTS)).tolist()
     ends = (_run(shown, int(start * len(shown))) for start in STARTS)
     last = max((end for end in ends if end is not None), default=None)
     return None if last is None else list(given)[last]

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 
 from rpdr.errors import ModelError
 
@@ -66,5 +65,10 @@ def _as_given(*_: Any, attention_mask: torch.Tensor | None = None, **__: Any) ->
     return attention_mask
 
 
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, _as_given)
+def use(lm: Any) -> None:
+    """Let a transformers model attend so."""
+    from transformers import AttentionInterface, AttentionMaskInterface  # seconds, which a process without a student need not wait for
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, _as_given)
+    lm.set_attn_implementation(NAME)

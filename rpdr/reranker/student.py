@@ -97,7 +97,7 @@ class Student(nn.Module):
         super().__init__()
         self.lm, self.head = lm, head
         _check_window(lm.get_base_model(), config)
-        lm.get_base_model().set_attn_implementation(attention.NAME)
+        attention.use(lm.get_base_model())
         self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
 
     @classmethod

@@ -7,15 +7,18 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import openai
 from pydantic import SecretStr
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
 from rpdr.teacher.prices import is_hosted, quote
+
+if TYPE_CHECKING:
+    import openai
 
 NO_KEY = "none"
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -34,6 +37,8 @@ class Endpoint:
 
     def client(self, timeout_s: float) -> openai.AsyncOpenAI:
         """The SDK's client of it, for the event loop at work. It retries nothing: every request passes the governor."""
+        import openai  # see rpdr.teacher
+
         direct, key = self.direct or self.local, self.api_key.get_secret_value()
         http = openai.DefaultAsyncHttpxClient(
             trust_env=not direct,

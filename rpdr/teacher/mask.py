@@ -15,7 +15,6 @@ from typing import Any
 
 from rpdr.config import TeacherConfig
 from rpdr.errors import ModelError
-from rpdr.models import load_token_classifier
 from rpdr.teacher.identifiers import HARD, identifiers
 from rpdr.teacher.people import Span, again
 from rpdr.teacher.prompt import Question
@@ -78,6 +77,8 @@ class Masker:
         if not self.names_model or not text.strip():
             return
         if self._names is None:
+            from rpdr.models import load_token_classifier  # with torch, for whose import `prepare` would wait
+
             self._names = load_token_classifier(self.names_model)
             labels = list(self._names.model.config.id2label.values())
             if not any(map(_is_person, labels)):

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rpdr.schema import NIL
-from rpdr.teacher.client import Answer
 from rpdr.teacher.prompt import Example, Question
+
+if TYPE_CHECKING:
+    from rpdr.teacher.client import Answer
 
 AGREE = 2
 

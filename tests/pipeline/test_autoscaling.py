@@ -21,7 +21,8 @@ def test_groups_grow_for_their_stages_and_end_after_them_and_lost_nodes_cost_no_
     tree = config(tmp_path / "run")
     tree["retriever"] |= {"rounds": 1, "aliases": False, "commonness": False}  # no second round, a smaller student: minutes less
     tree["student"]["layers"] = 2
-    seen = watched(tmp_path, lose=True, tree=tree)
+    # asked more often whether they are there: each node that is lost is known of 12 s sooner; how long an answer may take is as ever
+    seen = watched(tmp_path, lose=True, tree=tree, RAY_health_check_period_ms="500")
     assert seen.exit_code == 0, seen.log[-3000:]
     assert seen.lost == LOST_IN
     assert seen.nodes[0][1] == seen.nodes[-1][1] == {}

@@ -29,7 +29,7 @@ def test_a_row_of_texts_is_read_as_each_text_alone(made: type):
     model.set_attn_implementation("eager")
     with torch.no_grad():
         alone = torch.cat([model.model(input_ids=text, use_cache=False).last_hidden_state[0] for text in texts])
-        model.set_attn_implementation(attention.NAME)
+        attention.use(model)
         mask = torch.full((3, 1, 8, 8), torch.finfo(torch.float32).min)
         for n, text in enumerate(texts):
             for row in range(8):
