@@ -157,6 +157,8 @@ def _lose(cluster: LocalCluster, stages: dict[str, tuple[float, float]], lost: d
             nodes = cluster.nodes[-1][1].get(group, ()) if cluster.nodes else ()
             if at_work == stage and nodes:
                 time.sleep(4)
+                if nodes[0] not in cluster.nodes[-1][1].get(group, ()):
+                    continue  # it has left by itself
                 cluster.kill(nodes[0])
                 lost[group] = stage
                 break
