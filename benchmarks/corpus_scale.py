@@ -1,6 +1,6 @@
 """A corpus of millions: how long linking it takes, and whether memory or time grow with it.
 
-    RPDR_DATA=… python benchmarks/corpus_scale.py RUN_DIR [--times 10] [--minutes 60] [--only retriever student growth]
+    RPDR_DATA=… python benchmarks/corpus_scale.py RUN_DIR [--times 10] [--minutes 60] [--only retriever student growth] [--beside-others]
 
 RUN_DIR is a finished run; the spans of RPDR_DATA/throughput are linked in a copy of it, by `rpdr link --corpus` with a copy of the retriever and one of
 the student a core.
@@ -42,6 +42,7 @@ from rpdr.pipeline.run import Stopwatch, linking
 
 NAME = "corpus_scale"
 PARTS = ("retriever", "tenth", "student", "growth")
+ALONE = "growth_alone"  # the last pair that was linked with the machine to itself, where the newest was not
 MILLION = 1_000_000
 RATIOS = {"distinct": "distinct", "time": "seconds", "peak memory": "peak_mib", "of the driver alone": "peak_driver_mib"}
 LOOK_S = 2.0
@@ -57,6 +58,9 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--beside-others", action="store_true", help="the machine has other work meanwhile: of growth, times are not compared"
+    )
     options = parser.parse_args()
     path = RESULTS / f"{NAME}.json"
     found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
@@ -64,6 +68,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             sets = [f"link.{pool}_actors={os.cpu_count()}" for pool in ("retriever", "student")]
             jobs = Linking(__file__, Path(folder), options.run_dir, *sets, unasked=part != "student")
+            if part == "growth" and options.beside_others and part in found and not found[part].get("beside_others"):
+                found[ALONE] = found[part]
             found[part] = {"retriever": _retriever, "tenth": _tenth, "student": _student, "growth": _growth}[part](jobs, options)
         _keep(found, options)
     return 0
@@ -83,7 +89,8 @@ def _student(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
 
 def _growth(jobs: Linking, options: argparse.Namespace) -> dict[str, Any]:
     first = list(spans(MILLION))
-    return {"one": _linked(jobs, "one", first), "more": _linked(jobs, "more", recombined(first, options.times)), "times": options.times}
+    one, more = _linked(jobs, "one", first), _linked(jobs, "more", recombined(first, options.times))
+    return {"one": one, "more": more, "times": options.times, "beside_others": options.beside_others}
 
 
 def recombined(first: list[str], times: int) -> Iterator[str]:
@@ -214,14 +221,27 @@ def _protocol(found: dict[str, Any]) -> str:
         grown_by = ", ".join(f"{what} {whole[key] / tenth[key]:.2f}" for what, key in RATIOS.items())
         told.append(f"All ÷ a tenth: {grown_by}")
     grown = found.get("growth")
-    if grown:
-        one, more = grown["one"], grown["more"]
-        first, *further = more["million_s"]
-        told.append(
-            f"{grown['times']} times as many ÷ the million: peak memory {more['peak_mib'] / one['peak_mib']:.2f}, time "
-            f"{more['seconds'] / one['seconds']:.1f}; each further million ÷ the first of them {sum(further) / len(further) / first:.2f}"
-        )
+    if grown and grown.get("beside_others"):
+        told.append(f"{grown['times']} times as many ÷ the million: peak memory {_peaks(grown):.2f}")
+        told.append("Both were linked beside other work, which slowed the million most: their times are not compared")
+        if ALONE in found:
+            told.append(f"When they were last linked alone, by earlier code, {_grown(found[ALONE])}")
+    elif grown:
+        told.append(_grown(grown))
     return ". ".join(told) + "."
+
+
+def _grown(grown: dict[str, Any]) -> str:
+    one, more = grown["one"], grown["more"]
+    first, *further = more["million_s"]
+    return (
+        f"{grown['times']} times as many ÷ the million: peak memory {_peaks(grown):.2f}, time {more['seconds'] / one['seconds']:.1f}; each further "
+        f"million ÷ the first of them {sum(further) / len(further) / first:.2f}"
+    )
+
+
+def _peaks(grown: dict[str, Any]) -> float:
+    return float(grown["more"]["peak_mib"] / grown["one"]["peak_mib"])
 
 
 if __name__ == "__main__":
