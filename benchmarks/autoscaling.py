@@ -86,14 +86,14 @@ def main() -> int:
     return 0
 
 
-def watched(folder: Path, lose: bool, tree: dict[str, Any] | None = None, groups: Mapping[str, Group] = GROUPS, **environment: str) -> Seen:
-    """The run, in `folder`, or one by the config `tree`; `lose`: with a node of each group killed. `environment`: the cluster's."""
+def watched(folder: Path, lose: bool, tree: dict[str, Any] | None = None, groups: Mapping[str, Group] = GROUPS, **settings: str) -> Seen:
+    """The run, in `folder`, or one by the config `tree`; `lose`: with a node of each group killed. `settings`: more of Ray's, by environment."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(tree or config(folder / "run")))
     lines: list[str] = []
     stages: dict[str, tuple[float, float]] = {}
     lost: dict[str, str] = {}
-    with local_cluster(groups, IDLE_MINUTES, **environment) as cluster:
+    with local_cluster(groups, IDLE_MINUTES, **settings) as cluster:
         # not `rpdr submit`: these nodes unpack jobs in one folder, and the first that ends takes it away
         command = [sys.executable, "-m", "rpdr.cli", "run_all", "--config", "config.yaml"]
         environment = {**cluster.environment, "RAY_ADDRESS": cluster.address}

@@ -105,8 +105,8 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1, **environment: str) -> Iterator[LocalCluster]:
-    """A head without CPUs, as in production, and these groups; all of it ends with the block. `environment`: more settings of Ray's."""
+def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1, **settings: str) -> Iterator[LocalCluster]:
+    """A head without CPUs, as in production, and these groups; all of it ends with the block. `settings`: more of Ray's, by environment."""
     place = Path(tempfile.mkdtemp(prefix="rpdr-"))  # a short path: it holds sockets
     port, dashboard, agent, client = free_ports(4)
     cluster = LocalCluster(f"127.0.0.1:{port}", secrets.token_hex(32), f"http://127.0.0.1:{dashboard}", place)
@@ -126,7 +126,7 @@ def local_cluster(groups: Mapping[str, Group], idle_minutes: float = 0.1, **envi
     log = (place / "head.log").open("wb")
     environment = {
         **cluster.environment,
-        **environment,
+        **settings,
         **{
             "RAY_FAKE_CLUSTER": "1",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",

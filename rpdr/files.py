@@ -25,7 +25,15 @@ from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
-BEGINS = {"xls": b"\xd0\xcf\x11\xe0", "zip": b"PK\x03\x04", "gzip": b"\x1f\x8b", "parquet": b"PAR1", "pdf": b"%PDF"}
+BEGINS = {  # PAR1 alone is a gene, too
+    "xls": b"\xd0\xcf\x11\xe0",
+    "zip": b"PK\x03\x04",
+    "gzip": b"\x1f\x8b",
+    "parquet": b"PAR1\x15",
+    "pdf": b"%PDF-",
+}
+WORKBOOKS = {".xlsx", ".xlsm"}  # which are ZIP archives
+LONGEST = max(map(len, BEGINS.values()))
 REMEDIES = {
     "xls": "an Excel workbook; save it as CSV UTF-8 (or Parquet)",
     "zip": "a ZIP archive; unpack it, and name the file inside",
@@ -152,10 +160,10 @@ def _unpacked(path: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 def read_text(path: Source, encoding: str = "utf-8") -> str:
-    """The whole text of a plain or .gz file. Raises DataError, naming the byte, where it is not `encoding`."""
+    """The whole text of a plain or .gz file. Raises DataError where it is no text, or, naming the byte, not `encoding`."""
     with _unpacked(path) as file:
         raw = file.read()
-    _check_kind(path, encoding, raw[:4])
+    _check_kind(path, encoding, raw[:LONGEST])
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -170,7 +178,7 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
         while True:
             block = file.read(BLOCK)
             if not read:
-                _check_kind(path, encoding, block[:4])
+                _check_kind(path, encoding, block[:LONGEST])
             start = read - len(decoder.getstate()[0])  # of a character that the last block cut in two
             try:
                 text = decoder.decode(block, final=not block)
@@ -196,10 +204,9 @@ def unusable(error: OSError) -> str:
 
 def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
     """Raises DataError where a file begins as one that holds no text does, or text of another encoding: some encodings take any byte."""
-    kind = "xls" if path.suffix.lower() in {".xlsx", ".xlsm"} and begins == BEGINS["zip"] else None
-    kind = kind or next((kind for kind, first in BEGINS.items() if begins.startswith(first)), None)
+    kind = next((kind for kind, first in BEGINS.items() if begins.startswith(first)), None)
     if kind:
-        raise DataError(f"{path}: {REMEDIES[kind]}")
+        raise DataError(f"{path}: {REMEDIES['xls' if kind == 'zip' and path.suffix.lower() in WORKBOOKS else kind]}")
     if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not codecs.lookup(encoding).name.startswith("utf-16"):
         raise DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
 

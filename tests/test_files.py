@@ -135,8 +135,8 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         ("kb.csv", b"\xd0\xcf\x11\xe0", "an Excel workbook"),  # as it was renamed
         ("kb.zip", b"PK\x03\x04", "a ZIP archive; unpack it"),
         ("kb.csv", b"\xff\xfea\x00", "set `encoding: utf-16`"),
-        ("kb.csv", b"PAR1", "end its name in .parquet"),
-        ("kb.csv", b"%PDF", "a PDF"),
+        ("kb.csv", b"PAR1\x15", "end its name in .parquet"),
+        ("kb.csv", b"%PDF-", "a PDF"),
         ("kb.csv", b"\x1f\x8b", "end its name in .gz"),
     ],
 )
@@ -146,6 +146,12 @@ def test_a_file_of_another_kind_is_told_with_its_own_remedy(tmp_path: Path, name
         for read in (read_text, lambda *of: list(read_lines(*of))):
             with pytest.raises(DataError, match=says):
                 read(tmp_path / name, encoding)
+
+
+def test_text_that_begins_as_the_name_of_a_kind_is_text(tmp_path: Path):
+    for text in ("PAR1\tHGNC:3537\n", "%PDF\n", "PK\n"):  # a gene is called so
+        (tmp_path / "kb.tsv").write_text(text)
+        assert read_text(tmp_path / "kb.tsv") == text
 
 
 def test_a_writer_that_fails_leaves_neither_a_part_nor_a_temporary_file(tmp_path: Path):

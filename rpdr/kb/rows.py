@@ -6,6 +6,7 @@ One bad row never costs its neighbours: a quote that is never closed spoils its 
 from __future__ import annotations
 
 import csv
+import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 MARK = "\ufeff"  # of byte order
+BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
 
@@ -68,7 +70,7 @@ class Rows:
             return self.names.index(there)
         if column.isdecimal() and int(column) < len(self.names):
             return int(column)
-        if self.names[0].startswith(("{", "[")):
+        if BEGINS_JSON.match(self.names[0]):
             remedy = "make it a table" if setting.startswith("kb.") else "set format: jsonl"
             raise DataError(f"{self.path}: no column {column!r}; its first line is JSON: {remedy}")
         between = next((mark for mark in SEPARATORS if mark in self.names[0]), None) if len(self.names) == 1 else None
@@ -187,18 +189,14 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
         if len(row.cells) == width:
             yield row
         else:
-            yield reject(
-                path,
-                row.line,
-                f"{len(row.cells)} cells where {width} are expected{_remedy(row, width, separator)}",
-                separator.join(row.cells),
-            )
+            yield reject(path, row.line, _other_width(len(row.cells), width, separator), separator.join(row.cells))
 
 
-def _remedy(row: Row, width: int, separator: str) -> str:
-    if len(row.cells) < width:
-        return ""
-    return f"; quote a cell that has {separator!r} in it" if _may_quote(separator) else f"; a cell has {separator!r} in it"
+def _other_width(cells: int, width: int, separator: str) -> str:
+    told = f"{cells} cells where {width} are expected"
+    if cells < width:
+        return told
+    return f"{told}; {'quote a cell that has' if _may_quote(separator) else 'a cell has'} {separator!r} in it"
 
 
 def _may_quote(separator: str) -> bool:

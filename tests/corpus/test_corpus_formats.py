@@ -138,6 +138,8 @@ def test_json_that_is_read_as_a_table_is_told_of_and_not_shown(tmp_path: Path) -
     path = put(tmp_path / "m.json", '[{"text": "sick of Dr. No"}]\n')
     with pytest.raises(DataError, match=r"m\.json: no column 'text'; its first line is JSON: set format: jsonl$"):
         read(path, "table")
+    with pytest.raises(DataError, match=r"nearest first: '\[Phrase\]', '\[Id\]'"):  # as some databases write columns
+        read(put(tmp_path / "m.csv", "[Id],[Phrase]\n1,sick\n"), "table")
 
 
 def test_a_column_whose_name_differs_in_letter_case_alone_is_read_if_it_is_the_only_one(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +21,7 @@ from rpdr.teacher import Answer, Endpoint, Governor, Question, TeacherClient
 PRICE = Price(input_usd_per_million=10.0, output_usd_per_million=30.0, batch_discount=0.5)
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
 PERFECT = SandboxConfig(accuracy=1.0, invalid_rate=0.0, latency_s=0.0)
+PATIENCE = 60.0  # seconds until what must come counts as missing
 
 
 def question(n: int) -> Question:
@@ -28,6 +31,21 @@ def question(n: int) -> Question:
 def answers_to(questions: list[Question]) -> dict[str, set[str]]:
     """All of them mean Nausea, but every fifth none of these."""
     return {q.text: set() if n % 5 == 4 else {"Nausea"} for n, q in enumerate(questions)}
+
+
+def meter(url: str, query: str = "") -> dict[str, Any]:
+    """What a sandbox counts."""
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/meter" + query) as response:
+        return json.loads(response.read())
+
+
+def meter_once(url: str, there: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """`meter` when something is true of it."""
+    until = time.monotonic() + PATIENCE
+    while not there(seen := meter(url)):
+        assert time.monotonic() < until, seen
+        time.sleep(0.02)
+    return seen
 
 
 def ask(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import NAMES, PERFECT, PRICE, answers_to, ask, question
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question
 from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
@@ -71,11 +68,6 @@ def ask_in_batches(
 
 def teacher_of(questions: int, config: SandboxConfig = PERFECT) -> SandboxTeacher:
     return SandboxTeacher(answers_to([question(n) for n in range(questions)]), config, seed=1)
-
-
-def meter(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/meter") as response:
-        return json.loads(response.read())
 
 
 def states(folder: Path) -> dict[str, int]:
@@ -279,10 +271,7 @@ def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
     with teacher_of(200).serve(terms=Terms(**COUNTED, count_questions=True, batch_seconds=60.0)) as url:
         with pytest.raises(raised):
             ask_in_batches(url, tmp_path, 200, during=stop, batch={"requests": 100})
-        until = time.monotonic() + 60
-        while meter(url)["batches"].get("cancelled", 0) < 2 and time.monotonic() < until:
-            time.sleep(0.02)
-        stopped = meter(url)
+        stopped = meter_once(url, lambda seen: seen["batches"].get("cancelled", 0) == 2)
         assert stopped["batches"] == {"created": 2, "cancelled": 2}
         assert 0 < stopped["batch"]["billed"] < 200
         assert set(states(tmp_path)) == {"open"}

@@ -22,7 +22,7 @@ from typing import Any
 
 import openai
 import pytest
-from doors import PERFECT
+from doors import PATIENCE, PERFECT, meter, meter_once
 
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.schema import NIL
@@ -62,9 +62,6 @@ def chosen(teacher: SandboxTeacher, text: str, order_seed: int) -> int:
     return named[0] if named else NIL
 
 
-PATIENCE = 60.0  # seconds until what must come counts as missing
-
-
 def post(url: str, body: Any, key: str = "secret", **headers: str) -> tuple[int, Any, dict[str, str]]:
     """(HTTP status, JSON, headers)."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -78,20 +75,6 @@ def post(url: str, body: Any, key: str = "secret", **headers: str) -> tuple[int,
 
 def chat(url: str, text: str = TEXTS[0], **arguments: Any) -> tuple[int, Any, dict[str, str]]:
     return post(f"{url}/chat/completions", {"model": "m", "messages": asking(text)[0], **arguments})
-
-
-def meter(url: str, query: str = "") -> dict[str, Any]:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/meter" + query) as response:
-        return json.loads(response.read())
-
-
-def lost(url: str) -> dict[str, Any]:
-    """What the meter says once an answer was lost."""
-    until = time.monotonic() + PATIENCE
-    while not (seen := meter(url))["lost"]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return seen
 
 
 @contextmanager
@@ -224,7 +207,7 @@ def test_what_is_lost_on_its_way_is_billed(fault: str):
     with ThreadPoolExecutor(1) as client:
         with perfect(Faults(**{fault: 1.0})) as url:
             asked = client.submit(chat, url)
-            seen = lost(url)
+            seen = meter_once(url, lambda seen: seen["lost"])
         with pytest.raises((OSError, ValueError, HTTPException)):  # no answer until the server's end, no JSON, half an answer
             asked.result()
     assert (seen["requests"], seen["sync"]["billed"], seen["lost"]) == (1, 1, {fault: 1})
@@ -332,7 +315,7 @@ def test_it_stops_though_a_request_hangs():
     with perfect(Faults(hang=1.0)) as url:
         client = threading.Thread(target=lambda: asyncio.run(ask(url)))
         client.start()
-        lost(url)
+        meter_once(url, lambda seen: seen["lost"])
     client.join(PATIENCE)
     assert not client.is_alive()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import openai
 import pytest
-from test_sandbox import PATIENCE, TEXTS, asking, chat, meter, perfect
+from doors import PATIENCE, meter
+from test_sandbox import TEXTS, asking, chat, perfect
 
 from rpdr.teacher.sandbox import Faults, Terms
 
