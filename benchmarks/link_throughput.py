@@ -1,14 +1,15 @@
 """How fast linking is: rpdr's job against a loop that generates, a pointwise cross-encoder, and rpdr's own parts without Ray.
 
-    RPDR_DATA=… python benchmarks/link_throughput.py RUN_DIR [--rounds 3]
+    RPDR_DATA=… python benchmarks/link_throughput.py RUN_DIR [--rounds 3] [--phrases]
 
-RUN_DIR is a finished run whose dev shows a `link.shortcut`; linked are its distinct test mentions. All are measured in turns, in one process after
-another, on the same mentions, the same base model of as many layers in the same precision, and the same machine; what counts are the ratios. What a
-job needs to load Ray and its models is measured by a job of the same settings over one batch, told apart, and left out of its rate, as nobody else's loading counts.
-The loop (`transformers.generate`, batch 32, padded) and the cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like
-length) are given their candidates, of some of the mentions drawn at random: what it takes to find them counts for rpdr alone. Three jobs: one
-whose student is asked about each mention, one by the defaults of `link` (exact names, and `link.shortcut`), and one by the defaults on mentions
-that come as often as the phrases of Ask A Patient's train file do. Writes results/link_throughput.json.
+RUN_DIR is a finished run without `link.exact_match` whose dev shows a `link.shortcut`; linked are its distinct test mentions or, with `--phrases`, those of
+Ask A Patient's train file. All are measured in turns, in one process after another, on the same mentions, the same base model of as many layers in the
+same precision, and the same machine; what counts are the ratios. What a job needs to load Ray and its models is measured by a job of the same settings
+over one batch, told apart, and left out of its rate, as nobody else's loading counts. The loop (`transformers.generate`, batch 32, padded) and the
+cross-encoder (a forward pass for each of ten candidates, batches of 32 pairs of like length) are given their candidates, of some of the mentions drawn
+at random: what it takes to find them counts for rpdr alone. Three jobs: one whose student is asked about each mention, one by `link.shortcut` as it is
+by default, and one like that on mentions that come as often as the phrases of that file do. Writes results/link_throughput.json, and keeps there what
+was measured of other runs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from finished import annotated_test, run_in
-from outcome import keep
+from outcome import RESULTS, keep
 
 from rpdr.config import LinkConfig
 from rpdr.corpus import normalise
@@ -38,15 +39,17 @@ from rpdr.files import locate, read_lines
 from rpdr.linker import Linker
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.pipeline.account import DECIDERS
+from rpdr.pipeline.report import machine
 from rpdr.pipeline.run import Run, linking
 from rpdr.retriever import add_candidates
 from rpdr.schema import CANDIDATES
 
+NAME = "link_throughput"
 PHRASES = "${RPDR_DATA}/askapatient/AskAPatient.fold-0.train.txt.gz"
 BATCH = 32
 EACH = ("link.exact_match=false", "link.shortcut=null")
-DEFAULTS = ("link.exact_match=true", f"link.shortcut={LinkConfig().shortcut}")
-JOBS = {"job": "rpdr's job, each mention by the student,", "default": "… by its defaults", "repeats": "… with repeats"}
+DEFAULTS = ("link.exact_match=false", f"link.shortcut={LinkConfig().shortcut}")
+JOBS = {"job": "rpdr's job, each mention by the student,", "default": "… with `link.shortcut`, as by default,", "repeats": "… with repeats"}
 OTHERS = {
     "loop": "a loop of transformers.generate",
     "pairs": "a pointwise cross-encoder",
@@ -61,12 +64,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--phrases", action="store_true", help="the phrases of Ask A Patient's train file, in place of the run's test mentions"
+    )
     options = parser.parse_args()
+    path = RESULTS / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
+    found[options.run_dir.name] = _measured(options)
+    rows = [row for name, measured in found.items() for row in _rows(name, measured)]
+    keep(
+        NAME,
+        "python benchmarks/link_throughput.py RUN_DIR",
+        "; ".join(measured["data"] for measured in found.values()),
+        ("Run", "Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values())),
+        rows,
+        protocol=" ".join([_protocol(options.rounds), *(_decided(name, measured) for name, measured in found.items())]),
+        found=found,
+    )
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(options.run_dir, Path(folder, "run"), ignore=shutil.ignore_patterns("corpora", "ledger"))
         run = run_in(str(Path(folder, "run")))
-        mentions = list(dict.fromkeys(normalise(mention.text) for mention in annotated_test(run)))
+        phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
+        mentions = list(phrases if options.phrases else dict.fromkeys(normalise(mention.text) for mention in annotated_test(run)))
         random.Random(run.config.seed).shuffle(mentions)
+        repeated = [text for text in mentions for _ in range(phrases[text])] if options.phrases else _repeated(mentions, phrases)
         rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
         loading = []
         for number in range(options.rounds):
@@ -75,31 +100,31 @@ def main() -> int:
             for name, some, settings in (
                 ("job", mentions, EACH),
                 ("default", mentions, DEFAULTS),
-                ("repeats", _repeated(mentions), DEFAULTS),
+                ("repeats", repeated, DEFAULTS),
             ):
                 rates[name].append((len(some) - BATCH) / (_seconds(run, f"{name}-{number}", some, *settings) - loads[settings]))
             for name, measure in (("parts", _parts), ("loop", _loop), ("pairs", _pairs)):
                 rates[name].append(_apart(measure, run, mentions))
         last = run.summary(linking(f"default-{options.rounds - 1}").name)
-    usual = {name: statistics.median(some) for name, some in rates.items()}
-    rows = [[title, f"{usual[name]:.1f}", *(_ratio(rates[job], rates[name]) for job in JOBS)] for name, title in OTHERS.items()]
-    command = f"python benchmarks/link_throughput.py {options.run_dir.name} --rounds {options.rounds}"
-    columns = ("Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values()))
-    data = f"the {len(mentions):,} distinct test mentions of {options.run_dir.name}; repeats: {len(_repeated(mentions)):,}, each as often as a phrase drawn from Ask A Patient's train file"
-    keep(
-        "link_throughput",
-        command,
-        data,
-        columns,
-        rows,
-        protocol=_protocol(len(mentions), options.rounds, statistics.median(loading), last),
-        mentions_per_s=rates,
-        median=usual,
-        loading_s=loading,
-        decided={who: last.get(name, 0) for who, (name, _) in DECIDERS.items()},
-        student=run.config.student.model_dump(mode="json"),
-    )
-    return 0
+    whose = "phrases of Ask A Patient's train file" if options.phrases else "test mentions"
+    often = "as often as there" if options.phrases else "each as often as a phrase drawn from Ask A Patient's train file"
+    return {
+        "command": " ".join(["python benchmarks/link_throughput.py", options.run_dir.name, *["--phrases"] * options.phrases]),
+        "data": f"{options.run_dir.name}: the {len(mentions):,} distinct {whose}; repeats: {len(repeated):,}, {often}",
+        "mentions": len(mentions),
+        "mentions_per_s": rates,
+        "median": {name: statistics.median(some) for name, some in rates.items()},
+        "loading_s": loading,
+        "decided": {who: last.get(name, 0) for who, (name, _) in DECIDERS.items()},
+        "student": run.config.student.model_dump(mode="json"),
+        "machine": machine(),
+    }
+
+
+def _rows(name: str, measured: Mapping[str, Any]) -> list[list[str]]:
+    rates, usual = measured["mentions_per_s"], measured["median"]
+    against = [[title, f"{usual[other]:.1f}", *(_ratio(rates[job], rates[other]) for job in JOBS)] for other, title in OTHERS.items()]
+    return [[name if n == 0 else "", *row] for n, row in enumerate(against)]
 
 
 def _ratio(mine: Sequence[float], others: Sequence[float]) -> str:
@@ -109,13 +134,16 @@ def _ratio(mine: Sequence[float], others: Sequence[float]) -> str:
     return f"{usual} ({least}–{most})"
 
 
-def _protocol(mentions: int, rounds: int, loading_s: float, last: Mapping[str, Any]) -> str:
-    decided = ", ".join(f"{title} {last.get(count, 0) / mentions:.0%}" for count, title in DECIDERS.values())
+def _protocol(rounds: int) -> str:
     return (
-        f"{rounds} rounds in turns: the median of their ratios, the least and the most. By its defaults the job's mentions are decided by {decided}. What a job "
-        f"loads before its first answer, {loading_s:.0f} s, is left out of its rate; what is left of a job by its defaults is a few seconds, hence the ranges. "
+        f"{rounds} rounds in turns: the median of their ratios, the least and the most. What a job loads before its first answer is left out of its rate. "
         f"The loop and the cross-encoder: {SOME} of the mentions, their candidates given."
     )
+
+
+def _decided(name: str, measured: Mapping[str, Any]) -> str:
+    decided = ", ".join(f"{title} {measured['decided'][who] / measured['mentions']:.0%}" for who, (_, title) in DECIDERS.items())
+    return f"With `link.shortcut` the mentions are decided, of {name}, by {decided}; a job loads {statistics.median(measured['loading_s']):.0f} s."
 
 
 def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
@@ -125,7 +153,9 @@ def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> fl
     sets = (f"run_dir={run.folder}", *settings, f"corpora.{name}={{format: jsonl, path: {corpus}}}")
     flags = [part for text in sets for part in ("--set", text)]
     command = [sys.executable, "-m", "rpdr.cli", "link", "--config", str(run.path("config.yaml")), "--corpus", name, *flags]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-1000:]}")
     return float(run.summary(linking(name).name)["link_s"])
 
 
@@ -210,10 +240,9 @@ def _questions(run: Run, mentions: Sequence[str]) -> list[dict[str, Any]]:
     return found.select(CANDIDATES.names).to_pylist()
 
 
-def _repeated(mentions: Sequence[str]) -> list[str]:
-    """The mentions, each as often as a phrase of the train file, drawn at random, stands there; of DRAWS draws the one that comes nearest to the
-    file's own repeats a phrase, as one phrase in thousands is a tenth of the file."""
-    phrases = Counter(normalise(line.split("\t")[2]) for line in read_lines(locate(PHRASES), "iso-8859-1") if line.count("\t") >= 2)
+def _repeated(mentions: Sequence[str], phrases: Mapping[str, int]) -> list[str]:
+    """The mentions, each as often as a phrase drawn at random; of DRAWS draws the one that comes nearest to the file's own repeats a phrase, as one
+    phrase in thousands is a tenth of the file."""
     rng, often = random.Random(1), [*phrases.values()]
     wanted = statistics.mean(often) * len(mentions)
     counts = min((rng.choices(often, k=len(mentions)) for _ in range(DRAWS)), key=lambda drawn: abs(sum(drawn) - wanted))

@@ -102,7 +102,8 @@ class Linker:
         if isinstance(texts, str) or isinstance(contexts, str):
             raise TypeError("link takes a list of texts, and of contexts: link([text])")
         context = list(contexts) if contexts is not None else [None] * len(texts)
-        questions = [(self._asked(clean(t), c), given_context(c, t)) for t, c in zip(texts, context, strict=True)]
+        reads = self.config.student.use_context
+        questions = [(self._asked(clean(t), c), given_context(c, t) if reads else None) for t, c in zip(texts, context, strict=True)]
         # as a job has it: what differs in case alone is one mention, and asked about as it is first spelled
         keys = [mention_key(text, None, given) for text, given in questions]
         first: dict[str, tuple[str, str | None]] = {}

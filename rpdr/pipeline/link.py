@@ -116,7 +116,7 @@ def throw_away(run: Run, corpus: str) -> None:
 def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
     """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `Run.clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
-    shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work)
+    shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work, run.config.student.use_context)
     output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
     resumed = len(output.counts)
     calibration, _ = calibrated(run.path("student"), run.config.link)
@@ -228,7 +228,7 @@ _concepts = lru_cache(maxsize=1)(map_kb)
 
 
 def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) -> pa.Table:
-    """The distinct mentions of a shard as rows of QUESTIONS; those that are `names` of one concept of this file decided."""
+    """The questions of a shard as rows of QUESTIONS; those that are `names` of one concept of this file decided."""
     shard = todo[numbers["id"][0].as_py()]
     rows = distinct(_shards(work).read(shard))
     n = rows.num_rows
@@ -301,8 +301,9 @@ class _Output:
                 self._write(shard, pa.concat_tables(self._waiting.pop(shard)))
 
     def _write(self, shard: int, answered: pa.Table) -> None:
-        tally = _Tally()
-        self.store.write_tables(_file(shard), tally.passing(joined(self.shards.read(shard), answered, LINKED)), LINKED)
+        mentions = self.shards.read(shard)
+        tally = _Tally(mentions["question"])
+        self.store.write_tables(_file(shard), tally.passing(joined(mentions, answered, LINKED)), LINKED)
         self.counts[shard] = tally.counts
         self.mentions += self.counts[shard]["mentions"]
         if time.monotonic() - self._told > MANIFEST_EVERY_S:
@@ -326,8 +327,15 @@ class _Output:
                 f"{self.store}: holds shards of another corpus, student or config; link into another place, or add --redo to throw them away"
             )
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
-        found = {n: {c: known[n][c] for c in COUNTED} if n in known else _counts(self.store.read_tables(_file(n))) for n in there}
+        found = {n: {c: known[n][c] for c in COUNTED} if n in known else self._counted(n) for n in there}
         return {n: counts for n, counts in found.items() if counts["mentions"] == self.shards.mentions[n]}  # another is made again
+
+    def _counted(self, shard: int) -> dict[str, int]:
+        """COUNTED of a shard that is there."""
+        tally = _Tally(self.shards.read(shard)["question"])
+        for _ in tally.passing(self.store.read_tables(_file(shard))):
+            pass
+        return tally.counts
 
 
 def _file(shard: int) -> str:
@@ -338,33 +346,28 @@ COUNTED = ("mentions", "distinct", "nil", "abstained", *(name for name, _ in DEC
 
 
 class _Tally:
-    """COUNTED of rows of schema.LINKED that come in parts: mentions, but distinct ones of each source."""
+    """COUNTED of rows of schema.LINKED that come in parts, one for each of `questions`: mentions, but questions of each source."""
 
-    def __init__(self) -> None:
+    def __init__(self, questions: pa.ChunkedArray) -> None:
+        self._questions = questions
         self._mentions = self._nil = self._abstained = 0
-        self._keys: dict[str, set[str]] = {source: set() for source in DECIDERS}
+        self._by: dict[str, set[str]] = {source: set() for source in DECIDERS}
 
     def passing(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """The same parts, counted as they come."""
         for linked in parts:
+            questions = self._questions.slice(self._mentions, linked.num_rows)
+            sources = linked["source"].slice(0, len(questions))  # a file that is another's has more, and is made again
+            for source, decided in self._by.items():
+                decided.update(pc.unique(questions.filter(pc.equal(sources, source))).to_pylist())
             abstained = pc.sum(linked["abstained"]).as_py() or 0
             self._mentions += linked.num_rows
             self._abstained += abstained
             self._nil += linked["concept_id"].null_count - abstained
-            for source, keys in self._keys.items():
-                keys.update(pc.unique(linked["key"].filter(pc.equal(linked["source"], source))).to_pylist())
             yield linked
 
     @property
     def counts(self) -> dict[str, int]:
         """Of all parts so far."""
-        by = [len(keys) for keys in self._keys.values()]
+        by = [len(decided) for decided in self._by.values()]
         return dict(zip(COUNTED, (self._mentions, sum(by), self._nil, self._abstained, *by), strict=True))
-
-
-def _counts(parts: Iterable[pa.Table]) -> dict[str, int]:
-    """COUNTED of rows of schema.LINKED."""
-    tally = _Tally()
-    for _ in tally.passing(parts):
-        pass
-    return tally.counts

@@ -26,6 +26,7 @@ from rpdr.pipeline.pool import mentions_of, not_prepared
 from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.shards import questions
 from rpdr.pipeline.trials import READ, SPREAD, WRITE
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
 from rpdr.planning.fleet import HOUR
@@ -86,7 +87,7 @@ def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpu
     total = float(mentions or mine.num_rows)
     notes = []
     if distinct is None:
-        distinct = _distinct(mine["key"], total) / total if total else 1.0
+        distinct = _distinct(questions(mine, run.config.student.use_context), total) / total if total else 1.0
         if total > mine.num_rows:
             told = f"{distinct:.1%} of the mentions are taken to be distinct, by how that grows in {mine.num_rows:,} of them"
             notes.append(f"{told} (Heaps' law); --distinct says it better")

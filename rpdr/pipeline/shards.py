@@ -1,4 +1,4 @@
-"""The corpus in shards, on disk: a mention's shard follows from its key alone, so all repeats of a mention meet in one.
+"""The corpus in shards, on disk: a mention's shard follows from its question alone, so all mentions of a question meet in one.
 
 Spreading reads the corpus once, in the memory of one part, and writes it in parts that are sorted by shard; a shard is a slice of each part.
 No order of work, number of machines or start after a kill changes what is in a shard.
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rpdr.corpus import mention_key
 from rpdr.files import write_atomically
 from rpdr.kb.mapped import map_arrow, write_arrow
 from rpdr.schema import MENTIONS
@@ -23,7 +24,8 @@ PART = 200_000  # mentions that are held in memory while spreading …
 PARTS = 1_000  # … or more, so that no more parts than these have to be opened for a shard
 JOINED = 100_000  # mentions that are joined with their answers at once: of the most frequent mention a shard may hold millions
 COLUMNS = ("mention_id", "key", "text", "context", "type", "split", "written")
-SCHEMA = pa.schema([MENTIONS.field(name) for name in COLUMNS])
+QUESTION = pa.field("question", pa.string(), nullable=False)  # see `questions`
+SCHEMA = pa.schema([*(MENTIONS.field(name) for name in COLUMNS), QUESTION])
 BOUNDS = "bounds.npy"  # written last: the folder is whole if it is there
 
 
@@ -35,15 +37,17 @@ class Shards:
     bounds: np.ndarray
 
     @classmethod
-    def spread(cls, corpus: Path, splits: tuple[str, ...], size: int, folder: Path) -> Shards:
-        """The mentions of these splits from a file of schema.MENTIONS, about `size` a shard; what an earlier start has spread is taken as it is."""
+    def spread(cls, corpus: Path, splits: tuple[str, ...], size: int, folder: Path, use_context: bool = True) -> Shards:
+        """The mentions of these splits from a file of schema.MENTIONS, about `size` a shard; `use_context`: whether a mention in another sentence is
+        another question. What an earlier start has spread is taken as it is."""
         if (folder / BOUNDS).exists():
             return cls.load(folder)
         mentions = _count(corpus, splits)
         count = max(1, -(-mentions // size))
         bounds = []
         for number, part in enumerate(_parts(corpus, splits, max(PART, -(-mentions // PARTS)))):
-            shards = np.array([shard_of(key, count) for key in part["key"].to_pylist()], dtype=np.int64)
+            part = part.append_column(QUESTION, questions(part, use_context)).cast(SCHEMA)
+            shards = np.array([shard_of(question, count) for question in part["question"].to_pylist()], dtype=np.int64)
             order = np.argsort(shards, kind="stable")
             bounds.append(np.searchsorted(shards[order], np.arange(count + 1)))
             write_arrow(_part_file(folder, number), part.take(order))
@@ -78,24 +82,41 @@ class Shards:
         return pa.concat_tables(slices) if slices else SCHEMA.empty_table()
 
 
-def shard_of(key: str, shards: int) -> int:
-    """The shard of a mention's key (hexadecimal digits)."""
-    return int(key[:15], 16) % shards
+def shard_of(question: str, shards: int) -> int:
+    """The shard of a question (hexadecimal digits)."""
+    return int(question[:15], 16) % shards
+
+
+def questions(mentions: pa.Table, use_context: bool) -> pa.ChunkedArray:
+    """What is asked about each of some rows of schema.MENTIONS, by the key of what is read of it: with `use_context` its own key, else that of its text
+    alone. Its other columns need not be there."""
+    others = [mentions[name] for name in ("type", "context") if name in mentions.column_names]
+    alone = len(others) == 2 and all(other.null_count == len(other) for other in others)
+    if use_context or alone:  # alone: its own key is that of its text
+        return mentions["key"]
+    return pa.chunked_array([_keys_of(texts) for texts in mentions["text"].chunks], pa.string())
+
+
+def _keys_of(texts: pa.StringArray) -> pa.StringArray:
+    told = texts.dictionary_encode()  # of a corpus most are repeats
+    return pa.array(map(mention_key, told.dictionary.to_pylist()), pa.string()).take(told.indices)
 
 
 def distinct(mentions: pa.Table) -> pa.Table:
-    """The first mention of each key, in order: what is asked for all of its repeats."""
-    codes = pc.dictionary_encode(mentions["key"].combine_chunks()).indices.to_numpy()
-    return mentions.take(np.unique(codes, return_index=True)[1])
+    """The first mention of each question, in order: what is asked for all of them. Its `key` is the question."""
+    codes = pc.dictionary_encode(mentions["question"].combine_chunks()).indices.to_numpy()
+    first = mentions.take(np.unique(codes, return_index=True)[1])
+    return first.set_column(first.schema.get_field_index("key"), MENTIONS.field("key"), first["question"]).select(COLUMNS)
 
 
 def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Each mention with the answer of its key, JOINED at once; `answers` has one row a key. Columns of `schema`, a mention's own where both have one."""
+    """Each mention with the answer of its question, JOINED at once; `answers` has one row a question, its `key`. Columns of `schema`, a mention's own
+    where both have one."""
     answers = answers.combine_chunks()
     keys = answers["key"].combine_chunks()
     for start in range(0, mentions.num_rows, JOINED):
         part = mentions.slice(start, JOINED).combine_chunks()
-        found = answers.take(pc.index_in(part["key"], keys))
+        found = answers.take(pc.index_in(part["question"], keys))
         yield pa.table([part[name] if name in part.column_names else found[name] for name in schema.names], schema=schema)
 
 
@@ -110,7 +131,7 @@ def _parts(corpus: Path, splits: tuple[str, ...], rows: int) -> Iterator[pa.Tabl
     for batch in pq.ParquetFile(corpus).iter_batches(rows, columns=list(COLUMNS)):
         part = pa.Table.from_batches([batch]).filter(pc.is_in(batch["split"], wanted))
         if part.num_rows:
-            yield part.select(COLUMNS).cast(SCHEMA)
+            yield part.select(COLUMNS)
 
 
 def _part_file(folder: Path, number: int) -> Path:

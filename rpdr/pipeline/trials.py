@@ -210,7 +210,7 @@ def driver_of_link(run: Run) -> dict[str, float]:
         splits = tuple({row.split for row in rows})
         save_mentions(work / "mentions.parquet", rows)
         watch = Stopwatch()
-        shards = Shards.spread(work / "mentions.parquet", splits, run.config.link.shard_mentions, work)
+        shards = Shards.spread(work / "mentions.parquet", splits, run.config.link.shard_mentions, work, run.config.student.use_context)
         found[SPREAD] = watch.seconds
         said = {"concept_id": "C1", "name": "a name", "concept_ids": ["C1"], "source": "student", "abstained": False, "nil": False}
         k = run.config.final_top_k

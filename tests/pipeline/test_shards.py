@@ -44,6 +44,27 @@ def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypa
         assert numbers == sorted(numbers)
 
 
+@pytest.mark.parametrize(("use_context", "questions"), [(False, 2), (True, 5)])
+def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence(tmp_path: Path, use_context: bool, questions: int):
+    told = [("Pain", "a", None), ("pain", "b", None), ("pain", None, "sign"), ("pain", None, None), ("rash", "a", None), ("rash", "a", None)]
+    mentions = [Mention(f"0:{n}", mention_key(t, kind, c), t, c, kind, None, "corpus", None) for n, (t, c, kind) in enumerate(told)]
+    save_mentions(tmp_path / "mentions.parquet", mentions)
+    spread = Shards.spread(tmp_path / "mentions.parquet", ("corpus",), 1, tmp_path / "work", use_context)
+    tables = [spread.read(shard) for shard in range(len(spread))]
+    asked = pa.concat_tables([distinct(table) for table in tables])
+    assert asked.num_rows == len(set(asked["key"].to_pylist())) == questions
+    if not use_context:
+        assert asked.sort_by("mention_id").select(["text", "context", "key"]).to_pylist() == [
+            {"text": text, "context": "a", "key": mention_key(text)} for text in ("Pain", "rash")
+        ]
+    answers = pa.table({"key": asked["key"], "concept_id": asked["mention_id"]})
+    schema = pa.schema([LINKED.field("mention_id"), LINKED.field("key"), LINKED.field("concept_id")])
+    answered = {row["mention_id"]: row for table in tables for part in joined(table, answers, schema) for row in part.to_pylist()}
+    assert {i: row["key"] for i, row in answered.items()} == {m.mention_id: m.key for m in mentions}  # each its own
+    first = ["0:0"] * 4 + ["0:4"] * 2 if not use_context else ["0:0", "0:1", "0:2", "0:3", "0:4", "0:4"]
+    assert [answered[f"0:{n}"]["concept_id"] for n in range(6)] == first
+
+
 def test_a_large_corpus_is_in_larger_parts_not_in_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "PART", 10)
     monkeypatch.setattr(module, "PARTS", 4)
@@ -78,7 +99,8 @@ def test_no_mention_at_all_is_one_empty_shard(tmp_path: Path):
 
 def test_an_answer_is_given_to_every_repeat_with_its_own_text(monkeypatch: pytest.MonkeyPatch):
     rows = [("1", "k1", "Pain"), ("2", "k2", "rash"), ("3", "k1", "pain")]
-    mentions = pa.table({name: [row[n] for row in rows] for n, name in enumerate(("mention_id", "key", "text"))})
+    told = [{"mention_id": i, "key": key, "question": key, "text": text, "split": "corpus"} for i, key, text in rows]
+    mentions = pa.Table.from_pylist(told, SCHEMA)
     asked = distinct(mentions)
     assert asked["text"].to_pylist() == ["Pain", "rash"]
     answers = pa.table({"key": ["k2", "k1"], "text": ["?", "?"], "concept_id": [None, "C1"]})
