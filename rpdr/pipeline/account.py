@@ -23,8 +23,10 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
         parts = (("the retriever", summary.get("retriever_mentions_per_s")), ("the student", summary.get("student_mentions_per_s")))
         told = "".join(f"; {who} answers {number(speed)} questions a second" for who, speed in parts if speed)
         lines.append(("speed", f"{number(rate)} mentions a second{told}"))
-    if rate and usd_per_hour is not None:
-        lines.append(("price", f"${spent(1e6 / rate, usd_per_hour):,.2f} for a million mentions, at ${usd_per_hour:g} an hour"))
+    linked, seconds = summary.get("start_mentions"), summary.get("start_s")
+    if linked and seconds and usd_per_hour is not None:
+        usd = spent(1e6 * seconds / linked, usd_per_hour)
+        lines.append(("price", f"${usd:,.2f} for a million mentions, reading and loading included, at ${usd_per_hour:g} an hour"))
     return lines
 
 

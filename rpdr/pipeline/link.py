@@ -38,8 +38,8 @@ from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
-from rpdr.pipeline.shards import COLUMNS, Shards, distinct, joined
-from rpdr.pipeline.sources import seen
+from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
+from rpdr.pipeline.sources import changed, seen
 from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
 from rpdr.remote import is_url, shown
 from rpdr.reranker import OperatingPoint
@@ -63,15 +63,23 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     if run.config.link.engine == "vllm":
         progress.update(0, None, "writing the student for vLLM")
         _prepare_for_vllm(run, _folder(run, corpus) / WORK)
+    watch = Stopwatch()
     if not corpus:
         linked, mentions = run.path("linked"), run.path("corpus", "mentions.parquet")
         summary = _link_file(run, STAGES["link"], mentions, linked / WORK, store_at(linked), progress)
         if not summary["mentions"]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
-        return summary
+        return {**summary, "start_s": watch.seconds}
     folder, store = run.path("corpora", corpus), corpus_store(run, corpus)
+    store.names()  # what cannot be reached is told before an hour of reading
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
-    if not (mentions.exists() and (folder / WORK / SOURCES).exists()):
+    if mentions.exists() and (folder / WORK / SOURCES).exists():
+        moved = changed(json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8")), [run.config.corpora[corpus]])
+        if moved:
+            raise RunError(
+                f"link-{corpus}: {moved} since {run.folder} read it; give it a corpus of its own in the config, or add --redo to throw away what is linked"
+            )
+    else:
         write_json(folder / WORK / SOURCES, seen([run.config.corpora[corpus]]))
         write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
     sources = json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8"))
@@ -80,7 +88,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
         store.write_tables(REJECTED, read_tables(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
     Meters(run.folder.name, "rejected").tell(rows=refused)
-    return {**summary, "rejects": refused, "output": str(store), "sources": sources}
+    return {**summary, "start_s": watch.seconds, "rejects": refused, "output": str(store), "sources": sources}
 
 
 def corpus_store(run: Run, corpus: str) -> Store:
@@ -104,9 +112,12 @@ def _folder(run: Run, corpus: str) -> Path:
 
 
 def throw_away(run: Run, corpus: str) -> None:
-    """What has been linked of it, wherever that is; no other file that is there."""
+    """What has been linked of it, wherever that is; no other file that is there. Raises RunError where another run has made that."""
     store = corpus_store(run, corpus)
     names = store.names()
+    whose = ((store.read_json(MANIFEST) or {}).get("made_from") or {}).get("inputs")
+    if whose and (run.began(linking(corpus)) or whose) != whose:
+        raise RunError(f"{store}: holds shards that {run.folder} has not made; link into another place, or remove them by hand")
     run.spoil(linking(corpus))
     for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
         if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
@@ -117,8 +128,8 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
     """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `Run.clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work, run.config.student.use_context)
-    output = _Output(store, shards, {"inputs": run.inputs(stage), "mentions": sha256_tree(mentions)})
-    resumed = len(output.counts)
+    output = _Output(store, shards, {"inputs": run.inputs(stage), "revision": str(stage.revision), "mentions": sha256_tree(mentions)})
+    resumed, before = len(output.counts), output.mentions
     calibration, _ = calibrated(run.path("student"), run.config.link)
     point = operating_point(calibration, run.config.link)
     warning = point.warning() if point else None
@@ -136,6 +147,7 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
         "warning": warning,
         "shards": len(shards),
         "shards_resumed": resumed,
+        "start_mentions": output.mentions - before,
         "link_s": watch.seconds,
         **rates,
     }
@@ -222,15 +234,20 @@ _PLACE = [pa.field("shard", pa.int64()), pa.field("of", pa.int64()), pa.field(SE
 # `exact`: its one candidate is the concept whose name it is; the others have none before they meet the retriever
 QUESTIONS = pa.schema([*CANDIDATES, pa.field("exact", pa.bool_()), *_PLACE])
 ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE])  # and RERANK_S
-_shards = lru_cache(maxsize=1)(Shards.load)
 _exact = lru_cache(maxsize=1)(ExactNames.load)
 _concepts = lru_cache(maxsize=1)(map_kb)
+
+
+@lru_cache(maxsize=1)
+def _shards(work: Path, mtime_ns: int) -> Shards:
+    """`Shards.load`, as they were spread at that time: a Python session may link a corpus, and then another of the same name."""
+    return Shards.load(work)
 
 
 def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) -> pa.Table:
     """The questions of a shard as rows of QUESTIONS; those that are `names` of one concept of this file decided."""
     shard = todo[numbers["id"][0].as_py()]
-    rows = distinct(_shards(work).read(shard))
+    rows = distinct(_shards(work, (work / BOUNDS).stat().st_mtime_ns).read(shard))
     n = rows.num_rows
     owners = _exact(work).find(rows["text"].to_pylist()) if names else np.full(n, UNDECIDED)
     owned = owners != UNDECIDED
@@ -328,7 +345,8 @@ class _Output:
             )
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
         found = {n: {c: known[n][c] for c in COUNTED} if n in known else self._counted(n) for n in there}
-        return {n: counts for n, counts in found.items() if counts["mentions"] == self.shards.mentions[n]}  # another is made again
+        whole = self.shards.mentions
+        return {n: counts for n, counts in found.items() if counts["mentions"] == whole[n]}  # another is made again
 
     def _counted(self, shard: int) -> dict[str, int]:
         """COUNTED of a shard that is there."""

@@ -158,8 +158,8 @@ class Run:
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
-        elsewhere = stage.name not in STAGES and self.config.link.output
-        if "id" in self._record(stage.name) or elsewhere:
+        record, elsewhere = self._record(stage.name), stage.name not in STAGES and self.config.link.output
+        if "id" in record or (elsewhere and not record.get("inputs")):  # spoiled: some of it may still be in a store
             return False
         return not stage.resumes or not any(file.is_file() for name in stage.owns for file in self.path(name).rglob("*"))
 
@@ -287,6 +287,10 @@ class Run:
                 raise RunError(
                     f"{stage.name}: {folder} holds files that this run has not made, and the stage would replace; name another run_dir"
                 )
+
+    def began(self, stage: Stage) -> str:
+        """The hash of the inputs that it was begun from; empty where it was not, or was spoiled."""
+        return str(self._record(stage.name).get("inputs", ""))
 
     def spoil(self, stage: Stage) -> None:
         """Before anything of it is thrown away: killed from here on, what is left is of no config."""

@@ -110,6 +110,8 @@ class Bucket:
     def names(self) -> set[str]:
         with self._reached():
             found = self._files.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+            if not found and self._files.get_file_info(self._root.split("/")[0]).type == fs.FileType.NotFound:
+                raise RunError(f"{SETTING}{self}: there is no bucket of this name")
         return {info.base_name for info in found if info.is_file}
 
     def read_json(self, name: str) -> Any:

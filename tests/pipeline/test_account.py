@@ -15,6 +15,8 @@ DONE: dict[str, Any] = {
     "mentions_per_s": 500.0,
     "retriever_mentions_per_s": 231.4,
     "student_mentions_per_s": 9.64,
+    "start_mentions": 900_000,  # others were there from an earlier start
+    "start_s": 3_600.0,
 }
 
 
@@ -25,7 +27,7 @@ def test_repeats_deciders_speed_and_price_are_told():
     assert (
         told["speed"] == "500 mentions a second; the retriever answers 231 questions a second; the student answers 9.6 questions a second"
     )
-    assert told["price"] == "$0.50 for a million mentions, at $0.9 an hour"
+    assert told["price"] == "$1.00 for a million mentions, reading and loading included, at $0.9 an hour"
 
 
 def test_who_decided_nothing_is_not_told_and_a_price_only_where_there_is_one():

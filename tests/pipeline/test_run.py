@@ -12,6 +12,7 @@ import pytest
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.pipeline import run as module
+from rpdr.pipeline.link import throw_away
 from rpdr.pipeline.run import STAGES, Run, linking, resolve_run_dir
 from rpdr.pipeline.sources import seen
 from rpdr.pipeline.stages import link_corpus, run_stages
@@ -304,6 +305,35 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
     assert len(list((tmp_path / "out" / "notes").iterdir())) == 1
     with pytest.raises(RunError, match="--redo"):
         run.finished(linking("notes"))
+
+
+def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
+    notes, place = {"format": "table", "path": "notes.csv"}, tmp_path / "out" / "notes"
+    runs = [
+        run_in(tmp_path / name, corpora={"notes": notes}, link={"output": str(tmp_path / "out"), "top_k": k})
+        for name, k in (("a", 5), ("b", 6))
+    ]
+    for run in runs:
+        finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+        run.begin(linking("notes"))
+    Folder(place).write_json("_manifest.json", {"made_from": {"inputs": runs[0].began(linking("notes"))}})
+    (place / "shard-000000.parquet").write_bytes(b"")
+    with pytest.raises(RunError, match=r"has not made; link into another place"):
+        throw_away(runs[1], "notes")
+    assert len(list(place.iterdir())) == 2
+    throw_away(runs[0], "notes")
+    assert not list(place.iterdir())
+
+
+def test_a_corpus_whose_output_was_wrong_is_begun_with_another(tmp_path: Path):
+    told: dict[str, Any] = {"corpora": {"notes": {"format": "table", "path": "notes.csv"}}}
+    wrong = run_in(tmp_path, **told, link={"output": "s3://mistyped"})
+    finish(wrong, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    wrong.begin(linking("notes"))
+    mended = run_in(tmp_path, **told, link={"output": "s3://right"})
+    assert not mended.finished(linking("notes"))
+    mended.begin(linking("notes"))
+    assert mended.began(linking("notes")) == mended.inputs(linking("notes")) != wrong.inputs(linking("notes"))
 
 
 def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tmp_path: Path):

@@ -46,7 +46,14 @@ def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(("use_context", "questions"), [(False, 2), (True, 5)])
 def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence(tmp_path: Path, use_context: bool, questions: int):
-    told = [("Pain", "a", None), ("pain", "b", None), ("pain", None, "sign"), ("pain", None, None), ("rash", "a", None), ("rash", "a", None)]
+    told = [
+        ("Pain", "a", None),
+        ("pain", "b", None),
+        ("pain", None, "sign"),
+        ("pain", None, None),
+        ("rash", "a", None),
+        ("rash", "a", None),
+    ]
     mentions = [Mention(f"0:{n}", mention_key(t, kind, c), t, c, kind, None, "corpus", None) for n, (t, c, kind) in enumerate(told)]
     save_mentions(tmp_path / "mentions.parquet", mentions)
     spread = Shards.spread(tmp_path / "mentions.parquet", ("corpus",), 1, tmp_path / "work", use_context)

@@ -125,6 +125,12 @@ def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(buc
         assert "hush" not in str(refused.value)
 
 
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_written(bucket: str):
+    assert store_at(bucket).names() == set()
+    with pytest.raises(RunError, match=r"link\.output: s3://not-there.*no bucket of this name"):
+        store_at(bucket.replace("s3://linked", "s3://not-there")).names()
+
+
 @pytest.mark.parametrize(
     ("where", "stores", "allowed"),
     [
