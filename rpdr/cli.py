@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STAGE_HELP = {
     "prepare": "read the knowledge base and the mentions",
     "retriever": "tune the retriever on few labels, index all names",
-    "candidates": "retrieve candidates for every distinct mention",
+    "candidates": "retrieve candidates for every distinct mention but the corpus's",
     "teach": "have the teacher label unlabelled mentions, under a budget",
     "retune": "let the retriever learn from the labels too",
     "baselines": "measure the retriever untuned, and tuned on the teacher's labels",

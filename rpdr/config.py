@@ -385,7 +385,11 @@ class StudentConfig(Section):
     )
     max_tokens_mention: int = Field(48, ge=8)
     max_tokens_candidate: int = Field(48, ge=4, description="of a longer one the beginning and the end are read; short ones cost no more")
-    use_context: bool = False
+    use_context: bool = Field(
+        False,
+        description="read the sentence that a mention stands in too; a phrase is then linked once a sentence, else once. The teacher reads it either way, "
+        "unless the source has `leave_out: [context]`",
+    )
     none_reads: Literal["candidates", "mention"] = Field(
         "candidates",
         description='what "none of these" is judged by: candidates: the mention and all candidates; mention: the mention alone, as link.engine: '

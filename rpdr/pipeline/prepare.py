@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     path = run.path("corpus", "mentions.parquet")
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
-    splits, reasons, written_out = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
-    say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *_empty(splits, golds)])
+    found = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
+    splits, reasons = found.splits, found.reasons
+    contexts = _contexts(found.contexts, run.config.student.use_context)
+    say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *contexts, *_empty(splits, golds)])
     return {
         "content": sha256_tree(run.path("kb")) + sha256_tree(path),
         "sources": sources,
@@ -59,7 +62,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "rejects": reasons.total(),
         "kb_rejects": len(refused),
         "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
-        "written_out": written_out,
+        "written_out": found.written_out,
         "policy": run.config.data_policy,
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_mentions": known.unknown_mentions,
@@ -122,24 +125,42 @@ def _empty(splits: Counter[str], golds: Sequence[SourceGold]) -> list[str]:
     return [f"no {kind[split]} in the split {split}: {what}" for split, what in WITHOUT.items() if not usable[split]]
 
 
-def write_corpus(
-    found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress
-) -> tuple[Counter[str], Counter[str], int]:
-    """Write each to its file as it comes. (mentions by split, rejects by reason, mentions with abbreviations written out)."""
-    splits, reasons = Counter[str](), Counter[str]()
-    written_out = 0
+def _contexts(mentions: int, use_context: bool) -> list[str]:
+    """A note where so many of the pool have a context, which costs a question each and teaches the student nothing."""
+    if not mentions or use_context:
+        return []
+    return [
+        f"{mentions:,} unlabelled mentions have a context: the teacher reads it, and is asked about a phrase once a sentence, but the student does not "
+        "(student.use_context); with `leave_out: [context]` in the source a phrase is asked about once"
+    ]
+
+
+@dataclass
+class Written:
+    """What `write_corpus` wrote: mentions by split, rejects by reason, mentions with abbreviations written out, unlabelled ones with a context."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    written_out: int = 0
+    contexts: int = 0
+
+
+def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> Written:
+    """Write each to its file as it comes."""
+    told = Written()
     with writing_mentions(mentions) as write, writing_rows(rejects, REJECTS) as set_aside:  # the mentions are put in place last
         for row in found:
             if isinstance(row, Mention):
                 write(row)
-                splits[row.split] += 1
-                written_out += row.written is not None
-                if splits.total() % ROWS_AT_ONCE == 0:
-                    progress.update(splits.total(), None, "reading mentions")
+                told.splits[row.split] += 1
+                told.written_out += row.written is not None
+                told.contexts += row.context is not None and row.split == "unlabelled"
+                if told.splits.total() % ROWS_AT_ONCE == 0:
+                    progress.update(told.splits.total(), None, "reading mentions")
             else:
                 set_aside(row)
-                reasons[_alike(row)] += 1
-    return splits, reasons, written_out
+                told.reasons[_alike(row)] += 1
+    return told
 
 
 def _alike(row: Reject) -> str:

@@ -139,6 +139,18 @@ def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, 
     assert "no mention with gold in the split dev" in capsys.readouterr().err
 
 
+def test_a_context_that_only_the_teacher_reads_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = "text,context\npain,the pain is back\npain,no pain\nrash,\n"
+    source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": "unlabelled"}
+    prepared(tmp_path, [], rows, mentions=[source])
+    assert "2 unlabelled mentions have a context: the teacher reads it" in said(capsys)
+    for more in ({"mentions": [source], "student": {"use_context": True}}, {"mentions": [{**source, "leave_out": ["context"]}]}):
+        prepared(tmp_path, [], rows, **more)
+        assert "have a context" not in said(capsys)
+    prepared(tmp_path, [], rows, mentions=[{**source, "split": "corpus"}])
+    assert "have a context" not in said(capsys)
+
+
 def test_mentions_with_gold_that_no_split_names_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": {"modulo": 10, "labelled": [0, 1], "dev": [2], "test": [3, 7]}}
     prepared(tmp_path, ["X:1"] * 50 + [""] * 9, mentions=[source])
