@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import tarfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +266,22 @@ def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp
         ('[{"text": "a"}\n{"text": "b"}]', r"line 1: no comma or end of the array"),
         ('[{"text": "a"},', "the array has no end"),
         ("[" + '{"a":' * 100_000, "line 1: this object of the array is not JSON"),
+        ('[{"text": "a"},\n{"text": "b"}]\n\n[{"text": "c"}]\n', "line 4: something follows the array's end; give each array a file"),
+        ('[{"text": "a"}]\n{"text": "b"}\n', "line 2: something follows the array's end; .* one object a line"),
     ],
 )
 def test_jsonl_array_that_is_broken_is_an_error_since_its_next_object_cannot_be_found(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(DataError, match=rf"m\.json.*{problem}"):
         read(put(tmp_path / "m.json", text), "jsonl")
+
+
+@pytest.mark.parametrize("first", ['["kidney"]', "[1, 2]", "["])
+def test_json_lines_are_read_as_such_where_the_first_is_a_list(tmp_path: Path, first: str) -> None:
+    path = put(tmp_path / "m.jsonl", f'{first}\n["liver"]\n' + '{"text": "good one"}\n' * 2**17)
+    path.write_bytes(path.read_bytes() + b"\xff")  # which who reads the whole first stumbles over
+    found = stream_mentions([MentionsConfig(format="jsonl", path=str(path))], 13)
+    assert [row["line"] for row in islice(found, 2) if isinstance(row, dict)] == [1, 2]
+    assert isinstance(next(found), Mention)
 
 
 def test_table_gold_given_by_name_is_split_at_double_hashes_alone(tmp_path: Path) -> None:
