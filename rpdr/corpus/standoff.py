@@ -21,7 +21,8 @@ from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
 SUFFIXES = {".ann", ".txt"}
-_BODY = re.compile(r"(?P<concepts>.*?)[\s|]*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)\s*", re.DOTALL)
+# of a cell from its end to its start: the other way, each of a million blanks or digits would be a beginning to look on from
+_BODY = re.compile(r"\s*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)[\s|]*(?P<concepts>.*)", re.DOTALL)
 _CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)")  # names may hold `+`, `or` and shorter numbers
 
 
@@ -52,15 +53,16 @@ def _mention(file: str, number: int, line: str, doc_id: str, document: str | Non
     cells = line.split("\t")
     if len(cells) != 3:
         raise ValueError(f"{len(cells)} tab-separated cells where id, concepts with offsets, and text are expected")
-    body = _BODY.fullmatch(cells[1])
+    body = _BODY.match(cells[1][::-1])
     if not body:
         raise ValueError("no offsets after the concepts")
+    concepts, offsets = (body[name][::-1] for name in ("concepts", "spans"))
     context = None
     if document is not None:
-        spans = sorted((int(start), int(end)) for start, end in (span.split() for span in body["spans"].split(";")))
+        spans = sorted((int(start), int(end)) for start, end in (span.split() for span in offsets.split(";")))
         there = " ".join(document[start:end] for start, end in spans)
         if sorted(there.split()) != sorted(cells[2].split()):  # annotators reordered the parts of some discontiguous spans
-            raise ValueError(f"at {body['spans']} the document has another text")
+            raise ValueError(f"at {offsets} the document has another text")
         context = window(document, spans[0][0], spans[-1][1])
     return RawMention(
         file=file,
@@ -70,7 +72,7 @@ def _mention(file: str, number: int, line: str, doc_id: str, document: str | Non
         context=context,
         doc_id=doc_id,
         document=document,
-        gold=_gold(body["concepts"].strip(), config.nil_values),
+        gold=_gold(concepts.strip(), config.nil_values),
     )
 
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import tarfile
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -449,6 +450,16 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
+
+
+@pytest.mark.parametrize("filler", [" ", "1", "1 ", "|", "1 2;"])
+def test_a_long_standoff_cell_is_refused_or_read_in_no_time(tmp_path: Path, filler: str) -> None:
+    put(tmp_path / "A.ann", f"TT1\t22253000 | Pain {filler * 10**5}x\tpain\nTT2\t22253000 | Pain | 0 4{' ' * 10**5}\tpain\n")
+    started = time.process_time()
+    mentions, rejects = read(tmp_path, "standoff")
+    assert time.process_time() - started < 2
+    assert [m.gold for m in mentions] == [[["22253000"]]]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(1, "no offsets after the concepts")]
 
 
 def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -> None:
