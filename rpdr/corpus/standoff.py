@@ -5,11 +5,15 @@ A row is `TT1<tab>267032009 | Tired | or 102498003 | Agony | 0 5;9 20<tab>the te
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import PurePosixPath
+from tempfile import TemporaryFile, gettempdir
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
@@ -21,6 +25,7 @@ from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
 SUFFIXES = {".ann", ".txt"}
+Contents = Mapping[PurePosixPath, Callable[[], bytes]]  # of each .ann and .txt file, by its name, what reads it when its turn comes
 # of a cell from its end to its start: the other way, each of a million blanks or digits would be a beginning to look on from
 _BODY = re.compile(r"\s*(?P<spans>\d+ +\d+(?:;\d+ +\d+)*)[\s|]*(?P<concepts>.*)", re.DOTALL)
 _CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)")  # names may hold `+`, `or` and shorter numbers
@@ -31,15 +36,19 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
 
     A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
     """
-    contents = _contents(path)
+    with _contents(path) as contents:
+        yield from _of(path, contents, config)
+
+
+def _of(path: Source, contents: Contents, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     annotations = sorted(name for name in contents if name.suffix == ".ann")
     annotations = [name for name in annotations if name.parent.name == "sct"] or annotations
     if not annotations:
         raise DataError(f"{path}: no .ann file in it; `standoff` reads a folder or a .tar.gz with sct/X.ann and text/X.txt")
     for name in annotations:
         places = (name.with_suffix(".txt"), name.parent.parent / "text" / f"{name.stem}.txt")
-        document = next((_text(contents[place], config.encoding) for place in places if place in contents), None)
-        for number, line in enumerate(_text(contents[name], config.encoding).split("\n"), start=1):
+        document = next((_text(contents[place](), config.encoding) for place in places if place in contents), None)
+        for number, line in enumerate(_text(contents[name](), config.encoding).split("\n"), start=1):
             if not line.strip() or line.startswith("#"):  # `#`: an annotator's note
                 continue
             try:
@@ -90,29 +99,43 @@ def _gold(concepts: str, nil_values: tuple[str, ...]) -> Gold:
     return gold_of(alternatives, nil_values)
 
 
-def _contents(path: Source) -> Mapping[PurePosixPath, Source | bytes]:
-    """The .ann and .txt files of a folder, each to be opened when its turn comes, or what those of an archive hold."""
+@contextmanager
+def _contents(path: Source) -> Iterator[Contents]:
+    """Of a folder the files, of an archive what it holds, which is unpacked into one temporary file without a name."""
     if path.is_dir():
-        return {name: file for name, file in files_in(path, deep=True).items() if name.suffix in SUFFIXES}
+        yield {name: partial(_bytes, file) for name, file in files_in(path, deep=True).items() if name.suffix in SUFFIXES}
+        return
+    with TemporaryFile() as unpacked:
+        held: dict[PurePosixPath, Callable[[], bytes]] = {}
+        try:
+            for name, data in _members(path):
+                held[name] = partial(os.pread, unpacked.fileno(), len(data), unpacked.tell())
+                unpacked.write(data)
+            unpacked.flush()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be unpacked into {gettempdir()} ({error.strerror}); set TMPDIR to a folder with room for it") from error
+        yield held
+
+
+def _members(path: Source) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The .ann and .txt files of an archive."""
     try:
         with opened(path) as packed, tarfile.open(fileobj=packed) as archive:
-            held: dict[PurePosixPath, bytes] = {}
             for member in archive:
                 name = PurePosixPath(member.name)
                 part = archive.extractfile(member) if member.isfile() and name.suffix in SUFFIXES else None
                 if part is not None:
-                    held[name] = part.read()
-            return held
+                    yield name, part.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: neither a folder nor a whole .tar.gz ({error}); download it again") from error
 
 
-def _text(held: Source | bytes, encoding: str) -> str:
-    if isinstance(held, bytes):
-        data = held
-    else:
-        with opened(held) as file:
-            data = file.read()
+def _bytes(file: Source) -> bytes:
+    with opened(file) as stream:
+        return stream.read()
+
+
+def _text(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import time
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -450,6 +451,19 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
+
+
+def test_a_standoff_archive_is_read_in_the_memory_of_a_few_documents(tmp_path: Path) -> None:
+    for n in range(40):
+        put(tmp_path / f"c/text/{n}.txt", "pain." + " " * 500_000)
+        put(tmp_path / f"c/sct/{n}.ann", "TT1\t22253000 | Pain | 0 4\tpain\n")
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.add(tmp_path / "c", "c")
+    tracemalloc.start()
+    assert sum(1 for _ in stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c.tar.gz"))], 13)) == 40
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20  # of the 20 MB that they all take
 
 
 @pytest.mark.parametrize("filler", [" ", "1", "1 ", "|", "1 2;"])
