@@ -20,7 +20,7 @@ from rpdr.corpus.context import window
 from rpdr.corpus.gold import gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
-from rpdr.files import Source, files_in, opened
+from rpdr.files import Source, check_name, files_in, opened
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
@@ -125,6 +125,7 @@ def _members(path: Source) -> Iterator[tuple[PurePosixPath, bytes]]:
                 name = PurePosixPath(member.name)
                 part = archive.extractfile(member) if member.isfile() and name.suffix in SUFFIXES else None
                 if part is not None:
+                    check_name(PurePosixPath(str(path), name))
                     yield name, part.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: neither a folder nor a whole .tar.gz ({error}); download it again") from error

@@ -453,6 +453,13 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
 
 
+def test_a_member_of_a_standoff_archive_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("c/m\udce9d.ann"))
+    with pytest.raises(DataError, match=r"/c\.tar\.gz/c/m\\xe9d\.ann: this name is no UTF-8; rename it$"):
+        read(tmp_path / "c.tar.gz", "standoff")
+
+
 def test_a_standoff_archive_is_read_in_the_memory_of_a_few_documents(tmp_path: Path) -> None:
     for n in range(40):
         put(tmp_path / f"c/text/{n}.txt", "pain." + " " * 500_000)
