@@ -100,7 +100,9 @@ def _of_array(path: Source, text: str) -> Iterator[tuple[int, str]]:
         if between[1] == "]":
             if rest := text[between.end() :].lstrip():
                 line = text.count("\n", 0, len(text) - len(rest)) + 1
-                raise DataError(f"{path}, line {line}: something follows the array's end; give each array a file of its own, or write one object a line")
+                raise DataError(
+                    f"{path}, line {line}: something follows the array's end; give each array a file of its own, or write one object a line"
+                )
             return
         start = between.end()
     raise DataError(f"{path}: the array has no end; is the file whole?")

@@ -113,7 +113,9 @@ def _contents(path: Source) -> Iterator[Contents]:
                 unpacked.write(data)
             unpacked.flush()
         except OSError as error:
-            raise DataError(f"{path}: cannot be unpacked into {gettempdir()} ({error.strerror}); set TMPDIR to a folder with room for it") from error
+            raise DataError(
+                f"{path}: cannot be unpacked into {gettempdir()} ({error.strerror}); set TMPDIR to a folder with room for it"
+            ) from error
         yield held
 
 
