@@ -24,7 +24,7 @@ from rpdr.errors import DataError
 from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+_TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 BEGINS = {  # PAR1 alone is a gene, too
     "xls": b"\xd0\xcf\x11\xe0",
     "zip": b"PK\x03\x04",
@@ -274,11 +274,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what writers that were killed left in a folder and in those in it: the temporary files and folders of `atomic_file` and
-    `atomic_folder`. Nobody else may be writing there."""
+    `atomic_folder`. Nobody else may be writing there, or keep files there."""
     for left in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
+            left.unlink(missing_ok=True)
+
+
+def sweep_files(folder: Path, ours: Callable[[str], object]) -> None:
+    """Remove those that killed writers left in a folder itself, of files whose names are `ours`: others may keep theirs there."""
+    for left in [path for path in folder.glob(".*") if (found := _TEMPORARY.fullmatch(path.name)) and ours(found["of"])]:
+        if left.is_file():
             left.unlink(missing_ok=True)
 
 

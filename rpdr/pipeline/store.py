@@ -18,11 +18,14 @@ import pyarrow as pa
 from pyarrow import fs
 
 from rpdr.errors import RunError
-from rpdr.files import BLOCK, put_tables, read_tables, sweep, write_json, write_tables
+from rpdr.files import BLOCK, put_tables, read_tables, sweep_files, write_json, write_tables
 from rpdr.remote import connected, is_url, reached, shown
 from rpdr.teacher.endpoint import is_local
 
 SETTING = "link.output: "
+# readers of Parquet folders pass over names with an underscore
+MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
+SHARD = "shard-"
 IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
 
 
@@ -53,6 +56,11 @@ def store_at(where: str | Path) -> Store:
     return Bucket(where) if isinstance(where, str) and is_url(where) else Folder(Path(where).expanduser())
 
 
+def is_ours(name: str) -> bool:
+    """Whether linking writes files of this name."""
+    return name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet"))
+
+
 def bucket_of(url: str) -> str:
     """The bucket of an object store's URL."""
     return urlsplit(url).hostname or ""
@@ -71,7 +79,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        sweep(path)
+        sweep_files(path, is_ours)
 
     def __str__(self) -> str:
         return str(self.path)

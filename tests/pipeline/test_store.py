@@ -112,9 +112,18 @@ def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
 
 def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
     (tmp_path / ".shard-000000.parquet.x1_abcde").write_bytes(b"half")
+    (tmp_path / "._manifest.json.x1_abcde").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
     assert Folder(tmp_path).names() == {"mine.txt"}
-    assert not list(tmp_path.glob(".shard-*"))
+
+
+def test_what_is_anybody_elses_in_a_folder_is_not_swept(tmp_path: Path):
+    theirs = {".notes.2024_tax", ".config.settings", "deep/.shard-000000.parquet.x1_abcde", ".shard-000000.parquet.x1_abcde/kept"}
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("stays")
+    Folder(tmp_path)
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == theirs
 
 
 def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(bucket: str, monkeypatch: pytest.MonkeyPatch):
