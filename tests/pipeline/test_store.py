@@ -126,6 +126,14 @@ def test_what_is_anybody_elses_in_a_folder_is_not_swept(tmp_path: Path):
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == theirs
 
 
+def test_a_file_url_is_the_folder_that_it_names(tmp_path: Path):
+    store = store_at(f"file://{tmp_path}/linked%20shards")
+    assert isinstance(store, Folder)
+    assert store.path == tmp_path / "linked shards"
+    with pytest.raises(RunError, match=r"link\.output: file://elsewhere/linked: cannot be used"):
+        store_at("file://elsewhere/linked")
+
+
 def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(bucket: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     for url in (bucket.replace("s3://", "s9://"), bucket.replace("s3://linked", "s3://not-there")):
@@ -138,6 +146,7 @@ def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(buc
     ("where", "stores", "allowed"),
     [
         ("/data/linked", (), True),
+        ("file:///data/linked", (), True),
         ("s3://ours/linked", (), False),
         ("s3://ours/linked", ("ours",), True),
         ("s3://ours.evil/linked", ("ours",), False),
