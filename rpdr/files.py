@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from rpdr.errors import DataError
 from rpdr.remote import Remote, is_url, shown
 
 BLOCK = 2**20  # bytes that are read at once
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+_TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 BEGINS = {  # PAR1 alone is a gene, too
     "xls": b"\xd0\xcf\x11\xe0",
     "zip": b"PK\x03\x04",
@@ -48,7 +48,7 @@ Source = Path | Remote  # what is read of the world: on a disk, or in an object 
 def locate(where: str) -> Path:
     """The local path of `where`: a path (`~` and `${VARIABLE}` expanded) or `package:NAME/sub/path` inside an installed package.
 
-    Raises DataError if a variable is unset, the package is not installed, or nothing is there.
+    Raises DataError if a variable is unset, the package is not installed, nothing is there, or `check_name` does.
     """
     if where.startswith("package:"):
         package, _, rest = where.removeprefix("package:").partition("/")
@@ -61,6 +61,7 @@ def locate(where: str) -> Path:
         path = Path(spec.submodule_search_locations[0]) / rest
     else:
         path = Path(os.path.expanduser(expanded(where)))
+    check_name(path)
     if not path.exists():
         raise DataError(f"{where}: no such file or folder (looked at {path.absolute()}{'' if path.is_absolute() else f'; {RELATIVE}'})")
     return path
@@ -76,6 +77,17 @@ def _variable(name: str, where: str) -> str:
     if not value:
         raise DataError(f"{shown(where)}: set the environment variable {name} to the folder that it stands for")
     return value
+
+
+def check_name(path: PurePath) -> None:
+    """Raises DataError where a path is no UTF-8: neither a table nor a log can hold it."""
+    if (legible := _legible(path)) != str(path):
+        raise DataError(f"{legible}: this name is no UTF-8; rename it")
+
+
+def _legible(name: str | PurePath) -> str:
+    """With the bytes escaped that are no UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def home() -> Path:
@@ -120,14 +132,16 @@ def _refuse_folders_in(folder: Source, where: str) -> None:
     deeper = sorted(name for name in names if name[0] not in "._")
     if deeper:
         remedy = f"name each folder as a source of its own, and the files beside them as {where.rstrip('/')}/*"
-        raise DataError(f"{where}: there are folders in it ({', '.join(deeper[:3])}), which are not read; {remedy}")
+        raise DataError(f"{where}: there are folders in it ({', '.join(map(_legible, deeper[:3]))}), which are not read; {remedy}")
 
 
 def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
-    """The files of a folder by their names in it, in order of name; `deep`: those of the folders in it too."""
+    """The files of a folder by their names in it, in order of name; `deep`: those of the folders in it too. Raises DataError as `check_name`."""
     if isinstance(folder, Remote):
         return {**folder.objects(deep)}
-    found = (file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file())
+    found = [file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file()]
+    for file in found:
+        check_name(file)
     return {PurePosixPath(file.relative_to(folder).as_posix()): file for file in sorted(found)}
 
 
@@ -260,11 +274,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what writers that were killed left in a folder and in those in it: the temporary files and folders of `atomic_file` and
-    `atomic_folder`. Nobody else may be writing there."""
+    `atomic_folder`. Nobody else may be writing there, or keep files there."""
     for left in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
+            left.unlink(missing_ok=True)
+
+
+def sweep_files(folder: Path, ours: Callable[[str], object]) -> None:
+    """Remove those that killed writers left in a folder itself, of files whose names are `ours`: others may keep theirs there."""
+    for left in [path for path in folder.glob(".*") if (found := _TEMPORARY.fullmatch(path.name)) and ours(found["of"])]:
+        if left.is_file():
             left.unlink(missing_ok=True)
 
 

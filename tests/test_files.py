@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_a_folder_with_folders_in_it_is_refused_with_a_pattern_that_is_not(tmp_p
     for name in ("_temporary/c.csv", ".git/d.csv"):
         write_text(tmp_path / "x" / "sub" / name, "x")
     assert locate_all(f"{tmp_path}/x/sub") == [tmp_path / "x" / "sub" / "b.csv"]
+
+
+def test_a_name_that_is_no_utf8_is_refused_as_it_can_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/m\xe9d.csv"))
+    path.write_text("text")
+    monkeypatch.setenv("RPDR_TEST_DATA", str(path))
+    for where in (str(tmp_path), f"{tmp_path}/*.csv", "${RPDR_TEST_DATA}", "${RPDR_TEST_DATA}.gz"):  # the last is not there
+        with pytest.raises(DataError, match=rf"^{tmp_path}/m\\xe9d\.csv(\.gz)?: this name is no UTF-8; rename it$"):
+            locate_all(where)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"there are folders in it \(m\\xe9d\.csv\)"):
+        locate_all(str(tmp_path))
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_is_there(tmp_path: Path):

@@ -30,8 +30,8 @@ class KeysMissing(DataError):
 
 
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has the text's key, or an array is broken:
-    where its next object begins, nobody can tell. At its end, KeysMissing if no object has some other key that the config names."""
+    """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has the text's key, or an array is broken, or
+    not alone: where its next object begins, nobody can tell. At its end, KeysMissing if no object has some other key that the config names."""
     columns = wanted_columns(config, FIELDS)
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
     for number, source in _objects(path, config.encoding):
@@ -69,11 +69,17 @@ def names(path: Source, config: MentionsConfig) -> Sequence[str]:
 
 def _objects(path: Source, encoding: str) -> Iterator[tuple[int, str]]:
     """The line on which each value begins, and its text. An array is held in memory, JSON Lines are not."""
-    first = next((line for line in lines_of(path, encoding) if line.strip()), "")
-    if first.lstrip().startswith("[") and _ARRAY.match(text := text_of(path, encoding)):
-        yield from _of_array(path, text)
+    if _is_array(path, encoding):
+        yield from _of_array(path, text_of(path, encoding))
     else:
         yield from enumerate(lines_of(path, encoding), start=1)
+
+
+def _is_array(path: Source, encoding: str) -> bool:
+    """Whether the first line that is not empty begins an array of objects, or, where it is a bracket alone, it and the next one do."""
+    filled = (line for line in lines_of(path, encoding) if line.strip())
+    first = next(filled, "")
+    return bool(_ARRAY.match(first + next(filled, "") if first.strip() == "[" else first))
 
 
 def _of_array(path: Source, text: str) -> Iterator[tuple[int, str]]:
@@ -92,6 +98,11 @@ def _of_array(path: Source, text: str) -> Iterator[tuple[int, str]]:
         if between is None:
             raise DataError(f"{path}, line {line}: no comma or end of the array after this object; is the file whole?")
         if between[1] == "]":
+            if rest := text[between.end() :].lstrip():
+                line = text.count("\n", 0, len(text) - len(rest)) + 1
+                raise DataError(
+                    f"{path}, line {line}: something follows the array's end; give each array a file of its own, or write one object a line"
+                )
             return
         start = between.end()
     raise DataError(f"{path}: the array has no end; is the file whole?")

@@ -73,6 +73,6 @@ def load_mentions(path: Path, *splits: str) -> list[Mention]:
             raise DataError(f"{split!r} is not a split; the splits are {', '.join(SPLITS)}")
     try:
         table = pq.read_table(path, filters=[("split", "in", splits)] if splits else None).cast(MENTIONS)
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [Mention(**row) for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE) for row in batch.to_pylist()]

@@ -86,7 +86,7 @@ def load_kb(path: Path) -> list[Concept]:
     """The concepts that `save_kb` wrote, in the same order. Raises DataError if the file is missing or not such a file."""
     try:
         rows = pq.read_table(path).cast(CONCEPTS).to_pylist()
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{path}: not a saved knowledge base ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [concept_of_row(row) for row in rows]
 

@@ -222,8 +222,9 @@ def _parquet_rows(path: Source) -> Rows:
                     line += 1
                     broken = next((cell for cell in cells if isinstance(cell, _Broken)), None)
                     yield reject(path, line, broken.why, "") if broken else Row(line, cells)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path}: damaged after row {line} ({str(error).splitlines()[0]}); write it again") from error
+        except (pa.ArrowException, OSError) as error:
+            why = f"damaged after row {line}, or of a kind that Arrow does not read ({str(error).splitlines()[0]})"
+            raise DataError(f"{path}: {why}; write it again, with plain columns") from error
         if isinstance(path, Remote):
             path.check_unchanged()
 
@@ -255,5 +256,5 @@ def open_parquet(path: Source) -> pq.ParquetFile:
     """A Parquet file whose metadata are sound. Raises DataError."""
     try:
         return pq.ParquetFile(path.open("rb", buffering=0) if isinstance(path, Remote) else path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
         raise DataError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error

@@ -40,7 +40,7 @@ from rpdr.pipeline.progress import StageProgress, console
 from rpdr.pipeline.run import STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
 from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.sources import changed, seen
-from rpdr.pipeline.store import Store, bucket_of, may_leave, store_at
+from rpdr.pipeline.store import MANIFEST, REJECTED, SHARD, Store, bucket_of, is_ours, may_leave, store_at
 from rpdr.remote import is_url, shown
 from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
@@ -50,11 +50,8 @@ from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
 SPLITS = ("test", "corpus")
-# readers of Parquet folders pass over names with an underscore
-MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
 SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
 FOR_VLLM = "vllm"  # in the folder of the work
-SHARD = "shard-"
 MANIFEST_EVERY_S = 5.0
 
 
@@ -120,7 +117,7 @@ def throw_away(run: Run, corpus: str) -> None:
         raise RunError(f"{store}: holds shards that {run.folder} has not made; link into another place, or remove them by hand")
     run.spoil(linking(corpus))
     for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
-        if name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet")):
+        if is_ours(name):
             store.remove(name)
 
 

@@ -18,11 +18,14 @@ import pyarrow as pa
 from pyarrow import fs
 
 from rpdr.errors import RunError
-from rpdr.files import BLOCK, put_tables, read_tables, sweep, write_json, write_tables
+from rpdr.files import BLOCK, put_tables, read_tables, sweep_files, write_json, write_tables
 from rpdr.remote import connected, is_url, reached, shown
 from rpdr.teacher.endpoint import is_local
 
 SETTING = "link.output: "
+# readers of Parquet folders pass over names with an underscore
+MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
+SHARD = "shard-"
 IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
 
 
@@ -49,8 +52,21 @@ class Store(Protocol):
 
 
 def store_at(where: str | Path) -> Store:
-    """A folder's path, or an object store's URL, as s3://bucket/folder. Raises RunError where it cannot be reached."""
-    return Bucket(where) if isinstance(where, str) and is_url(where) else Folder(Path(where).expanduser())
+    """A folder's path, as file:///folder too, or an object store's URL, as s3://bucket/folder. Raises RunError where it cannot be reached."""
+    if not (isinstance(where, str) and is_url(where)):
+        return Folder(Path(where).expanduser())
+    if _is_on_disk(where):  # Arrow writes there too, but under the last name from the first byte on
+        return Folder(Path(connected(where, RunError, SETTING)[1]))
+    return Bucket(where)
+
+
+def is_ours(name: str) -> bool:
+    """Whether linking writes files of this name."""
+    return name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet"))
+
+
+def _is_on_disk(url: str) -> bool:
+    return urlsplit(url).scheme == "file"
 
 
 def bucket_of(url: str) -> str:
@@ -60,7 +76,7 @@ def bucket_of(url: str) -> str:
 
 def may_leave(where: str, stores: Sequence[str]) -> bool:
     """Whether restricted text may be written there: into a folder, a store on this machine, or one of these buckets, to the letter."""
-    if not is_url(where):
+    if not is_url(where) or _is_on_disk(where):
         return True
     server = dict(parse_qsl(urlsplit(where).query)).get("endpoint_override", "")
     return is_local(server if is_url(server) else f"http://{server}") or bucket_of(where) in stores
@@ -71,7 +87,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        sweep(path)
+        sweep_files(path, is_ours)
 
     def __str__(self) -> str:
         return str(self.path)

@@ -15,11 +15,11 @@ from typing import Any
 
 import faiss
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rpdr.kb.mapped import Texts, map_arrow, write_arrow
+from rpdr.machine import memory
 from rpdr.retriever.vectors import InParts, Part, PartsHere, Vectors, best, bounds_of, each_of, load_parts, of_an_earlier_rpdr, save_parts
 
 _SWIG: Any = faiss  # what SWIG adds to it and its stubs lack
@@ -111,7 +111,7 @@ def build_index(
 ) -> Index:
     """Index `names`, encoding some at a time.
 
-    `kind`: "flat" (exact); "ivf" (lists of like vectors, in 16-bit floats, or in 8 bits where these would take half of the machine's memory; for
+    `kind`: "flat" (exact); "ivf" (lists of like vectors, in 16-bit floats, or in 8 bits where these would take half of the memory that there is; for
     millions of names; Jégou et al. 2011), of which as many are searched as it takes to find what exact search finds for texts like `asked`;
     "hnsw" (Malkov & Yashunin 2018); "auto": flat up to SMALL names, then ivf. Of several `parts` one is in memory at a time: each is written into a
     temporary folder, and mapped.
@@ -169,7 +169,7 @@ def _built(encode: Encode, names: Sequence[str], kind: str, asked: Sequence[str]
 def _lists(learned_from: np.ndarray, count: int, names: int) -> Any:
     """A trained, empty index of so many lists, for so many names."""
     dimensions = learned_from.shape[1]
-    small = 2 * dimensions * names < psutil.virtual_memory().total / 2
+    small = 2 * dimensions * names < memory() / 2
     index = _SWIG.index_factory(dimensions, f"IVF{count},{'SQfp16' if small else 'SQ8'}", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1  # or it complains of few names, as tests have
     index.train(learned_from)

@@ -6,6 +6,9 @@ import gzip
 import io
 import json
 import tarfile
+import time
+import tracemalloc
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +268,22 @@ def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp
         ('[{"text": "a"}\n{"text": "b"}]', r"line 1: no comma or end of the array"),
         ('[{"text": "a"},', "the array has no end"),
         ("[" + '{"a":' * 100_000, "line 1: this object of the array is not JSON"),
+        ('[{"text": "a"},\n{"text": "b"}]\n\n[{"text": "c"}]\n', "line 4: something follows the array's end; give each array a file"),
+        ('[{"text": "a"}]\n{"text": "b"}\n', "line 2: something follows the array's end; .* one object a line"),
     ],
 )
 def test_jsonl_array_that_is_broken_is_an_error_since_its_next_object_cannot_be_found(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(DataError, match=rf"m\.json.*{problem}"):
         read(put(tmp_path / "m.json", text), "jsonl")
+
+
+@pytest.mark.parametrize("first", ['["kidney"]', "[1, 2]", "["])
+def test_json_lines_are_read_as_such_where_the_first_is_a_list(tmp_path: Path, first: str) -> None:
+    path = put(tmp_path / "m.jsonl", f'{first}\n["liver"]\n' + '{"text": "good one"}\n' * 2**17)
+    path.write_bytes(path.read_bytes() + b"\xff")  # which who reads the whole first stumbles over
+    found = stream_mentions([MentionsConfig(format="jsonl", path=str(path))], 13)
+    assert [row["line"] for row in islice(found, 2) if isinstance(row, dict)] == [1, 2]
+    assert isinstance(next(found), Mention)
 
 
 def test_table_gold_given_by_name_is_split_at_double_hashes_alone(tmp_path: Path) -> None:
@@ -437,6 +451,36 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
+
+
+def test_a_member_of_a_standoff_archive_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("c/m\udce9d.ann"))
+    with pytest.raises(DataError, match=r"/c\.tar\.gz/c/m\\xe9d\.ann: this name is no UTF-8; rename it$"):
+        read(tmp_path / "c.tar.gz", "standoff")
+
+
+def test_a_standoff_archive_is_read_in_the_memory_of_a_few_documents(tmp_path: Path) -> None:
+    for n in range(40):
+        put(tmp_path / f"c/text/{n}.txt", "pain." + " " * 500_000)
+        put(tmp_path / f"c/sct/{n}.ann", "TT1\t22253000 | Pain | 0 4\tpain\n")
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.add(tmp_path / "c", "c")
+    tracemalloc.start()
+    assert sum(1 for _ in stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c.tar.gz"))], 13)) == 40
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20  # of the 20 MB that they all take
+
+
+@pytest.mark.parametrize("filler", [" ", "1", "1 ", "|", "1 2;"])
+def test_a_long_standoff_cell_is_refused_or_read_in_no_time(tmp_path: Path, filler: str) -> None:
+    put(tmp_path / "A.ann", f"TT1\t22253000 | Pain {filler * 10**5}x\tpain\nTT2\t22253000 | Pain | 0 4{' ' * 10**5}\tpain\n")
+    started = time.process_time()
+    mentions, rejects = read(tmp_path, "standoff")
+    assert time.process_time() - started < 2
+    assert [m.gold for m in mentions] == [[["22253000"]]]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(1, "no offsets after the concepts")]
 
 
 def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -> None:

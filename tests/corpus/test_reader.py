@@ -205,6 +205,19 @@ def test_a_damaged_file_is_refused_by_name_before_anything_is_read(tmp_path: Pat
         next(read)
 
 
+def test_a_file_of_a_kind_that_arrow_does_not_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    gold = pa.array([[f"C{n}"] for n in range(4)]).cast(pa.list_(pa.dictionary(pa.int32(), pa.string())))  # as pandas writes categories
+    pq.write_table(pa.table({"text": list("abcd"), "gold": gold}), path, row_group_size=2)
+    read = [MentionsConfig(format="table", path=str(path))]
+    with pytest.raises(DataError, match=r"a\.parquet: damaged after row 0, or .*Nested.*; write it again, with plain columns$"):
+        read_mentions(read, 13)
+    pq.write_table(pa.table({"text": ["a"], "gold": ["C1"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"gold", b"g\xf6ld"[:4]))
+    with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file .*utf-8"):
+        read_mentions(read, 13)
+
+
 def test_a_file_damaged_inside_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [f"text {n}" for n in range(5000)]}), path, row_group_size=1000, compression="snappy")

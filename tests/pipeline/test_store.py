@@ -112,9 +112,26 @@ def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
 
 def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
     (tmp_path / ".shard-000000.parquet.x1_abcde").write_bytes(b"half")
+    (tmp_path / "._manifest.json.x1_abcde").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
     assert Folder(tmp_path).names() == {"mine.txt"}
-    assert not list(tmp_path.glob(".shard-*"))
+
+
+def test_what_is_anybody_elses_in_a_folder_is_not_swept(tmp_path: Path):
+    theirs = {".notes.2024_tax", ".config.settings", "deep/.shard-000000.parquet.x1_abcde", ".shard-000000.parquet.x1_abcde/kept"}
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("stays")
+    Folder(tmp_path)
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == theirs
+
+
+def test_a_file_url_is_the_folder_that_it_names(tmp_path: Path):
+    store = store_at(f"file://{tmp_path}/linked%20shards")
+    assert isinstance(store, Folder)
+    assert store.path == tmp_path / "linked shards"
+    with pytest.raises(RunError, match=r"link\.output: file://elsewhere/linked: cannot be used"):
+        store_at("file://elsewhere/linked")
 
 
 def test_a_store_that_cannot_be_reached_is_named_with_a_remedy_and_no_secret(bucket: str, monkeypatch: pytest.MonkeyPatch):
@@ -135,6 +152,7 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_written(bucket: s
     ("where", "stores", "allowed"),
     [
         ("/data/linked", (), True),
+        ("file:///data/linked", (), True),
         ("s3://ours/linked", (), False),
         ("s3://ours/linked", ("ours",), True),
         ("s3://ours.evil/linked", ("ours",), False),

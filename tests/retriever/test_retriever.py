@@ -155,6 +155,18 @@ def test_a_small_knowledge_base_is_searched_exactly_and_a_large_one_by_lists(man
     assert isinstance(build_index(HashEncoder().encode, range(400), names).own.parts[0].faiss_index, faiss.IndexIVF)
 
 
+@pytest.mark.parametrize(("allowed", "kind"), [(2**12, faiss.ScalarQuantizer.QT_8bit), (2**30, faiss.ScalarQuantizer.QT_fp16)])
+def test_lists_are_in_8_bits_where_others_would_take_half_of_what_a_container_allows(
+    many: list[Concept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int, kind: int
+):
+    (tmp_path / "mine").write_text("0::/")
+    (tmp_path / "memory.max").write_text(str(allowed))
+    monkeypatch.setattr("rpdr.machine.GROUPS", tmp_path)
+    monkeypatch.setattr("rpdr.machine.MINE", tmp_path / "mine")
+    names = [name for concept in many for name in concept.names]
+    assert build_index(HashEncoder().encode, range(len(names)), names, "ivf").own.parts[0].faiss_index.sq.qtype == kind
+
+
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
 def test_names_are_encoded_some_at_a_time_and_keep_their_rows(many: list[Concept], monkeypatch: pytest.MonkeyPatch, kind: str):
     whole = Retriever.build(HashEncoder(), many, kind=kind)
