@@ -1,8 +1,9 @@
-"""What it costs in accuracy, and saves in work, to take the retriever's answer where dev shows that the student would say the same.
+"""What it costs in accuracy, and saves in work, to take the retriever's answer where dev shows that the student would say the same; and exact names.
 
     python benchmarks/shortcut.py RUN_DIR [RUN_DIR …]
 
-Of finished runs. Each test mention is answered twice, by the student and as `link.shortcut` has it; the shortcut is fitted on dev, here. A row a run
+Of finished runs. Each test mention is answered twice, by the student and as `link.shortcut` has it; the shortcut is fitted on dev, here. Beside it what
+`link.exact_match` costs: the same answers by the student, but where a mention is verbatim the name of one concept. A row a run
 in results/shortcut.json, which keeps what other calls have measured.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -20,6 +22,7 @@ from outcome import RESULTS, against, keep, shown
 
 from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.kb import load_kb
 from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
@@ -27,6 +30,9 @@ from rpdr.pipeline.distill import by_exact_names, shortcut_on_dev
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
+from rpdr.retriever import ExactNames
+from rpdr.retriever.exact import UNDECIDED
+from rpdr.schema import ConceptId
 
 NAME = "shortcut"
 COLUMNS = (
@@ -37,6 +43,8 @@ COLUMNS = (
     "With the shortcut",
     "Difference",
     "Student's time saved",
+    "Exact names",
+    "Difference by them alone",
 )
 
 
@@ -56,7 +64,7 @@ def main() -> int:
         COLUMNS,
         [run["row"] for run in found.values()],
         protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
-        "Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
+        "Exact names: of distinct test mentions those that are verbatim the name of one concept. Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
         runs=found,
     )
     return 0
@@ -80,12 +88,17 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
         seconds[name] = perf_counter() - begin
     taken = {key for key, answer in asked["shortcut"].items() if answer["source"] == "retriever"}
     same = sum(asked["student"][key]["concept_ids"] == asked["shortcut"][key]["concept_ids"] for key in taken)
+    names = _by_exact_names(run, [row["text"] for row in rows])
+    asked["names"] = {
+        row["key"]: asked["student"][row["key"]] if name is None else {"concept_id": name} for row, name in zip(rows, names, strict=True)
+    }
     golds = [m.gold or [] for m in test]
     first = {name: [[by[m.key]["concept_id"]] for m in test] for name, by in asked.items()}
     none, drawn = np.zeros(len(test), dtype=bool), resampling(run, test)
     accuracy = {name: evaluate(name, said, golds, none, resampling=drawn).acc_at_1 for name, said in first.items()}
     hits = {name: outcomes(said, golds, 1) for name, said in first.items()}
-    test_of = paired_test(hits["shortcut"], hits["student"], drawn)
+    test_of, of_names = (paired_test(hits[name], hits["student"], drawn) for name in ("shortcut", "names"))
+    exact_names = sum(name is not None for name in names)
     return {
         "run": run.folder.name,
         "row": [
@@ -96,6 +109,8 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
             shown(accuracy["shortcut"]),
             against(test_of),
             f"{1 - seconds['shortcut'] / seconds['student']:.0%}",
+            f"{exact_names / len(rows):.1%}",
+            against(of_names),
         ],
         "point": asdict(shortcut.point(share, run.config.link.exact_match)),
         "distinct": len(rows),
@@ -103,8 +118,16 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
         "same": same,
         "acc_at_1": {name: asdict(score) for name, score in accuracy.items()},
         "test": asdict(test_of),
+        "exact_names": exact_names,
+        "test_of_names": asdict(of_names),
         "seconds": seconds,
     }
+
+
+def _by_exact_names(run: Run, texts: Sequence[str]) -> list[ConceptId | None]:
+    """The concept that each is the name of; None where it is none's, or several concepts'."""
+    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    return [None if owner == UNDECIDED else concepts[owner].concept_id for owner in ExactNames.of(concepts).find(list(texts))]
 
 
 if __name__ == "__main__":

@@ -192,7 +192,11 @@ class RetrieverConfig(Section):
     epochs: int = Field(5, ge=0, description="0: use the model as it comes")
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(5e-5, gt=0)
-    max_synonym_pairs: int = Field(5000, ge=0, description="synonym pairs of the knowledge base per epoch, beside all labelled mentions")
+    max_synonym_pairs: int = Field(
+        5000,
+        ge=0,
+        description="synonym pairs of the knowledge base per epoch, beside all labelled mentions; in the second round no more than there are of those",
+    )
     max_tokens: int = Field(32, ge=4, description="tokens of a text that are read")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of its tuning; auto: bf16 where the device computes in it, else fp32. Texts are always encoded in fp32"

@@ -189,7 +189,8 @@ class _Made:
         scored = labels + self.asked["dev"] + self.asked["labelled"]
         if settings.rounds == 2:
             epochs = -(-settings.epochs * AGAIN[0] // AGAIN[1])
-            pairs = epochs * ((FOLDS + 1) * (self.gold + self.synonyms) + labels * (1 + FOLDS * (1 - 1 / FOLDS)))
+            tunings = (self.gold + labels, *[self.gold + labels * (1 - 1 / FOLDS)] * FOLDS)
+            pairs = epochs * sum(size + min(self.synonyms, size) for size in tunings)
             work = self._tuning(pairs, (FOLDS + 1) * self.names + 2 * scored)
         else:
             work = self._tuning(0, scored)

@@ -32,9 +32,10 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
 def tuned_encoder(
     run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "", again: bool = False
 ) -> Any:
-    """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs. `what` it is tuned on,
-    for who watches."""
+    """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs and on no more synonyms than
+    pairs, as it has met those. `what` it is tuned on, for who watches."""
     settings = run.config.retriever
+    synonyms = min(settings.max_synonym_pairs, len(pairs)) if again else settings.max_synonym_pairs
     encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
     train_encoder(
         encoder,
@@ -43,7 +44,7 @@ def tuned_encoder(
         epochs=-(-settings.epochs * AGAIN[0] // AGAIN[1]) if again else settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        max_synonyms=settings.max_synonym_pairs,
+        max_synonyms=synonyms,
         seed=run.config.seed,
         prefix=settings.prefix,
         precision=settings.precision,
