@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from rpdr.config import StudentConfig
 from rpdr.errors import RunError
 from rpdr.files import write_json
 from rpdr.models import chosen_precision
-from rpdr.reranker.batches import Micro, batches, share
+from rpdr.reranker.batches import Micro, share, steps
 from rpdr.reranker.prompt import Example
 from rpdr.reranker.student import Student
 from rpdr.reranker.targets import Task, prior_of
@@ -91,33 +90,21 @@ class _Trainer:
 
     def run(self, task: Task, exam: Task, seed: int) -> None:
         """All epochs from where it is, or until one brings nothing."""
-        steps = self._steps(task, seed)
+        plan = steps(task.tokens, self.config, seed, self.rank, self.world)
         self.engine.train()
-        for number, (step, ends_epoch) in enumerate(steps, start=1):
+        for number, (step, ends_epoch) in enumerate(plan, start=1):
             if number <= self.done:
                 continue
-            loss = self._step(task, step, _rate(number, len(steps), self.config.warmup_fraction))
+            loss = self._step(task, step, _rate(number, len(plan), self.config.warmup_fraction))
             self.losses.append(loss)
-            self.hooks.on_step(number, len(steps), loss)
+            self.hooks.on_step(number, len(plan), loss)
             if ends_epoch and exam.tokens and not self._got_better(exam):
                 break
-            if number % self.config.checkpoint_every_steps == 0 and number < len(steps):
-                self._checkpoint(number, len(steps))
+            if number % self.config.checkpoint_every_steps == 0 and number < len(plan):
+                self._checkpoint(number, len(plan))
         if not self.exams and self.save_to:
             self._save(self.save_to)
         self.hooks.on_end(self.losses, self.exams)
-
-    def _steps(self, task: Task, seed: int) -> list[tuple[list[Micro], bool]]:
-        """This rank's part of each step, and whether it ends an epoch; every rank makes the same plan."""
-        size = max(self.config.batch_size, self.world)
-        steps = []
-        for epoch in range(self.config.epochs):
-            found = batches(task.tokens, size, random.Random(f"{seed}-{epoch}"))
-            steps += [(self._share(batch, task), n == len(found)) for n, batch in enumerate(found, start=1)]
-        return steps
-
-    def _share(self, batch: Sequence[int], task: Task) -> list[Micro]:
-        return share(batch, task.tokens, self.config.micro_batch_tokens, self.rank, self.world)
 
     def _step(self, task: Task, step: list[Micro], rate: float) -> float:
         for group in self.engine.optimizer.param_groups:
@@ -153,7 +140,7 @@ class _Trainer:
         total = 0.0
         self.engine.eval()
         with torch.no_grad():
-            for micro in self._share(by_length, exam):
+            for micro in share(by_length, exam.tokens, self.config.micro_batch_tokens, self.rank, self.world):
                 total += exam.loss(self._scores(exam, micro), micro).item()
         self.engine.train()
         self.exams.append(self._mean(total))

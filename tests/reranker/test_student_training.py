@@ -16,7 +16,7 @@ import torch
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
 from rpdr.reranker import Example, Query, Reranker
-from rpdr.reranker.batches import batches, share
+from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
 from rpdr.reranker.targets import prior_loss, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
@@ -160,6 +160,23 @@ def test_ranks_share_a_batch_so_that_each_example_counts_once(world: int):
                 assert len(micro) == 1 or len(micro) * max(len(tokens[n]) for n, _ in micro) <= 400
                 weights.update({n: w / world for n, w in micro if w})
         assert weights == pytest.approx({n: 1 / len(batch) for n in batch})
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_more_workers_take_the_same_steps_also_more_than_a_batch_has_examples(config: StudentConfig, world: int):
+    rng = random.Random(1)
+    tokens = [Tokens([0] * rng.randrange(1, 200), [], [], ()) for _ in range(10)]
+    settings = config.model_copy(update={"epochs": 2, "batch_size": 3, "micro_batch_tokens": 400})
+
+    def learned(of: int) -> list[tuple[dict[int, float], bool]]:
+        """Of each step, how much each example counts, and whether it ends an epoch."""
+        plans = [steps(tokens, settings, 7, rank, of) for rank in range(of)]
+        weights = [[{n: w / of for micro in micros for n, w in micro if w} for micros, _ in together] for together in zip(*plans, strict=True)]
+        return [({n: w for part in parts for n, w in part.items()}, ends) for parts, (_, ends) in zip(weights, plans[0], strict=True)]
+
+    for (mine, ends), (alone, also) in zip(learned(world), learned(1), strict=True):
+        assert mine == pytest.approx(alone)
+        assert ends == also
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 300])
