@@ -114,8 +114,11 @@ def _curve(losses: list[float]) -> list[dict[str, float]]:
 
 
 def gold_examples(run: Run, split: str) -> list[Example]:
-    """The distinct mentions of a split, as examples that are certainly right."""
-    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
+    """The distinct mentions of a split, as examples that are certainly right. Of gold with alternatives all are chosen: each is as right."""
+    rows = {}
+    for row in chosen_by_gold(run, split, final=True):
+        right = np.flatnonzero(right_among([row], len(row["candidate_ids"]))[0, :-1]).tolist()
+        rows[row["key"]] = {**row, "trust": 1.0, "also": [n for n in right if n != row["choice"]]}
     return examples(list(rows.values()))
 
 

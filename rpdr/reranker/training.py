@@ -141,7 +141,7 @@ class _Trainer:
         self.engine.eval()
         with torch.no_grad():
             for micro in share(by_length, exam.tokens, self.config.micro_batch_tokens, self.rank, self.world):
-                total += exam.loss(self._scores(exam, micro), micro).item()
+                total += exam.loss_of_any(self._scores(exam, micro), micro).item()
         self.engine.train()
         self.exams.append(self._mean(total))
         if self.exams[-1] > min(self.exams):

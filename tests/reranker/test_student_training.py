@@ -18,7 +18,7 @@ from rpdr.errors import RunError
 from rpdr.reranker import Example, Query, Reranker
 from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
-from rpdr.reranker.targets import prior_loss, target
+from rpdr.reranker.targets import Task, prior_loss, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
 from rpdr.retriever import Prior
 
@@ -129,6 +129,20 @@ def test_a_soft_label_leaves_the_rest_to_the_retriever():
     assert target(both, prior).sum() == pytest.approx(1)
 
 
+def test_what_is_held_out_asks_for_any_of_those_that_are_right():
+    one, other = examples(2)
+    task = Task([Tokens([], [], [], ())] * 2, [target(replace(one, also=(2,))), target(other)])
+    micro = [(0, 0.5), (1, 0.25)]
+    for sure in ([8.0, 0, 0, 0], [0, 0, 8.0, 0]):
+        p = torch.softmax(torch.tensor(sure), 0)
+        expected = -0.5 * (p[0] + p[2]).log() - 0.25 * p[1].log()
+        assert float(task.loss_of_any(torch.tensor([sure, sure]), micro)) == pytest.approx(float(expected), rel=1e-4)
+    fewer = torch.tensor([[1.0, 2.0, float("-inf"), 3.0]])  # no third candidate
+    alone = Task([Tokens([], [], [], ())], [np.array([0.0, 1.0, 0.0])])
+    assert float(alone.loss_of_any(fewer, [(0, 1.0)])) == pytest.approx(float(alone.loss(fewer, [(0, 1.0)])))
+    assert float(alone.loss_of_any(fewer, [(0, 0.0)])) == 0  # which only fills a rank up
+
+
 def test_what_the_retriever_alone_loses_is_where_training_starts():
     prior = Prior(10.0, 4.0)
     one, other = examples(2)
@@ -171,7 +185,9 @@ def test_more_workers_take_the_same_steps_also_more_than_a_batch_has_examples(co
     def learned(of: int) -> list[tuple[dict[int, float], bool]]:
         """Of each step, how much each example counts, and whether it ends an epoch."""
         plans = [steps(tokens, settings, 7, rank, of) for rank in range(of)]
-        weights = [[{n: w / of for micro in micros for n, w in micro if w} for micros, _ in together] for together in zip(*plans, strict=True)]
+        weights = [
+            [{n: w / of for micro in micros for n, w in micro if w} for micros, _ in together] for together in zip(*plans, strict=True)
+        ]
         return [({n: w for part in parts for n, w in part.items()}, ends) for parts, (_, ends) in zip(weights, plans[0], strict=True)]
 
     for (mine, ends), (alone, also) in zip(learned(world), learned(1), strict=True):
