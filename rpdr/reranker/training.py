@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,14 @@ import torch.distributed as dist
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
-from rpdr.files import write_json
+from rpdr.files import atomic_folder, write_json
 from rpdr.models import chosen_precision
 from rpdr.reranker.batches import Micro, share, steps
 from rpdr.reranker.prompt import Example
 from rpdr.reranker.student import Student
 from rpdr.reranker.targets import Task, prior_of
 
-STATE_FILE, WEIGHTS = "rpdr.json", "weights"  # of a checkpoint, beside what DeepSpeed keeps in it
+STATE_FILE, WEIGHTS, BEST = "rpdr.json", "weights", "best"  # of a checkpoint, beside what DeepSpeed keeps in it
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class _Trainer:
             if not moved:
                 self.engine.load_checkpoint(str(resume_from), load_module_strict=False)
             self.done, self.losses, self.exams = state["steps"], state["losses"], state["exams"]
+            if save_to and self.rank == 0 and (resume_from / BEST).exists():  # what is there may be of an epoch that now comes again
+                with atomic_folder(save_to) as new:
+                    shutil.copytree(resume_from / BEST, new, dirs_exist_ok=True)
 
     def run(self, task: Task, exam: Task, seed: int) -> None:
         """All epochs from where it is, or until one brings nothing."""
@@ -155,6 +159,8 @@ class _Trainer:
         self.engine.save_checkpoint(str(folder), exclude_frozen_parameters=True)
         self._save(folder / WEIGHTS)
         if self.rank == 0:
+            if self.exams and self.save_to:
+                shutil.copytree(self.save_to, folder / BEST)
             write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, "world": self.world})
         self.hooks.on_checkpoint(folder, number, of)
 
@@ -165,7 +171,8 @@ class _Trainer:
         saved = [p for p in self.student.parameters() if p.requires_grad or self.config.tuning == "full"]
         with deepspeed.zero.GatheredParameters(saved if self.config.zero_stage == 3 else []):
             if self.rank == 0:
-                self.student.save(folder)
+                with atomic_folder(folder) as new:
+                    self.student.save(new)
         dist.barrier()
 
 

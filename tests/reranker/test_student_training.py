@@ -18,6 +18,7 @@ from rpdr.errors import RunError
 from rpdr.reranker import Example, Query, Reranker
 from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
+from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import Task, prior_loss, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
 from rpdr.retriever import Prior
@@ -111,6 +112,22 @@ def test_training_stops_when_an_epoch_brings_nothing_and_the_best_is_kept(config
     held_out = examples(12)
     logs = torch.log_softmax(torch.tensor(reranker.scores([e.query for e in held_out])), 1)
     assert -sum(float(logs[n, e.choice]) for n, e in enumerate(held_out)) / 12 == pytest.approx(min(exams), rel=1e-3)
+
+
+def test_where_training_goes_on_the_best_student_is_the_one_that_the_checkpoint_knows(config: StudentConfig, tmp_path: Path):
+    best: list[bytes] = []
+    kept = tmp_path / "student" / HEAD_FILE
+    hooks = Hooks(lambda *_: None, lambda: tmp_path / f"checkpoint{len(best)}", lambda *_: best.append(kept.read_bytes()))
+    settings = config.model_copy(update={"epochs": 3, "batch_size": 8, "checkpoint_every_steps": 4, "head_learning_rate": 0.05})
+    task: dict[str, Any] = {"held_out": examples(12), "device": "cpu", "save_to": tmp_path / "student"}
+    train(settings, examples(24), 7, hooks, resume_from=None, **task)
+    assert kept.read_bytes() != best[0]  # a later epoch's, as a kill before the next checkpoint leaves it
+    (tmp_path / "student" / "half").touch()
+    state = json.loads((tmp_path / "checkpoint0" / STATE_FILE).read_text())
+    (tmp_path / "checkpoint0" / STATE_FILE).write_text(json.dumps({**state, "exams": [0.0]}))  # which no epoch from there on betters
+    train(settings, examples(24), 7, hooks, resume_from=tmp_path / "checkpoint0", **task)
+    assert kept.read_bytes() == best[0]
+    assert not (tmp_path / "student" / "half").exists()
 
 
 def test_a_soft_label_leaves_the_rest_to_the_retriever():
