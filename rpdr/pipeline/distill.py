@@ -18,7 +18,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
-from rpdr.errors import ConfigError, RunError
+from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import sha256_tree, write_atomically
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
@@ -192,7 +192,18 @@ def _device(run: Run) -> str:
 
 
 def _worker(job: dict[str, Any]) -> None:
-    """One training worker."""
+    """One training worker. An RpdrError would come again, so the monitor is told, and the start that Ray makes after it does nothing. It is raised all
+    the same: other workers may be waiting for this one, and Ray ends them."""
+    if ray.get(job["monitor"].failed.remote()):
+        return
+    try:
+        _train(job)
+    except RpdrError as error:
+        ray.get(job["monitor"].fail.remote(error))
+        raise
+
+
+def _train(job: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -227,13 +238,24 @@ class Monitor(Board):
     def __init__(self) -> None:
         super().__init__()
         self._told: tuple[list[float], list[float], str] = ([], [], "")
+        self._error: RpdrError | None = None
 
     def end(self, losses: list[float], exams: list[float], precision: str) -> None:
         """Training is over; its loss at each step, the mean loss on dev after each epoch, and the worker's precision."""
         self._told = (losses, exams, precision)
 
+    def fail(self, error: RpdrError) -> None:
+        """Training has ended by this error, which would come again."""
+        self._error = self._error or error
+
+    def failed(self) -> bool:
+        """Whether it has."""
+        return self._error is not None
+
     def told(self) -> tuple[list[float], list[float], str]:
-        """What `end` was told."""
+        """What `end` was told. Raises what `fail` was told."""
+        if self._error:
+            raise self._error
         return self._told
 
 

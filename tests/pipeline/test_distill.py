@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rpdr.config import Config
 from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
+from rpdr.errors import ModelError
 from rpdr.files import write_rows
-from rpdr.pipeline.distill import gold_examples
+from rpdr.pipeline.cluster import connect
+from rpdr.pipeline.distill import _fit, gold_examples
+from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
+from rpdr.reranker import Example, Query
 from rpdr.schema import CANDIDATES, NIL, MentionKey
 
 
-def run_in(folder: Path) -> Run:
+def run_in(folder: Path, **more: Any) -> Run:
     sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    return Run(Config.model_validate({"run_dir": str(folder), **sources, "retriever": {"rounds": 1, "aliases": False}}))
+    return Run(Config.model_validate({"run_dir": str(folder), **sources, "retriever": {"rounds": 1, "aliases": False}, **more}))
 
 
 def test_of_gold_with_alternatives_each_is_right(tmp_path: Path):
@@ -40,3 +46,26 @@ def test_of_gold_with_alternatives_each_is_right(tmp_path: Path):
         run.path("candidates", "candidates.parquet"), [{"key": key, "context": None, "type": None, **offer} for key in keys], CANDIDATES
     )
     assert [(example.named, example.trust) for example in gold_examples(run, "dev")] == [(named, 1.0) for _, named in golds]
+
+
+@pytest.mark.slow
+def test_an_error_that_would_come_again_ends_training_at_once(tmp_path: Path):
+    read = tmp_path / "read.txt"
+
+    def noted(example: Example) -> Example:
+        with read.open("a") as file:
+            file.write("x")
+        return example
+
+    class Noting:
+        """An example that notes each time that a worker begins, and reads it."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return noted, (Example(Query("t", ("a", "b"), ("a", "b"), (0.5, 0.4)), 0),)
+
+    connect()
+    run = run_in(tmp_path / "run", student={"model": str(tmp_path / "missing"), "use_gpu": False})
+    chosen: Any = [Noting()]
+    with stage_progress("distill") as progress, pytest.raises(ModelError, match="missing"):
+        _fit(run, chosen, [], progress)
+    assert read.read_text() == "x"
