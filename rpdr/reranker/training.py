@@ -61,7 +61,7 @@ def train(
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=dist.HashStore(), rank=0, world_size=1)
     student = create(config, seed, device)
     prior = prior_of(examples)
-    student.head.start_from(prior)
+    student.head.start_from(prior, chosen_precision(config.precision, device) == "bf16")
     task = Task.of(student.prompt, examples, prior if config.soft_labels else None)
     trainer = _Trainer(config, student, device, save_to, hooks, resume_from)
     trainer.run(task, Task.of(student.prompt, held_out), seed)

@@ -19,7 +19,7 @@ from rpdr.reranker import Example, Query, Reranker
 from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
 from rpdr.reranker.student import HEAD_FILE
-from rpdr.reranker.targets import Task, prior_loss, target
+from rpdr.reranker.targets import Task, prior_loss, prior_of, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
 from rpdr.retriever import Prior
 
@@ -239,3 +239,15 @@ def test_a_loss_that_is_no_number_ends_it(config: StudentConfig, tmp_path: Path)
     with pytest.raises(RunError, match=r"lower student\.learning_rate"):
         trained(config, tmp_path, examples(48), learning_rate=1e25, head_learning_rate=1e25)
     assert not (tmp_path / "student").exists()
+
+
+def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: StudentConfig, tmp_path: Path):
+    query = examples(1)[0].query
+    chosen = [Example(replace(query, similarities=(0.9 - n / 500, 0.83, 0.8)), -1 if n > 17 else int(n % 6 == 5)) for n in range(24)]
+    prior = prior_of(chosen)
+    reranker, losses, _ = trained(
+        config, tmp_path, chosen, precision="bf16", epochs=1, batch_size=24, learning_rate=1e-9, head_learning_rate=1e-9
+    )
+    assert losses == pytest.approx([prior_loss(chosen, prior)], abs=1e-4)
+    expected = prior.scores(np.array([e.query.similarities for e in chosen]))
+    assert reranker.scores([e.query for e in chosen]) == pytest.approx(expected, abs=1e-3)
