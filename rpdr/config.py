@@ -80,7 +80,8 @@ class HashSplit(Section):
 
 
 class DocumentSplit(Section):
-    """Split by document, in the source's order: `labelled` has the first share of the documents, `unlabelled` the next, and so on."""
+    """Split by document, in the source's order: `labelled` has the first share of the documents, then come `unlabelled`, `dev`, `test` and `corpus`, in
+    whatever order they are named."""
 
     labelled: float = Field(0.0, ge=0, le=1)
     unlabelled: float = Field(0.0, ge=0, le=1)
@@ -114,7 +115,9 @@ class MentionsConfig(Section):
     )
     split_file: str = Field("", description="JSON of document id -> split; overrides `split`. A document that it does not name is left out")
     split_documents: DocumentSplit | None = Field(
-        None, description="shares of the documents, in the source's order, e.g. {labelled: 0.1, unlabelled: 0.9}; overrides `split`"
+        None,
+        description="shares of the documents, in the source's order: labelled first, then unlabelled, dev, test, corpus, in whatever order they are named; "
+        "overrides `split`",
     )
     columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], Text] | None = Field(
         None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"

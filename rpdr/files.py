@@ -273,9 +273,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder and in those in it: the temporary files and folders of `atomic_file` and
+    """Remove what writers of a folder, or of what is in it, left that were killed: the temporary files and folders of `atomic_file` and
     `atomic_folder`. Nobody else may be writing there, or keep files there."""
-    for left in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+    beside = [path for path in folder.parent.glob(".*") if path.name.rpartition(".")[0] == f".{folder.name}"]
+    for left in [path for path in [*beside, *folder.rglob(".*")] if _TEMPORARY.fullmatch(path.name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

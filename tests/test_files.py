@@ -266,6 +266,8 @@ def test_what_killed_writers_left_is_in_no_hash_and_is_swept_and_nothing_else(tm
         assert subprocess.run([sys.executable, "-c", start + script, str(tmp_path)], check=False).returncode == -9
     assert len(list((tmp_path / "deep").glob(".*"))) == len(scripts)
     assert sha256_tree(tmp_path) == base
+    sweep(tmp_path / "deep" / "student")  # what was to be in its place lies beside it
+    assert [path.name.rpartition(".")[0] for path in (tmp_path / "deep").glob(".*")] == [".mentions.parquet"]
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".metadata.json", "deep", "kept.txt"]
     assert sha256_tree(tmp_path) == base

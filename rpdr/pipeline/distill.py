@@ -18,7 +18,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
-from rpdr.errors import ConfigError, RunError
+from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import sha256_tree, write_atomically
 from rpdr.kb import load_kb
 from rpdr.models import chosen_precision
@@ -114,8 +114,11 @@ def _curve(losses: list[float]) -> list[dict[str, float]]:
 
 
 def gold_examples(run: Run, split: str) -> list[Example]:
-    """The distinct mentions of a split, as examples that are certainly right."""
-    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
+    """The distinct mentions of a split, as examples that are certainly right. Of gold with alternatives all are chosen: each is as right."""
+    rows = {}
+    for row in chosen_by_gold(run, split, final=True):
+        right = np.flatnonzero(right_among([row], len(row["candidate_ids"]))[0, :-1]).tolist()
+        rows[row["key"]] = {**row, "trust": 1.0, "also": [n for n in right if n != row["choice"]]}
     return examples(list(rows.values()))
 
 
@@ -189,7 +192,18 @@ def _device(run: Run) -> str:
 
 
 def _worker(job: dict[str, Any]) -> None:
-    """One training worker."""
+    """One training worker. An RpdrError would come again, so the monitor is told, and the start that Ray makes after it does nothing. It is raised all
+    the same: other workers may be waiting for this one, and Ray ends them."""
+    if ray.get(job["monitor"].failed.remote()):
+        return
+    try:
+        _train(job)
+    except RpdrError as error:
+        ray.get(job["monitor"].fail.remote(error))
+        raise
+
+
+def _train(job: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -224,13 +238,24 @@ class Monitor(Board):
     def __init__(self) -> None:
         super().__init__()
         self._told: tuple[list[float], list[float], str] = ([], [], "")
+        self._error: RpdrError | None = None
 
     def end(self, losses: list[float], exams: list[float], precision: str) -> None:
         """Training is over; its loss at each step, the mean loss on dev after each epoch, and the worker's precision."""
         self._told = (losses, exams, precision)
 
+    def fail(self, error: RpdrError) -> None:
+        """Training has ended by this error, which would come again."""
+        self._error = self._error or error
+
+    def failed(self) -> bool:
+        """Whether it has."""
+        return self._error is not None
+
     def told(self) -> tuple[list[float], list[float], str]:
-        """What `end` was told."""
+        """What `end` was told. Raises what `fail` was told."""
+        if self._error:
+            raise self._error
         return self._told
 
 

@@ -69,9 +69,10 @@ def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -
     Guaranteed, with probability CERTAINTY over the draw of the held-out mentions: the precision, over all that will be answered, is at least
     the target; if those mentions are drawn independently from what will be linked, and if a higher threshold is never less precise.
     Not guaranteed: the precision of one batch, concept, type or document, or after the texts, the knowledge base or the student change;
-    or where the held-out mentions come from a few documents, or were also used to choose the student (`student.early_stop`). Temperature,
-    shift and NIL threshold are fitted on the same mentions, four numbers, which the proof leaves out: in 200 draws each of 150 to 800 mentions
-    from two finished runs, each with its own fit, the target was missed in 3 at most.
+    or where the held-out mentions come from a few documents, or were also used to choose the student (`student.early_stop`). Some
+    sixteen numbers are fitted on the same mentions, which the proof leaves out: the retriever's commonness (4) and discount (1), the student's balance (4),
+    temperature, shift and sigmoid (4), the threshold and share of NIL (2), where answers have several concepts their threshold (1). In 200 draws each of 150
+    to 800 mentions from two finished runs, each with its own temperature, shift and NIL threshold and all else as it was, the target was missed in 3 at most.
     """
     found = _loosest(confidences, right, target)
     if found is None:

@@ -6,11 +6,22 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rpdr.config import StudentConfig
 from rpdr.reranker.prompt import WHOLE, Tokens
 
 LIKE_LENGTHS = 16  # batches among whose examples lengths are matched
 
 Micro = list[tuple[int, float]]  # examples of one forward pass, each with its weight in the loss of the step
+
+
+def steps(tokens: Sequence[Tokens], config: StudentConfig, seed: int, rank: int, world: int) -> list[tuple[list[Micro], bool]]:
+    """A rank's part of each step of all epochs, and whether it ends one. Every rank makes the same plan, and so do more ranks, or fewer: where a
+    batch has no example for a rank, that one only fills up."""
+    plan: list[tuple[list[Micro], bool]] = []
+    for epoch in range(config.epochs):
+        found = batches(tokens, config.batch_size, random.Random(f"{seed}-{epoch}"))
+        plan += [(share(batch, tokens, config.micro_batch_tokens, rank, world), n == len(found)) for n, batch in enumerate(found, start=1)]
+    return plan
 
 
 def batches(tokens: Sequence[Tokens], size: int, rng: random.Random) -> list[list[int]]:

@@ -35,6 +35,8 @@ LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 class Head(nn.Module):
     """Scores from hidden states. Zero at first, but for the similarity's scale and the bias of "none of these"."""
 
+    beside: torch.Tensor  # (2,)
+
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.candidate = nn.Linear(hidden, 1, bias=False)
@@ -43,12 +45,18 @@ class Head(nn.Module):
         nn.init.zeros_(self.candidate.weight)
         nn.init.zeros_(self.none.weight)
         nn.init.zeros_(self.none.bias)
+        # what stands beside the parameters log_scale and none.bias: DeepSpeed casts parameters to bf16, whose steps are 0.25 at 40, but no buffers
+        self.register_buffer("beside", torch.zeros(2), persistent=False)
 
     def forward(self, hidden: torch.Tensor, similarities: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """hidden (b, k + 1, d), similarities (b, k), present (b, k + 1) -> scores (b, k + 1) float32, -inf where absent."""
-        candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.log_scale.float().exp() * similarities.float()
-        none = self.none(hidden[:, -1]).float()
+        candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.log_scale_in_all().exp() * similarities.float()
+        none = self.none(hidden[:, -1]).float() + self.beside[1]
         return torch.cat([candidates, none], dim=1).masked_fill(~present, float("-inf"))
+
+    def log_scale_in_all(self) -> torch.Tensor:
+        """(1,) float32."""
+        return self.log_scale.float() + self.beside[0]
 
     @torch.no_grad()
     def rebalance(self, balance: Balance) -> None:
@@ -60,14 +68,25 @@ class Head(nn.Module):
 
     def save(self, path: Path) -> None:
         """As safetensors, in float32, atomically."""
-        data = safetensors_bytes({name: value.float().contiguous() for name, value in self.state_dict().items()})
+        values = {name: value.float().contiguous() for name, value in self.state_dict().items()}
+        values |= {"log_scale": self.log_scale_in_all().detach(), "none.bias": values["none.bias"] + self.beside[1]}
+        data = safetensors_bytes(values)
         write_atomically(path, lambda file: file.write(data))
 
     @torch.no_grad()
-    def start_from(self, prior: Prior) -> None:
-        """Score as the retriever alone does: what an untrained student knows."""
-        self.log_scale.fill_(math.log(prior.scale))
-        self.none.bias.fill_(prior.none)
+    def load(self, path: Path) -> None:
+        """Score as what `save` wrote."""
+        self.load_state_dict(load_file(str(path)))
+        self.log_scale.sub_(self.beside[0])
+        self.none.bias.sub_(self.beside[1])
+
+    @torch.no_grad()
+    def start_from(self, prior: Prior, rounded: bool = False) -> None:
+        """Score as the retriever alone does: what an untrained student knows. `rounded`: parameters will be, so they begin at zero, where steps are small."""
+        start = torch.tensor([math.log(prior.scale), prior.none])
+        self.beside.copy_(start if rounded else torch.zeros(2))
+        self.log_scale.fill_(0.0 if rounded else float(start[0]))
+        self.none.bias.fill_(0.0 if rounded else float(start[1]))
 
 
 class Whole(nn.Module):
@@ -150,7 +169,7 @@ class Student(nn.Module):
             with _without_warnings_of_the_future():
                 body = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         head = Head(lm.config.hidden_size)
-        head.load_state_dict(load_file(str(folder / HEAD_FILE)))
+        head.load(folder / HEAD_FILE)
         return cls(body, tokenizer, config, head).eval()
 
     def merged(self) -> Student:
@@ -169,7 +188,7 @@ class Student(nn.Module):
                 self.lm.lm.load_state_dict(load_file(str(file)), strict=False)  # one of two tied weights is left out
         else:
             set_peft_model_state_dict(self.lm, load_peft_weights(str(folder), device="cpu"))
-        self.head.load_state_dict(load_file(str(folder / HEAD_FILE)))
+        self.head.load(folder / HEAD_FILE)
 
     def save(self, folder: Path) -> None:
         """Write the adapter (loadable by peft alone), or the whole model with its tokenizer, and the head."""

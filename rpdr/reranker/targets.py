@@ -27,12 +27,27 @@ class Task:
 
     def loss(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
         """The weighted sum of listwise cross-entropies (nats) for scores (b, k + 1)."""
-        wanted = torch.zeros(scores.shape)
-        for row, (number, weight) in enumerate(micro):
-            wish = torch.from_numpy(self.targets[number]) * weight
-            wanted[row, : len(wish) - 1], wanted[row, -1] = wish[:-1], wish[-1]
         logs = torch.log_softmax(scores, dim=1)
-        return -(wanted.to(scores.device) * logs.masked_fill(logs.isinf(), 0.0)).sum()  # -inf: no candidate
+        each = (self._wanted(scores, micro) * logs.masked_fill(logs.isinf(), 0.0)).sum(dim=1)  # -inf: no candidate
+        return -(_weights(scores, micro) * each).sum()
+
+    def loss_of_any(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
+        """As `loss`, but it is enough that one of those wanted is said, whichever: an answer is right by any of them."""
+        wanted = self._wanted(scores, micro) > 0
+        each = torch.log_softmax(scores, dim=1).masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
+        return -(_weights(scores, micro) * each).sum()
+
+    def _wanted(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
+        """(b, k + 1)."""
+        wanted = torch.zeros(scores.shape)
+        for row, (number, _) in enumerate(micro):
+            wish = torch.from_numpy(self.targets[number])
+            wanted[row, : len(wish) - 1], wanted[row, -1] = wish[:-1], wish[-1]
+        return wanted.to(scores.device)
+
+
+def _weights(scores: torch.Tensor, micro: Micro) -> torch.Tensor:
+    return torch.tensor([weight for _, weight in micro], device=scores.device)
 
 
 def target(example: Example, prior: Prior | None = None) -> np.ndarray:

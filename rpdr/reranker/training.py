@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ import torch.distributed as dist
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
-from rpdr.files import write_json
+from rpdr.files import atomic_folder, write_json
 from rpdr.models import chosen_precision
-from rpdr.reranker.batches import Micro, batches, share
+from rpdr.reranker.batches import Micro, share, steps
 from rpdr.reranker.prompt import Example
 from rpdr.reranker.student import Student
 from rpdr.reranker.targets import Task, prior_of
 
-STATE_FILE, WEIGHTS = "rpdr.json", "weights"  # of a checkpoint, beside what DeepSpeed keeps in it
+STATE_FILE, WEIGHTS, BEST = "rpdr.json", "weights", "best"  # of a checkpoint, beside what DeepSpeed keeps in it
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def train(
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", store=dist.HashStore(), rank=0, world_size=1)
     student = create(config, seed, device)
     prior = prior_of(examples)
-    student.head.start_from(prior)
+    student.head.start_from(prior, chosen_precision(config.precision, device) == "bf16")
     task = Task.of(student.prompt, examples, prior if config.soft_labels else None)
     trainer = _Trainer(config, student, device, save_to, hooks, resume_from)
     trainer.run(task, Task.of(student.prompt, held_out), seed)
@@ -88,36 +88,27 @@ class _Trainer:
             if not moved:
                 self.engine.load_checkpoint(str(resume_from), load_module_strict=False)
             self.done, self.losses, self.exams = state["steps"], state["losses"], state["exams"]
+            if save_to and self.rank == 0 and (resume_from / BEST).exists():  # what is there may be of an epoch that now comes again
+                with atomic_folder(save_to) as new:
+                    shutil.copytree(resume_from / BEST, new, dirs_exist_ok=True)
 
     def run(self, task: Task, exam: Task, seed: int) -> None:
         """All epochs from where it is, or until one brings nothing."""
-        steps = self._steps(task, seed)
+        plan = steps(task.tokens, self.config, seed, self.rank, self.world)
         self.engine.train()
-        for number, (step, ends_epoch) in enumerate(steps, start=1):
+        for number, (step, ends_epoch) in enumerate(plan, start=1):
             if number <= self.done:
                 continue
-            loss = self._step(task, step, _rate(number, len(steps), self.config.warmup_fraction))
+            loss = self._step(task, step, _rate(number, len(plan), self.config.warmup_fraction))
             self.losses.append(loss)
-            self.hooks.on_step(number, len(steps), loss)
+            self.hooks.on_step(number, len(plan), loss)
             if ends_epoch and exam.tokens and not self._got_better(exam):
                 break
-            if number % self.config.checkpoint_every_steps == 0 and number < len(steps):
-                self._checkpoint(number, len(steps))
+            if number % self.config.checkpoint_every_steps == 0 and number < len(plan):
+                self._checkpoint(number, len(plan))
         if not self.exams and self.save_to:
             self._save(self.save_to)
         self.hooks.on_end(self.losses, self.exams)
-
-    def _steps(self, task: Task, seed: int) -> list[tuple[list[Micro], bool]]:
-        """This rank's part of each step, and whether it ends an epoch; every rank makes the same plan."""
-        size = max(self.config.batch_size, self.world)
-        steps = []
-        for epoch in range(self.config.epochs):
-            found = batches(task.tokens, size, random.Random(f"{seed}-{epoch}"))
-            steps += [(self._share(batch, task), n == len(found)) for n, batch in enumerate(found, start=1)]
-        return steps
-
-    def _share(self, batch: Sequence[int], task: Task) -> list[Micro]:
-        return share(batch, task.tokens, self.config.micro_batch_tokens, self.rank, self.world)
 
     def _step(self, task: Task, step: list[Micro], rate: float) -> float:
         for group in self.engine.optimizer.param_groups:
@@ -153,8 +144,8 @@ class _Trainer:
         total = 0.0
         self.engine.eval()
         with torch.no_grad():
-            for micro in self._share(by_length, exam):
-                total += exam.loss(self._scores(exam, micro), micro).item()
+            for micro in share(by_length, exam.tokens, self.config.micro_batch_tokens, self.rank, self.world):
+                total += exam.loss_of_any(self._scores(exam, micro), micro).item()
         self.engine.train()
         self.exams.append(self._mean(total))
         if self.exams[-1] > min(self.exams):
@@ -168,6 +159,8 @@ class _Trainer:
         self.engine.save_checkpoint(str(folder), exclude_frozen_parameters=True)
         self._save(folder / WEIGHTS)
         if self.rank == 0:
+            if self.exams and self.save_to:
+                shutil.copytree(self.save_to, folder / BEST)
             write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, "world": self.world})
         self.hooks.on_checkpoint(folder, number, of)
 
@@ -178,7 +171,8 @@ class _Trainer:
         saved = [p for p in self.student.parameters() if p.requires_grad or self.config.tuning == "full"]
         with deepspeed.zero.GatheredParameters(saved if self.config.zero_stage == 3 else []):
             if self.rank == 0:
-                self.student.save(folder)
+                with atomic_folder(folder) as new:
+                    self.student.save(new)
         dist.barrier()
 
 

@@ -70,7 +70,7 @@ def test_split_file_overrides_split_and_drops_unknown_documents(tmp_path: Path) 
 def test_split_documents_gives_shares_of_the_documents_in_the_order_of_the_source(tmp_path: Path) -> None:
     docs = ["b", "a", *"cdefghij", "a"]  # the last row is of a document that came before
     rows = [{"text": f"{doc} {n}", "type": "T" if doc != "b" else "U", "doc_id": doc} for n, doc in enumerate(docs)]
-    shares = {"labelled": 0.1, "unlabelled": 0.6, "test": 0.2}
+    shares = {"test": 0.2, "labelled": 0.1, "unlabelled": 0.6}  # in whatever order
     mentions, _ = read_mentions([source(tmp_path, rows, split_documents=shares)], 13)
     splits = {doc: {m.split for m in mentions if m.doc_id == doc} for doc in docs}
     assert splits == {"b": {"labelled"}, **{d: {"unlabelled"} for d in "acdefg"}, "h": {"test"}, "i": {"test"}, "j": set()}

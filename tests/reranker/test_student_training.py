@@ -16,9 +16,10 @@ import torch
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
 from rpdr.reranker import Example, Query, Reranker
-from rpdr.reranker.batches import batches, share
+from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
-from rpdr.reranker.targets import prior_loss, target
+from rpdr.reranker.student import HEAD_FILE
+from rpdr.reranker.targets import Task, prior_loss, prior_of, target
 from rpdr.reranker.training import STATE_FILE, Hooks, train
 from rpdr.retriever import Prior
 
@@ -113,6 +114,22 @@ def test_training_stops_when_an_epoch_brings_nothing_and_the_best_is_kept(config
     assert -sum(float(logs[n, e.choice]) for n, e in enumerate(held_out)) / 12 == pytest.approx(min(exams), rel=1e-3)
 
 
+def test_where_training_goes_on_the_best_student_is_the_one_that_the_checkpoint_knows(config: StudentConfig, tmp_path: Path):
+    best: list[bytes] = []
+    kept = tmp_path / "student" / HEAD_FILE
+    hooks = Hooks(lambda *_: None, lambda: tmp_path / f"checkpoint{len(best)}", lambda *_: best.append(kept.read_bytes()))
+    settings = config.model_copy(update={"epochs": 3, "batch_size": 8, "checkpoint_every_steps": 4, "head_learning_rate": 0.05})
+    task: dict[str, Any] = {"held_out": examples(12), "device": "cpu", "save_to": tmp_path / "student"}
+    train(settings, examples(24), 7, hooks, resume_from=None, **task)
+    assert kept.read_bytes() != best[0]  # a later epoch's, as a kill before the next checkpoint leaves it
+    (tmp_path / "student" / "half").touch()
+    state = json.loads((tmp_path / "checkpoint0" / STATE_FILE).read_text())
+    (tmp_path / "checkpoint0" / STATE_FILE).write_text(json.dumps({**state, "exams": [0.0]}))  # which no epoch from there on betters
+    train(settings, examples(24), 7, hooks, resume_from=tmp_path / "checkpoint0", **task)
+    assert kept.read_bytes() == best[0]
+    assert not (tmp_path / "student" / "half").exists()
+
+
 def test_a_soft_label_leaves_the_rest_to_the_retriever():
     prior = Prior(10.0, 4.0)
     example = Example(Query("x", NAMES, NAMES, (0.6, 0.5, 0.4)), 1, 0.8)
@@ -127,6 +144,20 @@ def test_a_soft_label_leaves_the_rest_to_the_retriever():
     assert target(both).tolist() == [0.5, 0.5, 0, 0]
     assert target(both, prior)[:2].tolist() == pytest.approx([0.4, 0.4])
     assert target(both, prior).sum() == pytest.approx(1)
+
+
+def test_what_is_held_out_asks_for_any_of_those_that_are_right():
+    one, other = examples(2)
+    task = Task([Tokens([], [], [], ())] * 2, [target(replace(one, also=(2,))), target(other)])
+    micro = [(0, 0.5), (1, 0.25)]
+    for sure in ([8.0, 0, 0, 0], [0, 0, 8.0, 0]):
+        p = torch.softmax(torch.tensor(sure), 0)
+        expected = -0.5 * (p[0] + p[2]).log() - 0.25 * p[1].log()
+        assert float(task.loss_of_any(torch.tensor([sure, sure]), micro)) == pytest.approx(float(expected), rel=1e-4)
+    fewer = torch.tensor([[1.0, 2.0, float("-inf"), 3.0]])  # no third candidate
+    alone = Task([Tokens([], [], [], ())], [np.array([0.0, 1.0, 0.0])])
+    assert float(alone.loss_of_any(fewer, [(0, 1.0)])) == pytest.approx(float(alone.loss(fewer, [(0, 1.0)])))
+    assert float(alone.loss_of_any(fewer, [(0, 0.0)])) == 0  # which only fills a rank up
 
 
 def test_what_the_retriever_alone_loses_is_where_training_starts():
@@ -162,6 +193,25 @@ def test_ranks_share_a_batch_so_that_each_example_counts_once(world: int):
         assert weights == pytest.approx({n: 1 / len(batch) for n in batch})
 
 
+@pytest.mark.parametrize("world", [2, 5])
+def test_more_workers_take_the_same_steps_also_more_than_a_batch_has_examples(config: StudentConfig, world: int):
+    rng = random.Random(1)
+    tokens = [Tokens([0] * rng.randrange(1, 200), [], [], ()) for _ in range(10)]
+    settings = config.model_copy(update={"epochs": 2, "batch_size": 3, "micro_batch_tokens": 400})
+
+    def learned(of: int) -> list[tuple[dict[int, float], bool]]:
+        """Of each step, how much each example counts, and whether it ends an epoch."""
+        plans = [steps(tokens, settings, 7, rank, of) for rank in range(of)]
+        weights = [
+            [{n: w / of for micro in micros for n, w in micro if w} for micros, _ in together] for together in zip(*plans, strict=True)
+        ]
+        return [({n: w for part in parts for n, w in part.items()}, ends) for parts, (_, ends) in zip(weights, plans[0], strict=True)]
+
+    for (mine, ends), (alone, also) in zip(learned(world), learned(1), strict=True):
+        assert mine == pytest.approx(alone)
+        assert ends == also
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 300])
 def test_each_example_is_in_one_batch_among_its_like(count: int):
     rng = random.Random(1)
@@ -189,3 +239,15 @@ def test_a_loss_that_is_no_number_ends_it(config: StudentConfig, tmp_path: Path)
     with pytest.raises(RunError, match=r"lower student\.learning_rate"):
         trained(config, tmp_path, examples(48), learning_rate=1e25, head_learning_rate=1e25)
     assert not (tmp_path / "student").exists()
+
+
+def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: StudentConfig, tmp_path: Path):
+    query = examples(1)[0].query
+    chosen = [Example(replace(query, similarities=(0.9 - n / 500, 0.83, 0.8)), -1 if n > 17 else int(n % 6 == 5)) for n in range(24)]
+    prior = prior_of(chosen)
+    reranker, losses, _ = trained(
+        config, tmp_path, chosen, precision="bf16", epochs=1, batch_size=24, learning_rate=1e-9, head_learning_rate=1e-9
+    )
+    assert losses == pytest.approx([prior_loss(chosen, prior)], abs=1e-4)
+    expected = prior.scores(np.array([e.query.similarities for e in chosen]))
+    assert reranker.scores([e.query for e in chosen]) == pytest.approx(expected, abs=1e-3)

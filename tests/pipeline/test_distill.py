@@ -1,0 +1,71 @@
+"""Stage `distill` without training: what is learned from and measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rpdr.config import Config
+from rpdr.corpus import Mention
+from rpdr.corpus.mention import save_mentions
+from rpdr.errors import ModelError
+from rpdr.files import write_rows
+from rpdr.pipeline.cluster import connect
+from rpdr.pipeline.distill import _fit, gold_examples
+from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.run import Run
+from rpdr.reranker import Example, Query
+from rpdr.schema import CANDIDATES, NIL, MentionKey
+
+
+def run_in(folder: Path, **more: Any) -> Run:
+    sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
+    return Run(Config.model_validate({"run_dir": str(folder), **sources, "retriever": {"rounds": 1, "aliases": False}, **more}))
+
+
+def test_of_gold_with_alternatives_each_is_right(tmp_path: Path):
+    run = run_in(tmp_path)
+    golds: list[tuple[Any, tuple[int, ...]]] = [
+        ([["C1"], ["C2"]], (1, 2)),
+        ([["C3", "C1"]], (1, 3)),
+        ([["C2"], ["C3", "C1"]], (1, 2, 3)),
+        ([["C9"], ["C0"]], (0,)),
+        ([["C9"]], (NIL,)),
+        ([], (NIL,)),
+    ]
+    keys = [MentionKey(f"k{n}") for n in range(len(golds))]
+    save_mentions(
+        run.path("corpus", "mentions.parquet"),
+        [Mention(key, key, "t", None, None, None, "dev", gold) for key, (gold, _) in zip(keys, golds, strict=True)],
+    )
+    names = ["C0", "C1", "C2", "C3"]
+    offer = {"text": "t", "candidate_ids": names, "candidate_names": names, "matched_names": names, "scores": [0.4, 0.3, 0.2, 0.1]}
+    write_rows(
+        run.path("candidates", "candidates.parquet"), [{"key": key, "context": None, "type": None, **offer} for key in keys], CANDIDATES
+    )
+    assert [(example.named, example.trust) for example in gold_examples(run, "dev")] == [(named, 1.0) for _, named in golds]
+
+
+@pytest.mark.slow
+def test_an_error_that_would_come_again_ends_training_at_once(tmp_path: Path):
+    read = tmp_path / "read.txt"
+
+    def noted(example: Example) -> Example:
+        with read.open("a") as file:
+            file.write("x")
+        return example
+
+    class Noting:
+        """An example that notes each time that a worker begins, and reads it."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return noted, (Example(Query("t", ("a", "b"), ("a", "b"), (0.5, 0.4)), 0),)
+
+    connect()
+    run = run_in(tmp_path / "run", student={"model": str(tmp_path / "missing"), "use_gpu": False})
+    chosen: Any = [Noting()]
+    with stage_progress("distill") as progress, pytest.raises(ModelError, match="missing"):
+        _fit(run, chosen, [], progress)
+    assert read.read_text() == "x"
