@@ -360,7 +360,7 @@ class StudentConfig(Section):
     layers: int = Field(0, ge=0, description="use the first N layers of the base model alone; 0: all. Half the layers take half the time")
     tuning: Literal["lora", "qlora", "full"] = Field(
         "lora",
-        description="lora: adapters over the base model; qlora: over the base in 4 bits, a quarter of the memory (pip install 'rpdr[qlora]'); "
+        description="lora: adapters over the base model; qlora: over the base in 4 bits, a quarter of the memory (pip install '.[qlora]'); "
         "full: all weights, kept as a whole model; wants a learning_rate of about 2e-5",
     )
     lora_rank: int = Field(16, ge=1)
@@ -451,7 +451,7 @@ class LinkConfig(Section):
     engine: Literal["torch", "vllm"] = Field(
         "torch",
         description="what computes the student's hidden states: torch: ours, a mention in one pass; vllm: vLLM, a sequence a candidate, for large "
-        "students on GPUs (pip install 'rpdr[vllm]'; student.none_reads: mention). Prompt, head and calibration are the same",
+        "students on GPUs (pip install '.[vllm]'; student.none_reads: mention). Prompt, head and calibration are the same",
     )
     shard_mentions: int = Field(10_000, ge=1, description="mentions a shard, about; a shard is the unit of resume")
     batch_size: int = Field(32, ge=1, description="mentions a forward pass of the student")

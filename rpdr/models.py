@@ -126,7 +126,7 @@ def _four_bits(precision: str, device: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     if find_spec("bitsandbytes") is None:
-        raise ModelError("student.tuning: qlora needs bitsandbytes; pip install 'rpdr[qlora]'")
+        raise ModelError("student.tuning: qlora needs bitsandbytes; pip install '.[qlora]'")
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=DTYPES[precision]
     )

@@ -138,7 +138,8 @@ def test_linking_goes_on_from_the_shards_that_a_killed_start_left(finished):
     kept = {file: file.stat().st_mtime_ns for file in shards[:-1]}
     whole = pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist()
     shards[-1].unlink()
-    (run / ".stages" / "link.json").write_text(json.dumps({"inputs": json.loads((run / ".stages" / "link.json").read_text())["inputs"]}))
+    record = json.loads((run / ".stages" / "link.json").read_text())
+    (run / ".stages" / "link.json").write_text(json.dumps({name: record[name] for name in ("inputs", "revision")}))
     assert rpdr("link", path).returncode == 0
     assert {file: file.stat().st_mtime_ns for file in shards[:-1]} == kept
     assert pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist() == whole
@@ -234,7 +235,7 @@ def test_a_damaged_file_among_good_ones_is_named_before_anything_is_linked(finis
         assert not list((run / "corpora" / name).glob("shard-*"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here; README.md says how it is")
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here; docs/serving.md says how it is")
 def test_vllm_links_as_our_engine_does(finished):
     run, path = finished
     sets = (f"run_dir={path.parent / 'alone'}", "student.none_reads=mention", "student.precision=fp32", "link.student_actors=1")

