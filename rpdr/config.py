@@ -155,7 +155,11 @@ class MentionsConfig(Section):
         "DMD is linked as that; `written` is then what stands there",
     )
     kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
-    keep_every: int = Field(1, ge=1, description="keep the mentions whose hash modulo this is 0: a sample that never changes")
+    keep_every: int = Field(
+        1,
+        ge=1,
+        description="keep one text in so many, by its hash, of those that have each remainder of `split`: a sample that never changes",
+    )
     repeat: int = Field(
         0, ge=0, description="draw this many mentions (with repeats, Zipf-like, seeded) from the source; 0: the source as it is"
     )
@@ -206,7 +210,7 @@ class RetrieverConfig(Section):
     )
     rounds: Literal[1, 2] = Field(
         2,
-        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; takes two to six times as long as the first tuning, which 1 saves",
+        description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; three tunings on fewer pairs, which 1 saves",
     )
     aliases: bool = Field(
         True,
