@@ -47,8 +47,9 @@ from rpdr.schema import CANDIDATES
 NAME = "link_throughput"
 PHRASES = "${RPDR_DATA}/askapatient/AskAPatient.fold-0.train.txt.gz"
 BATCH = 32
+PHRASED = ", phrases"
 EACH = ("link.exact_match=false", "link.shortcut=null")
-DEFAULTS = ("link.exact_match=false", f"link.shortcut={LinkConfig().shortcut}")
+SHORTCUT = ("link.exact_match=false", f"link.shortcut={LinkConfig().shortcut}")
 JOBS = {"job": "rpdr's job, each mention by the student,", "default": "… with `link.shortcut`, as by default,", "repeats": "… with repeats"}
 OTHERS = {
     "loop": "a loop of transformers.generate",
@@ -69,8 +70,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
-    found[options.run_dir.name] = _measured(options)
+    found: dict[str, Any] = json.loads(path.read_text()).get("found", {}) if path.exists() else {}
+    found[f"{options.run_dir.name}{PHRASED * options.phrases}"] = _measured(options)
     rows = [row for name, measured in found.items() for row in _rows(name, measured)]
     keep(
         NAME,
@@ -78,7 +79,7 @@ def main() -> int:
         "; ".join(measured["data"] for measured in found.values()),
         ("Run", "Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values())),
         rows,
-        protocol=" ".join([_protocol(options.rounds), *(_decided(name, measured) for name, measured in found.items())]),
+        protocol=" ".join([_protocol(), *(_told(name, measured) for name, measured in found.items())]),
         found=found,
     )
     return 0
@@ -95,12 +96,12 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
         rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
         loading = []
         for number in range(options.rounds):
-            loads = {sets: _seconds(run, f"loading-{number}-{n}", mentions[:BATCH], *sets) for n, sets in enumerate((EACH, DEFAULTS))}
+            loads = {sets: _seconds(run, f"loading-{number}-{n}", mentions[:BATCH], *sets) for n, sets in enumerate((EACH, SHORTCUT))}
             loading.append(loads[EACH])
             for name, some, settings in (
                 ("job", mentions, EACH),
-                ("default", mentions, DEFAULTS),
-                ("repeats", repeated, DEFAULTS),
+                ("default", mentions, SHORTCUT),
+                ("repeats", repeated, SHORTCUT),
             ):
                 rates[name].append((len(some) - BATCH) / (_seconds(run, f"{name}-{number}", some, *settings) - loads[settings]))
             for name, measure in (("parts", _parts), ("loop", _loop), ("pairs", _pairs)):
@@ -134,20 +135,20 @@ def _ratio(mine: Sequence[float], others: Sequence[float]) -> str:
     return f"{usual} ({least}–{most})"
 
 
-def _protocol(rounds: int) -> str:
+def _protocol() -> str:
     return (
-        f"{rounds} rounds in turns: the median of their ratios, the least and the most. What a job loads before its first answer is left out of its rate. "
+        "Rounds in turns: the median of their ratios, the least and the most. What a job reads, spreads and loads before its first answer is left out of its rate. "
         f"The loop and the cross-encoder: {SOME} of the mentions, their candidates given."
     )
 
 
-def _decided(name: str, measured: Mapping[str, Any]) -> str:
+def _told(name: str, measured: Mapping[str, Any]) -> str:
     decided = ", ".join(f"{title} {measured['decided'][who] / measured['mentions']:.0%}" for who, (_, title) in DECIDERS.items())
-    return f"With `link.shortcut` the mentions are decided, of {name}, by {decided}; a job loads {statistics.median(measured['loading_s']):.0f} s."
+    return f"{name}: {len(measured['loading_s'])} rounds; with `link.shortcut` decided by {decided}; a job loads {statistics.median(measured['loading_s']):.0f} s."
 
 
 def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
-    """Of the job's whole work, its actors' loading included."""
+    """Of the job's work, its actors' loading included."""
     corpus = run.folder.parent / f"{name}.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in mentions), encoding="utf-8")
     sets = (f"run_dir={run.folder}", *settings, f"corpora.{name}={{format: jsonl, path: {corpus}}}")

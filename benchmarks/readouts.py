@@ -66,8 +66,7 @@ class LetterHead(Head):
         letters = self.candidate(hidden[:, -1])[:, : k + 1].float()
         none = letters.gather(1, present.sum(1, keepdim=True) - 1)  # "none" is the last option of each
         letters = torch.cat([letters[:, :k], none], dim=1)
-        never = (self.none.bias.float() + self.beside[1]).expand(len(hidden), 1)
-        prior = torch.cat([self.log_scale_in_all().exp() * similarities.float(), never], dim=1)
+        prior = torch.cat([self.scale() * similarities.float(), self.never().expand(len(hidden), 1)], dim=1)
         return (letters + prior).masked_fill(~present, float("-inf"))
 
 

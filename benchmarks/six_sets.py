@@ -179,18 +179,23 @@ def _trained_on(runs: dict[str, Any]) -> str:
 
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
     """Acc@1, Acc@5, Acc@1 on what nobody had linked by hand, or met, and, where mentions name several concepts, the micro F1 of one set."""
-    main = _systems(runs.get(f"{MAIN:g}", {}))
+    at_main = runs.get(f"{MAIN:g}", {})
+    main = _systems(at_main)
+    recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
+    teachers = ""
+    if recall:
+        nil = at_main["nil_share"]  # rightly said to be none as often as others are rightly linked
+        teachers = " / ".join(f"{a * (recall['value'] * (1 - nil) + nil):.3f}" for a in TEACHERS)
+    measures = [("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, not linked by hand", "unseen_acc_at_1", "unseen")]
+    if any(system.get("micro_f1") for system in main.values()):
+        measures.append(("Micro F1 of the set", "micro_f1", None))
     rows = []
-    several = any(system.get("micro_f1") for system in main.values())
-    measures = (("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, not linked by hand", "unseen_acc_at_1", "unseen"))
-    for measured, key, on in (*measures, *((("Micro F1 of the set", "micro_f1", None),) if several else ())):
+    for measured, key, on in measures:
         retrievers = [_value(main, TITLES[system], key) for system in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND)]
-        recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
-        nil = runs.get(f"{MAIN:g}", {}).get("nil_share", 0.0)  # rightly said to be none, as often as others are rightly linked
-        teachers = " / ".join(f"{a * (recall['value'] * (1 - nil) + nil):.3f}" for a in TEACHERS) if recall and on == "all" else ""
         students = [_value(_systems(runs.get(f"{a:g}", {})), TITLES[STUDENT], key) for a in (*TEACHERS, GOLD)]
-        rows.append([title if on == "all" else "", measured, *retrievers, teachers, *students, _gain(runs.get(f"{MAIN:g}", {}), on)])
-    if nobody := runs.get(f"{MAIN:g}", {}).get("met_by_nobody"):
+        first = on == "all"
+        rows.append([title if first else "", measured, *retrievers, teachers if first else "", *students, _gain(at_main, on)])
+    if nobody := at_main.get("met_by_nobody"):
         few, student = (f"{nobody[which]['value']:.3f}" for which in ("old", "new"))
         rows.insert(3, ["", "Acc@1, met by nobody", "", few, "", "", "", "", student, "", "", _told(nobody["difference"])])
     return rows

@@ -85,6 +85,13 @@ def check_name(path: PurePath) -> None:
         raise DataError(f"{legible}: this name is no UTF-8; rename it")
 
 
+def check_names(files: Iterable[Source]) -> None:
+    """`check_name`, of those on a disk."""
+    for file in files:
+        if isinstance(file, Path):
+            check_name(file)
+
+
 def _legible(name: str | PurePath) -> str:
     """With the bytes escaped that are no UTF-8."""
     return os.fsencode(name).decode(errors="backslashreplace")
@@ -113,6 +120,7 @@ def locate_all(where: str) -> list[Source]:
     else:
         return [source]
     files = [file for file in found if file.name[0] not in "._"]
+    check_names(files)
     if not files:
         raise DataError(f"{shown(where)}: no file there")
     return files
@@ -136,12 +144,10 @@ def _refuse_folders_in(folder: Source, where: str) -> None:
 
 
 def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
-    """The files of a folder by their names in it, in order of name; `deep`: those of the folders in it too. Raises DataError as `check_name`."""
+    """The files of a folder by their names in it, in order of name; `deep`: those of the folders in it too."""
     if isinstance(folder, Remote):
         return {**folder.objects(deep)}
-    found = [file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file()]
-    for file in found:
-        check_name(file)
+    found = (file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file())
     return {PurePosixPath(file.relative_to(folder).as_posix()): file for file in sorted(found)}
 
 

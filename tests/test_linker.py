@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rpdr.config import Config, LinkConfig
+from rpdr.config import Config, LinkConfig, StudentConfig
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, guesses, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
+from rpdr.retriever.retriever import Candidates
 from rpdr.schema import LINKED, ConceptId
 
 VOMITING = Concept(ConceptId("C1"), "Vomiting", ("Vomiting", "throwing up"), None, ())
@@ -202,6 +203,28 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
     assert (defined.concept_id, plain.concept_id) == (concept, "C2")
     assert defined.text == ("Gaucher disease" if on else "GD")
     assert again == defined
+
+
+@pytest.mark.parametrize(("use_context", "questions"), [(False, 1), (True, 2)])
+def test_a_phrase_in_other_sentences_is_asked_about_again_only_where_they_are_read(tmp_path: Path, use_context: bool, questions: int):
+    class Found:
+        concepts = (VOMITING,)
+
+        def retrieve(self, texts: list[str], top_k: int, as_new: bool) -> list[Candidates]:
+            return [Candidates([0], ["throwing up"], [0.6]) for _ in texts]
+
+    class Counting(Scored):
+        asked = 0
+
+        def scores(self, queries: Any) -> np.ndarray:
+            self.asked += len(queries)
+            return np.array([[9.0, 0.0]] * len(queries), dtype=np.float32)
+
+    config = linker_over(tmp_path).config.model_copy(update={"student": StudentConfig(use_context=use_context)})
+    reranker = Counting(SURE)
+    links = Linker(config, Found(), reranker).link(["sick", "Sick", "sick"], ["sick again", "not sick", "sick again"])  # type: ignore[arg-type]
+    assert [link.concept_id for link in links] == ["C1"] * 3
+    assert reranker.asked == questions
 
 
 def test_one_text_that_is_in_no_list_is_refused(tmp_path: Path):

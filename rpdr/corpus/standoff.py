@@ -20,7 +20,7 @@ from rpdr.corpus.context import window
 from rpdr.corpus.gold import gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
-from rpdr.files import Source, check_name, files_in, opened
+from rpdr.files import Source, check_name, check_names, files_in, opened
 from rpdr.kb.rejects import Reject, reject
 from rpdr.schema import Gold
 
@@ -99,11 +99,18 @@ def _gold(concepts: str, nil_values: tuple[str, ...]) -> Gold:
     return gold_of(alternatives, nil_values)
 
 
+def files_of(folder: Source) -> dict[PurePosixPath, Source]:
+    """The files of a folder, and of those in it, that are read. Raises DataError as `check_name`."""
+    found = {name: file for name, file in files_in(folder, deep=True).items() if name.suffix in SUFFIXES}
+    check_names(found.values())
+    return found
+
+
 @contextmanager
 def _contents(path: Source) -> Iterator[Contents]:
     """Of a folder the files, of an archive what it holds, which is unpacked into one temporary file without a name."""
     if path.is_dir():
-        yield {name: partial(_bytes, file) for name, file in files_in(path, deep=True).items() if name.suffix in SUFFIXES}
+        yield {name: partial(_bytes, file) for name, file in files_of(path).items()}
         return
     with TemporaryFile() as unpacked:
         held: dict[PurePosixPath, Callable[[], bytes]] = {}

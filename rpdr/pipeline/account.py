@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# the `source` of a row of schema.LINKED -> (what a summary calls the distinct mentions that it decided, what it is called)
+# the `source` of a row of schema.LINKED -> (what a summary calls the questions that it decided, what it is called)
 DECIDERS = {"exact": ("exact", "exact names"), "retriever": ("by_retriever", "the retriever"), "student": ("student_scored", "the student")}
 
 
@@ -24,7 +24,7 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
         told = "".join(f"; {who} answers {number(speed)} questions a second" for who, speed in parts if speed)
         lines.append(("speed", f"{number(rate)} mentions a second{told}"))
     linked, seconds = summary.get("start_mentions"), summary.get("start_s")
-    if linked and seconds and usd_per_hour is not None:
+    if linked and seconds and usd_per_hour is not None and not summary.get("shards_resumed"):  # what the others took is not known
         usd = spent(1e6 * seconds / linked, usd_per_hour)
         lines.append(("price", f"${usd:,.2f} for a million mentions, reading and loading included, at ${usd_per_hour:g} an hour"))
     return lines

@@ -114,11 +114,13 @@ def _curve(losses: list[float]) -> list[dict[str, float]]:
 
 
 def gold_examples(run: Run, split: str) -> list[Example]:
-    """The distinct mentions of a split, as examples that are certainly right. Of gold with alternatives all are chosen: each is as right."""
-    rows = {}
-    for row in chosen_by_gold(run, split, final=True):
-        right = np.flatnonzero(right_among([row], len(row["candidate_ids"]))[0, :-1]).tolist()
-        rows[row["key"]] = {**row, "trust": 1.0, "also": [n for n in right if n != row["choice"]]}
+    """The distinct mentions of a split, as examples that are certainly right. Of gold with alternatives all are chosen, as each is as right, unless an
+    answer may have several concepts (`link.several`): then those of one alternative."""
+    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
+    if not run.config.link.several:
+        for row in rows.values():
+            right = np.flatnonzero(right_among([row], len(row["candidate_ids"]))[0, :-1]).tolist()
+            row["also"] = [n for n in right if n != row["choice"]]
     return examples(list(rows.values()))
 
 
@@ -147,6 +149,7 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
             "settings": settings,
             "examples": ray.put((chosen, held_out)),
             "seed": run.config.seed,
+            "several": run.config.link.several,
             "out": run.path("student"),
             "monitor": monitor,
             "device": device,
@@ -229,7 +232,8 @@ def _train(job: dict[str, Any]) -> None:
     chosen, held_out = ray.get(job["examples"])
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume_from = Path(folder) if folder else None
-        train(job["settings"], chosen, job["seed"], hooks, held_out=held_out, resume_from=resume_from, device=device, save_to=job["out"])
+        where = {"resume_from": resume_from, "device": device, "save_to": job["out"]}
+        train(job["settings"], chosen, job["seed"], hooks, held_out=held_out, several=job["several"], **where)
 
 
 class Monitor(Board):
@@ -336,7 +340,7 @@ def _balanced(
     """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits those of dev that the student is `asked`
     about, (n,) bool, which it is told."""
     head = reranker.student.head
-    before = head.log_scale.exp().item()
+    before = head.scale().item()
     similarities = _similarities(rows, scores)
     learned = np.subtract(scores[:, :-1], before * similarities, out=np.zeros_like(similarities), where=np.isfinite(similarities))
     balance = fit_balance(similarities[asked], learned[asked], scores[asked, -1], right[asked], before)

@@ -1,5 +1,5 @@
-"""Stage `link`: test and corpus mentions -> linked/, or a corpus of the config's -> corpora/NAME/, in shards; distinct mentions are linked
-once and joined back to every repeat.
+"""Stage `link`: test and corpus mentions -> linked/, or a corpus of the config's -> corpora/NAME/, in shards; what is asked about several
+mentions alike is answered once and joined back to each.
 
 Shards flow through exact names, retriever and student as one stream, and each is written as its last answer arrives. A shard is finished when
 its file is in place, in a folder or an object store; a start after a kill does the others. Memory holds the shards on their way, not the corpus.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -37,14 +37,15 @@ from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
+from rpdr.pipeline.run import ANOTHER_CORPUS, STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
 from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
-from rpdr.pipeline.sources import changed, seen
-from rpdr.pipeline.store import MANIFEST, REJECTED, SHARD, Store, bucket_of, is_ours, may_leave, store_at
+from rpdr.pipeline.sources import Seen, changed, seen
+from rpdr.pipeline.store import MANIFEST, REJECTED, Store, bucket_of, is_ours, may_leave, shard_file, store_at
 from rpdr.remote import is_url, shown
 from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
+from rpdr.retriever.exact import LAST_FILE as EXACT_FILE
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
@@ -57,35 +58,49 @@ MANIFEST_EVERY_S = 5.0
 
 def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
+    watch, folder = Stopwatch(), _folder(run, corpus)
+    store = corpus_store(run, corpus) if corpus else store_at(folder)
+    there = store.names()  # what cannot be reached is told before an hour of reading
     if run.config.link.engine == "vllm":
         progress.update(0, None, "writing the student for vLLM")
-        _prepare_for_vllm(run, _folder(run, corpus) / WORK)
-    watch = Stopwatch()
+        _prepare_for_vllm(run, folder / WORK)
     if not corpus:
-        linked, mentions = run.path("linked"), run.path("corpus", "mentions.parquet")
-        summary = _link_file(run, STAGES["link"], mentions, linked / WORK, store_at(linked), progress)
+        summary = _link_file(run, STAGES["link"], run.path("corpus", "mentions.parquet"), folder / WORK, store, progress)
         if not summary["mentions"]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
         return {**summary, "start_s": watch.seconds}
-    folder, store = run.path("corpora", corpus), corpus_store(run, corpus)
-    store.names()  # what cannot be reached is told before an hour of reading
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
-    if mentions.exists() and (folder / WORK / SOURCES).exists():
-        moved = changed(json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8")), [run.config.corpora[corpus]])
-        if moved:
-            raise RunError(
-                f"link-{corpus}: {moved} since {run.folder} read it; give it a corpus of its own in the config, or add --redo to throw away what is linked"
-            )
-    else:
-        write_json(folder / WORK / SOURCES, seen([run.config.corpora[corpus]]))
-        write_corpus(stream_mentions([run.config.corpora[corpus]], run.config.seed), mentions, rejects, progress)
-    sources = json.loads((folder / WORK / SOURCES).read_text(encoding="utf-8"))
+    sources = _read_corpus(run, corpus, mentions, rejects, any(map(is_ours, there)), progress)
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_tables(REJECTED, read_tables(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
     Meters(run.folder.name, "rejected").tell(rows=refused)
     return {**summary, "start_s": watch.seconds, "rejects": refused, "output": str(store), "sources": sources}
+
+
+def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bool, progress: StageProgress) -> Seen:
+    """Read a corpus into `mentions` and `rejects`, unless an earlier start has; which files that were. Raises RunError where some of it is linked (`begun`)
+    and its files are others now."""
+    source, told = run.config.corpora[corpus], mentions.parent / SOURCES
+    if mentions.exists() and told.exists():
+        known: Seen = json.loads(told.read_text(encoding="utf-8"))
+        moved = changed(known, [source])
+        if moved and begun:
+            raise RunError(
+                f"link-{corpus}: {moved} since {run.folder} read it; {ANOTHER_CORPUS}, or add --redo to throw away what is linked"
+            )
+        if not moved:
+            return known
+        for file in (
+            mentions.parent / BOUNDS,
+            *filter(Path.is_file, mentions.parent.iterdir()),
+        ):  # the bounds first: without them nothing counts as spread
+            file.unlink(missing_ok=True)
+    files = seen([source])
+    write_json(told, files)
+    write_corpus(stream_mentions([source], run.config.seed), mentions, rejects, progress)
+    return files
 
 
 def corpus_store(run: Run, corpus: str) -> Store:
@@ -113,8 +128,10 @@ def throw_away(run: Run, corpus: str) -> None:
     store = corpus_store(run, corpus)
     names = store.names()
     whose = ((store.read_json(MANIFEST) or {}).get("made_from") or {}).get("inputs")
-    if whose and (run.began(linking(corpus)) or whose) != whose:
-        raise RunError(f"{store}: holds shards that {run.folder} has not made; link into another place, or remove them by hand")
+    if whose and whose not in (run.began(linking(corpus)), run.inputs(linking(corpus))):
+        raise RunError(
+            f"{store}: holds shards that the last start of {run.folder} did not make; link into another place, or remove them by hand"
+        )
     run.spoil(linking(corpus))
     for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
         if is_ours(name):
@@ -135,7 +152,7 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
     watch = Stopwatch()
     rates = _link(run, output, work, point, progress) if output.todo else {}
     output.write_manifest()
-    missing = [_file(shard) for shard in output.todo if shard not in output.counts]
+    missing = [shard_file(shard) for shard in output.todo if shard not in output.counts]
     if missing:
         raise RunError(f"link: {store}: {len(missing)} shards are not whole ({missing[0]}, …), though all was asked; start it again")
     return {
@@ -182,7 +199,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
 
 
 def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None, parts: Sequence[Any]) -> Any:
-    """A dataset of rows of ANSWERED, one a distinct mention of the shards to do."""
+    """A dataset of rows of ANSWERED, one a question of the shards to do."""
     settings, todo = run.config.link, output.todo
     least, most, options = _students(run)
     keep_data_on(run.config.resources.retrieving)
@@ -231,27 +248,31 @@ _PLACE = [pa.field("shard", pa.int64()), pa.field("of", pa.int64()), pa.field(SE
 # `exact`: its one candidate is the concept whose name it is; the others have none before they meet the retriever
 QUESTIONS = pa.schema([*CANDIDATES, pa.field("exact", pa.bool_()), *_PLACE])
 ANSWERED = pa.schema([*(f for f in LINKED if f.name == "key" or f.name not in COLUMNS), *_PLACE])  # and RERANK_S
-_exact = lru_cache(maxsize=1)(ExactNames.load)
-_concepts = lru_cache(maxsize=1)(map_kb)
 
 
-@lru_cache(maxsize=1)
-def _shards(work: Path, mtime_ns: int) -> Shards:
-    """`Shards.load`, as they were spread at that time: a Python session may link a corpus, and then another of the same name."""
-    return Shards.load(work)
+@lru_cache(maxsize=3)
+def _loaded(load: Callable[[Path], Any], place: Path, mtime_ns: int) -> Any:
+    """What `load` maps, as it was written at that time: a Python session may link a corpus, and then another of the same name."""
+    return load(place)
+
+
+def _mapped(load: Callable[[Path], Any], place: Path, file: str = "") -> Any:
+    """`load` of a place whose `file` tells when it was written."""
+    return _loaded(load, place, (place / file).stat().st_mtime_ns)
 
 
 def _read(numbers: pa.Table, todo: list[int], work: Path, names: Path | None) -> pa.Table:
     """The questions of a shard as rows of QUESTIONS; those that are `names` of one concept of this file decided."""
     shard = todo[numbers["id"][0].as_py()]
-    rows = distinct(_shards(work, (work / BOUNDS).stat().st_mtime_ns).read(shard))
+    rows = distinct(_mapped(Shards.load, work, BOUNDS).read(shard))
     n = rows.num_rows
-    owners = _exact(work).find(rows["text"].to_pylist()) if names else np.full(n, UNDECIDED)
+    owners = _mapped(ExactNames.load, work, EXACT_FILE).find(rows["text"].to_pylist()) if names else np.full(n, UNDECIDED)
     owned = owners != UNDECIDED
     ids: list[list[str]] = [[]] * n
     called = ids.copy()
+    concepts = _mapped(map_kb, names) if names else []
     for place in np.flatnonzero(owned):
-        concept = _concepts(names)[owners[place]]
+        concept = concepts[owners[place]]
         ids[place], called[place] = [concept.concept_id], [concept.name]
     found = {"candidate_ids": ids, "candidate_names": called, "matched_names": called, "scores": [[1.0] * len(i) for i in ids]}
     told = {**{name: rows[name] for name in ("key", "text", "context", "type")}, **found}
@@ -317,7 +338,7 @@ class _Output:
     def _write(self, shard: int, answered: pa.Table) -> None:
         mentions = self.shards.read(shard)
         tally = _Tally(mentions["question"])
-        self.store.write_tables(_file(shard), tally.passing(joined(mentions, answered, LINKED)), LINKED)
+        self.store.write_tables(shard_file(shard), tally.passing(joined(mentions, answered, LINKED)), LINKED)
         self.counts[shard] = tally.counts
         self.mentions += self.counts[shard]["mentions"]
         if time.monotonic() - self._told > MANIFEST_EVERY_S:
@@ -325,7 +346,7 @@ class _Output:
 
     def write_manifest(self) -> None:
         """Note the finished shards and what is in them."""
-        told = {str(shard): {"file": _file(shard), **self.counts[shard]} for shard in sorted(self.counts)}
+        told = {str(shard): {"file": shard_file(shard), **self.counts[shard]} for shard in sorted(self.counts)}
         self.store.write_json(MANIFEST, {"made_from": self.made_from, "of": int(np.count_nonzero(self.shards.mentions)), "shards": told})
         self._told = time.monotonic()
 
@@ -335,10 +356,11 @@ class _Output:
 
     def _finished(self, filled: list[int]) -> dict[int, dict[str, int]]:
         told, names = self.store.read_json(MANIFEST) or {}, self.store.names()
-        there = [shard for shard in filled if _file(shard) in names]
+        there = [shard for shard in filled if shard_file(shard) in names]
         if told.get("made_from", None if there else self.made_from) != self.made_from:
             raise RunError(
-                f"{self.store}: holds shards of another corpus, student or config; link into another place, or add --redo to throw them away"
+                f"{self.store}: holds shards of another corpus, student or config; link into another place or, if they are this run's, add --redo to throw "
+                "them away"
             )
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
         found = {n: {c: known[n][c] for c in COUNTED} if n in known else self._counted(n) for n in there}
@@ -348,13 +370,9 @@ class _Output:
     def _counted(self, shard: int) -> dict[str, int]:
         """COUNTED of a shard that is there."""
         tally = _Tally(self.shards.read(shard)["question"])
-        for _ in tally.passing(self.store.read_tables(_file(shard))):
+        for _ in tally.passing(self.store.read_tables(shard_file(shard))):
             pass
         return tally.counts
-
-
-def _file(shard: int) -> str:
-    return f"{SHARD}{shard:06d}.parquet"
 
 
 COUNTED = ("mentions", "distinct", "nil", "abstained", *(name for name, _ in DECIDERS.values()))

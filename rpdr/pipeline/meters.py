@@ -18,7 +18,7 @@ METERS = {
     "rpdr_teacher_budget_usd": "the run's hard cap, in dollars",
     "rpdr_teacher_rate_limit_used": "of teacher.requests_per_minute, the share used since this start",
     "rpdr_linked_mentions": "mentions linked and written, of all starts",
-    "rpdr_linked_questions": "distinct mentions that they were, answered in this start",
+    "rpdr_linked_questions": "questions that they were, answered in this start",
     "rpdr_linked_by_student": "of them, those that the student was asked about",
     "rpdr_linked_mentions_per_s": "mentions a second since this start",
     "rpdr_rejected_rows": "rows set aside",

@@ -23,7 +23,7 @@ from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.estimate import estimate_of, measured
 from rpdr.pipeline.pool import mentions_of, not_prepared
-from rpdr.pipeline.retriever import AGAIN, gold_pairs, synonym_pairs
+from rpdr.pipeline.retriever import AGAIN, gold_pairs, most_synonyms, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.shards import questions
@@ -42,7 +42,7 @@ UNTIL_LINKED = ("retriever", "candidates", "teach", "retune", "baselines", "dist
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is to be linked. Of the `distinct` mentions, `retrieved` and `reranked` are the shares that meet the models; a `further` one has yet to be
+    """What is to be linked. Of the `distinct` questions, `retrieved` and `reranked` are the shares that meet the models; a `further` one has yet to be
     read."""
 
     mentions: float
@@ -190,7 +190,7 @@ class _Made:
         if settings.rounds == 2:
             epochs = -(-settings.epochs * AGAIN[0] // AGAIN[1])
             tunings = (self.gold + labels, *[self.gold + labels * (1 - 1 / FOLDS)] * FOLDS)
-            pairs = epochs * sum(size + min(self.synonyms, size) for size in tunings)
+            pairs = epochs * sum(size + min(self.synonyms, most_synonyms(settings, round(size))) for size in tunings)
             work = self._tuning(pairs, (FOLDS + 1) * self.names + 2 * scored)
         else:
             work = self._tuning(0, scored)

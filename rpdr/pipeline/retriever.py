@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rpdr.config import RetrieverConfig
 from rpdr.corpus import Mention, load_mentions
 from rpdr.files import sha256_tree
 from rpdr.kb import Concept, load_kb
@@ -35,7 +36,6 @@ def tuned_encoder(
     """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs and on no more synonyms than
     pairs, as it has met those. `what` it is tuned on, for who watches."""
     settings = run.config.retriever
-    synonyms = min(settings.max_synonym_pairs, len(pairs)) if again else settings.max_synonym_pairs
     encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
     train_encoder(
         encoder,
@@ -44,13 +44,18 @@ def tuned_encoder(
         epochs=-(-settings.epochs * AGAIN[0] // AGAIN[1]) if again else settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        max_synonyms=synonyms,
+        max_synonyms=most_synonyms(settings, len(pairs)) if again else settings.max_synonym_pairs,
         seed=run.config.seed,
         prefix=settings.prefix,
         precision=settings.precision,
         on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
     )
     return encoder
+
+
+def most_synonyms(settings: RetrieverConfig, pairs: int) -> int:
+    """How many synonyms an epoch of the second round takes beside so many labelled pairs."""
+    return min(settings.max_synonym_pairs, pairs)
 
 
 def gold_pairs(mentions: Sequence[Mention], concepts: Sequence[Concept]) -> list[Pair]:

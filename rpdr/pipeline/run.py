@@ -26,6 +26,7 @@ from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
 from rpdr.pipeline.sources import changed, paths_of, places_of
 from rpdr.remote import refuse_secret
 
+ANOTHER_CORPUS = "give it a corpus of another name in the config"
 WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
 
 
@@ -43,7 +44,7 @@ class Stage:
     resumes: bool = True
 
 
-LINKED_BY = 2  # the first asked about a phrase once a sentence and type, though neither is read without student.use_context
+LINK_REVISION = 2  # in the first a phrase was a question for each sentence and type that it stood with, read or not
 STAGES = {
     stage.name: stage
     for stage in (
@@ -73,7 +74,7 @@ STAGES = {
             # and in bf16 began at scores that were rounded
             revision=6,
         ),
-        Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINKED_BY),
+        Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),
         # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each;
         # in the third, "none of these" stood among the first five of some systems alone
         Stage("report", ("link", "baselines"), ("report",), ("report",), revision=4),
@@ -83,7 +84,7 @@ STAGES = {
 
 def linking(corpus: str) -> Stage:
     """The stage that links one of the config's `corpora`: nothing is made from it, so it may be added to a finished run."""
-    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), revision=LINKED_BY)
+    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), revision=LINK_REVISION)
 
 
 def check_corpus(config: Config, corpus: str) -> None:
@@ -137,21 +138,16 @@ class Run:
         or a stage before it, was made from others or is missing."""
         self.require_before(stage, today)
         moved = self._changed(stage) if today else None
+        remedy = f"{ANOTHER_CORPUS if stage.name.startswith('link-') else 'name a new run_dir'}, or add --redo to throw the results of {stage.name} away"
         if moved:
-            remedy = "give it a corpus of its own in the config" if stage.name.startswith("link-") else "name a new run_dir"
-            raise RunError(
-                f"{stage.name}: {moved} since {self.folder} read it; {remedy}, or add --redo to throw the results of {stage.name} away"
-            )
+            raise RunError(f"{stage.name}: {moved} since {self.folder} read it; {remedy}")
         record = self._record(stage.name)
         if record and record["inputs"] != self.inputs(stage) and not self._nothing_made(stage):
-            raise RunError(
-                f"{stage.name}: {self.folder} holds results made from another config or other data; name a new run_dir, or add --redo to throw the "
-                f"results of {stage.name} away"
-            )
+            raise RunError(f"{stage.name}: {self.folder} holds results made from another config or other data; {remedy}")
         if today and record and self._of_an_earlier_rpdr(stage) and not self._nothing_made(stage):
+            links_on = "" if stage.name.startswith("link-") else ". A finished student links on as it is: rpdr ask, rpdr link --corpus"
             raise RunError(
-                f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one would find others; name a new run_dir, or add --redo to "
-                f"throw the results of {stage.name} away. A finished student links on as it is: rpdr ask, rpdr link --corpus"
+                f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one may find others; {remedy}{links_on}"
             )
         return "id" in record and not self._would_get_further(record)
 
@@ -291,14 +287,15 @@ class Run:
                 )
 
     def began(self, stage: Stage) -> str:
-        """The hash of the inputs that it was begun from; empty where it was not, or was spoiled."""
-        return str(self._record(stage.name).get("inputs", ""))
+        """The hash of the inputs that it was last begun from, also where it was spoiled since; empty where it was not."""
+        record = self._record(stage.name)
+        return str(record.get("inputs") or record.get("were", ""))
 
     def spoil(self, stage: Stage) -> None:
         """Before anything of it is thrown away: killed from here on, what is left is of no config."""
         record = self._record_path(stage.name)
         if record.exists():
-            write_json(record, {"inputs": ""})
+            write_json(record, {"inputs": "", "were": self.began(stage)})
 
     def clear_work(self, stage: Stage) -> None:
         """Throw away what a finished stage had laid out to work on."""

@@ -37,7 +37,7 @@ class Shards:
     bounds: np.ndarray
 
     @classmethod
-    def spread(cls, corpus: Path, splits: tuple[str, ...], size: int, folder: Path, use_context: bool = True) -> Shards:
+    def spread(cls, corpus: Path, splits: tuple[str, ...], size: int, folder: Path, use_context: bool) -> Shards:
         """The mentions of these splits from a file of schema.MENTIONS, about `size` a shard; `use_context`: whether a mention in another sentence is
         another question. What an earlier start has spread is taken as it is."""
         if (folder / BOUNDS).exists():
@@ -88,11 +88,9 @@ def shard_of(question: str, shards: int) -> int:
 
 
 def questions(mentions: pa.Table, use_context: bool) -> pa.ChunkedArray:
-    """What is asked about each of some rows of schema.MENTIONS, by the key of what is read of it: with `use_context` its own key, else that of its text
-    alone. Its other columns need not be there."""
-    others = [mentions[name] for name in ("type", "context") if name in mentions.column_names]
-    alone = len(others) == 2 and all(other.null_count == len(other) for other in others)
-    if use_context or alone:  # alone: its own key is that of its text
+    """What is asked about each of some rows of schema.MENTIONS, as the key of what is read of it: with `use_context` its own key, else that of its text
+    alone, as nothing else is read."""
+    if use_context:
         return mentions["key"]
     return pa.chunked_array([_keys_of(texts) for texts in mentions["text"].chunks], pa.string())
 

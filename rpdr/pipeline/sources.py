@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.config import KbConfig, MentionsConfig
+from rpdr.corpus import standoff
 from rpdr.errors import DataError
-from rpdr.files import Source, files_in, locate_all, locate_source, sha256_tree, stamp_of, unusable
+from rpdr.files import Source, locate_all, locate_source, sha256_tree, stamp_of, unusable
 from rpdr.remote import shown
 
 # by place as the config has it, and by file there: size, time and, of a file on a disk, content's hash
@@ -77,7 +78,7 @@ def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, 
     for source in sources:
         for place in places_of(source):
             if source.format == "standoff" and place == source.path and (folder := locate_source(place)).is_dir():
-                found = {str(name): file for name, file in files_in(folder, deep=True).items() if name.suffix in (".ann", ".txt")}
+                found = {str(name): file for name, file in standoff.files_of(folder).items()}
             else:
                 found = {file.name: file for file in locate_all(place)}
             yield shown(place), found

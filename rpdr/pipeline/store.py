@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,6 @@ from rpdr.teacher.endpoint import is_local
 SETTING = "link.output: "
 # readers of Parquet folders pass over names with an underscore
 MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
-SHARD = "shard-"
 IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
 
 
@@ -60,9 +60,14 @@ def store_at(where: str | Path) -> Store:
     return Bucket(where)
 
 
+def shard_file(shard: int) -> str:
+    """The name of a shard's file."""
+    return f"shard-{shard:06d}.parquet"
+
+
 def is_ours(name: str) -> bool:
     """Whether linking writes files of this name."""
-    return name in (MANIFEST, REJECTED) or (name.startswith(SHARD) and name.endswith(".parquet"))
+    return name in (MANIFEST, REJECTED) or re.fullmatch(r"shard-\d{6,}\.parquet", name) is not None
 
 
 def _is_on_disk(url: str) -> bool:
@@ -126,9 +131,16 @@ class Bucket:
     def names(self) -> set[str]:
         with self._reached():
             found = self._files.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
-            if not found and self._files.get_file_info(self._root.split("/")[0]).type == fs.FileType.NotFound:
-                raise RunError(f"{SETTING}{self}: there is no bucket of this name")
+        if not found and self._has_no_bucket():
+            raise RunError(f"{SETTING}{self}: there is no bucket of this name; make it, or mend the URL")
         return {info.base_name for info in found if info.is_file}
+
+    def _has_no_bucket(self) -> bool:
+        """Whether the store says so: who may write into a folder need not be allowed to look at the bucket."""
+        try:
+            return bool(self._files.get_file_info(self._root.split("/")[0]).type == fs.FileType.NotFound)
+        except OSError:
+            return False
 
     def read_json(self, name: str) -> Any:
         if name not in self.names():

@@ -35,7 +35,8 @@ LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 class Head(nn.Module):
     """Scores from hidden states. Zero at first, but for the similarity's scale and the bias of "none of these"."""
 
-    beside: torch.Tensor  # (2,)
+    scale_beside: torch.Tensor  # (1,), as `never_beside`
+    never_beside: torch.Tensor
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -45,22 +46,30 @@ class Head(nn.Module):
         nn.init.zeros_(self.candidate.weight)
         nn.init.zeros_(self.none.weight)
         nn.init.zeros_(self.none.bias)
-        # what stands beside the parameters log_scale and none.bias: DeepSpeed casts parameters to bf16, whose steps are 0.25 at 40, but no buffers
-        self.register_buffer("beside", torch.zeros(2), persistent=False)
+        # added to the parameters log_scale and none.bias: DeepSpeed casts parameters to bf16, whose steps are 0.25 at 40, but no buffers
+        self.register_buffer("scale_beside", torch.zeros(1), persistent=False)
+        self.register_buffer("never_beside", torch.zeros(1), persistent=False)
 
     def forward(self, hidden: torch.Tensor, similarities: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """hidden (b, k + 1, d), similarities (b, k), present (b, k + 1) -> scores (b, k + 1) float32, -inf where absent."""
-        candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.log_scale_in_all().exp() * similarities.float()
-        none = self.none(hidden[:, -1]).float() + self.beside[1]
+        candidates = self.candidate(hidden[:, :-1]).squeeze(-1).float() + self.scale() * similarities.float()
+        none = self.none(hidden[:, -1]).float() + self.never_beside
         return torch.cat([candidates, none], dim=1).masked_fill(~present, float("-inf"))
 
-    def log_scale_in_all(self) -> torch.Tensor:
-        """(1,) float32."""
-        return self.log_scale.float() + self.beside[0]
+    def scale(self) -> torch.Tensor:
+        """(1,) float32: what a similarity counts."""
+        return (self.log_scale.float() + self.scale_beside).exp()
+
+    def never(self) -> torch.Tensor:
+        """(1,) float32: the bias of "none of these"."""
+        return self.none.bias.float() + self.never_beside
 
     @torch.no_grad()
     def rebalance(self, balance: Balance) -> None:
         """Score as `balance` says."""
+        self.none.bias.copy_(self.never())
+        self.scale_beside.zero_()
+        self.never_beside.zero_()
         self.log_scale.fill_(math.log(balance.similarity))
         self.candidate.weight.mul_(balance.learned)
         self.none.weight.mul_(balance.none)
@@ -69,7 +78,7 @@ class Head(nn.Module):
     def save(self, path: Path) -> None:
         """As safetensors, in float32, atomically."""
         values = {name: value.float().contiguous() for name, value in self.state_dict().items()}
-        values |= {"log_scale": self.log_scale_in_all().detach(), "none.bias": values["none.bias"] + self.beside[1]}
+        values |= {"log_scale": (self.log_scale.float() + self.scale_beside).detach(), "none.bias": self.never().detach()}
         data = safetensors_bytes(values)
         write_atomically(path, lambda file: file.write(data))
 
@@ -77,16 +86,18 @@ class Head(nn.Module):
     def load(self, path: Path) -> None:
         """Score as what `save` wrote."""
         self.load_state_dict(load_file(str(path)))
-        self.log_scale.sub_(self.beside[0])
-        self.none.bias.sub_(self.beside[1])
+        self.log_scale.sub_(self.scale_beside)
+        self.none.bias.sub_(self.never_beside)
 
     @torch.no_grad()
     def start_from(self, prior: Prior, rounded: bool = False) -> None:
         """Score as the retriever alone does: what an untrained student knows. `rounded`: parameters will be, so they begin at zero, where steps are small."""
-        start = torch.tensor([math.log(prior.scale), prior.none])
-        self.beside.copy_(start if rounded else torch.zeros(2))
-        self.log_scale.fill_(0.0 if rounded else float(start[0]))
-        self.none.bias.fill_(0.0 if rounded else float(start[1]))
+        for parameter, beside, start in (
+            (self.log_scale, self.scale_beside, math.log(prior.scale)),
+            (self.none.bias, self.never_beside, prior.none),
+        ):
+            parameter.fill_(0.0 if rounded else start)
+            beside.fill_(start if rounded else 0.0)
 
 
 class Whole(nn.Module):

@@ -15,27 +15,26 @@ from rpdr.retriever import Prior, fit_prior, similarity_matrix
 
 @dataclass(frozen=True)
 class Task:
-    """Tokens of n examples, and the wanted probabilities of each: (k + 1,), "none of these" last."""
+    """Tokens of n examples, and the wanted probabilities of each: (k + 1,), "none of these" last. `any_of`: it is enough that one of those wanted is
+    said, whichever, as an answer is right by any of them."""
 
     tokens: list[Tokens]
     targets: list[np.ndarray]
+    any_of: bool = False
 
     @classmethod
-    def of(cls, prompt: Prompt, examples: Sequence[Example], prior: Prior | None = None) -> Task:
+    def of(cls, prompt: Prompt, examples: Sequence[Example], prior: Prior | None = None, any_of: bool = False) -> Task:
         """With a prior, a label is believed as far as it is trusted, see `target`; without, wholly."""
-        return cls([prompt.tokens(example.query) for example in examples], [target(example, prior) for example in examples])
+        return cls([prompt.tokens(example.query) for example in examples], [target(example, prior) for example in examples], any_of)
 
     def loss(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
         """The weighted sum of listwise cross-entropies (nats) for scores (b, k + 1)."""
-        logs = torch.log_softmax(scores, dim=1)
-        each = (self._wanted(scores, micro) * logs.masked_fill(logs.isinf(), 0.0)).sum(dim=1)  # -inf: no candidate
-        return -(_weights(scores, micro) * each).sum()
-
-    def loss_of_any(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
-        """As `loss`, but it is enough that one of those wanted is said, whichever: an answer is right by any of them."""
-        wanted = self._wanted(scores, micro) > 0
-        each = torch.log_softmax(scores, dim=1).masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
-        return -(_weights(scores, micro) * each).sum()
+        wanted, logs = self._wanted(scores, micro), torch.log_softmax(scores, dim=1)
+        if self.any_of:
+            each = logs.masked_fill(wanted == 0, -torch.inf).logsumexp(dim=1)
+        else:
+            each = (wanted * logs.masked_fill(logs.isinf(), 0.0)).sum(dim=1)  # -inf: no candidate
+        return -(torch.tensor([weight for _, weight in micro], device=scores.device) * each).sum()
 
     def _wanted(self, scores: torch.Tensor, micro: Micro) -> torch.Tensor:
         """(b, k + 1)."""
@@ -44,10 +43,6 @@ class Task:
             wish = torch.from_numpy(self.targets[number])
             wanted[row, : len(wish) - 1], wanted[row, -1] = wish[:-1], wish[-1]
         return wanted.to(scores.device)
-
-
-def _weights(scores: torch.Tensor, micro: Micro) -> torch.Tensor:
-    return torch.tensor([weight for _, weight in micro], device=scores.device)
 
 
 def target(example: Example, prior: Prior | None = None) -> np.ndarray:

@@ -46,6 +46,7 @@ def train(
     hooks: Hooks,
     *,
     held_out: Sequence[Example] = (),
+    several: bool = False,
     resume_from: Path | None,
     device: str,
     save_to: Path | None,
@@ -54,7 +55,7 @@ def train(
     """Train a new student (or go on from `resume_from`), save it from rank 0 to `save_to`, and return it as it is at the end.
 
     With `held_out` examples it is measured on them after each epoch: training stops when an epoch brought nothing, and it is the best
-    epoch's student that is saved. Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
+    epoch's student that is saved; with `several` an answer should name all that a held-out example chose, else any of it is right. Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
     """
     if not dist.is_initialized():  # alone, as in a notebook
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
@@ -64,7 +65,7 @@ def train(
     student.head.start_from(prior, chosen_precision(config.precision, device) == "bf16")
     task = Task.of(student.prompt, examples, prior if config.soft_labels else None)
     trainer = _Trainer(config, student, device, save_to, hooks, resume_from)
-    trainer.run(task, Task.of(student.prompt, held_out), seed)
+    trainer.run(task, Task.of(student.prompt, held_out, any_of=not several), seed)
     return student
 
 
@@ -78,8 +79,11 @@ class _Trainer:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.done, self.losses, self.exams = 0, list[float](), list[float]()  # steps; losses of each; of the held-out ones after each epoch
         state = json.loads((resume_from / STATE_FILE).read_text()) if resume_from else {}
-        moved = bool(state) and state["world"] != self.world
-        if resume_from and moved:  # DeepSpeed's state is one of so many ranks: the optimizer's moments start anew, the weights do not
+        self.place = {"world": self.world, "precision": chosen_precision(config.precision, device)}
+        moved = any(state.get(name, now) != now for name, now in self.place.items())
+        if (
+            resume_from and moved
+        ):  # DeepSpeed's state is one of so many ranks, and of a precision: the optimizer's moments start anew, the weights do not
             student.load_weights(resume_from / WEIGHTS)
         self.engine = _engine(student, config, device)
         if type(self.engine).__name__ != "DeepSpeedEngine":
@@ -145,7 +149,7 @@ class _Trainer:
         self.engine.eval()
         with torch.no_grad():
             for micro in share(by_length, exam.tokens, self.config.micro_batch_tokens, self.rank, self.world):
-                total += exam.loss_of_any(self._scores(exam, micro), micro).item()
+                total += exam.loss(self._scores(exam, micro), micro).item()
         self.engine.train()
         self.exams.append(self._mean(total))
         if self.exams[-1] > min(self.exams):
@@ -161,7 +165,7 @@ class _Trainer:
         if self.rank == 0:
             if self.exams and self.save_to:
                 shutil.copytree(self.save_to, folder / BEST)
-            write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, "world": self.world})
+            write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, **self.place})
         self.hooks.on_checkpoint(folder, number, of)
 
     def _save(self, folder: Path) -> None:

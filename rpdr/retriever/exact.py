@@ -16,6 +16,7 @@ from rpdr.files import write_atomically
 from rpdr.kb import Concept
 
 FILES = ("hashes", "owners")
+LAST_FILE = f"{FILES[-1]}.npy"  # that `ExactNames.save` writes
 UNDECIDED = -1  # in the place of an owner: of a text that is no name, or one that several concepts have
 
 
@@ -56,7 +57,7 @@ class ExactNames:
     @staticmethod
     def saved(folder: Path) -> bool:
         """Whether `save` has written all into `folder`."""
-        return (folder / f"{FILES[-1]}.npy").exists()
+        return (folder / LAST_FILE).exists()
 
     @classmethod
     def load(cls, folder: Path) -> ExactNames:

@@ -213,7 +213,7 @@ def test_a_file_of_a_kind_that_arrow_does_not_read_is_named(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"a\.parquet: damaged after row 0, or .*Nested.*; write it again, with plain columns$"):
         read_mentions(read, 13)
     pq.write_table(pa.table({"text": ["a"], "gold": ["C1"]}), path)
-    path.write_bytes(path.read_bytes().replace(b"gold", b"g\xf6ld"[:4]))
+    path.write_bytes(path.read_bytes().replace(b"gold", b"g\xf6ld"))
     with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file .*utf-8"):
         read_mentions(read, 13)
 

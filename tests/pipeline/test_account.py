@@ -15,8 +15,8 @@ DONE: dict[str, Any] = {
     "mentions_per_s": 500.0,
     "retriever_mentions_per_s": 231.4,
     "student_mentions_per_s": 9.64,
-    "start_mentions": 900_000,  # others were there from an earlier start
-    "start_s": 3_600.0,
+    "start_mentions": 1_000_000,
+    "start_s": 4_000.0,
 }
 
 
@@ -34,6 +34,10 @@ def test_who_decided_nothing_is_not_told_and_a_price_only_where_there_is_one():
     told = dict(account({**DONE, "exact": 0, "by_retriever": 0, "student_scored": 200_000}, None))
     assert told["decided by"] == "the student 100.0% of the questions"
     assert "price" not in told
+
+
+def test_a_start_that_went_on_from_another_knows_no_price():
+    assert "price" not in dict(account({**DONE, "start_mentions": 10, "shards_resumed": 99}, 0.9))
 
 
 def test_a_job_that_had_nothing_left_to_do_tells_no_speed():

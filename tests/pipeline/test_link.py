@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from rpdr.config import Config
-from rpdr.corpus.mention import save_mentions
+from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import RunError
 from rpdr.files import write_json
 from rpdr.pipeline import link as module
 from rpdr.pipeline.link import SOURCES, link
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import WORK, Run
+from rpdr.pipeline.run import WORK, Run, Stage
+from rpdr.pipeline.shards import BOUNDS
 from rpdr.pipeline.sources import seen
+from rpdr.pipeline.store import shard_file
 
 
 def run_over(folder: Path, corpus: Path, **more: Any) -> Run:
@@ -32,7 +34,10 @@ def test_a_store_that_is_not_there_is_told_before_the_corpus_is_read(tmp_path: P
         link(run, progress, "notes")
 
 
-def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was(tmp_path: Path):
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+):
     corpus = tmp_path / "notes.jsonl"
     corpus.write_text('{"text": "fever"}\n')
     run = run_over(tmp_path / "run", corpus)
@@ -40,5 +45,21 @@ def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was
     save_mentions(work / "mentions.parquet", [])
     write_json(work / SOURCES, seen([run.config.corpora["notes"]]))
     corpus.write_text('{"text": "high fever"}\n')
-    with stage_progress("link") as progress, pytest.raises(RunError, match=r"link-notes: .*notes\.jsonl has changed since .*--redo"):
-        link(run, progress, "notes")
+    (work / BOUNDS).write_bytes(b"of the old one")
+    if begun:
+        (work.parent / shard_file(0)).write_bytes(b"")
+        with stage_progress("link") as progress, pytest.raises(RunError, match=r"link-notes: .*notes\.jsonl has changed since .*--redo"):
+            link(run, progress, "notes")
+        assert (work / BOUNDS).exists()
+        return
+    asked: list[list[str]] = []
+
+    def linked(run: Run, stage: Stage, mentions: Path, work: Path, *_: Any) -> dict[str, Any]:
+        assert not (work / BOUNDS).exists()
+        asked.append([mention.text for mention in load_mentions(mentions)])
+        return {}
+
+    monkeypatch.setattr(module, "_link_file", linked)
+    with stage_progress("link") as progress:
+        assert link(run, progress, "notes")["sources"] == seen([run.config.corpora["notes"]])
+    assert asked == [["high fever"]]

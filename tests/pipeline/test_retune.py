@@ -18,7 +18,7 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
-from rpdr.pipeline import baselines, candidates, retune
+from rpdr.pipeline import baselines, candidates, retriever, retune
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
@@ -270,3 +270,18 @@ def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
     assert [len(encoder.learned) for encoder in tuned] == [1 + sum(row["choice"] != NIL and row["trust"] > 0.5 for row in labels)] * (
         2 - rounds
     )
+
+
+@pytest.mark.parametrize(("again", "synonyms", "epochs"), [(False, 5000, 5), (True, 3, 2)])
+def test_the_second_round_goes_over_no_more_synonyms_than_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, synonyms: int, epochs: int
+):
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(retriever, "load_encoder", lambda *_: None)
+    monkeypatch.setattr(retriever, "train_encoder", lambda *_, **settings: told.update(settings))
+    sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
+    run = Run(Config.model_validate({"run_dir": str(tmp_path), **sources}))
+    pairs = [Pair(f"mention {n}", "Fever", "C2") for n in range(3)]
+    with stage_progress("retune") as progress:
+        retriever.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)
+    assert (told["max_synonyms"], told["epochs"]) == (synonyms, epochs)

@@ -315,14 +315,25 @@ def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
     ]
     for run in runs:
         finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
-        run.begin(linking("notes"))
-    Folder(place).write_json("_manifest.json", {"made_from": {"inputs": runs[0].began(linking("notes"))}})
-    (place / "shard-000000.parquet").write_bytes(b"")
-    with pytest.raises(RunError, match=r"has not made; link into another place"):
-        throw_away(runs[1], "notes")
-    assert len(list(place.iterdir())) == 2
-    throw_away(runs[0], "notes")
-    assert not list(place.iterdir())
+    mine, other = runs
+    mine.begin(linking("notes"))
+    Folder(place).write_json("_manifest.json", {"made_from": {"inputs": mine.began(linking("notes"))}})
+    for name in ("shard-000000.parquet", "shard-notes.parquet"):
+        (place / name).write_bytes(b"")
+
+    def refused() -> None:
+        with pytest.raises(RunError, match=r"did not make; link into another place"):
+            throw_away(other, "notes")
+        assert len(list(place.iterdir())) == 3
+
+    refused()  # it has begun nothing
+    other.begin(linking("notes"))
+    refused()
+    other.spoil(linking("notes"))
+    refused()
+    mine.spoil(linking("notes"))  # as where throwing away was cut off
+    throw_away(mine, "notes")
+    assert [file.name for file in place.iterdir()] == ["shard-notes.parquet"]  # which is not rpdr's
 
 
 def test_a_corpus_whose_output_was_wrong_is_begun_with_another(tmp_path: Path):

@@ -30,7 +30,7 @@ def corpus(folder: Path, texts: list[str], split: str = "corpus") -> Path:
 def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int):
     monkeypatch.setattr(module, "PART", part)
     texts = [f"Text {n % 30}" if n % 2 else f"text {n % 30}" for n in range(200)]
-    spread = Shards.spread(corpus(tmp_path, texts), ("test", "corpus"), 10, tmp_path / "work")
+    spread = Shards.spread(corpus(tmp_path, texts), ("test", "corpus"), 10, tmp_path / "work", False)
     assert len(spread) == 20
     tables = [spread.read(shard) for shard in range(len(spread))]
     assert all(table.schema == SCHEMA for table in tables)
@@ -75,7 +75,7 @@ def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence(tmp_path: 
 def test_a_large_corpus_is_in_larger_parts_not_in_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "PART", 10)
     monkeypatch.setattr(module, "PARTS", 4)
-    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(200)]), ("test", "corpus"), 10, tmp_path / "work")
+    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(200)]), ("test", "corpus"), 10, tmp_path / "work", False)
     assert 4 <= len(list((tmp_path / "work").glob("part-*"))) <= 5
     assert spread.mentions.sum() == sum(spread.read(shard).num_rows for shard in range(len(spread))) == 200
 
@@ -83,24 +83,24 @@ def test_a_large_corpus_is_in_larger_parts_not_in_more(tmp_path: Path, monkeypat
 def test_what_was_spread_is_taken_as_it_is_and_what_was_begun_is_done_anew(tmp_path: Path):
     path = corpus(tmp_path, ["a", "b", "a"])
     work = tmp_path / "work"
-    first = Shards.spread(path, ("corpus",), 1, work)
+    first = Shards.spread(path, ("corpus",), 1, work, False)
     (work / module.BOUNDS).unlink()
     (work / "part-000000.arrow").write_bytes(b"half")
-    again = Shards.spread(path, ("corpus",), 1, work)
+    again = Shards.spread(path, ("corpus",), 1, work, False)
     assert [again.read(n).to_pylist() for n in range(3)] == [first.read(n).to_pylist() for n in range(3)]
     path.unlink()
-    assert Shards.spread(path, ("corpus",), 1, work).mentions.tolist() == first.mentions.tolist()
+    assert Shards.spread(path, ("corpus",), 1, work, False).mentions.tolist() == first.mentions.tolist()
 
 
 def test_a_shard_without_mentions_is_empty(tmp_path: Path):
-    spread = Shards.spread(corpus(tmp_path, ["same"] * 50), ("corpus",), 10, tmp_path / "work")
+    spread = Shards.spread(corpus(tmp_path, ["same"] * 50), ("corpus",), 10, tmp_path / "work", False)
     filled = shard_of(mention_key("same"), 5)
     assert spread.mentions.tolist() == [50 if n == filled else 0 for n in range(5)]
     assert spread.read((filled + 1) % 5).num_rows == 0
 
 
 def test_no_mention_at_all_is_one_empty_shard(tmp_path: Path):
-    spread = Shards.spread(corpus(tmp_path, []), ("corpus",), 10, tmp_path / "work")
+    spread = Shards.spread(corpus(tmp_path, []), ("corpus",), 10, tmp_path / "work", False)
     assert spread.mentions.tolist() == [0]
 
 
@@ -129,7 +129,7 @@ ANSWER = {
 
 
 def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_made_again(tmp_path: Path):
-    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(40)]), ("test", "corpus"), 10, tmp_path / "work")
+    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(40)]), ("test", "corpus"), 10, tmp_path / "work", False)
     store = store_at(tmp_path / "linked")
     rows = [{**ANSWER, **row} for row in spread.read(1).select(["mention_id", "key", "text", "split"]).to_pylist()]
     output = _Output(store, spread, {"inputs": "a", "mentions": "b"})
@@ -148,7 +148,12 @@ def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_
 
 def test_a_shard_of_many_repeats_is_written_in_parts_and_counts_each_of_its_mentions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "JOINED", 7)
-    spread = Shards.spread(corpus(tmp_path, [f"text {n % 3}" for n in range(50)]), ("test", "corpus"), 50, tmp_path / "work")
+    told = [(f"text {n % 3}", f"sentence {n % 2}") for n in range(50)]  # of which the keys tell, and the questions do not
+    save_mentions(
+        tmp_path / "m.parquet",
+        [Mention(f"0:{n}", mention_key(t, None, c), t, c, None, None, "corpus", None) for n, (t, c) in enumerate(told)],
+    )
+    spread = Shards.spread(tmp_path / "m.parquet", ("test", "corpus"), 50, tmp_path / "work", False)
     store = store_at(tmp_path / "linked")
     output = _Output(store, spread, {"inputs": "a", "mentions": "b"})
     keys = distinct(spread.read(0))["key"].to_pylist()
