@@ -172,7 +172,7 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     more = rpdr("link", path, *notes)
     assert more.returncode == 2
     assert "next-month.csv is new since" in more.stderr
-    assert "give it a corpus of its own" in more.stderr
+    assert "give it a corpus of another name" in more.stderr
     missing = rpdr("link", path, "--corpus", "nots")
     assert missing.returncode == 2
     assert "corpora.nots" in missing.stderr
