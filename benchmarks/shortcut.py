@@ -26,7 +26,8 @@ from rpdr.kb import load_kb
 from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.distill import by_exact_names, shortcut_on_dev
+from rpdr.pipeline.distill import shortcut_on_dev
+from rpdr.pipeline.names import by_exact_names, disputed_names
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
@@ -64,7 +65,7 @@ def main() -> int:
         COLUMNS,
         [run["row"] for run in found.values()],
         protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
-        "Exact names: of distinct test mentions those that are verbatim the name of one concept. Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
+        "Exact names: of distinct test mentions those that are verbatim the name of one concept, and that nobody has linked to others alone. Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
         runs=found,
     )
     return 0
@@ -125,9 +126,10 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
 
 
 def _by_exact_names(run: Run, texts: Sequence[str]) -> list[ConceptId | None]:
-    """The concept that each is the name of; None where it is none's, or several concepts'."""
+    """The concept that each is the name of; None where it is none's, or several concepts', or disputed."""
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    return [None if owner == UNDECIDED else concepts[owner].concept_id for owner in ExactNames.of(concepts).find(list(texts))]
+    owners = ExactNames.of(concepts, disputed_names(run)).find(texts)
+    return [None if owner == UNDECIDED else concepts[owner].concept_id for owner in owners]
 
 
 if __name__ == "__main__":

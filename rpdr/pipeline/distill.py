@@ -19,8 +19,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, RpdrError, RunError
-from rpdr.files import sha256_tree, write_atomically
-from rpdr.kb import load_kb
+from rpdr.files import sha256_tree, write_atomically, write_json
 from rpdr.models import chosen_precision
 from rpdr.pipeline.cluster import (
     at_most_gpus,
@@ -35,6 +34,7 @@ from rpdr.pipeline.cluster import (
     share_threads,
 )
 from rpdr.pipeline.elsewhere import Board, run_elsewhere
+from rpdr.pipeline.names import by_exact_names, disputed_names
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
@@ -49,8 +49,8 @@ from rpdr.reranker.shortcut import Shortcut, fit_shortcut
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
-from rpdr.retriever import ExactNames, similarity_matrix
-from rpdr.retriever.exact import UNDECIDED
+from rpdr.retriever import similarity_matrix
+from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.schema import NIL
 
 CURVE = 50  # points of the loss curve that is kept
@@ -76,6 +76,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     chosen = [example.narrowed(settings.train_candidates) for example in [*examples(labels), *gold]]
     losses, exams, precision = _fit(run, chosen, held_out, progress)
     seconds = watch.seconds
+    disputed = disputed_names(run)
+    write_json(run.path("student", DISPUTED_FILE), disputed)
     progress.update(0, None, "calibrating")
     needs = run.config.resources.reranking
     if needs:
@@ -99,6 +101,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "training_s": round(seconds, 1),
         "calibrated_on": calibration.fitted_on,
         "balance": balance,
+        "disputed_names": len(disputed),
         "shortcut": asdict(shortcut.point(link.shortcut, link.exact_match)) if shortcut and link.shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
@@ -302,13 +305,6 @@ def _as_trained(run: Run) -> Path:
     if kept.exists():
         write_atomically(run.path("student", HEAD_FILE), lambda file: file.write(kept.read_bytes()))
     return kept
-
-
-def by_exact_names(run: Run, rows: list[dict[str, Any]]) -> list[bool | None]:
-    """Of rows of `pool.chosen_by_gold`, whether the exact name that decides it is right; None where none does."""
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    owners = ExactNames.of(concepts).find([row["text"] for row in rows])
-    return [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
 
 
 def shortcut_on_dev(

@@ -131,7 +131,10 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "baselines":
         return "measured" if s["measured"] else "skipped: retriever.baselines is not set"
     if name == "distill":
-        return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}"
+        disputed = (
+            f"; {s['disputed_names']:,} names were linked to other concepts, and decide nothing alone" if s.get("disputed_names") else ""
+        )
+        return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}{disputed}"
     if name == "link":
         abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
         counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from rpdr.kb import Concept
 
 FILES = ("hashes", "owners")
 LAST_FILE = f"{FILES[-1]}.npy"  # that `ExactNames.save` writes
-UNDECIDED = -1  # in the place of an owner: of a text that is no name, or one that several concepts have
+UNDECIDED = -1  # in the place of an owner: of a text that is no name, or one that several concepts have, or that is disputed
+DISPUTED_FILE = "disputed.json"  # in a student's folder
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,16 @@ class ExactNames:
     owners: np.ndarray
 
     @classmethod
-    def of(cls, concepts: Iterable[Concept]) -> ExactNames:
-        """Of every name of every concept."""
+    def of(cls, concepts: Iterable[Concept], disputed: Collection[str] = ()) -> ExactNames:
+        """Of every name of every concept, but for the `disputed` ones: they decide nothing."""
         named = [(name_hash(name), row) for row, concept in enumerate(concepts) for name in concept.names]
         hashes, rows = np.array([h for h, _ in named], dtype=np.uint64), np.array([r for _, r in named], dtype=np.int32)
         order = np.lexsort((rows, hashes))
         hashes, rows = hashes[order], rows[order]
         distinct, first = np.unique(hashes, return_index=True)
         last = np.append(first[1:], len(hashes)) - 1 if len(hashes) else first
-        return cls(distinct, np.where(rows[first] == rows[last], rows[first], UNDECIDED).astype(np.int32))
+        alone = (rows[first] == rows[last]) & ~np.isin(distinct, np.array([name_hash(text) for text in disputed], dtype=np.uint64))
+        return cls(distinct, np.where(alone, rows[first], UNDECIDED).astype(np.int32))
 
     def find(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) int32: the row of the one concept of which each text is a name, or -1."""
@@ -59,6 +62,11 @@ class ExactNames:
         """Whether `save` has written all into `folder`."""
         return (folder / LAST_FILE).exists()
 
+    def disputed(self, linked: Mapping[str, Collection[int]]) -> list[str]:
+        """Of texts, and the rows of the concepts that they were linked to, those that are the name of one concept and were never linked to it."""
+        owners = self.find([*linked])
+        return [text for text, owner in zip(linked, owners.tolist(), strict=True) if owner != UNDECIDED and owner not in linked[text]]
+
     @classmethod
     def load(cls, folder: Path) -> ExactNames:
         """What `save` wrote, memory-mapped: the processes of one machine share it."""
@@ -72,3 +80,9 @@ def _save(values: np.ndarray, file: IO[bytes]) -> None:
 def name_hash(text: str) -> int:
     """64 bits of the normalised text, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(normalise(text).encode(), digest_size=8).digest(), "little")
+
+
+def load_disputed(folder: Path) -> list[str]:
+    """The disputed names that the training of a student found; none where it looked for none."""
+    path = folder / DISPUTED_FILE
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []

@@ -28,6 +28,13 @@ def test_a_concept_with_a_name_twice_still_owns_it():
     assert ExactNames.of([same_when_normalised]).find(["Fibroma"]).tolist() == [0]
 
 
+def test_a_disputed_name_decides_nothing_and_its_concepts_other_names_do():
+    names = ExactNames.of(CONCEPTS, ["heart attack", "no such name"])
+    assert names.find(["Heart attack", "myocardial infarction"]).tolist() == [UNDECIDED, 0]
+    linked = {"heart attack": {1}, "myocardial infarction": {0, 1}, "mi": {2}, "chest pain": {0}}
+    assert ExactNames.of(CONCEPTS).disputed(linked) == ["heart attack"]
+
+
 def test_without_names_nothing_is_decided():
     assert ExactNames.of([]).find(["heart attack"]).tolist() == [UNDECIDED]
 
