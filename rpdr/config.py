@@ -483,7 +483,9 @@ class LinkConfig(Section):
         description="a mention may name several concepts: the answer has all that are probable enough, which is set on dev for the best micro F1",
     )
     exact_match: bool = Field(
-        True, description="a mention that is verbatim the name of exactly one concept is answered without the student"
+        True,
+        description="a mention that is verbatim the name of exactly one concept is answered without the student, unless somebody, or the teacher, has linked it "
+        "to others alone",
     )
     shortcut: float | None = Field(
         0.98,
