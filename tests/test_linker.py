@@ -11,12 +11,14 @@ import pyarrow as pa
 import pytest
 
 from rpdr.config import Config, LinkConfig, StudentConfig
+from rpdr.files import write_json
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker, answers, calibrated, exact_answer, guess, guesses, operating_point
 from rpdr.reranker import Calibration, OperatingPoint, Reranker
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
+from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.retriever.retriever import Candidates
 from rpdr.schema import LINKED, ConceptId
 
@@ -205,14 +207,25 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
     assert again == defined
 
 
+class Found:
+    """A retriever that finds one concept whatever it is asked."""
+
+    concepts = (VOMITING,)
+
+    def retrieve(self, texts: list[str], top_k: int, as_new: bool) -> list[Candidates]:
+        return [Candidates([0], ["throwing up"], [0.6]) for _ in texts]
+
+
+@pytest.mark.parametrize(("disputed", "source"), [([], "exact"), (["throwing up"], "student")])
+def test_a_disputed_name_is_left_to_the_student(tmp_path: Path, disputed: list[str], source: str):
+    write_json(tmp_path / "student" / DISPUTED_FILE, disputed)
+    linker = Linker(linker_over(tmp_path).config, Found(), Scored([9.0, 0.0]))  # type: ignore[arg-type]
+    [link] = linker.link(["Throwing up"])
+    assert (link.concept_id, link.source) == ("C1", source)
+
+
 @pytest.mark.parametrize(("use_context", "questions"), [(False, 1), (True, 2)])
 def test_a_phrase_in_other_sentences_is_asked_about_again_only_where_they_are_read(tmp_path: Path, use_context: bool, questions: int):
-    class Found:
-        concepts = (VOMITING,)
-
-        def retrieve(self, texts: list[str], top_k: int, as_new: bool) -> list[Candidates]:
-            return [Candidates([0], ["throwing up"], [0.6]) for _ in texts]
-
     class Counting(Scored):
         asked = 0
 
