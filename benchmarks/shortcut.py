@@ -27,7 +27,7 @@ from rpdr.linker import answers
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
 from rpdr.pipeline.distill import shortcut_on_dev
-from rpdr.pipeline.names import by_exact_names, disputed_names
+from rpdr.pipeline.names import disputed_names
 from rpdr.pipeline.pool import chosen_by_gold, right_among
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
@@ -46,6 +46,7 @@ COLUMNS = (
     "Student's time saved",
     "Exact names",
     "Difference by them alone",
+    "… by all, disputed ones too",
 )
 
 
@@ -77,7 +78,8 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
     dev = chosen_by_gold(run, "dev", final=True)
     scores = student.scores(queries(dev))
     right = right_among(dev, scores.shape[1] - 1)
-    nil, exact = np.array([not row["gold"] for row in dev]), [right is not None for right in by_exact_names(run, dev)]
+    nil, disputed = np.array([not row["gold"] for row in dev]), disputed_names(run)
+    exact = [name is not None for name in _by_exact_names(run, dev, disputed)]
     shortcut = shortcut_on_dev(run, student.calibration, dev, scores, right, nil, exact).at(share, run.config.link.exact_match)
     test, found = annotated_test(run), load_candidates(run, final=True)
     rows = [found[key] for key in dict.fromkeys(m.key for m in test)]
@@ -89,17 +91,17 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
         seconds[name] = perf_counter() - begin
     taken = {key for key, answer in asked["shortcut"].items() if answer["source"] == "retriever"}
     same = sum(asked["student"][key]["concept_ids"] == asked["shortcut"][key]["concept_ids"] for key in taken)
-    names = _by_exact_names(run, [row["text"] for row in rows])
-    asked["names"] = {
-        row["key"]: asked["student"][row["key"]] if name is None else {"concept_id": name} for row, name in zip(rows, names, strict=True)
-    }
+    named = {"names": _by_exact_names(run, rows, disputed), "all names": _by_exact_names(run, rows, ())}
+    for name, by in named.items():
+        pairs = zip(rows, by, strict=True)
+        asked[name] = {row["key"]: asked["student"][row["key"]] if exact is None else {"concept_id": exact} for row, exact in pairs}
     golds = [m.gold or [] for m in test]
     first = {name: [[by[m.key]["concept_id"]] for m in test] for name, by in asked.items()}
     none, drawn = np.zeros(len(test), dtype=bool), resampling(run, test)
     accuracy = {name: evaluate(name, said, golds, none, resampling=drawn).acc_at_1 for name, said in first.items()}
     hits = {name: outcomes(said, golds, 1) for name, said in first.items()}
-    test_of, of_names = (paired_test(hits[name], hits["student"], drawn) for name in ("shortcut", "names"))
-    exact_names = sum(name is not None for name in names)
+    test_of, of_names, of_all = (paired_test(hits[name], hits["student"], drawn) for name in ("shortcut", *named))
+    exact_names = sum(name is not None for name in named["names"])
     return {
         "run": run.folder.name,
         "row": [
@@ -112,6 +114,7 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
             f"{1 - seconds['shortcut'] / seconds['student']:.0%}",
             f"{exact_names / len(rows):.1%}",
             against(of_names),
+            against(of_all),
         ],
         "point": asdict(shortcut.point(share, run.config.link.exact_match)),
         "distinct": len(rows),
@@ -121,14 +124,15 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
         "test": asdict(test_of),
         "exact_names": exact_names,
         "test_of_names": asdict(of_names),
+        "test_of_all_names": asdict(of_all),
         "seconds": seconds,
     }
 
 
-def _by_exact_names(run: Run, texts: Sequence[str]) -> list[ConceptId | None]:
+def _by_exact_names(run: Run, rows: Sequence[dict[str, Any]], disputed: Sequence[str]) -> list[ConceptId | None]:
     """The concept that each is the name of; None where it is none's, or several concepts', or disputed."""
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    owners = ExactNames.of(concepts, disputed_names(run)).find(texts)
+    owners = ExactNames.of(concepts, disputed).find([row["text"] for row in rows])
     return [None if owner == UNDECIDED else concepts[owner].concept_id for owner in owners]
 
 

@@ -99,7 +99,9 @@ def test_a_name_that_is_no_utf8_is_refused_as_it_can_be_shown(tmp_path: Path, mo
     for where in (str(tmp_path), f"{tmp_path}/*.csv", "${RPDR_TEST_DATA}", "${RPDR_TEST_DATA}.gz"):  # the last is not there
         with pytest.raises(DataError, match=rf"^{tmp_path}/m\\xe9d\.csv(\.gz)?: this name is no UTF-8; rename it$"):
             locate_all(where)
-    path.unlink()
+    path.rename(os.fsdecode(bytes(tmp_path) + b"/m\xe9d.bak"))
+    (tmp_path / "n.csv").write_text("text")
+    assert locate_all(f"{tmp_path}/*.csv") == [tmp_path / "n.csv"]  # nobody reads the other
     path.mkdir()
     with pytest.raises(DataError, match=r"there are folders in it \(m\\xe9d\.csv\)"):
         locate_all(str(tmp_path))

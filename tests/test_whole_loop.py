@@ -178,6 +178,19 @@ def test_another_corpus_is_linked_by_the_finished_student(finished):
     assert "corpora.nots" in missing.stderr
 
 
+def test_a_job_leaves_a_disputed_name_to_the_student(finished):
+    run, path = finished
+    file, source = run / "student" / "disputed.json", path.parent / "named.jsonl"
+    source.write_text('{"text": "Polycystic kidney dysplasia"}\n')
+    found = file.read_text()  # distill has looked for them
+    for disputed, decided in (([], "exact"), (["polycystic kidney dysplasia"], "student")):
+        file.write_text(json.dumps(disputed))
+        done = rpdr("link", path, "--corpus", decided, "--set", f"corpora.{decided}={{format: jsonl, path: '{source}'}}")
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert pq.read_table(run / "corpora" / decided)["source"].to_pylist() == [decided]
+    file.write_text(found)
+
+
 def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_are(finished, bucket):
     run, path = finished
     odd = path.parent / "odd.jsonl"

@@ -70,13 +70,15 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
         return {**summary, "start_s": watch.seconds}
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
-    sources = _read_corpus(run, corpus, mentions, rejects, any(map(is_ours, there)), progress)
+    again = mentions.exists()  # a start before this one may have read it
+    sources = _read_corpus(run, corpus, mentions, rejects, any(is_ours(name) and name != REJECTED for name in there), progress)
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_tables(REJECTED, read_tables(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
     Meters(run.folder.name, "rejected").tell(rows=refused)
-    return {**summary, "start_s": watch.seconds, "rejects": refused, "output": str(store), "sources": sources}
+    told = {**summary, "rejects": refused, "output": str(store), "sources": sources}
+    return told if again else {**told, "start_s": watch.seconds}
 
 
 def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bool, progress: StageProgress) -> Seen:
@@ -92,11 +94,9 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
             )
         if not moved:
             return known
-        for file in (
-            mentions.parent / BOUNDS,
-            *filter(Path.is_file, mentions.parent.iterdir()),
-        ):  # the bounds first: without them nothing counts as spread
-            file.unlink(missing_ok=True)
+        (mentions.parent / BOUNDS).unlink(missing_ok=True)  # first: without them nothing counts as spread
+        for file in filter(Path.is_file, mentions.parent.iterdir()):
+            file.unlink()
     files = seen([source])
     write_json(told, files)
     write_corpus(stream_mentions([source], run.config.seed), mentions, rejects, progress)

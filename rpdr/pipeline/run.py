@@ -71,7 +71,7 @@ STAGES = {
             ("student", "student.training"),
             # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context;
             # the fourth read no ends of long names, and believed all labels wholly by default; the fifth took of gold with alternatives one alone as right,
-            # and in bf16 began at scores that were rounded
+            # let names decide that were linked to other concepts alone, and in bf16 began at scores that were rounded
             revision=6,
         ),
         Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),

@@ -453,6 +453,16 @@ def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
     check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
 
 
+def test_a_name_in_a_standoff_folder_that_is_no_utf8_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "c/text/P.1.txt", POST)
+    put(tmp_path / "c/sct/P.1.ann", ANN)
+    put(tmp_path / "c/sct/m\udce9d.pdf", "not read")
+    check_standoff(*read(tmp_path / "c", "standoff"))
+    put(tmp_path / "c/sct/m\udce9d.ann", ANN)
+    with pytest.raises(DataError, match=r"/c/sct/m\\xe9d\.ann: this name is no UTF-8; rename it$"):
+        read(tmp_path / "c", "standoff")
+
+
 def test_a_member_of_a_standoff_archive_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("c/m\udce9d.ann"))

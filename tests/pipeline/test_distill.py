@@ -25,12 +25,13 @@ def run_in(folder: Path, **more: Any) -> Run:
     return Run(Config.model_validate({"run_dir": str(folder), **sources, "retriever": {"rounds": 1, "aliases": False}, **more}))
 
 
-def test_of_gold_with_alternatives_each_is_right(tmp_path: Path):
-    run = run_in(tmp_path)
+@pytest.mark.parametrize("several", [False, True])
+def test_of_gold_with_alternatives_each_is_right_and_where_answers_have_several_those_of_one(tmp_path: Path, several: bool):
+    run = run_in(tmp_path, link={"several": several})
     golds: list[tuple[Any, tuple[int, ...]]] = [
-        ([["C1"], ["C2"]], (1, 2)),
+        ([["C1"], ["C2"]], (1,) if several else (1, 2)),
         ([["C3", "C1"]], (1, 3)),
-        ([["C2"], ["C3", "C1"]], (1, 2, 3)),
+        ([["C2"], ["C3", "C1"]], (1, 3) if several else (1, 2, 3)),
         ([["C9"], ["C0"]], (0,)),
         ([["C9"]], (NIL,)),
         ([], (NIL,)),

@@ -10,14 +10,15 @@ import pytest
 from rpdr.config import Config
 from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import RunError
-from rpdr.files import write_json
+from rpdr.files import write_json, write_rows
 from rpdr.pipeline import link as module
 from rpdr.pipeline.link import SOURCES, link
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import WORK, Run, Stage
 from rpdr.pipeline.shards import BOUNDS
 from rpdr.pipeline.sources import seen
-from rpdr.pipeline.store import shard_file
+from rpdr.pipeline.store import REJECTED, shard_file
+from rpdr.schema import REJECTS
 
 
 def run_over(folder: Path, corpus: Path, **more: Any) -> Run:
@@ -46,6 +47,7 @@ def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was
     write_json(work / SOURCES, seen([run.config.corpora["notes"]]))
     corpus.write_text('{"text": "high fever"}\n')
     (work / BOUNDS).write_bytes(b"of the old one")
+    write_rows(work.parent / REJECTED, [], REJECTS)
     if begun:
         (work.parent / shard_file(0)).write_bytes(b"")
         with stage_progress("link") as progress, pytest.raises(RunError, match=r"link-notes: .*notes\.jsonl has changed since .*--redo"):

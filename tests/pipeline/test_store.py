@@ -148,6 +148,18 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_written(bucket: s
         store_at(bucket.replace("s3://linked", "s3://not-there")).names()
 
 
+def test_a_bucket_that_may_not_be_looked_at_is_taken_to_be_there(bucket: str):
+    class Closed:
+        def get_file_info(self, what: Any) -> list[Any]:
+            if isinstance(what, str):
+                raise PermissionError("not yours to look at")
+            return []
+
+    store = Bucket(bucket)
+    store._files = Closed()
+    assert store.names() == set()
+
+
 @pytest.mark.parametrize(
     ("where", "stores", "allowed"),
     [

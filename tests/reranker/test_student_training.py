@@ -69,9 +69,13 @@ def test_how_a_step_is_cut_into_forward_passes_changes_nothing(config: StudentCo
     assert whole.scores(asked) == pytest.approx(parts.scores(asked), abs=1e-2)
 
 
-@pytest.mark.parametrize("tuning", ["lora", "qlora", "full"])
-@pytest.mark.parametrize("other_world", [False, True])
-def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: StudentConfig, tmp_path: Path, other_world: bool, tuning: str):
+@pytest.mark.parametrize(
+    ("tuning", "other"),
+    [*((tuning, other) for tuning in ("lora", "qlora", "full") for other in ({}, {"world": 3})), ("lora", {"precision": "bf16"})],
+)
+def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers_or_another_precision(
+    config: StudentConfig, tmp_path: Path, other: dict[str, Any], tuning: str
+):
     folders: list[Path] = []
 
     def folder() -> Path:
@@ -92,13 +96,13 @@ def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers(config: Stu
         hooks = Hooks(lambda done, total, loss, to=losses[name]: to.append(loss), folder, lambda *_: None, end)
         start = folders[0] if name == "rest" else None
         train(settings, chosen, 7, hooks, resume_from=start, device="cpu", save_to=tmp_path / name)
-        if name == "whole" and other_world:
+        if name == "whole" and other:
             state = json.loads((folders[0] / STATE_FILE).read_text())
-            (folders[0] / STATE_FILE).write_text(json.dumps({**state, "world": 3}))
+            (folders[0] / STATE_FILE).write_text(json.dumps({**state, **other}))
     assert (len(losses["whole"]), len(losses["rest"])) == (48, 28)
     assert losses["rest"][0] == pytest.approx(losses["whole"][20], rel=1e-5)  # the same weights and batches
     assert told == {"whole": losses["whole"], "rest": losses["whole"][:20] + losses["rest"]}  # the curve is whole
-    if not other_world:  # the same moments too
+    if not other:  # the same moments too
         assert losses["rest"] == pytest.approx(losses["whole"][20:], rel=1e-4)
     assert losses["rest"][-1] < losses["rest"][0]
 
