@@ -281,8 +281,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Remove what writers of a folder, or of what is in it, left that were killed: the temporary files and folders of `atomic_file` and
     `atomic_folder`. Nobody else may be writing there, or keep files there."""
-    beside = [path for path in folder.parent.glob(".*") if path.name.rpartition(".")[0] == f".{folder.name}"]
-    for left in [path for path in [*beside, *folder.rglob(".*")] if _TEMPORARY.fullmatch(path.name)]:
+    beside = [path for path in folder.parent.glob(".*") if _to_be(path) == folder.name]
+    for left in [*beside, *[path for path in folder.rglob(".*") if _to_be(path)]]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -291,9 +291,15 @@ def sweep(folder: Path) -> None:
 
 def sweep_files(folder: Path, ours: Callable[[str], object]) -> None:
     """Remove those that killed writers left in a folder itself, of files whose names are `ours`: others may keep theirs there."""
-    for left in [path for path in folder.glob(".*") if (found := _TEMPORARY.fullmatch(path.name)) and ours(found["of"])]:
+    for left in [path for path in folder.glob(".*") if (name := _to_be(path)) and ours(name)]:
         if left.is_file():
             left.unlink(missing_ok=True)
+
+
+def _to_be(temporary: Path) -> str:
+    """The name that a temporary file or folder was to have; empty for what is none."""
+    found = _TEMPORARY.fullmatch(temporary.name)
+    return found["of"] if found else ""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

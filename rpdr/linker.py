@@ -21,13 +21,13 @@ from rpdr.corpus.normalise import clean, mention_key
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
-from rpdr.pipeline.run import Run, resolve_run_dir
+from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.vllm_engine import load_on_vllm
 from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
-from rpdr.retriever.exact import UNDECIDED, load_disputed
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.vectors import Vectors
 from rpdr.schema import ConceptId
 
@@ -72,8 +72,7 @@ class Linker:
     def __init__(self, config: configuration.Config, retriever: Retriever, reranker: Reranker) -> None:
         self.config, self.retriever, self.reranker = config, retriever, reranker
         self._writes_out = any(source.abbreviations for source in config.mentions)
-        disputed = load_disputed(resolve_run_dir(config.run_dir) / "student")
-        self._exact = ExactNames.of(retriever.concepts if config.link.exact_match else (), disputed)
+        self._exact = ExactNames.for_student(retriever.concepts if config.link.exact_match else (), Run(config).path("student"))
         self._point = operating_point(reranker.calibration, config.link)
         self.warning = self._point.warning() if self._point else None
         if self.warning:

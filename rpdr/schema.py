@@ -49,9 +49,8 @@ CONCEPTS = pa.schema(
 MENTIONS = pa.schema(
     [
         pa.field("mention_id", pa.string(), nullable=False),  # unique in the corpus
-        pa.field(
-            "key", pa.string(), nullable=False
-        ),  # same key = same question to the teacher; see corpus.normalise.mention_key, and shards.questions for what is linked once
+        # same key = same question to the teacher; see corpus.normalise.mention_key, and shards.questions for what is linked once
+        pa.field("key", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("context", pa.string()),  # the sentence or passage around it
         pa.field("type", pa.string()),  # e.g. Disease, Chemical

@@ -207,7 +207,7 @@ def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_write
     assert again == defined
 
 
-class Found:
+class _Found:
     """A retriever that finds one concept whatever it is asked."""
 
     concepts = (VOMITING,)
@@ -216,10 +216,13 @@ class Found:
         return [Candidates([0], ["throwing up"], [0.6]) for _ in texts]
 
 
+FOUND: Any = _Found()  # all that a linker asks of a retriever here
+
+
 @pytest.mark.parametrize(("disputed", "source"), [([], "exact"), (["throwing up"], "student")])
 def test_a_disputed_name_is_left_to_the_student(tmp_path: Path, disputed: list[str], source: str):
     write_json(tmp_path / "student" / DISPUTED_FILE, disputed)
-    linker = Linker(linker_over(tmp_path).config, Found(), Scored([9.0, 0.0]))  # type: ignore[arg-type]
+    linker = Linker(linker_over(tmp_path).config, FOUND, Scored([9.0, 0.0]))
     [link] = linker.link(["Throwing up"])
     assert (link.concept_id, link.source) == ("C1", source)
 
@@ -235,7 +238,7 @@ def test_a_phrase_in_other_sentences_is_asked_about_again_only_where_they_are_re
 
     config = linker_over(tmp_path).config.model_copy(update={"student": StudentConfig(use_context=use_context)})
     reranker = Counting(SURE)
-    links = Linker(config, Found(), reranker).link(["sick", "Sick", "sick"], ["sick again", "not sick", "sick again"])  # type: ignore[arg-type]
+    links = Linker(config, FOUND, reranker).link(["sick", "Sick", "sick"], ["sick again", "not sick", "sick again"])
     assert [link.concept_id for link in links] == ["C1"] * 3
     assert reranker.asked == questions
 

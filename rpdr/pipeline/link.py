@@ -46,7 +46,7 @@ from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import LAST_FILE as EXACT_FILE
-from rpdr.retriever.exact import UNDECIDED, load_disputed
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
@@ -172,7 +172,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     connect()
     settings = run.config.link
     if settings.exact_match and not ExactNames.saved(work):
-        ExactNames.of(map_kb(run.path("kb", "concepts.parquet")), load_disputed(run.path("student"))).save(work)
+        ExactNames.for_student(map_kb(run.path("kb", "concepts.parquet")), run.path("student")).save(work)
     total = int(output.shards.mentions.sum())
     watch, meters = Stopwatch(), Meters(run.folder.name, "linked")
     retrieved = asked = questions = 0

@@ -13,14 +13,14 @@ from rpdr.kb import load_kb
 from rpdr.pipeline.retune import TRUSTED, labels_file
 from rpdr.pipeline.run import Run
 from rpdr.retriever import ExactNames
-from rpdr.retriever.exact import UNDECIDED, load_disputed
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import NIL, chosen_ids, members
 
 
 def by_exact_names(run: Run, rows: list[dict[str, Any]]) -> list[bool | None]:
     """Of rows of `pool.chosen_by_gold`, whether the exact name that decides it is right; None where none does."""
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    owners = ExactNames.of(concepts, load_disputed(run.path("student"))).find([row["text"] for row in rows])
+    owners = ExactNames.for_student(concepts, run.path("student")).find([row["text"] for row in rows])
     return [None if owner == UNDECIDED else concepts[owner].concept_id in row["gold"] for owner, row in zip(owners, rows, strict=True)]
 
 

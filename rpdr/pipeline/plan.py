@@ -33,7 +33,7 @@ from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
 from rpdr.planning.pools import OF_RAY_DATA
 from rpdr.retriever import ExactNames
-from rpdr.retriever.exact import UNDECIDED, load_disputed
+from rpdr.retriever.exact import UNDECIDED
 from rpdr.schema import STUDIED
 from rpdr.teacher.estimate import LATENCY_S, Estimate
 
@@ -120,7 +120,7 @@ def _distinct(keys: pa.ChunkedArray, mentions: float) -> float:
 def _exact(run: Run, mentions: pa.Table) -> float:
     """The share of the distinct mentions that are the name of one concept."""
     texts = pc.unique(mentions["text"]).to_pylist()
-    found = ExactNames.of(map_kb(run.path("kb", "concepts.parquet")), load_disputed(run.path("student"))).find(texts)
+    found = ExactNames.for_student(map_kb(run.path("kb", "concepts.parquet")), run.path("student")).find(texts)
     return float((found != UNDECIDED).mean()) if texts else 0.0
 
 

@@ -55,7 +55,8 @@ def train(
     """Train a new student (or go on from `resume_from`), save it from rank 0 to `save_to`, and return it as it is at the end.
 
     With `held_out` examples it is measured on them after each epoch: training stops when an epoch brought nothing, and it is the best
-    epoch's student that is saved; with `several` an answer should name all that a held-out example chose, else any of it is right. Raises ModelError if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
+    epoch's student that is saved; with `several` an answer should name all that a held-out example chose, else any of it is right. Raises ModelError
+    if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
     """
     if not dist.is_initialized():  # alone, as in a notebook
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
@@ -81,9 +82,8 @@ class _Trainer:
         state = json.loads((resume_from / STATE_FILE).read_text()) if resume_from else {}
         self.place = {"world": self.world, "precision": chosen_precision(config.precision, device)}
         moved = any(state.get(name, now) != now for name, now in self.place.items())
-        if (
-            resume_from and moved
-        ):  # DeepSpeed's state is one of so many ranks, and of a precision: the optimizer's moments start anew, the weights do not
+        # DeepSpeed's state is one of so many ranks, and of a precision: where that is another the optimizer's moments start anew, the weights do not
+        if resume_from and moved:
             student.load_weights(resume_from / WEIGHTS)
         self.engine = _engine(student, config, device)
         if type(self.engine).__name__ != "DeepSpeedEngine":

@@ -44,6 +44,12 @@ class ExactNames:
         alone = (rows[first] == rows[last]) & ~np.isin(distinct, np.array([name_hash(text) for text in disputed], dtype=np.uint64))
         return cls(distinct, np.where(alone, rows[first], UNDECIDED).astype(np.int32))
 
+    @classmethod
+    def for_student(cls, concepts: Iterable[Concept], folder: Path) -> ExactNames:
+        """`of`, but for those that the training of a student found disputed; `folder`: the student's, where it may have looked for none."""
+        path = folder / DISPUTED_FILE
+        return cls.of(concepts, json.loads(path.read_text(encoding="utf-8")) if path.exists() else ())
+
     def find(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) int32: the row of the one concept of which each text is a name, or -1."""
         if not len(self.hashes) or not len(texts):
@@ -80,9 +86,3 @@ def _save(values: np.ndarray, file: IO[bytes]) -> None:
 def name_hash(text: str) -> int:
     """64 bits of the normalised text, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(normalise(text).encode(), digest_size=8).digest(), "little")
-
-
-def load_disputed(folder: Path) -> list[str]:
-    """The disputed names that the training of a student found; none where it looked for none."""
-    path = folder / DISPUTED_FILE
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []

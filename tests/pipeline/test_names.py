@@ -24,8 +24,8 @@ CONCEPTS = [
 ]
 
 
-def labelled(text: str, gold: list[list[str]] | None, split: str = "labelled") -> Mention:
-    return Mention(f"0:{text}{split}", mention_key(text), text, None, None, None, split, gold)  # type: ignore[arg-type]
+def labelled(text: str, gold: Any, split: str = "labelled") -> Mention:
+    return Mention(f"0:{text}{split}", mention_key(text), text, None, None, None, split, gold)
 
 
 def taught(text: str, choice: int, trust: float = 0.9) -> dict[str, Any]:
