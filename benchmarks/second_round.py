@@ -116,7 +116,7 @@ def _write(found: dict[str, Any]) -> None:
         ("Set", "Retriever", *(title for title, _ in cells)),
         rows,
         protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
-        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known (else McNemar's).",
+        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known (else by text).",
         arms=found,
     )
 

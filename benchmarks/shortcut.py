@@ -66,7 +66,7 @@ def main() -> int:
         COLUMNS,
         [run["row"] for run in found.values()],
         protocol=f"link.shortcut {options.share:g}, fitted on dev by the run's student and retriever. Decided, the same and time: of distinct test mentions. "
-        "Exact names: of distinct test mentions those that are verbatim the name of one concept, and that nobody has linked to others alone. Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known.",
+        "Exact names: of distinct test mentions those that are verbatim the name of one concept, and that nobody has linked to others alone. Acc@1: of all test mentions; 95 % percentile bootstrap and exact randomisation test, by document where documents are known, else by text.",
         runs=found,
     )
     return 0

@@ -158,7 +158,7 @@ def _write(runs: dict[str, Any]) -> None:
         "measured on their development sets. Encoders: MiniLM, of the CHIP sets multilingual-e5-small; students: 16 of SmolLM2-135M's 30 layers, of the CHIP sets "
         "Gemma 3 270M. Micro F1: on CHIP-CDN, whose student re-ranks 20 candidates, answers have as many concepts as "
         "a threshold from dev lets in; elsewhere one. CADEC's and Ask A Patient's knowledge bases hold the sets' own concepts, about a thousand each. 95 % "
-        "percentile bootstrap and exact randomisation test by document; of the sets without documents (Ask A Patient, CHIP), by mention: McNemar's test. "
+        "percentile bootstrap and exact randomisation test by document; of the sets without documents (Ask A Patient, CHIP), by text. "
         "–: not run yet. "
         f"{_trained_on(runs)}.",
         runs=runs,
@@ -178,7 +178,7 @@ def _trained_on(runs: dict[str, Any]) -> str:
 
 
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
-    """Acc@1, Acc@5, Acc@1 on what nobody had linked by hand, or met, and, where mentions name several concepts, the micro F1 of one set."""
+    """Acc@1, Acc@5, Acc@1 on what nobody had linked by hand, or met, where mentions name several concepts the micro F1, and the calibration error of one set."""
     at_main = runs.get(f"{MAIN:g}", {})
     main = _systems(at_main)
     recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
@@ -195,6 +195,8 @@ def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
         students = [_value(_systems(runs.get(f"{a:g}", {})), TITLES[STUDENT], key) for a in (*TEACHERS, GOLD)]
         first = on == "all"
         rows.append([title if first else "", measured, *retrievers, teachers if first else "", *students, _gain(at_main, on)])
+    errors = [_calibration_error(runs.get(f"{a:g}", {})) for a in (*TEACHERS, GOLD)]
+    rows.append(["", "ECE, and what 5 % of perfect confidences would pass", *[""] * 5, *errors, ""])
     if nobody := at_main.get("met_by_nobody"):
         few, student = (f"{nobody[which]['value']:.3f}" for which in ("old", "new"))
         rows.insert(3, ["", "Acc@1, met by nobody", "", few, "", "", "", "", student, "", "", _told(nobody["difference"])])
@@ -208,6 +210,11 @@ def _systems(figures: dict[str, Any]) -> dict[str, Any]:
 def _value(systems: dict[str, Any], name: str, key: str) -> str:
     score = systems.get(name, {}).get(key)
     return f"{score['value']:.3f}" if score else "–"
+
+
+def _calibration_error(figures: dict[str, Any]) -> str:
+    found = figures.get("calibration")
+    return f"{found['ece']:.3f} ({found['ece_by_chance_high']:.3f})" if found else "–"
 
 
 def _gain(figures: dict[str, Any], on: str | None) -> str:

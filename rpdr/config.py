@@ -492,14 +492,14 @@ class LinkConfig(Section):
         gt=0,
         lt=1,
         description="the retriever's answer is taken without asking the student, where the retriever is so sure that dev shows, with 95 % "
-        "certainty, this share of such answers to be the student's too; null: the student is asked about each mention",
+        "certainty, this share of such answers to be the student's too, each text counted once; null: the student is asked about each mention",
     )
     target_precision: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="abstain from what is not sure enough for this share of right answers, concepts and NIL alike, shown on dev with 95 % "
-        "certainty, e.g. 0.95; null: answer everything",
+        "certainty, each text counted once, e.g. 0.95; of several concepts the first is judged; null: answer everything",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from rpdr.errors import DataError
 from rpdr.remote import Remote, is_url, shown
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 BLOCK = 2**20  # bytes that are read at once
 _TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 BEGINS = {  # PAR1 alone is a gene, too
@@ -249,8 +251,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(name, 0o644)
         os.replace(name, path)
         _sync(path.parent)  # the rename too
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+            error.filename = str(path.parent)  # it tells no name, and is to be told with one
         raise
 
 

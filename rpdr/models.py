@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from rpdr.errors import DataError, ModelError
-from rpdr.files import home, locate, sha256_tree
+from rpdr.files import home, locate, sha256, sha256_tree
 
 # or, wherever it is installed, it says on each CPU that a kernel of its own is not there
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
@@ -25,6 +25,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"full_attention", "sliding_attention"}  # kinds of layers, as transformers calls them
 CONFIG = "config.json"  # what each model has that transformers loads
 SHORT = 200  # characters of another library's words that an error repeats
+SAMPLED = 4096  # numbers of a tensor that tell it from another
 HUB_S = 5.0  # how long the hub may take to say whether it has a model
 
 
@@ -102,6 +103,19 @@ def _check_readable(lm: Any, model: str) -> None:
             f"{model}: has layers beside attention ({', '.join(sorted(kinds)) or 'convolutions'}), which would read across the mentions of a batch; name a "
             "model of attention alone, as Qwen3, Llama or Gemma 3"
         )
+
+
+def fingerprint(lm: Any, of_matrices: bool = True) -> str:
+    """Of a model's weights, 64 hex digits: the same in bf16 and float32, and wherever they were loaded from. Of each tensor some numbers are read; not
+    `of_matrices`, those of the embeddings and vectors alone, which are as they were where the others are in 4 bits."""
+    kept = {id(lm.get_input_embeddings().weight)}
+    parts: list[Any] = []
+    for name, weight in sorted(lm.named_parameters(), key=lambda named: named[0]):
+        if weight.is_floating_point() and (of_matrices or weight.ndim < 2 or id(weight) in kept):
+            flat = weight.detach().flatten()
+            some = flat[:: max(1, len(flat) // SAMPLED)].to("cpu", torch.bfloat16)
+            parts += [name, tuple(weight.shape), some.view(torch.int16).numpy().tobytes()]
+    return sha256(*parts)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -309,3 +310,13 @@ def test_a_relative_path_is_told_where_it_was_looked_for(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=rf"^concepts\.csv: no such file or folder \(looked at {tmp_path}/concepts\.csv; {RELATIVE}\)$"):
         locate("concepts.csv")
+
+
+def test_a_full_disk_is_told_by_the_folder_that_it_has_no_room_for(tmp_path: Path):
+    def full(_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        files.write_atomically(tmp_path / "mentions.parquet", full)
+    assert files.unusable(raised.value) == f"{tmp_path}: cannot be read or written (No space left on device)"
+    assert list(tmp_path.iterdir()) == []

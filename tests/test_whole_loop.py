@@ -4,8 +4,10 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,9 +51,25 @@ def config(folder: Path) -> dict:
     }
 
 
-def rpdr(command: str, path: Path, *more: str) -> subprocess.CompletedProcess:
+PROGRAM = ("-m", "rpdr.cli")
+# the same, killed when it has linked two shards
+KILLED = """
+import os, signal
+from rpdr import cli
+from rpdr.pipeline.link import _Output
+write = _Output._write
+def write_or_die(self, *more):
+    if len(self.counts) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, *more)
+_Output._write = write_or_die
+cli.main()
+"""
+
+
+def rpdr(command: str, path: Path, *more: str, program: Sequence[str] = PROGRAM) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "rpdr.cli", command, "--config", str(path), *more],
+        [sys.executable, *program, command, "--config", str(path), *more],
         capture_output=True,
         text=True,
         timeout=3600,  # for what hangs; run_all takes two minutes on a machine that is not busy
@@ -59,6 +77,13 @@ def rpdr(command: str, path: Path, *more: str) -> subprocess.CompletedProcess:
         env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         check=False,
     )
+
+
+def modified(bucket: str) -> dict[str, object]:
+    """When each shard of a bucket was last written."""
+    files, root = fs.FileSystem.from_uri(bucket)
+    found = files.get_file_info(fs.FileSelector(root, recursive=True))
+    return {info.path: info.mtime for info in found if info.base_name.startswith("shard-")}
 
 
 @pytest.fixture(scope="module")
@@ -131,20 +156,6 @@ def test_changed_inputs_are_not_mixed_with_old_results(finished):
     assert "Traceback" not in mixed.stderr
 
 
-def test_linking_goes_on_from_the_shards_that_a_killed_start_left(finished):
-    run, path = finished
-    shards = sorted((run / "linked").glob("shard-*.parquet"))
-    assert len(shards) > 1
-    kept = {file: file.stat().st_mtime_ns for file in shards[:-1]}
-    whole = pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist()
-    shards[-1].unlink()
-    record = json.loads((run / ".stages" / "link.json").read_text())
-    (run / ".stages" / "link.json").write_text(json.dumps({name: record[name] for name in ("inputs", "revision")}))
-    assert rpdr("link", path).returncode == 0
-    assert {file: file.stat().st_mtime_ns for file in shards[:-1]} == kept
-    assert pq.read_table(run / "linked").sort_by("mention_id")["concept_id"].to_pylist() == whole
-
-
 def test_another_corpus_is_linked_by_the_finished_student(finished):
     run, path = finished
     folder = path.parent / "notes"
@@ -191,7 +202,7 @@ def test_a_job_leaves_a_disputed_name_to_the_student(finished):
     file.write_text(found)
 
 
-def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_nor_on_where_they_are(finished, bucket):
+def test_odd_rows_are_set_aside_and_answers_depend_on_no_setting_of_speed_nor_on_where_they_are_nor_on_a_kill(finished, bucket):
     run, path = finished
     odd = path.parent / "odd.jsonl"
     texts = [
@@ -207,23 +218,32 @@ def test_odd_rows_are_set_aside_and_the_answers_depend_on_no_setting_of_speed_no
     files, root = fs.FileSystem.from_uri(bucket)
     with files.open_output_stream(f"{root}/odd.jsonl") as stream:
         stream.write(odd.read_bytes())
-    kept = {}
-    faster = ("link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")
-    for name, *settings in (("odd",), ("again", *faster, f"link.output={bucket}")):
+
+    def link(name: str, source: object, *settings: str, program: Sequence[str] = PROGRAM) -> subprocess.CompletedProcess:
         sets = [part for setting in settings for part in ("--set", setting)]
-        source = bucket.replace("?", "/odd.jsonl?") if settings else odd
-        done = rpdr("link", path, "--corpus", name, "--set", f"corpora.{name}={{format: jsonl, path: '{source}'}}", *sets)
+        corpus = f"corpora.{name}={{format: jsonl, path: '{source}'}}"
+        return rpdr("link", path, "--corpus", name, "--set", corpus, *sets, program=program)
+
+    here = link("odd", odd, "link.shard_mentions=100000", "link.batch_size=256", "link.student_actors=1")
+    away = ("again", bucket.replace("?", "/odd.jsonl?"), "link.shard_mentions=10", "link.batch_size=1", "link.student_actors=4")
+    output, store = f"link.output={bucket}", store_at(bucket.replace("?", "/again?"))
+    assert link(*away, output, program=("-c", KILLED)).returncode == -signal.SIGKILL
+    first = modified(bucket)
+    assert len(first) == 2
+    again = link(*away, output)
+    assert {file: time for file, time in modified(bucket).items() if file in first} == first  # they were not written again
+    kept = []
+    for done, place in ((here, store_at(run / "corpora" / "odd")), (again, store)):
         assert done.returncode == 0, done.stderr[-3000:]
         assert "decided by" in done.stderr
-        store = store_at(bucket.replace("?", f"/{name}?") if settings else run / "corpora" / name)
-        shards = [table for file in store.names() if file.startswith("shard-") for table in store.read_tables(file)]
-        kept[name] = sorted(pa.concat_tables(shards).to_pylist(), key=lambda row: row["mention_id"])
-        aside = pa.concat_tables(store.read_tables("_rejects.parquet")).to_pylist()
-        assert len(kept[name]) + len(aside) == len(rows) + 1
+        shards = [table for file in place.names() if file.startswith("shard-") for table in place.read_tables(file)]
+        kept.append(sorted(pa.concat_tables(shards).to_pylist(), key=lambda row: row["mention_id"]))
+        aside = pa.concat_tables(place.read_tables("_rejects.parquet")).to_pylist()
+        assert len(kept[-1]) + len(aside) == len(rows) + 1
         assert len(aside) >= len(bad)
-    assert len({row["key"] for row in kept["odd"] if row["text"] == "trouble passing water"}) == 1
-    assert sum(row["text"] == "trouble passing water" for row in kept["odd"]) == 500
-    for one, other in zip(kept["odd"], kept["again"], strict=True):
+    assert len({row["key"] for row in kept[0] if row["text"] == "trouble passing water"}) == 1
+    assert sum(row["text"] == "trouble passing water" for row in kept[0]) == 500
+    for one, other in zip(*kept, strict=True):
         assert (one["mention_id"], one["concept_id"]) == (other["mention_id"], other["concept_id"])
         assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
 

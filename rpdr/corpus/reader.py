@@ -160,7 +160,7 @@ def _read_source(
         type = None if "type" in config.leave_out else raw.type
         if known is not None:
             gold = known.resolve(gold, config)
-        mention_id = f"{index}:{ids.unused(raw.id or str(number), number)}"
+        mention_id = f"{index}:{ids.unused(raw.id, number)}"
         written = given if given != text else None
         yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold, written)
 
@@ -181,13 +181,14 @@ def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:
 
 
 def _files(config: MentionsConfig) -> list[Source]:
-    """The files of a source, of several those that have a byte; of a format that has folders of its own, or no file, none but itself."""
+    """The files of a source, of several those that have a byte, as a Parquet file without rows has; of a format that has folders of its own, or no file, none
+    but itself."""
     if config.format == "concept_names":
         return [Path()]
     if config.format == "standoff":
         return [files.locate_source(config.path)]
     found = files.locate_all(config.path)
-    return found if len(found) == 1 else [path for path in found if files.stamp_of(path)["size"]]
+    return found if len(found) == 1 else [path for path in found if path.suffix == ".parquet" or files.stamp_of(path)["size"]]
 
 
 def _clean_text(raw: str) -> tuple[str, str | None]:

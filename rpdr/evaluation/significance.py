@@ -6,7 +6,7 @@ which document a mention comes from, mentions are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,9 +25,9 @@ class Resampling:
     documents: np.ndarray | None = None  # (n,) int, which document each mention comes from; without, each is one of its own
 
     @classmethod
-    def by_document(cls, doc_ids: Sequence[str | None], samples: int, seed: int) -> Resampling:
+    def by_document(cls, doc_ids: Sequence[Hashable | None], samples: int, seed: int) -> Resampling:
         """Of mentions with these ids of documents; one without is a document of its own."""
-        numbers: dict[str, int] = {}
+        numbers: dict[Hashable, int] = {}
         known = [-1 if doc_id is None else numbers.setdefault(doc_id, len(numbers)) for doc_id in doc_ids]
         alone = iter(range(len(numbers), len(numbers) + len(known)))
         return cls(samples, seed, np.array([next(alone) if number < 0 else number for number in known], dtype=int))

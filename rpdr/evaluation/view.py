@@ -30,7 +30,7 @@ _TEACHER = (
     ("labelled", "labelled"),
     ("none", "answered “none of these”"),
     ("invalid", "unreadable answers"),
-    ("missing", "never answered"),
+    ("missing", "without a label"),
     ("retries", "retries"),
     ("from_ledger", "paid for earlier, not asked again"),
     ("saved_by_early_stop", "questions saved, as two answers agreed"),

@@ -104,7 +104,7 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
         return _parquet_rows(path)
     separator = separator or default_separator(path)
     records = _records(lines_of(path, encoding), separator)
-    filled = (row for row in records if row.cells != [""])
+    filled = (row for row in records if row.cells)
     head = list(islice(filled, ROWS_THAT_TELL_THE_WIDTH))
     if not head:
         raise EmptyFile(f"{path}: empty; {'its first line should name the columns' if header else 'it should hold one row a line'}")
@@ -156,7 +156,7 @@ def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
     may_quote = _may_quote(separator)
     while ahead or (ahead := deque(islice(lines, LINES_AT_ONCE))):
         line = ahead[0].removesuffix("\r")
-        size, cells = 1, line.split(separator)
+        size, cells = 1, line.split(separator) if line else []  # a blank line is no row; "" between quotation marks is
         if may_quote and '"' in line:
             size, cells = _quoted(ahead, lines, separator) or (1, cells)
         yield Row(number, cells)

@@ -21,7 +21,7 @@ def account(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tupl
     rate = summary.get("mentions_per_s")
     if rate:  # none where nothing was left to do
         parts = (("the retriever", summary.get("retriever_mentions_per_s")), ("the student", summary.get("student_mentions_per_s")))
-        told = "".join(f"; {who} answers {number(speed)} questions a second" for who, speed in parts if speed)
+        told = "".join(f"; a copy of {who} answers {number(speed)} questions a second" for who, speed in parts if speed)
         lines.append(("speed", f"{number(rate)} mentions a second{told}"))
     linked, seconds = summary.get("start_mentions"), summary.get("start_s")
     if linked and seconds and usd_per_hour is not None and not summary.get("shards_resumed"):  # what the others took is not known

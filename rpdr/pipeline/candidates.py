@@ -17,7 +17,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.files import write_table
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
-from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads
 from rpdr.pipeline.parts import asked, parts_at_work
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run, Stopwatch
@@ -102,6 +102,7 @@ class RetrieveActor:
 
     def __init__(self, folder: Path, retriever: tuple[Path, Path], config: Config, top_k: int, actors: int, parts: Sequence[Any]) -> None:
         share_threads(actors, config.resources.retrieving)
+        share_gpu(config.resources.retrieving)
         own = partial(asked, retriever[1], parts) if parts else None
         self.retriever = load_retriever(retriever, map_kb(folder / "kb" / "concepts.parquet"), config.retriever, own=own)
         self.top_k = top_k

@@ -154,6 +154,12 @@ def share_threads(actors: int, needs: Needs | None = None) -> None:
     torch.set_num_threads(max(1, int(node.get("CPU", 1)) // actors))
 
 
+def share_gpu(needs: Needs | None) -> None:
+    """Inside an actor: no more of a GPU's memory than the part of one that it asked for."""
+    if needs is not None and 0 < needs.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(needs.gpus)
+
+
 def raised_by_worker(error: BaseException) -> RpdrError | None:
     """The RpdrError that a worker raised, out of Ray's wrapping; None if it was another kind of error."""
     seen: BaseException | None = error

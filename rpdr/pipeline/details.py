@@ -34,6 +34,7 @@ from rpdr.evaluation import (
 )
 from rpdr.kb import Concept
 from rpdr.linker import calibrated, guess
+from rpdr.pipeline import teach
 from rpdr.pipeline.retune import labels_file, learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
@@ -82,23 +83,26 @@ class Answered:
 
 
 def resampling(run: Run, mentions: Sequence[Mention]) -> Resampling:
-    """How the run's report draws these mentions anew, by document."""
-    return Resampling.by_document([_document(m) for m in mentions], run.config.report.bootstrap_samples, run.config.seed)
+    """How the run's report draws these mentions anew: by document, or, of those of none, by text, as repeats are right or wrong together."""
+    return Resampling.by_document([_together(m) for m in mentions], run.config.report.bootstrap_samples, run.config.seed)
 
 
-def _document(mention: Mention) -> str | None:
-    """Two sources may call theirs alike; the number before a mention's id says from which one it is."""
-    return None if mention.doc_id is None else f"{mention.mention_id.partition(':')[0]}:{mention.doc_id}"
+def _together(mention: Mention) -> tuple[str, str]:
+    """What is drawn as one. Two sources may call their documents alike; the number before a mention's id says from which one it is."""
+    return ("text", normalise(mention.text)) if mention.doc_id is None else (mention.mention_id.partition(":")[0], mention.doc_id)
 
 
 def how_drawn(mentions: Sequence[Mention]) -> str:
     """What `resampling` makes of these mentions, and of tests, in words."""
-    documents = {_document(m) for m in mentions if m.doc_id is not None}
+    documents = {_together(m) for m in mentions if m.doc_id is not None}
+    texts = {_together(m) for m in mentions if m.doc_id is None}
+    alone = len(texts)
     if not documents:
-        return "95 % percentile bootstrap over mentions; exact McNemar test"
-    alone = sum(m.doc_id is None for m in mentions)
+        if alone == len(mentions):
+            return "95 % percentile bootstrap over mentions; exact McNemar test"
+        return f"95 % percentile bootstrap over the {alone:,} texts of the test mentions; exact randomisation test by text"
     few = f" (fewer than {FEW_DOCUMENTS}: they are narrower than the truth)" if len(documents) + alone < FEW_DOCUMENTS else ""
-    more = f", and {alone:,} that are of none" if alone else ""
+    more = f", and {alone:,} texts that are of none" if alone else ""
     return f"95 % percentile bootstrap over the {len(documents):,} documents of the test mentions{more}{few}; exact randomisation test by document"
 
 
@@ -238,7 +242,10 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     repeats: Counter[str] = Counter()
     by_hand: dict[str, set[ConceptId]] = {}
     learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice", "also"])
-    before = dict.fromkeys((normalise(row["text"]) for row in learned), "teacher")
+    taught = pq.read_table(told.run.path("labels", teach.FILE), columns=["text"])[
+        "text"
+    ].to_pylist()  # also what the student did not learn from
+    before = dict.fromkeys(map(normalise, taught), "teacher")
     for m in mentions:
         repeats[normalise(m.text)] += 1
         if m.split == "labelled" and m.gold is not None:
@@ -246,12 +253,12 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
             before[normalise(m.text)] = "hand"
     labels = Counter(i for gold in by_hand.values() for i in gold)
     labels.update(chosen for row in learned for chosen in chosen_ids(row))
-    taught = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
+    of_concept = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {
         "type": by_name([m.type for m in test]),
         "before": ([before.get(normalise(m.text), "nobody") for m in test], LINKED_BY),
         "repeats": by_count([repeats[normalise(m.text)] for m in test], REPEATS),
-        "taught": by_count(taught, TAUGHT),
+        "taught": by_count(of_concept, TAUGHT),
         "gold": ([gold_shape(gold) for gold in golds], SHAPES),
         "source": by_name([row["source"] for row in told.rows]),
     }

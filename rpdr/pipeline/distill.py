@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Needs
+from rpdr.corpus import mention_key
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import sha256_tree, write_atomically, write_json
 from rpdr.models import chosen_precision
@@ -35,13 +36,13 @@ from rpdr.pipeline.cluster import (
 )
 from rpdr.pipeline.elsewhere import Board, run_elsewhere
 from rpdr.pipeline.names import by_exact_names, disputed_names
-from rpdr.pipeline.pool import chosen_by_gold, right_among
+from rpdr.pipeline.pool import chosen_by_gold, questions_by_gold, right_among
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
-from rpdr.reranker.balance import fit_balance
+from rpdr.reranker.balance import ENOUGH, fit_balance
 from rpdr.reranker.calibration import FEW
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
@@ -119,12 +120,12 @@ def _curve(losses: list[float]) -> list[dict[str, float]]:
 def gold_examples(run: Run, split: str) -> list[Example]:
     """The distinct mentions of a split, as examples that are certainly right. Of gold with alternatives all are chosen, as each is as right, unless an
     answer may have several concepts (`link.several`): then those of one alternative."""
-    rows = {row["key"]: {**row, "trust": 1.0} for row in chosen_by_gold(run, split, final=True)}
+    rows = [{**row, "trust": 1.0} for row in questions_by_gold(run, split, final=True)]
     if not run.config.link.several:
-        for row in rows.values():
+        for row in rows:
             right = np.flatnonzero(right_among([row], len(row["candidate_ids"]))[0, :-1]).tolist()
             row["also"] = [n for n in right if n != row["choice"]]
-    return examples(list(rows.values()))
+    return examples(rows)
 
 
 def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: StageProgress) -> tuple[list[float], list[float], str]:
@@ -291,7 +292,8 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     asked = np.array([not run.config.link.exact_match or by_name is None for by_name in exact], dtype=bool)
     scores, balance = _balanced(run, reranker, rows, scores, right, asked)
     nil = np.array([not row["gold"] for row in rows])
-    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked)
+    questions = _asked_of(run, rows)
+    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
     if run.config.link.several and fitted.dev_right and asked.sum() >= FEW:
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
@@ -323,7 +325,13 @@ def shortcut_on_dev(
     best, said_nil, _ = calibration.decide(probabilities, allow_nil)
     alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
     student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
-    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact, run.config.link.exact_match)
+    questions = _asked_of(run, rows)
+    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact, run.config.link.exact_match, questions)
+
+
+def _asked_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each the key of what the student is asked: the same for those that are answered alike."""
+    return [mention_key(row["text"], None, row["context"] if run.config.student.use_context else None) for row in rows]
 
 
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
@@ -332,9 +340,11 @@ def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
 
 def _balanced(
     run: Run, reranker: Reranker, rows: list[dict[str, Any]], scores: np.ndarray, right: np.ndarray, asked: np.ndarray
-) -> tuple[np.ndarray, dict[str, float]]:
+) -> tuple[np.ndarray, dict[str, float] | None]:
     """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits those of dev that the student is `asked`
-    about, (n,) bool, which it is told."""
+    about, (n,) bool, which it is told. (the scores as they are, None) where those are too few to tell."""
+    if asked.sum() < ENOUGH:
+        return scores, None
     head = reranker.student.head
     before = head.scale().item()
     similarities = _similarities(rows, scores)

@@ -60,10 +60,11 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
     watch, folder = Stopwatch(), _folder(run, corpus)
     store = corpus_store(run, corpus) if corpus else store_at(folder)
-    there = store.names()  # what cannot be reached is told before an hour of reading
+    there = store.names()  # what cannot be reached or written is told before an hour of reading
     if run.config.link.engine == "vllm":
         progress.update(0, None, "writing the student for vLLM")
         _prepare_for_vllm(run, folder / WORK)
+    store.check_writable()
     if not corpus:
         summary = _link_file(run, STAGES["link"], run.path("corpus", "mentions.parquet"), folder / WORK, store, progress)
         if not summary["mentions"]:
@@ -128,7 +129,8 @@ def throw_away(run: Run, corpus: str) -> None:
     store = corpus_store(run, corpus)
     names = store.names()
     whose = ((store.read_json(MANIFEST) or {}).get("made_from") or {}).get("inputs")
-    if whose and whose not in (run.began(linking(corpus)), run.inputs(linking(corpus))):
+    nobodys = not whose and run.config.link.output and any(is_ours(name) for name in names)  # ours have a manifest from first to last
+    if nobodys or (whose and whose not in (run.began(linking(corpus)), run.inputs(linking(corpus)))):
         raise RunError(
             f"{store}: holds shards that the last start of {run.folder} did not make; link into another place, or remove them by hand"
         )
@@ -232,7 +234,8 @@ def _students(run: Run) -> tuple[int, int, dict[str, Any]]:
     """(the least, the most copies of the student at work, Ray's options of each)."""
     settings, needs = run.config.link, run.config.resources.reranking
     least, most = (actors if needs else at_most_gpus(actors, settings.student_gpus) for actors in actors_between(settings.student_actors))
-    share = {"num_gpus": settings.student_gpus} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}
+    # no CPU beside a GPU: of a machine with few, none would be left to read the corpus, for which Ray would wait without a word
+    share = {"num_gpus": settings.student_gpus, "num_cpus": 0} if has_gpu() else {"num_cpus": pool_cpus(1.0, 1 / (4 * most))}
     return least, most, placed(needs, **share)
 
 
@@ -322,6 +325,7 @@ class _Output:
         self.store, self.shards, self.made_from = store, shards, made_from
         filled = [int(shard) for shard in np.flatnonzero(shards.mentions)]
         self.counts = self._finished(filled)
+        store.sweep()  # not before: another run may be at work there
         self.todo = [shard for shard in filled if shard not in self.counts]
         self.mentions = sum(counts["mentions"] for counts in self.counts.values())
         self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
@@ -358,9 +362,13 @@ class _Output:
         told, names = self.store.read_json(MANIFEST) or {}, self.store.names()
         there = [shard for shard in filled if shard_file(shard) in names]
         if told.get("made_from", None if there else self.made_from) != self.made_from:
+            away = (
+                "add --redo to throw them away"
+                if told
+                else f"remove them by hand, as {MANIFEST}, which would tell of what they are, is not there"
+            )
             raise RunError(
-                f"{self.store}: holds shards of another corpus, student or config; link into another place or, if they are this run's, add --redo to throw "
-                "them away"
+                f"{self.store}: holds shards of another corpus, student or config; link into another place or, if they are this run's, {away}"
             )
         known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
         found = {n: {c: known[n][c] for c in COUNTED} if n in known else self._counted(n) for n in there}

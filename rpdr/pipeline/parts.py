@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rpdr.config import Needs
 from rpdr.models import best_device
-from rpdr.pipeline.cluster import placed, pool_cpus, share_threads
+from rpdr.pipeline.cluster import placed, pool_cpus, share_gpu, share_threads
 from rpdr.retriever.vectors import InParts, Part, check_total, part_files
 
 
@@ -73,6 +73,7 @@ class PartActor:
 
     def __init__(self, file: Path, parts: int, needs: Needs | None) -> None:
         share_threads(parts, needs)
+        share_gpu(needs)
         self._part = Part.load(file).to(best_device())
 
     def total(self) -> int:

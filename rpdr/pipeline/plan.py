@@ -82,7 +82,7 @@ def work_of(run: Run, mentions: float | None = None, distinct: float | None = No
 
 def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpus:
     """By what the run has linked before, else by the mentions that are prepared."""
-    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["key", "split", "text"])
+    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["split", "text", "context"])
     mine = table.filter(pc.field("split").isin(["test", "corpus"]))
     total = float(mentions or mine.num_rows)
     notes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,8 +43,29 @@ def chosen_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, 
     """The split's mentions that have gold, as rows of schema.CANDIDATES with the `choice` that the gold makes among them, NIL where
     none is right, what it names `also`, together with it, the concepts of the `gold`: an empty set is NIL, a concept that the knowledge base lacks; and its `alternatives`. `final`: the candidates of
     the last round, which the student re-ranks."""
+    return _by_gold(run, load_mentions(run.path("corpus", "mentions.parquet"), split), split, final)
+
+
+def questions_by_gold(run: Run, split: str, final: bool = False) -> list[dict[str, Any]]:
+    """As `chosen_by_gold`, each question once, whatever hands have linked it to."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), split)
+    golds = golds_by_key(mentions)
+    once = {m.key: replace(m, gold=golds[m.key]) for m in mentions if m.key in golds}
+    return _by_gold(run, list(once.values()), split, final)
+
+
+def _by_gold(run: Run, mentions: Sequence[Mention], split: str, final: bool) -> list[dict[str, Any]]:
     return by_gold(mentions, candidates.candidates_in(candidates.candidates_file(run, final, split), {m.key for m in mentions}))
+
+
+def golds_by_key(mentions: Iterable[Mention]) -> dict[MentionKey, Gold]:
+    """Of annotated mentions the gold of each question: hands may have linked it in several ways, which are alternatives then; NIL only where all say so."""
+    golds: dict[MentionKey, Gold] = {}
+    for mention in mentions:
+        if mention.gold is not None:
+            known = golds.setdefault(mention.key, [])
+            known += [alternative for alternative in mention.gold if alternative not in known]
+    return golds
 
 
 def by_gold(mentions: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ from rpdr.pipeline import details, teach
 from rpdr.pipeline.account import spent as cost_of
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
+from rpdr.pipeline.pool import golds_by_key
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.several import retrievers_sets
@@ -128,7 +129,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
     labels = [row for row in taught_rows if row["key"] in pool]
     if labels:
-        label_golds = [pool[row["key"]].gold or [] for row in labels]
+        right = golds_by_key(m for m in mentions if m.split == "unlabelled")
+        label_golds = [right[row["key"]] for row in labels]
         drawn = details.resampling(run, [pool[row["key"]] for row in labels])
         teacher, agreement = _teacher(run, labels, label_golds, taught, drawn)
         systems.insert(max(0, len(systems) - 1), teacher)
@@ -240,8 +242,16 @@ def _rankings(
     for name, rows in found.items():
         threshold = _nil_threshold(dev, rows) if run.config.link.allow_nil else -1.0
         rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
-    rankings[STUDENT] = [[None, *row["ranked_ids"]] if guess(row) is None else list(row["ranked_ids"]) for row in answered]
+    offered = found[SECOND if run.config.retriever.second_round else RETRIEVER]
+    rankings[STUDENT] = [_by_student(row, offered[m.key]["candidate_ids"]) for row, m in zip(answered, test, strict=True)]
     return rankings
+
+
+def _by_student(row: Mapping[str, Any], candidates: Sequence[ConceptId]) -> Ranking:
+    """Of a row of schema.LINKED; behind what an exact name decided, which has no ranking, the candidates in the retriever's order."""
+    if guess(row) is None:
+        return [None, *row["ranked_ids"]]
+    return [*row["ranked_ids"], *(i for i in candidates if row["source"] == "exact" and i not in row["ranked_ids"])]
 
 
 def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
@@ -326,7 +336,7 @@ def _comparisons(
 def _teacher(
     run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any], resampling: Resampling
 ) -> tuple[SystemResult, float]:
-    """(the teacher on its own pool, with the retriever's order after its choice; its accuracy where the right answer was on offer)."""
+    """(the teacher on its own pool, with the retriever's order after its choice; the share of its labels that are right, "none" among them where no candidate was)."""
     ranked: list[Ranking] = []
     for row in labels:
         chosen = details.chosen_id(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,12 @@ def shard_of(question: str, shards: int) -> int:
 
 
 def questions(mentions: pa.Table, use_context: bool) -> pa.ChunkedArray:
-    """What is asked about each of some rows of schema.MENTIONS, as the key of what is read of it: with `use_context` its own key, else that of its text
-    alone, as nothing else is read."""
+    """What is asked about each of some rows of schema.MENTIONS, as the key of what is read of it: its text and, with `use_context`, its context; nobody
+    reads types here."""
     if use_context:
-        return mentions["key"]
+        key_of = lru_cache(PART)(mention_key)
+        read = zip(mentions["text"].to_pylist(), mentions["context"].to_pylist(), strict=True)
+        return pa.chunked_array([[key_of(text, None, context) for text, context in read]], pa.string())
     return pa.chunked_array([_keys_of(texts) for texts in mentions["text"].chunks], pa.string())
 
 

@@ -25,7 +25,7 @@ from rpdr.teacher.endpoint import is_local
 
 SETTING = "link.output: "
 # readers of Parquet folders pass over names with an underscore
-MANIFEST, REJECTED = "_manifest.json", "_rejects.parquet"
+MANIFEST, REJECTED, PROBE = "_manifest.json", "_rejects.parquet", "_can-be-written.json"
 IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
 
 
@@ -49,6 +49,12 @@ class Store(Protocol):
 
     def remove(self, name: str) -> None:
         """A file that is there."""
+
+    def check_writable(self) -> None:
+        """Raises RunError where nothing can be written there."""
+
+    def sweep(self) -> None:
+        """Remove what killed writers left. Nobody else may be writing there."""
 
 
 def store_at(where: str | Path) -> Store:
@@ -92,7 +98,6 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        sweep_files(path, is_ours)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -115,6 +120,16 @@ class Folder:
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
+
+    def check_writable(self) -> None:
+        try:
+            self.write_json(PROBE, {})
+            self.remove(PROBE)
+        except OSError as error:
+            raise RunError(f"{self}: cannot be written ({error.strerror})") from error
+
+    def sweep(self) -> None:
+        sweep_files(self.path, is_ours)
 
 
 class Bucket:
@@ -164,6 +179,14 @@ class Bucket:
     def remove(self, name: str) -> None:
         with self._reached():
             self._files.delete_file(f"{self._root}/{name}")
+
+    def check_writable(self) -> None:
+        self.write_json(PROBE, {})
+        with suppress(RunError):  # who may write need not be allowed to delete
+            self.remove(PROBE)
+
+    def sweep(self) -> None:
+        """Nothing: an object is there whole or not at all."""
 
     def _put(self, name: str, whole: IO[bytes]) -> None:
         """Write an object, in a thread that no signal interrupts, and wait for it: Arrow closes a stream that is dropped while it is opened, and an

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Needs
 from rpdr.corpus import Mention, load_mentions, save_mentions, stream_mentions
+from rpdr.errors import RunError
 from rpdr.files import write_tables
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
@@ -229,10 +230,14 @@ def driver_of_link(run: Run) -> dict[str, float]:
 
 
 def _mentions(run: Run) -> list[dict[str, Any]]:
-    """Distinct ones of the splits that are studied, in random order."""
+    """Distinct ones of the splits that are studied, in random order. Raises RunError where there is none."""
     wanted = {"columns": ["key", "text", "context", "type", "split"], "filters": [("split", "in", STUDIED)]}
     table = pq.read_table(run.path("corpus", "mentions.parquet"), **wanted).to_pylist()
     rows = list({row["key"]: row for row in table}.values())
+    if not rows:
+        raise RunError(
+            f"calibrate: {run.folder} has mentions of no split but corpus; give one of the `mentions` sources another, as `split: unlabelled`"
+        )
     random.Random(run.config.seed).shuffle(rows)
     return rows[:TEXTS]
 

@@ -28,7 +28,7 @@ class OperatingPoint:
     target: float
     reachable: bool
     above: float  # answers of a higher confidence are given; 1 where nothing is
-    mentions: int  # of dev
+    mentions: int  # of dev, each text once
     answered: int  # of them at this threshold
     right: int  # of these
     shown: float | None  # the least precision that dev shows at this threshold; None where it answers nothing
@@ -46,9 +46,9 @@ class OperatingPoint:
         if not self.mentions:
             seen = f"there are none to show it ({least})"
         elif self.most is None:
-            seen = f"its {self.mentions:,} mentions show no precision from 50% up ({least})"
+            seen = f"its {self.mentions:,} different mentions show no precision from 50% up ({least})"
         else:
-            seen = f"its {self.mentions:,} mentions show {100 * self.most:g}% at most ({least})"
+            seen = f"its {self.mentions:,} different mentions show {100 * self.most:g}% at most ({least})"
         return (
             f"dev cannot show link.target_precision {self.target:g}: {seen}. All is abstained from but exact names. "
             "Lower the target, or annotate more dev mentions"
@@ -58,7 +58,8 @@ class OperatingPoint:
 def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -> OperatingPoint:
     """The loosest threshold at which n held-out answers show that their precision is at least `target`, in (0, 1).
 
-    `confidences`, (n,) in [0, 1], and whether each answer is `right`, (n,) bool.
+    `confidences`, (n,) in [0, 1], and whether each answer is `right`, (n,) bool; of mentions of one text one (`once`): they are answered alike, and seventy of
+    them show no more than one does.
 
     How: "the precision above this threshold is below the target" is tested by the exact binomial test, at thresholds that answer ever more
     mentions (LEVELS of them, by rank), from strict to loose until the first that is not rejected, three times from STARTS, each at a third of
@@ -66,9 +67,9 @@ def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -
     1991; for selective answers, Angelopoulos & Bates 2021, arXiv 2107.07511, section on selective classification). A threshold is itself a
     held-out confidence, and only those strictly above it are counted: given it, they are drawn as whatever else is answered above it.
 
-    Guaranteed, with probability CERTAINTY over the draw of the held-out mentions: the precision, over all that will be answered, is at least
-    the target; if those mentions are drawn independently from what will be linked, and if a higher threshold is never less precise.
-    Not guaranteed: the precision of one batch, concept, type or document, or after the texts, the knowledge base or the student change;
+    Guaranteed, with probability CERTAINTY over the draw of the held-out texts: the precision, over all different texts that will be answered, is at least
+    the target; if those texts are drawn independently from what will be linked, and if a higher threshold is never less precise.
+    Not guaranteed: the precision weighed by how often a text is met, or of one batch, concept, type or document, or after the texts, the knowledge base or the student change;
     or where the held-out mentions come from a few documents, or were also used to choose the student (`student.early_stop`). Some
     sixteen numbers are fitted on the same mentions, which the proof leaves out: the retriever's commonness (4) and discount (1), the student's balance (4),
     temperature, shift and sigmoid (4), the threshold and share of NIL (2), where answers have several concepts their threshold (1). In 200 draws each of 150
@@ -83,6 +84,11 @@ def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -
     given = confidences > found
     n, good = int(given.sum()), int(right[given].sum())
     return OperatingPoint(target, True, found, len(right), n, good, lower_bound(good, n))
+
+
+def once(texts: Sequence[int], n: int) -> np.ndarray:
+    """Of n mentions the first of each text, by rising place; `texts`: the number of each one's text, or nothing, where each is one of its own."""
+    return np.sort(np.unique(texts, return_index=True)[1]) if len(texts) else np.arange(n)
 
 
 def lower_bound(right: int, n: int, certainty: float = CERTAINTY) -> float:

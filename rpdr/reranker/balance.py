@@ -33,10 +33,8 @@ def fit_balance(similarities: np.ndarray, learned: np.ndarray, none: np.ndarray,
     """The likeliest balance, from that of a student whose cosines count `start` times.
 
     similarities, learned (n, k): -inf and 0 where a mention has fewer candidates; none (n,); right (n, k + 1) bool: the candidates of the gold, or
-    "none". Of fewer than ENOUGH mentions: as the student has it.
+    "none". n: ENOUGH or more.
     """
-    if len(right) < ENOUGH:
-        return Balance(start)
 
     def balance(parameters: np.ndarray) -> Balance:
         scale, *others = map(float, parameters)

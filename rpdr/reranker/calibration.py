@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from rpdr.files import write_json
-from rpdr.reranker.abstention import OperatingPoint, operating_point
+from rpdr.reranker.abstention import OperatingPoint, once, operating_point
 
 FEW = 20  # mentions, too few to fit on
 PULL = 2.0  # mentions' worth of belief that a probability is as sure as it says: of few right answers without an error the likeliest sigmoid is flat
@@ -30,7 +30,7 @@ class Calibration:
     "None of these" is often the retriever's miss rather than NIL, a concept that the knowledge base lacks: NIL is answered only where
     "none" has a probability above `nil_above`, and its confidence is that probability times `nil_share`. Where a mention may name several
     concepts, those above `also_above` are in the answer beside the best. `dev_…`: of each mention that it was
-    fitted on the student's confidence, whether its answer was right, and, where an exact name would have decided, whether that was.
+    fitted on the student's confidence, whether its answer was right, where an exact name would have decided, whether that was, and the number of its text.
     """
 
     temperature: float = 1.0
@@ -44,6 +44,7 @@ class Calibration:
     dev_confidence: tuple[float, ...] = ()
     dev_right: tuple[bool, ...] = ()
     dev_exact: tuple[bool | None, ...] = ()
+    dev_text: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -94,7 +95,8 @@ class Calibration:
             exact = np.array([decided is not None for decided in self.dev_exact], dtype=bool)
             confidence[exact] = self.exact_confidence
             right[exact] = [decided for decided in self.dev_exact if decided is not None]
-        return operating_point(confidence, right, target)
+        mine = once(self.dev_text, len(right))
+        return operating_point(confidence[mine], right[mine], target)
 
     def _shifted(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
         shifted = scores.astype(np.float64)
@@ -110,12 +112,14 @@ def fit_calibration(
     nil: np.ndarray | None = None,
     exact: Sequence[bool | None] = (),
     asked: np.ndarray | None = None,
+    texts: Sequence[str] = (),
 ) -> Calibration:
     """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
     `nil` (n,) bool: the gold is NIL; where it is told, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly (1, never,
     where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
-    `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are FEW or more.
+    `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are FEW or more. `texts`, n of them: of
+    those that are asked alike the same.
     Fewer than FEW mentions are too few to fit on: the identity is returned.
     """
     if len(right) < FEW:
@@ -151,6 +155,7 @@ def fit_calibration(
         dev_confidence=tuple(confidence.tolist()),
         dev_right=tuple(answered_right.tolist()),
         dev_exact=tuple(exact) or (None,) * len(hit),
+        dev_text=tuple(map({text: n for n, text in enumerate(dict.fromkeys(texts))}.__getitem__, texts)),
     )
 
 

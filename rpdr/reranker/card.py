@@ -271,7 +271,9 @@ def _accuracy(facts: Facts) -> str:
         return "not known: the run has no gold for the mentions that it labelled"
     score, agreement = system["acc_at_1"], facts.metrics.get("teacher", {}).get("agreement_with_gold")
     told = f"Acc@1 {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}] over {system['mentions']:,} mentions"
-    return told + (f"; {agreement:.3f} where the right answer was on offer" if agreement is not None else "")
+    return told + (
+        f"; {agreement:.3f} of its labels right, 'none of these' among them where no candidate was" if agreement is not None else ""
+    )
 
 
 def _believed(facts: Facts) -> str:

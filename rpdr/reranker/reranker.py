@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from rpdr.reranker.sequences import SequenceStudent
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.student import Student
 
+PAIRS = (
+    2**25
+)  # of tokens that may look at each other, in the blocks of a batch: what attention holds grows with them (128 MiB a head, in float32)
 CALIBRATION_FILE = "calibration.json"
 
 
@@ -44,13 +47,22 @@ class Reranker:
         k = max((len(query.candidate_names) for query in place), default=0)
         out = np.full((len(place), k + 1), -np.inf, dtype=np.float32)
         tokens = [self.student.prompt.tokens(query) for query in place]
-        by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))  # like lengths together: less padding
-        for start in range(0, len(by_length), self.batch_size):
-            rows = by_length[start : start + self.batch_size]
+        for rows in self._together([len(each) for each in tokens]):
             scores = self.student.read([tokens[row] for row in rows]).cpu().numpy()
             out[rows, : scores.shape[1] - 1] = scores[:, :-1]
             out[rows, k] = scores[:, -1]
         return out[[place[query] for query in queries]]
+
+    def _together(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Which are read at once: like lengths together, as that is less padding, and of long ones fewer."""
+        rows: list[int] = []
+        for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if rows and (len(rows) == self.batch_size or (len(rows) + 1) * lengths[row] ** 2 > PAIRS):
+                yield rows
+                rows = []
+            rows.append(row)
+        if rows:
+            yield rows
 
     def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
         """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rpdr.files import write_json
-from rpdr.reranker.abstention import OperatingPoint, operating_point
+from rpdr.reranker.abstention import OperatingPoint, once, operating_point
 from rpdr.reranker.calibration import Calibration, fit_calibration
 
 SHORTCUT_FILE = "shortcut.json"
@@ -50,10 +50,12 @@ class Shortcut:
         write_json(folder / SHORTCUT_FILE, {name: value for name, value in asdict(self).items() if name != "above"})
 
     def point(self, share: float, exact_match: bool) -> OperatingPoint:
-        """From which confidence on dev shows, with 95 % certainty, that at least this share of the answers is the student's too; "right" is that. With
-        `exact_match` by the mentions that no exact name decides: the others never come so far, and agree nearly always."""
-        asked = ~np.array(self.dev_exact, dtype=bool) if exact_match else np.ones(len(self.dev_same), dtype=bool)
-        return operating_point(np.array(self.dev_confidence)[asked], np.array(self.dev_same, dtype=bool)[asked], share)
+        """From which confidence on dev shows, with 95 % certainty, that at least this share of the answers is the student's too; "right" is that. Each text
+        counts once, as it is asked about once; with `exact_match` those alone that no exact name decides: the others never come so far, and agree nearly always."""
+        mine = once(self.calibration.dev_text, len(self.dev_same))
+        if exact_match:
+            mine = mine[~np.array(self.dev_exact, dtype=bool)[mine]]
+        return operating_point(np.array(self.dev_confidence)[mine], np.array(self.dev_same, dtype=bool)[mine], share)
 
     def at(self, share: float, exact_match: bool) -> Shortcut:
         """Taking what `point` shows; nothing where it shows nothing."""
@@ -84,15 +86,16 @@ def fit_shortcut(
     nil: np.ndarray,
     exact: Sequence[bool],
     exact_match: bool,
+    texts: Sequence[str] = (),
 ) -> Shortcut:
     """What dev tells of the retriever's answers.
 
     similarities (n, k); `right` (n, k + 1) bool: the candidates of the gold, or "none"; `student`, n: the place of its answer, None where that
     is not one candidate alone; `nil` (n,) bool: the gold is NIL; `exact`, n: an exact name decides it, or would, without
-    `exact_match`.
+    `exact_match`; `texts`, n: of those that are asked alike the same.
     """
     asked = ~np.array(exact, dtype=bool) if exact_match else None
-    calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil, asked=asked)
+    calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil, asked=asked, texts=texts)
     best, said_nil, confidence = calibration.decide(calibration.probabilities(_with_none(similarities)), allow_nil)
     return Shortcut(
         calibration,

@@ -6,6 +6,7 @@ an untrained student ranks as the retriever does, and every label moves it from 
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from torch import nn
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
-from rpdr.files import write_atomically
-from rpdr.models import chosen_precision, load_causal_lm
+from rpdr.files import write_atomically, write_json
+from rpdr.models import chosen_precision, fingerprint, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
 from rpdr.reranker.balance import Balance
@@ -29,6 +30,7 @@ from rpdr.reranker.prompt import Prompt, Tokens
 from rpdr.retriever import Prior
 
 HEAD_FILE = "head.safetensors"
+BASE_FILE = "base.json"  # the fingerprint of the model that an adapter was tuned on
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -123,9 +125,10 @@ class Whole(nn.Module):
 class Student(nn.Module):
     """An LLM, with LoRA or tuned whole, and its head. Build one with `create` (new) or `load` (trained)."""
 
-    def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head) -> None:
+    def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head, base: str = "") -> None:
+        """`base`: the fingerprint of what an adapter stands on."""
         super().__init__()
-        self.lm, self.head = lm, head
+        self.lm, self.head, self.base = lm, head, base
         _check_window(lm.get_base_model(), config)
         attention.use(lm.get_base_model())
         self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
@@ -137,7 +140,8 @@ class Student(nn.Module):
         lm, tokenizer = _base(config, device)
         head = Head(lm.config.hidden_size)
         if config.tuning != "full":
-            return cls(cls._adapted(lm, config), tokenizer, config, head)
+            base = _fingerprint(lm, config)
+            return cls(cls._adapted(lm, config), tokenizer, config, head, base)
         if not lm.config.tie_word_embeddings:
             lm.lm_head.requires_grad_(False)  # never used: there are no vocabulary logits
         return cls(Whole(lm), tokenizer, config, head)
@@ -166,22 +170,29 @@ class Student(nn.Module):
     @classmethod
     def load(cls, folder: Path, config: StudentConfig, device: str = "cpu", unpacked: bool = False) -> Student:
         """A trained student from `folder`, in the precision that suits `device`. `unpacked`: a base that was tuned in 4 bits has its rounded
-        weights in ordinary layers, which can be merged. Raises ModelError if the base model cannot be loaded."""
+        weights in ordinary layers, which can be merged. Raises ModelError if the base model cannot be loaded, or is another one than it was tuned on."""
         from peft import PeftModel
 
         body: Any
+        base = ""
         if config.tuning == "full":
             lm, tokenizer = load_causal_lm(str(folder.absolute()), chosen_precision(config.precision, device))
             body = Whole(lm)
         else:
             lm, tokenizer = _base(config, device)
+            base, tuned_on = _fingerprint(lm, config), folder / BASE_FILE
+            if tuned_on.exists() and json.loads(tuned_on.read_text(encoding="utf-8")) != base:  # an earlier rpdr noted none
+                raise ModelError(
+                    f"{config.model}: its weights are not those that {folder} was tuned on, as of another revision; put those back, or tune it anew: rpdr "
+                    "distill --redo"
+                )
             if config.tuning == "qlora" and (unpacked or device == "cpu"):  # a CPU would unpack them at each pass
                 lm = lm.dequantize()
             with _without_warnings_of_the_future():
                 body = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         head = Head(lm.config.hidden_size)
         head.load(folder / HEAD_FILE)
-        return cls(body, tokenizer, config, head).eval()
+        return cls(body, tokenizer, config, head, base).eval()
 
     def merged(self) -> Student:
         """The same, with its adapter added into the base's weights: nothing of it is left to compute, and scores differ by rounding. A base in 4 bits
@@ -207,6 +218,8 @@ class Student(nn.Module):
         self.lm.save_pretrained(str(folder), save_embedding_layers=False)
         if isinstance(self.lm, Whole):
             self.prompt.tokenizer.save_pretrained(str(folder))
+        else:
+            write_json(folder / BASE_FILE, self.base)
         self.head.save(folder / HEAD_FILE)
 
     def read(self, batch: Sequence[Tokens]) -> torch.Tensor:
@@ -253,6 +266,10 @@ def _base(config: StudentConfig, device: str) -> tuple[Any, Any]:
     """(model, tokenizer) that the student is tuned from, or its adapters stand on."""
     precision = chosen_precision(config.precision, device)
     return load_causal_lm(config.model, precision, config.layers, device if config.tuning == "qlora" else "")
+
+
+def _fingerprint(lm: Any, config: StudentConfig) -> str:
+    return fingerprint(lm, of_matrices=config.tuning != "qlora")
 
 
 def _without_warnings_of_the_future() -> AbstractContextManager[None]:

@@ -60,6 +60,8 @@ class OnDevice:
 
 
 def has_room(total: int, dimensions: int, dtype: torch.dtype, device: str) -> bool:
-    """Whether so many vectors fit half of the memory that is free on a GPU."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return bool(total * dimensions * dtype.itemsize < free / 2)
+    """Whether so many vectors fit half of what this process has of a GPU's memory. Not of what is free, unless that is less: copies of a retriever would
+    search exactly or not by who came first."""
+    free, whole = torch.cuda.mem_get_info(device)
+    wanted = total * dimensions * dtype.itemsize
+    return bool(wanted < whole * torch.cuda.get_per_process_memory_fraction(device) / 2 and wanted < free)

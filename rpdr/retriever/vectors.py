@@ -74,8 +74,8 @@ class Part:
         return found
 
     def to(self, device: str) -> Part:
-        """Itself, with its vectors on that device too if it is a GPU with room for them, which each process finds for itself. Search is exact there,
-        whatever the index."""
+        """Itself, with its vectors on that device too if it is a GPU with room for them (`has_room`). Search is exact there, whatever the
+        index."""
         dtype = torch.float16 if hasattr(self.faiss_index, "nlist") else torch.float32  # lists keep no more of them
         if self.total and torch.device(device).type == "cuda" and has_room(self.total, self.faiss_index.d, dtype, device):
             self._there = OnDevice(self.faiss_index.reconstruct_n, (self.total, self.faiss_index.d), dtype, device)

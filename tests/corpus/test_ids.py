@@ -14,6 +14,14 @@ def test_ids_are_as_wanted_until_they_repeat():
     assert unique.unused("a", 2) == "a#2#2"
 
 
+def test_numbers_of_rows_are_remembered_by_the_last_of_them():
+    unique = UniqueIds()
+    assert [unique.unused("", n) for n in (1, 2, 5, 9)] == ["1", "2", "5", "9"]
+    assert not unique._latest
+    wanted = [("5", 10), ("05", 11), ("", 12), ("12", 13), ("20", 14), ("", 20), ("٣", 21), ("9" * 5000, 22), ("", 23)]
+    assert [unique.unused(*row) for row in wanted] == ["5#10", "05", "12", "12#13", "20", "20#20", "٣", "9" * 5000, "23"]
+
+
 def test_what_was_given_out_long_ago_is_remembered(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ids, "LATEST", 7)
     unique = UniqueIds()

@@ -25,7 +25,8 @@ def test_repeats_deciders_speed_and_price_are_told():
     assert told["repeats"] == "1,000,000 mentions were 200,000 questions, 5.0 mentions each"
     assert told["decided by"] == "exact names 10.0%, the retriever 65.0%, the student 25.0% of the questions"
     assert (
-        told["speed"] == "500 mentions a second; the retriever answers 231 questions a second; the student answers 9.6 questions a second"
+        told["speed"]
+        == "500 mentions a second; a copy of the retriever answers 231 questions a second; a copy of the student answers 9.6 questions a second"
     )
     assert told["price"] == "$1.00 for a million mentions, reading and loading included, at $0.9 an hour"
 

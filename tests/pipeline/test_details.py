@@ -222,11 +222,27 @@ def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
 
 def test_how_it_was_drawn_counts_mentions_that_are_of_no_document():
     of_documents = [replace(mention(n, "sick", []), mention_id=f"0:{n}", doc_id=f"post {n % 5}") for n in range(25)]
-    alone = [mention(n, "sick", []) for n in range(25, 925)]
+    alone = [mention(n, f"sick {n % 450}", []) for n in range(25, 925)]
     assert "over the 5 documents of the test mentions (fewer than 20" in details.how_drawn(of_documents)
     told = details.how_drawn(of_documents + alone)
-    assert "over the 5 documents of the test mentions, and 900 that are of none; exact randomisation test by document" in told
-    assert "over mentions; exact McNemar test" in details.how_drawn(alone)
+    assert "over the 5 documents of the test mentions, and 450 texts that are of none; exact randomisation test by document" in told
+    assert "over the 450 texts of the test mentions; exact randomisation test by text" in details.how_drawn(alone)
+    assert "over mentions; exact McNemar test" in details.how_drawn(alone[:1])
+
+
+def test_mentions_of_no_document_are_drawn_by_text(tmp_path: Path):
+    mentions = [mention(n, text, []) for n, text in enumerate(["sick", "Sick ", "fever"])]
+    drawn = details.resampling(run_in(tmp_path), mentions)
+    assert drawn.documents is not None
+    assert len(set(drawn.documents[:2])) == 1
+    assert len(set(drawn.documents)) == 2
+
+
+def test_behind_an_exact_name_stand_the_candidates_and_behind_a_ranking_nothing():
+    row = {"ranked_ids": ["C2"], "nil": False, "source": "exact"}
+    assert report._by_student(row, ["C1", "C2", "C3"]) == ["C2", "C1", "C3"]
+    assert report._by_student({**row, "source": "student", "ranked_ids": ["C3", "C1"]}, ["C1", "C2", "C3"]) == ["C3", "C1"]
+    assert report._by_student({**row, "source": "student", "nil": True}, ["C1"]) == [None, "C2"]
 
 
 def test_none_of_these_stands_before_a_retriever_s_candidates_or_nowhere():

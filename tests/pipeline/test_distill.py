@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rpdr.config import Config
@@ -13,10 +15,12 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.errors import ModelError
 from rpdr.files import write_rows
 from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.distill import _fit, gold_examples
+from rpdr.pipeline.distill import _balanced, _fit, gold_examples
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Example, Query
+from rpdr.reranker.balance import ENOUGH
+from rpdr.reranker.student import HEAD_FILE, Head
 from rpdr.schema import CANDIDATES, NIL, MentionKey
 
 
@@ -47,6 +51,34 @@ def test_of_gold_with_alternatives_each_is_right_and_where_answers_have_several_
         run.path("candidates", "candidates.parquet"), [{"key": key, "context": None, "type": None, **offer} for key in keys], CANDIDATES
     )
     assert [(example.named, example.trust) for example in gold_examples(run, "dev")] == [(named, 1.0) for _, named in golds]
+
+
+def test_a_question_that_hands_linked_in_two_ways_is_learned_once_and_either_is_right(tmp_path: Path):
+    run = run_in(tmp_path)
+    golds: list[Any] = [[["C1"]], [["C2"]], [["C1"]], []]
+    save_mentions(
+        run.path("corpus", "mentions.parquet"),
+        [Mention(f"m{n}", MentionKey("k"), "t", None, None, None, "dev", gold) for n, gold in enumerate(golds)],
+    )
+    names = ["C0", "C1", "C2"]
+    offer = {"text": "t", "candidate_ids": names, "candidate_names": names, "matched_names": names, "scores": [0.4, 0.3, 0.2]}
+    write_rows(run.path("candidates", "candidates.parquet"), [{"key": "k", "context": None, "type": None, **offer}], CANDIDATES)
+    assert [example.named for example in gold_examples(run, "dev")] == [(1, 2)]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_what_too_few_dev_mentions_cannot_weigh_stays_as_it_was_trained(tmp_path: Path, few: bool):
+    head = Head(4)
+    asked = np.arange(120) < (ENOUGH - 1 if few else ENOUGH)
+    rows = [{"scores": [0.5, 0.4]} for _ in asked]
+    right = np.tile([True, False, False], (len(asked), 1))
+    scores = np.tile(np.float32([11.0, 8.0, 1.0]), (len(asked), 1))
+    student: Any = SimpleNamespace(student=SimpleNamespace(head=head))
+    (tmp_path / "student").mkdir()
+    balanced, told = _balanced(run_in(tmp_path), student, rows, scores, right, asked)
+    assert (told is None) == few
+    assert np.array_equal(balanced, scores) == few
+    assert (tmp_path / "student" / HEAD_FILE).exists() != few
 
 
 @pytest.mark.slow

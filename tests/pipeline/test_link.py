@@ -65,3 +65,10 @@ def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was
     with stage_progress("link") as progress:
         assert link(run, progress, "notes")["sources"] == seen([run.config.corpora["notes"]])
     assert asked == [["high fever"]]
+
+
+def test_beside_a_gpu_the_student_leaves_all_cpus_to_those_who_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "has_gpu", lambda: True)
+    monkeypatch.setattr(module, "at_most_gpus", lambda wanted, each: wanted)
+    run = run_over(tmp_path / "run", tmp_path / "notes.jsonl", link={"student_actors": 4, "student_gpus": 0.25})
+    assert module._students(run) == (4, 4, {"num_gpus": 0.25, "num_cpus": 0})

@@ -142,7 +142,9 @@ def test_distinct_mentions_grow_more_slowly_than_mentions(prepared: Path, monkey
     assert plan._distinct(keys, 1e6) == pytest.approx(1_000, rel=0.05)
     run = run_of(prepared)
     assert corpus_of(run, 1e6, 0.2).distinct == 2e5
-    assert corpus_of(run, None, None).mentions == corpus_of(run, None, None).distinct
+    for use_context in (False, True):
+        corpus = corpus_of(run_of(prepared, **{"student.use_context": use_context}), None, None)
+        assert corpus.mentions == corpus.distinct
 
 
 def test_a_gpu_that_nobody_has_measured_is_refused(prepared: Path) -> None:

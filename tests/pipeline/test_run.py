@@ -291,7 +291,7 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
     finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
     run.begin(linking("notes"))
     run.finish(linking("notes"), 1.0, {})
-    (tmp_path / "out" / "notes").mkdir(parents=True)
+    Folder(tmp_path / "out" / "notes").write_json("_manifest.json", {"made_from": {"inputs": run.inputs(linking("notes"))}})
     for number in range(2):
         (tmp_path / "out" / "notes" / f"shard-{number:06d}.parquet").write_bytes(b"")
 
@@ -302,9 +302,20 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
     monkeypatch.setattr(Folder, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         link_corpus(run.config, "notes", redo=True)
-    assert len(list((tmp_path / "out" / "notes").iterdir())) == 1
+    assert len(list((tmp_path / "out" / "notes").iterdir())) == 2
     with pytest.raises(RunError, match="--redo"):
         run.finished(linking("notes"))
+
+
+def test_what_is_called_as_shards_are_and_has_no_manifest_is_not_thrown_away(tmp_path: Path):
+    notes, place = {"format": "table", "path": "notes.csv"}, tmp_path / "out" / "notes"
+    run = run_in(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
+    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    place.mkdir(parents=True)
+    (place / "shard-000000.parquet").write_bytes(b"of a training set")
+    with pytest.raises(RunError, match=r"did not make; link into another place"):
+        throw_away(run, "notes")
+    assert (place / "shard-000000.parquet").exists()
 
 
 def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):

@@ -44,8 +44,10 @@ def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypa
         assert numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize(("use_context", "questions"), [(False, 2), (True, 5)])
-def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence(tmp_path: Path, use_context: bool, questions: int):
+@pytest.mark.parametrize(("use_context", "questions"), [(False, 2), (True, 4)])
+def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence_and_whatever_its_type(
+    tmp_path: Path, use_context: bool, questions: int
+):
     told = [
         ("Pain", "a", None),
         ("pain", "b", None),
@@ -68,7 +70,7 @@ def test_a_phrase_is_asked_about_once_where_nobody_reads_its_sentence(tmp_path: 
     schema = pa.schema([LINKED.field("mention_id"), LINKED.field("key"), LINKED.field("concept_id")])
     answered = {row["mention_id"]: row for table in tables for part in joined(table, answers, schema) for row in part.to_pylist()}
     assert {i: row["key"] for i, row in answered.items()} == {m.mention_id: m.key for m in mentions}  # each its own
-    first = ["0:0"] * 4 + ["0:4"] * 2 if not use_context else ["0:0", "0:1", "0:2", "0:3", "0:4", "0:4"]
+    first = ["0:0"] * 4 + ["0:4"] * 2 if not use_context else ["0:0", "0:1", "0:2", "0:2", "0:4", "0:4"]
     assert [answered[f"0:{n}"]["concept_id"] for n in range(6)] == first
 
 

@@ -110,11 +110,30 @@ def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
     assert store_at(bucket).names() == set()
 
 
+def test_what_can_be_written_to_is_as_it_was_after_a_look(store: Store):
+    store.write_json("_manifest.json", {})
+    store.check_writable()
+    assert store.names() == {"_manifest.json"}
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "linked").write_text("a file")
+    with pytest.raises(RunError, match=r"linked: cannot be written \("):
+        store_at(tmp_path / "linked").check_writable()
+    readable = store_at(bucket)
+    monkeypatch.setattr(module.Bucket, "_upload", lambda *_: (_ for _ in ()).throw(PermissionError("AWS Error ACCESS_DENIED")))
+    with pytest.raises(RunError, match=r"link\.output: s3://linked/"):
+        readable.check_writable()
+
+
 def test_what_a_killed_writer_left_in_a_folder_is_swept(tmp_path: Path):
     (tmp_path / ".shard-000000.parquet.x1_abcde").write_bytes(b"half")
     (tmp_path / "._manifest.json.x1_abcde").write_bytes(b"half")
     (tmp_path / "mine.txt").write_text("stays")
-    assert Folder(tmp_path).names() == {"mine.txt"}
+    store = Folder(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3  # another run may be at work there, until it is known that it is not
+    store.sweep()
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_what_is_anybody_elses_in_a_folder_is_not_swept(tmp_path: Path):
@@ -122,7 +141,7 @@ def test_what_is_anybody_elses_in_a_folder_is_not_swept(tmp_path: Path):
     for name in theirs:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("stays")
-    Folder(tmp_path)
+    Folder(tmp_path).sweep()
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == theirs
 
 

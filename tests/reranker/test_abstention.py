@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.reranker.abstention import CERTAINTY, fewest, lower_bound, operating_point
+from rpdr.reranker.abstention import CERTAINTY, fewest, lower_bound, once, operating_point
 
 
 def honest(n: int, seed: int, certainty: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ def test_a_target_that_dev_cannot_show_is_told_and_nothing_but_exact_names_is_gi
     warning = point.warning()
     assert warning is not None
     assert "link.target_precision 0.95" in warning
-    assert "its 60 mentions show 93% at most (95% needs at least 80 answers without an error)" in warning
+    assert "its 60 different mentions show 93% at most (95% needs at least 80 answers without an error)" in warning
 
 
 @pytest.mark.parametrize("n", [0, 200])
@@ -94,3 +94,8 @@ def test_the_lower_bound_of_clopper_and_pearson():
     assert lower_bound(10, 10) == pytest.approx(0.05 ** (1 / 10))
     assert lower_bound(0, 10) == 0
     assert lower_bound(45, 50) == pytest.approx(0.8008, abs=5e-4)
+
+
+def test_of_a_text_the_first_mention_counts_and_where_texts_are_not_known_each():
+    assert once((3, 1, 3, 1, 0), 5).tolist() == [0, 1, 4]
+    assert once((), 3).tolist() == [0, 1, 2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from rpdr.reranker.balance import ENOUGH, Balance, fit_balance
+from rpdr.reranker.balance import Balance, fit_balance
 from rpdr.reranker.student import Head
 
 
@@ -37,11 +37,6 @@ def test_what_was_learned_in_vain_counts_for_nothing():
     similarities, learned, none, right = drawn(4000, 1.0)
     noise = np.random.default_rng(4).normal(0, 3, learned.shape)
     assert fit_balance(similarities, noise, none, right, 20.0).learned < 0.05
-
-
-def test_few_mentions_change_nothing():
-    told = [part[: ENOUGH - 1] for part in drawn(ENOUGH, 4.0)]
-    assert fit_balance(*told, start=17.0) == Balance(17.0)
 
 
 def test_absent_candidates_stay_absent():

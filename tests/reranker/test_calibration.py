@@ -196,6 +196,16 @@ def test_where_exact_names_decide_dev_is_counted_as_they_decide_it():
     assert not fitted.operating_point(0.9, exact_match=False).reachable
 
 
+@pytest.mark.parametrize(("texts", "shown"), [(60, False), (100, True)])
+def test_repeats_of_a_text_on_dev_show_no_more_than_it_does_once(texts: int, shown: bool, tmp_path: Path):
+    scores = np.zeros((300, 3), dtype=np.float32)
+    scores[:, 0] = 9.0
+    fitted = fit_calibration(scores, one(np.zeros(300, dtype=int), 3), "made up", texts=[f"text {n % texts}" for n in range(300)])
+    assert fitted.operating_point(0.95, exact_match=False).reachable == shown  # 80 texts without an error would show it
+    fitted.save(tmp_path / "calibration.json")
+    assert Calibration.load(tmp_path / "calibration.json") == fitted
+
+
 def test_what_belongs_to_an_answer_beside_the_best_is_set_for_the_best_f1():
     p = np.array([[0.5, 0.45, 0.05], [0.6, 0.35, 0.05], [0.8, 0.15, 0.05], [0.7, 0.2, 0.1], [0.1, 0.1, 0.1]])
     wanted = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)

@@ -39,6 +39,14 @@ def test_what_is_taken_is_what_the_student_says_as_often_as_wanted():
     assert same[taken].mean() >= 0.98 > same.mean()
 
 
+@pytest.mark.parametrize(("texts", "taken"), [(100, False), (1000, True)])
+def test_repeats_of_a_text_on_dev_show_no_more_than_it_does_once(texts: int, taken: bool):
+    similarities, right, _ = drawn(2000)
+    of_texts = [f"text {n % texts}" for n in range(2000)]
+    told = fit_shortcut(similarities, right, [0] * 2000, True, np.zeros(2000, dtype=bool), [False] * 2000, True, of_texts)
+    assert told.point(0.98, exact_match=True).reachable == taken
+
+
 def test_a_higher_target_takes_less():
     few, many = fitted(share=0.995), fitted(share=0.9)
     similarities, _, _ = drawn(5000, seed=1)

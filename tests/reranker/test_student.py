@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,12 @@ from stirred import stirred
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
+from rpdr.files import write_json
+from rpdr.models import fingerprint, load_causal_lm
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
+from rpdr.reranker import reranker as module
 from rpdr.reranker.prompt import Prompt
-from rpdr.reranker.student import LORA_MODULES, _check_window, _lora_modules
+from rpdr.reranker.student import BASE_FILE, LORA_MODULES, _check_window, _lora_modules
 from rpdr.reranker.tree import Tree, tree
 
 QUERY = Query(
@@ -84,6 +88,22 @@ def test_a_querys_scores_do_not_depend_on_its_batch(trained: Student):
 def test_the_size_of_batches_changes_no_score(trained: Student, batch_size: int):
     asked = [LONG, SHORT, QUERY]
     assert np.allclose(scores(trained, *asked, batch_size=batch_size), scores(trained, *asked), atol=1e-4)
+
+
+def test_of_long_queries_fewer_are_read_at_once(trained: Student, monkeypatch: pytest.MonkeyPatch):
+    asked = [SHORT, LONG, QUERY, dataclasses.replace(LONG, text="an ache " * 30)]
+    expected, read = scores(trained, *asked), Student.read
+    lengths = [len(trained.prompt.tokens(query)) for query in asked]
+    seen: list[list[int]] = []
+
+    def noted(student: Student, batch: Any) -> torch.Tensor:
+        seen.append([len(tokens) for tokens in batch])
+        return read(student, batch)
+
+    monkeypatch.setattr(Student, "read", noted)
+    monkeypatch.setattr(module, "PAIRS", 2 * lengths[2] ** 2)
+    assert np.allclose(scores(trained, *asked), expected, atol=1e-4, equal_nan=True)
+    assert seen == [sorted([lengths[0], lengths[2]]), *([length] for length in sorted([lengths[1], lengths[3]]))]
 
 
 def test_a_branch_is_blind_to_the_other_branches_and_none_is_not(trained: Student):
@@ -190,6 +210,28 @@ def test_a_saved_student_scores_as_before(trained: Student, config: StudentConfi
     loaded = Reranker.load(tmp_path, config, device="cpu")
     assert np.allclose(loaded.scores([QUERY, SHORT, LONG]), before, atol=1e-5, equal_nan=True)
     assert loaded.calibration == Calibration(2.0, 0.5, 0.8, "dev")
+
+
+def test_an_adapter_is_not_put_on_another_base(trained: Student, config: StudentConfig, tmp_path: Path):
+    trained.save(tmp_path)
+    assert len(json.loads((tmp_path / BASE_FILE).read_text())) == 64
+    write_json(tmp_path / BASE_FILE, "of another revision")
+    with pytest.raises(ModelError, match=r"its weights are not those .*distill --redo"):
+        Student.load(tmp_path, config)
+    (tmp_path / BASE_FILE).unlink()  # as an earlier rpdr left it
+    assert Student.load(tmp_path, config).base == trained.base
+
+
+def test_a_base_is_known_by_its_weights_in_whatever_precision_and_by_its_vectors_alone_in_4_bits(base_model: Path):
+    lm, half = (load_causal_lm(str(base_model), precision)[0] for precision in ("fp32", "bf16"))
+    whole, vectors = fingerprint(lm), fingerprint(lm, of_matrices=False)
+    assert (fingerprint(half), fingerprint(half, of_matrices=False)) == (whole, vectors)
+    with torch.no_grad():
+        lm.model.layers[1].mlp.up_proj.weight.mul_(1.1)
+        assert fingerprint(lm) != whole
+        assert fingerprint(lm, of_matrices=False) == vectors
+        lm.model.norm.weight.mul_(1.1)
+        assert fingerprint(lm, of_matrices=False) != vectors
 
 
 def test_a_student_without_a_calibration_is_taken_as_it_is(untrained: Student, config: StudentConfig, tmp_path: Path):

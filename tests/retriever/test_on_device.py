@@ -55,11 +55,17 @@ def test_search_is_exact_in_however_many_products(flat: Part, monkeypatch: pytes
     )
 
 
-def test_room_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3000 * D * 4 * 2, 10**9))
-    assert on_device.has_room(2999, D, torch.float32, "cuda")
-    assert not on_device.has_room(3000, D, torch.float32, "cuda")
-    assert on_device.has_room(5999, D, torch.float16, "cuda")
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_room_is_half_of_the_share_of_a_gpu_unless_less_is_free(monkeypatch: pytest.MonkeyPatch, share: float):
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: share)
+    whole = int(3000 * D * 4 * 2 / share)
+    for free in (whole, 3000 * D * 4):  # the first copy, a later one
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, whole))
+        assert on_device.has_room(2999, D, torch.float32, "cuda")
+        assert not on_device.has_room(3000, D, torch.float32, "cuda")
+        assert on_device.has_room(5999, D, torch.float16, "cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, whole))
+    assert not on_device.has_room(2, D, torch.float32, "cuda")
 
 
 @pytest.mark.usefixtures("gpu_is_the_cpu")
