@@ -4,7 +4,7 @@
 
 RUN_DIR is a finished run; the first mentions of RPDR_DATA/throughput are linked with its student, in a copy of it. Each run is killed once, by
 SIGKILL at a random moment: the driver (then the same command is run again), an actor of the student, one of the retriever, or the raylet of the
-second of two nodes on this machine. Writes results/link_faults.json.
+second of two nodes on this machine. Writes results/link_faults.json, or, where the student is asked, results/link_faults_asked.json.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def main() -> int:
     taken = "The retriever's answers are taken. " if options.unasked else ""
     protocol = f"{taken}Answered twice: of {found['answered_by_models']:,}, on average; what an actor had not finished when it was killed, a batch, is not counted."
     data = f"the first {options.mentions:,} spans of RPDR_DATA/throughput"
-    keep("link_faults", command, data, columns, _rows(found["runs"]), protocol=protocol, **found)
+    keep(
+        "link_faults" if options.unasked else "link_faults_asked", command, data, columns, _rows(found["runs"]), protocol=protocol, **found
+    )
     return 0
 
 

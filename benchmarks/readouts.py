@@ -43,9 +43,9 @@ class LetterPrompt(Prompt):
     def tokens(self, query: Query) -> Tokens:
         """A stem without branches: every option is read at its last token."""
         named = zip(query.candidate_names, query.matched_names, strict=True)
-        options = [self._branch(f"{name}" if name == matched else f"{name} ({matched})") for name, matched in named]
+        options = [self._line(name if name == matched else f"{name} ({matched})") for name, matched in named]
         ids = self._encode(f"Mention: {query.text}\n")[: self.max_tokens_mention]
-        for letter, option in zip(string.ascii_uppercase, [*options, self._branch("none of these")], strict=False):
+        for letter, option in zip(string.ascii_uppercase, [*options, self._line("none of these")], strict=False):
             ids += self._encode(f"{letter}. ") + option
         return Tokens(ids + self._encode("Answer:"), [[] for _ in options], [], query.similarities)
 

@@ -193,7 +193,11 @@ class MentionsConfig(Section):
 class RetrieverConfig(Section):
     """Bi-encoder, its fine-tuning and its index."""
 
-    model: str = Field("cambridgeltl/SapBERT-from-PubMedBERT-fulltext", description="hub name, folder, or package:NAME/path")
+    model: str = Field(
+        "cambridgeltl/SapBERT-from-PubMedBERT-fulltext-mean-token",
+        description="hub name, folder, or package:NAME/path; of a checkpoint that no sentence-transformers wrote the mean of its tokens is taken, so name one that "
+        "was trained for that",
+    )
     prefix: str = Field("", description="put before every text, e.g. 'query: ' for E5")
     top_k: int = Field(10, ge=2, le=100, description="candidates a mention")
     epochs: int = Field(5, ge=0, description="0: use the model as it comes")

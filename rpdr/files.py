@@ -206,6 +206,8 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 raise _not_encoded(path, encoding, start + error.start) from error
+            except UnicodeError as error:  # of UTF-16 and UTF-32, which want a mark of byte order
+                raise DataError(f"{path}: not {encoding} ({error}); set `encoding: {encoding}-le` for this file, or -be") from error
             read += len(block)
             first, *others = text.split("\n")
             rest.append(first)

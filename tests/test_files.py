@@ -320,3 +320,9 @@ def test_a_full_disk_is_told_by_the_folder_that_it_has_no_room_for(tmp_path: Pat
         files.write_atomically(tmp_path / "mentions.parquet", full)
     assert files.unusable(raised.value) == f"{tmp_path}: cannot be read or written (No space left on device)"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_utf_16_without_a_mark_of_byte_order_is_told_with_its_remedy(tmp_path: Path):
+    (tmp_path / "m.tsv").write_bytes("id\tname\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"m\.tsv: not utf-16 .*set `encoding: utf-16-le` for this file, or -be"):
+        list(read_lines(tmp_path / "m.tsv", "utf-16"))

@@ -1,4 +1,5 @@
-"""Ontologies in OBO 1.2 and 1.4: [Term] stanzas with id, name, def, synonym and alt_id; obsolete terms are left out.
+"""Ontologies in OBO 1.2 and 1.4: [Term] stanzas with id, name, def, synonym and alt_id; obsolete terms are left out, and
+their ids are further ones of what replaces them.
 
 Scopes of synonyms (EXACT, NARROW, …) are not told apart; types (layperson, abbreviation, …) can be kept or dropped.
 """
@@ -33,11 +34,13 @@ class _Term:
     obsolete: bool = False
     synonyms: list[tuple[str, str]] = field(default_factory=list)  # text, type ("" if it has none)
     alternate_ids: list[str] = field(default_factory=list)
+    replaced_by: list[str] = field(default_factory=list)
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with the line of their stanza. Raises DataError if a synonym type that the config names is nowhere in the file."""
     types: set[str] = set()
+    replaced = _replaced(path, config)
     for term in _terms(path, config):
         if isinstance(term, dict):
             yield term
@@ -48,6 +51,7 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
         if not term.concept_id or not term.name:
             yield reject(path, term.line, "no concept id" if not term.concept_id else "no name", f"[Term] {term.concept_id} {term.name}")
             continue
+        term.alternate_ids += replaced.get(term.concept_id, [])
         concept = _concept(term, config)
         if concept is not None:
             yield term.line, concept
@@ -55,6 +59,15 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
         if wanted not in types:
             near = difflib.get_close_matches(wanted, types, n=1, cutoff=0.4) or sorted(types - {""})
             raise DataError(f"{path}: no synonym has the type {wanted!r}; it has {', '.join(map(repr, near)) or 'no synonym types'}")
+
+
+def _replaced(path: Source, config: KbConfig) -> dict[str, list[str]]:
+    """Of each concept the ids of obsolete ones that it alone took the place of."""
+    found: dict[str, list[str]] = {}
+    for term in _terms(path, config):
+        if isinstance(term, _Term) and term.obsolete and term.concept_id and len(term.replaced_by) == 1:
+            found.setdefault(term.replaced_by[0], []).append(term.concept_id)
+    return found
 
 
 def _concept(term: _Term, config: KbConfig) -> Concept | None:
@@ -90,6 +103,8 @@ def _put(term: _Term, tag: str, value: str) -> str | None:
         term.name = _unescape(_TRAILING.sub("", value))
     elif tag == "alt_id":
         term.alternate_ids.append(_bare(value))
+    elif tag == "replaced_by":
+        term.replaced_by.append(_bare(value))
     elif tag == "is_obsolete":
         term.obsolete = value.startswith("true")
     elif tag == "def":

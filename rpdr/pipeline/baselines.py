@@ -19,7 +19,7 @@ from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.retune import TRUSTED, names_one_of_several, taught_pairs
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES, STUDIED
+from rpdr.schema import CANDIDATES
 
 ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 
@@ -27,11 +27,11 @@ ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Rankings of the test and dev mentions by each baseline, as baselines/NAME.parquet; nothing unless `retriever.baselines` is set."""
     settings = run.config.retriever
-    if not settings.baselines:
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test") if settings.baselines else []
+    asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
+    if not asked:
         return {"measured": False}
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
-    asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
     # those that the second round would believe
     trusted = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") > TRUSTED).to_pylist()
     taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))

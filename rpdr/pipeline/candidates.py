@@ -14,6 +14,7 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, actors_between
 from rpdr.corpus import Mention, load_mentions
+from rpdr.errors import DataError
 from rpdr.files import write_table
 from rpdr.kb import map_kb
 from rpdr.linker import RETUNED, load_retriever, retriever_folders
@@ -33,6 +34,10 @@ SECONDS = "seconds"
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
     mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
+    if not mentions:
+        raise DataError(
+            f"candidates: no mentions in the splits {', '.join(STUDIED)}; give one of the `mentions` sources another split than corpus"
+        )
     found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), run.config.retriever.top_k, progress)
     write_table(run.path("candidates", FILE), found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}

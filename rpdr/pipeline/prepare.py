@@ -64,6 +64,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
         "written_out": found.written_out,
         "policy": run.config.data_policy,
+        "masked_by": _masked_by(run.config),
         "unknown_gold_ids": known.unknown.total(),
         "unknown_gold_mentions": known.unknown_mentions,
         "unknown_gold_distinct": len(known.unknown),
@@ -72,13 +73,24 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
 
 
 def check_names(run: Run) -> None:
-    """Raises RunError where mentions are to be masked before they leave, but what they abbreviate was written out under another policy, and may be a name."""
-    told = run.summary("prepare")
-    if run.config.data_policy == "deidentified" and told.get("policy") != "deidentified" and told.get("written_out"):
+    """Raises RunError where mentions are to be masked before they leave, but what they abbreviate was written out under another policy, or masked by other
+    means, and may be a name."""
+    told, mask = run.summary("prepare"), _masked_by(run.config)
+    if mask and told.get("written_out") and told.get("masked_by") != mask:
+        other = (
+            f"under data_policy {told['policy']}"
+            if told["policy"] != run.config.data_policy
+            else "with another teacher.names_model or phone_regions"
+        )
         raise RunError(
-            f"teach: the mentions of {run.folder} were prepared under data_policy {told['policy']}, and {told['written_out']:,} have abbreviations "
+            f"teach: the mentions of {run.folder} were prepared {other}, and {told['written_out']:,} have abbreviations "
             "written out, of names too; make them again under data_policy deidentified: rpdr prepare --redo"
         )
+
+
+def _masked_by(config: Config) -> list[str]:
+    """What masks a document before abbreviations are looked for in it; nothing where it is not masked."""
+    return [config.teacher.names_model or "", *config.teacher.phone_regions] if config.data_policy == "deidentified" else []
 
 
 def _defining(config: Config) -> Callable[[str], str]:

@@ -44,15 +44,16 @@ class Stage:
     resumes: bool = True
 
 
-LINK_REVISION = (
-    3  # in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
-)
+# in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
+LINK_REVISION = 3
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False),
-        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch
-        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=2),
+        # in the first, an empty cell alone in its row was none
+        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=2),
+        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
+        # written, and mentions in Unicode's compatible form
+        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=3),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage(

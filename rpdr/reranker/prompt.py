@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from rpdr.corpus.context import around
+from rpdr.corpus.normalise import clean
 from rpdr.reranker.tree import Tree, tree
 
 # few lengths: libraries keep compiled kernels and memory for each one that they meet
@@ -123,10 +124,10 @@ class Prompt:
     def tokens(self, query: Query) -> Tokens:
         """Tokens of one query, each part cut to its limit."""
         branches = [
-            self._branch(f"\n- {name}" if name == matched else f"\n- {name} ({matched})")
+            self._branch(name, "" if name == matched else matched)
             for name, matched in zip(query.candidate_names, query.matched_names, strict=True)
         ]
-        return Tokens(self._stem(query), branches, self._branch("\n- none of these"), query.similarities, self.none_reads == "mention")
+        return Tokens(self._stem(query), branches, self._branch("none of these", ""), query.similarities, self.none_reads == "mention")
 
     def _stem(self, query: Query) -> list[int]:
         """The mention and, of a context that is too long, what is around it."""
@@ -140,7 +141,10 @@ class Prompt:
             ids = self._encode(f"{mention}\nContext: {around(query.text, context, max(1, chars))}")
         return ids[:most]
 
-    def _tokens_of_branch(self, text: str) -> list[int]:
+    def _tokens_of_branch(self, name: str, beside: str) -> list[int]:
+        return self._line(f"\n- {clean(name)}" + (f" ({clean(beside)})" if beside else ""))
+
+    def _line(self, text: str) -> list[int]:
         # the newline at the end, of some tokenizers two tokens, is the place that the head reads: cut the words, never the end
         end = self._encode("\n")
         return _shortened(self._encode(text), self.max_tokens_candidate - len(end)) + end

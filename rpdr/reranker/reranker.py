@@ -47,13 +47,13 @@ class Reranker:
         k = max((len(query.candidate_names) for query in place), default=0)
         out = np.full((len(place), k + 1), -np.inf, dtype=np.float32)
         tokens = [self.student.prompt.tokens(query) for query in place]
-        for rows in self._together([len(each) for each in tokens]):
+        for rows in self.together([len(each) for each in tokens]):
             scores = self.student.read([tokens[row] for row in rows]).cpu().numpy()
             out[rows, : scores.shape[1] - 1] = scores[:, :-1]
             out[rows, k] = scores[:, -1]
         return out[[place[query] for query in queries]]
 
-    def _together(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+    def together(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Which are read at once: like lengths together, as that is less padding, and of long ones fewer."""
         rows: list[int] = []
         for row in sorted(range(len(lengths)), key=lengths.__getitem__):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.corpus.normalise import normalise
+from rpdr.corpus.normalise import clean, normalise
 from rpdr.kb import Concept
 from rpdr.retriever.commonness import Commonness, Parts
 from rpdr.retriever.index import Index, build_index
@@ -274,10 +274,10 @@ class Remembering:
 
 
 def encode(encoder: Any, texts: Sequence[str], prefix: str = "") -> np.ndarray:
-    """Unit vectors (n, d) float32; each distinct text is encoded once."""
+    """Unit vectors (n, d) float32; each distinct text is encoded once, tidied as mentions are."""
     distinct = list(dict.fromkeys(texts))
     vectors = encoder.encode(
-        [prefix + text for text in distinct],
+        [prefix + clean(text) for text in distinct],
         normalize_embeddings=True,
     ).astype(np.float32)
     place = {text: row for row, text in enumerate(distinct)}

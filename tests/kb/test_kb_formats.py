@@ -51,6 +51,22 @@ name: other ontology
 """
 
 
+REPLACED = """
+[Term]
+id: HP:5
+name: Older
+is_obsolete: true
+replaced_by: HP:3
+
+[Term]
+id: HP:6
+name: Split
+is_obsolete: true
+replaced_by: HP:1
+replaced_by: HP:3
+"""
+
+
 def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
     data = text.encode(encoding)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
@@ -335,3 +351,8 @@ def test_synonyms_that_have_another_separator_than_the_configs_are_told_of(
 def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> None:
     pq.write_table(pa.table({"concept_id": list("abc"), "name": list("abc"), "synonyms": [["x; y"]] * 3}), tmp_path / "kb.parquet")
     assert kb_notes(KbConfig(format="table", path=str(tmp_path / "kb.parquet"))) == []
+
+
+def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
+    concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
+    assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}

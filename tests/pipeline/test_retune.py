@@ -15,6 +15,7 @@ from rpdr import linker
 from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions, mention_key, normalise
 from rpdr.corpus.mention import save_mentions
+from rpdr.errors import DataError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
@@ -270,6 +271,17 @@ def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
     assert [len(encoder.learned) for encoder in tuned] == [1 + sum(row["choice"] != NIL and row["trust"] > 0.5 for row in labels)] * (
         2 - rounds
     )
+
+
+@pytest.mark.usefixtures("tuned")
+def test_where_there_is_nothing_to_measure_nothing_is_and_where_nothing_is_studied_that_is_said(tmp_path: Path):
+    run, _ = labelled(tmp_path, rounds=1)
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    save_mentions(run.path("corpus", "mentions.parquet"), [m for m in mentions if m.split not in ("dev", "test")])
+    assert ran(baselines.baselines, run) == {"measured": False}
+    save_mentions(run.path("corpus", "mentions.parquet"), [replace(m, split="corpus") for m in mentions])
+    with pytest.raises(DataError, match=r"^candidates: no mentions in the splits labelled, .*another split than corpus"):
+        ran(candidates.candidates, run)
 
 
 @pytest.mark.parametrize(("again", "synonyms", "epochs"), [(False, 5000, 5), (True, 3, 2)])

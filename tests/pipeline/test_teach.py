@@ -198,3 +198,7 @@ def test_names_that_were_written_out_under_another_policy_do_not_leave(tmp_path:
     run.finish(STAGES["prepare"], 0.0, {**run.summary("prepare"), "content": "", "policy": "public", "written_out": 8})
     with pytest.raises(RunError, match=r"prepared under data_policy public, and 8 have .* rpdr prepare --redo"):
         taught(config, data_policy="deidentified")
+    masked = {"policy": "deidentified", "written_out": 8, "masked_by": ["", "GB"]}
+    run.finish(STAGES["prepare"], 0.0, {**run.summary("prepare"), "content": "", **masked})
+    with pytest.raises(RunError, match=r"prepared with another teacher\.names_model or phone_regions, and 8 have"):
+        taught(config, data_policy="deidentified")

@@ -46,6 +46,11 @@ def test_a_name_finds_its_own_concept_first(kind: str):
     assert [c.scores[0] for c in found] == pytest.approx([1, 1, 1], abs=CLOSE[kind])
 
 
+def test_names_are_read_in_the_form_that_mentions_are():
+    found = Retriever.build(HashEncoder(), concepts(("factor VII",), ("factor Ⅷ",))).retrieve(["factor VIII"], 2)[0]
+    assert (found.rows[0], found.matched_names[0], found.scores[0]) == (1, "factor Ⅷ", pytest.approx(1, abs=1e-5))
+
+
 def test_a_concepts_score_is_that_of_its_best_name():
     encoder = HashEncoder()
     names = [name for concept in FEW for name in concept.names]
