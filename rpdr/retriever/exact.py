@@ -35,8 +35,9 @@ class ExactNames:
     @classmethod
     def of(cls, concepts: Iterable[Concept], disputed: Collection[str] = ()) -> ExactNames:
         """Of every name of every concept, but for the `disputed` ones: they decide nothing."""
-        named = [(name_hash(name), row) for row, concept in enumerate(concepts) for name in concept.names]
-        hashes, rows = np.array([h for h, _ in named], dtype=np.uint64), np.array([r for _, r in named], dtype=np.int32)
+        named = ((name_hash(name), row) for row, concept in enumerate(concepts) for name in concept.names)
+        pairs = np.fromiter(named, np.dtype([("hash", np.uint64), ("row", np.int32)]))
+        hashes, rows = pairs["hash"], pairs["row"]
         order = np.lexsort((rows, hashes))
         hashes, rows = hashes[order], rows[order]
         distinct, first = np.unique(hashes, return_index=True)

@@ -21,7 +21,7 @@ SCALE = 20.0  # inverse temperature of the cosine, sentence-transformers' own de
 TOGETHER = 32  # texts of like lengths that go through the encoder at once, on a CPU: a batch has many a short name and few long ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two texts of one concept. `negative`: (text, concept) of another that is easily taken for it."""
 
@@ -93,7 +93,7 @@ def train_encoder(
 
 def _batches(labelled: Sequence[Pair], synonyms: Sequence[Pair], max_synonyms: int, size: int, rng: random.Random) -> list[list[Pair]]:
     """All labelled pairs and a sample of the synonyms' in random order, in parts of one size; none where one concept alone has pairs."""
-    pairs = list(labelled) + rng.sample(list(synonyms), min(max_synonyms, len(synonyms)))
+    pairs = list(labelled) + rng.sample(synonyms, min(max_synonyms, len(synonyms)))
     rng.shuffle(pairs)
     parts = -(-len(pairs) // size)
     return [pairs[part::parts] for part in range(parts)] if len({pair.concept for pair in pairs}) > 1 else []
