@@ -194,11 +194,10 @@ def test_a_job_leaves_a_disputed_name_to_the_student(finished):
     file, source = run / "student" / "disputed.json", path.parent / "named.jsonl"
     source.write_text('{"text": "Polycystic kidney dysplasia"}\n')
     found = file.read_text()  # distill has looked for them
-    for disputed, decided in (([], "exact"), (["polycystic kidney dysplasia"], "student")):
-        file.write_text(json.dumps(disputed))
-        done = rpdr("link", path, "--corpus", decided, "--set", f"corpora.{decided}={{format: jsonl, path: '{source}'}}")
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert pq.read_table(run / "corpora" / decided)["source"].to_pylist() == [decided]
+    file.write_text(json.dumps(["polycystic kidney dysplasia"]))  # undisputed it is decided, as in the test above
+    done = rpdr("link", path, "--corpus", "named", "--set", f"corpora.named={{format: jsonl, path: '{source}'}}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert pq.read_table(run / "corpora" / "named")["source"].to_pylist() == ["student"]
     file.write_text(found)
 
 
