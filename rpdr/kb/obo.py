@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rpdr.config import KbConfig
@@ -40,8 +40,9 @@ class _Term:
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with the line of their stanza. Raises DataError if a synonym type that the config names is nowhere in the file."""
     types: set[str] = set()
-    replaced = _replaced(path, config)
-    for term in _terms(path, config):
+    terms = list(_terms(path, config))  # all of them: what an obsolete one says of its successor may stand behind that
+    replaced = _replaced(terms)
+    for term in terms:
         if isinstance(term, dict):
             yield term
             continue
@@ -61,10 +62,10 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
             raise DataError(f"{path}: no synonym has the type {wanted!r}; it has {', '.join(map(repr, near)) or 'no synonym types'}")
 
 
-def _replaced(path: Source, config: KbConfig) -> dict[str, list[str]]:
+def _replaced(terms: Iterable[_Term | Reject]) -> dict[str, list[str]]:
     """Of each concept the ids of obsolete ones that it alone took the place of."""
     found: dict[str, list[str]] = {}
-    for term in _terms(path, config):
+    for term in terms:
         if isinstance(term, _Term) and term.obsolete and term.concept_id and len(term.replaced_by) == 1:
             found.setdefault(term.replaced_by[0], []).append(term.concept_id)
     return found

@@ -56,8 +56,8 @@ def train_encoder(
     total = sum(map(len, plan))
     if not total:
         return 0.0
-    met = sorted({prefix + clean(text) for batches in plan for batch in batches for pair in batch for text in _texts(pair)})
-    with met_tokens(encoder, met):
+    read = {text: prefix + clean(text) for batches in plan for batch in batches for pair in batch for text in _texts(pair)}
+    with met_tokens(encoder, sorted(set(read.values()))):
         encoder.train()
         device = torch.device(encoder.device).type
         low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
@@ -74,7 +74,7 @@ def train_encoder(
                 options = [(pair.positive, pair.concept) for pair in batch] + [pair.negative for pair in batch if pair.negative]
                 texts = [pair.anchor for pair in batch] + [text for text, _ in options]
                 with low:
-                    vectors = _embed(encoder, [prefix + clean(text) for text in texts]).float()
+                    vectors = _embed(encoder, [read[text] for text in texts]).float()
                 similarity = vectors[: len(batch)] @ vectors[len(batch) :].T * SCALE
                 similarity = similarity.masked_fill(_also_right(batch, options).to(similarity.device), float("-inf"))
                 target = torch.arange(len(batch), device=similarity.device)
