@@ -361,6 +361,21 @@ class TeacherConfig(Section):
         return hosts
 
 
+def _least_and_most(actors: Any) -> int | tuple[int, int]:
+    both = (actors, actors) if isinstance(actors, int) else tuple(actors) if isinstance(actors, list | tuple) else ()
+    if len(both) != 2 or not all(type(n) is int for n in both) or not 1 <= both[0] <= both[1]:
+        raise ValueError("a whole number from 1 up, or [least, most], the least first")
+    return actors if isinstance(actors, int) else (both[0], both[1])
+
+
+Actors = Annotated[int | tuple[int, int], pydantic.BeforeValidator(_least_and_most)]  # of a pool: so many, or [least, most]
+
+
+def actors_between(actors: int | tuple[int, int]) -> tuple[int, int]:
+    """(the least, the most) of a pool."""
+    return (actors, actors) if isinstance(actors, int) else actors
+
+
 class StudentConfig(Section):
     """The open LLM that re-ranks: base model, LoRA, training, scoring."""
 
@@ -410,10 +425,12 @@ class StudentConfig(Section):
         description='what "none of these" is judged by: candidates: the mention and all candidates; mention: the mention alone, as link.engine: '
         "vllm needs it",
     )
-    workers: int = Field(
-        1, ge=1, description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads"
+    workers: Actors = Field(
+        1,
+        description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads. [least, most]: as many "
+        "as there is room for; one whose machine is lost is not waited for, and training goes on from its last checkpoint with those that are left",
     )
-    threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by workers")
+    threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by the most workers")
     use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
     zero_stage: Literal[0, 1, 2, 3] = 1
     precision: Literal["auto", "bf16", "fp32"] = Field(
@@ -427,21 +444,6 @@ class StudentConfig(Section):
         if value == 1:
             raise ValueError("one candidate leaves nothing to choose from; 0 (all), or at least 2")
         return value
-
-
-def _least_and_most(actors: Any) -> int | tuple[int, int]:
-    both = (actors, actors) if isinstance(actors, int) else tuple(actors) if isinstance(actors, list | tuple) else ()
-    if len(both) != 2 or not all(type(n) is int for n in both) or not 1 <= both[0] <= both[1]:
-        raise ValueError("a whole number from 1 up, or [least, most], the least first")
-    return actors if isinstance(actors, int) else (both[0], both[1])
-
-
-Actors = Annotated[int | tuple[int, int], pydantic.BeforeValidator(_least_and_most)]  # of a pool: so many, or [least, most]
-
-
-def actors_between(actors: int | tuple[int, int]) -> tuple[int, int]:
-    """(the least, the most) of a pool."""
-    return (actors, actors) if isinstance(actors, int) else actors
 
 
 class LinkConfig(Section):

@@ -17,7 +17,7 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rpdr.config import Needs
+from rpdr.config import Needs, actors_between
 from rpdr.corpus import mention_key
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import sha256_tree, write_atomically, write_json
@@ -138,13 +138,13 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
         check_here(needs)
     elif gpu and not has_gpu() and not joins():
         raise ConfigError("student.use_gpu: true, but Ray sees no GPU on this machine; leave it out, or submit to a cluster that has one")
-    workers = at_most_gpus(settings.workers) if gpu and not needs else settings.workers
-    threads = settings.threads_per_worker or max(1, int(needs.cpus) if needs else cpus() // workers)
+    least, most = (at_most_gpus(workers) if gpu and not needs else workers for workers in actors_between(settings.workers))
+    threads = settings.threads_per_worker or max(1, int(needs.cpus) if needs else cpus() // most)
     monitor = ray.remote(Monitor).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
     scaling = ScalingConfig(
-        num_workers=workers,
+        num_workers=most if least == most else (least, most),
         use_gpu=gpu,
-        resources_per_worker=_of_each(needs) if needs else {"CPU": min(1, cpus() / workers), **({"GPU": 1} if gpu else {})},
+        resources_per_worker=_of_each(needs) if needs else {"CPU": min(1, cpus() / most), **({"GPU": 1} if gpu else {})},
         label_selector=dict(needs.labels) if needs and needs.labels else None,
     )
     trainer = TorchTrainer(

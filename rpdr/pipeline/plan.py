@@ -209,11 +209,12 @@ class _Made:
         settings = self.config.student
         process, rate = self._process("training")
         labels = self._learned + (self.asked["labelled"] if settings.gold_labels else 0)
-        each = rate.seconds["label"] / settings.workers
+        workers = actors_between(settings.workers)[1]
+        each = rate.seconds["label"] / workers
         every = settings.checkpoint_every_steps * settings.batch_size * each
         asking, answers = self._process("reranking")
-        exams = settings.epochs * self.asked["dev"] * answers.seconds["mention"] / settings.workers if settings.early_stop else 0.0
-        gang = Gang(process, settings.workers, labels * settings.epochs * each + exams, max(every, 1.0))
+        exams = settings.epochs * self.asked["dev"] * answers.seconds["mention"] / workers if settings.early_stop else 0.0
+        gang = Gang(process, workers, labels * settings.epochs * each + exams, max(every, 1.0))
         return (Driver(self.rates.gang_s), gang, Task(asking, self.asked["dev"] * answers.seconds["mention"]))
 
     @cached_property

@@ -247,10 +247,12 @@ class Student(nn.Module):
         return self.head(hidden[ends].to(self.head.candidate.weight.dtype), similarities, present)
 
 
-def _lora_modules(lm: Any) -> list[str] | str:
-    """What LoRA adapts: LORA_MODULES, or where a model calls them otherwise (two in one, say), all its linear layers but the output."""
-    there = {name.rpartition(".")[2] for name, _ in lm.named_modules()}
-    return LORA_MODULES if there.issuperset(LORA_MODULES) else "all-linear"
+def _lora_modules(lm: Any) -> list[str]:
+    """What LoRA adapts: LORA_MODULES, or where a model calls them otherwise (two in one, say), all its linear layers but the output. By name, not
+    peft's "all-linear", which it refuses for some layers alone (`lora_layers`)."""
+    output = lm.get_output_embeddings()
+    linear = {name.rpartition(".")[2] for name, module in lm.named_modules() if isinstance(module, nn.Linear) and module is not output}
+    return LORA_MODULES if linear.issuperset(LORA_MODULES) else sorted(linear)
 
 
 def _check_window(lm: Any, config: StudentConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -281,13 +282,15 @@ def test_lora_adapts_all_linear_layers_where_a_model_calls_them_otherwise():
         "hidden_size": 16,
         "intermediate_size": 32,
         "num_attention_heads": 2,
-        "num_hidden_layers": 1,
+        "num_hidden_layers": 2,
         "pad_token_id": 0,
     }
     fused = AutoModelForCausalLM.from_config(Phi3Config(**small))
-    assert _lora_modules(fused) == "all-linear"
-    adapted = Student._adapted(fused, StudentConfig(model="x", lora_rank=2))
-    assert any("qkv_proj.lora_A" in name for name, _ in adapted.named_parameters())
+    assert _lora_modules(fused) == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
+    for lora_layers, adapts in ((0, {"0", "1"}), (1, {"1"})):
+        adapted = Student._adapted(copy.deepcopy(fused), StudentConfig(model="x", lora_rank=2, lora_layers=lora_layers))
+        names = [name for name, _ in adapted.named_parameters() if "qkv_proj.lora_A" in name]
+        assert {name.split(".layers.")[1].split(".")[0] for name in names} == adapts
     assert _lora_modules(AutoModelForCausalLM.from_config(LlamaConfig(**small))) == LORA_MODULES
 
 
