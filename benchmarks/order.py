@@ -3,7 +3,7 @@
     python benchmarks/order.py --run-dir runs/askapatient [--reshuffles 1000]
 
 The test mentions of a finished run, once each and again from the start until there are enough, each with its candidates shuffled; an
-answer has changed if another concept is named first. Writes results/order.json.
+answer has changed if it is another concept, or NIL in its place, or not any more. Writes results/order.json.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main() -> int:
     orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for _, query in some]
     straight = student.scores(asked)
     shuffled = student.scores([query.with_candidates(order) for (_, query), order in zip(some, orders, strict=True)])
+    before, after = (_answers(student, scores, run.config.link.allow_nil) for scores in (straight, shuffled))
     flips, moved = 0, 0.0
-    for (n, query), order, scores in zip(some, orders, shuffled, strict=True):
-        k = len(query.candidate_names)
-        flips += order[int(np.argmax(scores[:k]))] != int(np.argmax(straight[n, :k]))
-        moved = max(moved, float(np.abs(scores[:k] - straight[n, order]).max()))
+    for (n, _), order, place, scores in zip(some, orders, after, shuffled, strict=True):
+        flips += (order[place] if place >= 0 else place) != before[n]
+        moved = max(moved, float(np.abs(scores[[*range(len(order)), -1]] - straight[n, [*order, -1]]).max()))
     keep(
         "order",
         f"python benchmarks/order.py --run-dir {Path(options.run_dir).name} --reshuffles {options.reshuffles}",
@@ -58,6 +58,12 @@ def main() -> int:
         largest_change=moved,
     )
     return 0
+
+
+def _answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> list[int]:
+    """The place of each answer, -1 for NIL."""
+    best, nil, _ = student.calibration.decide(student.calibration.probabilities(scores, allow_nil), allow_nil)
+    return np.where(nil, -1, best).tolist()
 
 
 if __name__ == "__main__":

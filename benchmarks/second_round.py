@@ -2,38 +2,46 @@
 
     RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py --root runs/six_sets --sets askapatient cadec
 
-Takes over what six_sets.py has made in the same --root, for a teacher of 0.90, and runs each arm to the stage `retune`; no student is needed. An arm
-takes 1 to 25 minutes on two CPU cores. results/second_round.json keeps what other calls have measured.
+Takes over what six_sets.py has made in the same --root, for a teacher of 0.90, and runs each arm to the stage `retune`; but for the arm of the
+student's negatives no student is needed. An arm takes 1 to 25 minutes on two CPU cores. results/second_round.json keeps what other calls have measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from finished import annotated_test
 from outcome import RESULTS, against, keep, shown
 from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
+from rpdr.config import Config
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
+from rpdr.pipeline import retune
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
+from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
+from rpdr.reranker import Reranker, queries
+from rpdr.schema import ConceptId
 
 NAME, OWN = "second_round", "as its config has it"
+STUDENTS = "hard negatives are what a student takes for right, not what is most similar"
 ARMS: dict[str, dict[str, Any]] = {
     OWN: {},
     "not tuned again (rounds: 1)": {"retriever.rounds": 1},
     "linked mentions are no names (aliases: false)": {"retriever.aliases": False},
     "what is commonly meant does not count (commonness: false)": {"retriever.commonness": False},
     "synonyms of the knowledge base are no pairs (max_synonym_pairs: 0)": {"retriever.max_synonym_pairs": 0},
+    STUDENTS: {},
 }
 ROUNDS = ("first", "second")
 
@@ -57,10 +65,33 @@ def _run(name: str, arm: str, root: Path) -> Run:
     if arm == OWN:
         run_until("retune", own, sorted(root.glob(f"{name}-*")))
         return Run(own)
+    if arm == STUDENTS:
+        return _by_the_students_negatives(name, own, root)
     key = next(iter(ARMS[arm]))
     config = settings(name, MAIN, root, no_baselines=True, **{"run_dir": str(root / f"{name}-without-{key.split('.')[1]}"), **ARMS[arm]})
     same = ("prepare",) if key == "retriever.max_synonym_pairs" else (*BEFORE, "teach")  # the others change the second round alone
     run_until("retune", config, [Path(own.run_dir)], same)
+    return Run(config)
+
+
+def _by_the_students_negatives(name: str, own: Config, root: Path) -> Run:
+    """The second round once more, whose pairs have as negatives the candidates that the run's finished student has first of those that the teacher passed over."""
+    run_until("distill", own, [])
+    run = Run(own)
+    labels = learned_labels(run)
+    student = Reranker.load(run.path("student"), own.student, own.link.batch_size)
+    found = zip(labels, student.scores(queries(labels)), strict=True)
+    scores = {row["key"]: dict(zip(row["candidate_ids"], of_one.tolist(), strict=False)) for row, of_one in found}  # "none" is last
+    most_similar = retune.hardest
+
+    def hardest(label: dict[str, Any], named: Collection[ConceptId]) -> ConceptId | None:
+        mine = scores.get(label["key"], {})  # of a label that is too little trusted to be learned from there are none
+        by_student = sorted(label["candidate_ids"], key=lambda candidate: -mine.get(candidate, 0.0))
+        return most_similar({"candidate_ids": by_student}, named)
+
+    config = settings(name, MAIN, root, no_baselines=True, run_dir=str(root / f"{name}-by-students-negatives"))
+    with patch.object(retune, "hardest", hardest):
+        run_until("retune", config, [run.folder], (*BEFORE, "teach"))
     return Run(config)
 
 

@@ -9,7 +9,7 @@ doi 10.1016/S0893-6080(05)80023-1). New mentions are met with all aliases, by an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,20 @@ def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str,
 
 
 def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], one_of_several: bool = False) -> list[Pair]:
-    """(mention, preferred name) for each concept that a label names, and the most similar candidate that the teacher passed over: not where it names
+    """(mention, preferred name) for each concept that a label names, and the hardest candidate that the teacher passed over: not where it names
     `one_of_several` that the mention means."""
     names = {c.concept_id: c.name for c in concepts}
     pairs = []
     for row in labels:
         named = chosen_ids(row)
-        other = None if one_of_several else next((i for i in row["candidate_ids"] if i not in named), None)
+        other = None if one_of_several else hardest(row, named)
         pairs += [Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None) for chosen in named]
     return pairs
+
+
+def hardest(label: dict[str, Any], named: Collection[ConceptId]) -> ConceptId | None:
+    """The candidate that is the most similar, of those that are not `named`; None if all are."""
+    return next((candidate for candidate in label["candidate_ids"] if candidate not in named), None)
 
 
 def names_one_of_several(config: Config) -> bool:
