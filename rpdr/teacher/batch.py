@@ -233,9 +233,15 @@ class BatchClient:
 
     async def _resume(self, submission: Submission) -> None:
         """Merge what a start before this one submitted; give its money back where it never arrived."""
-        endpoint, asked_at = self.client.endpoint.base_url, submission.requests[0].endpoint
-        if asked_at != endpoint and self.config.model != "sandbox":  # the sandbox's place is another one every time
-            raise TeacherError(f"{endpoint}: batches of this run are still at {asked_at}; name that one in teacher.base_url until they end")
+        first, model, endpoint = submission.requests[0], self.config.model, self.client.endpoint.base_url
+        if first.model == "sandbox" and model != "sandbox":  # a rehearsal that was stopped: its sandbox ended with it
+            await self._give_up(submission, "the sandbox teacher has ended")
+            return
+        if first.model != model or (first.endpoint != endpoint and model != "sandbox"):  # the sandbox's place is another one every time
+            raise TeacherError(
+                f"{endpoint}: batches of this run are still at {first.endpoint}, asked of {first.model!r}; "
+                "name these in teacher.base_url and teacher.model until they end"
+            )
         batch = submission.batch
         if batch is None:
             found = await self._patiently(self._find)(submission.owner)
@@ -249,8 +255,13 @@ class BatchClient:
             await self._finish(submission, batch)
         except openai.NotFoundError:
             self._at_provider.discard(batch)
-            await asyncio.gather(*(self.governor.write_off(sent.id, "the provider knows no such batch") for sent in submission.requests))
-            await self.governor.note_batch(submission.owner, batch, MERGED)
+            await self._give_up(replace(submission, batch=batch), "the provider knows no such batch")
+
+    async def _give_up(self, submission: Submission, why: str) -> None:
+        """End a submission that no answer will come from."""
+        await asyncio.gather(*(self.governor.write_off(sent.id, why) for sent in submission.requests))
+        if submission.batch is not None:
+            await self.governor.note_batch(submission.owner, submission.batch, MERGED)
 
     async def _finish(self, submission: Submission, batch_id: str) -> dict[str, _Again]:
         """Wait for a batch and merge it: question -> why it must be asked again."""

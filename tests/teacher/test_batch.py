@@ -328,6 +328,31 @@ def test_batches_that_are_open_elsewhere_are_not_lost_sight_of(tmp_path: Path):
             ask_in_batches(other, tmp_path, 30)
 
 
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("model", ["another", "sandbox"])
+def test_batches_of_another_model_wait_for_its_name_and_are_not_paid_at_this_ones_price(tmp_path: Path, model: str):
+    with teacher_of(30).serve(terms=Terms(**COUNTED, batch_seconds=20.0)) as url:
+        with pytest.raises(KeyboardInterrupt):
+            ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, batch={"requests": 30})
+        stopped = meter_once(url, lambda seen: seen["batches"].get("cancelled", 0) == 1)
+        with pytest.raises(TeacherError, match=rf"{re.escape(url)}, asked of 'm'; name these in teacher\.base_url and teacher\.model"):
+            ask_in_batches(url, tmp_path, 0, model=model)
+        assert set(states(tmp_path)) == {"open"}
+        ask_in_batches(url, tmp_path, 0)
+    assert states(tmp_path)["valid"] == stopped["batch"]["billed"]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_rehearsal_that_was_stopped_does_not_stand_in_the_way_of_the_teacher(tmp_path: Path):
+    with teacher_of(30).serve(terms=Terms(batch_seconds=20.0)) as url, pytest.raises(KeyboardInterrupt):
+        ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, model="sandbox", batch={"requests": 30})
+    assert set(states(tmp_path)) == {"open"}
+    with teacher_of(3).serve() as url:
+        assert all_right(ask_in_batches(url, tmp_path, 3))
+    assert states(tmp_path) == {"lost": 30, "valid": 3}
+    assert not Ledger(tmp_path).has_open_batches()
+
+
 def test_a_provider_that_fails_now_and_then_is_asked_again_and_takes_each_batch_once(tmp_path: Path):
     with teacher_of(20).serve(Faults(rate_limited=0.15, server_error=0.15, cut=0.3), Terms(**COUNTED)) as url:
         answers = ask_in_batches(url, tmp_path, 20, batch={"requests": 2})
