@@ -38,6 +38,7 @@ from rpdr.teacher.prompt import Example, Question
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
+PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
 TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
@@ -226,7 +227,10 @@ class BatchClient:
             if not _may_have_arrived(error):
                 raise
             await asyncio.sleep(min(5.0, self.config.batch.poll_s))  # what has just arrived may not be listed yet
-            found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
+            try:
+                found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
+            except (openai.APIError, ValueError):  # whatever this one says: that the batch may be there is said by the first
+                raise self._stopped(error) from None
             if found is None:
                 raise
             return found
@@ -389,6 +393,8 @@ def _passes(error: BaseException) -> bool:
     """Whether what went wrong can go right later."""
     if isinstance(error, openai.RateLimitError):
         return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
+    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING:
+        return True
     # ValueError: a body that is no JSON
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
 

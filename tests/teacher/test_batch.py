@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question, serve
 from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
@@ -23,6 +23,7 @@ from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, Sandbo
 from rpdr.teacher.batch import _completion
 from rpdr.teacher.sandbox import Faults, Terms
 
+Reply = tuple[int, dict[str, Any]] | None
 COUNTED = {"input_usd_per_million": PRICE.input_usd_per_million, "output_usd_per_million": PRICE.output_usd_per_million}
 RIGHT = [NIL if n % 5 == 4 else NAMES.index("Nausea") for n in range(1000)]
 
@@ -296,6 +297,39 @@ def test_a_provider_that_is_down_gives_the_money_back(tmp_path: Path):
     with teacher_of(3).serve(Faults(server_error=1.0)) as url, pytest.raises(TeacherError, match="does not answer"):
         ask_in_batches(url, tmp_path, 3, patience_s=0.1)
     assert states(tmp_path) == {"free": 3}  # the file did not arrive, so no batch did
+
+
+def provider(create: Reply, *looks: Reply) -> tuple[Callable[[str], Reply], list[str]]:
+    """(one that takes every file, says `create` to each new batch and `looks` one after another to what is asked of batches, what it was asked)."""
+    asked: list[str] = []
+    left = list(looks)
+
+    def reply(request: str) -> Reply:
+        asked.append(request)
+        if "input_file_id" in request:
+            return create
+        if "/batches" in request:
+            return left.pop(0) if len(left) > 1 else left[0]
+        return 200, {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch", "status": "processed"}
+
+    return reply, asked
+
+
+@pytest.mark.parametrize("create", [None, (408, {})])
+def test_a_batch_that_may_have_arrived_and_cannot_be_looked_for_keeps_its_money(tmp_path: Path, create: Reply):
+    reply, _ = provider(create, (404, {}))
+    with serve(reply) as url, pytest.raises(TeacherError, match="what has been submitted is found then, and kept"):
+        ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+    assert states(tmp_path) == {"open": 3}
+
+
+def test_a_look_at_a_batch_that_comes_to_nothing_is_made_again(tmp_path: Path):
+    batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "validating"}
+    reply, _ = provider((200, batch), (408, {}), (409, {}), (200, {**batch, "status": "failed"}))
+    with serve(reply) as url:
+        answers = ask_in_batches(url, tmp_path, 3, max_attempts=1)
+    assert {(a.source, a.reason) for a in answers} == {("failed", "the batch failed")}
+    assert states(tmp_path) == {"free": 3}
 
 
 def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is_asked_again(tmp_path: Path):
