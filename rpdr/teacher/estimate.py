@@ -57,8 +57,8 @@ class Range:
 
     @classmethod
     def around(cls, expected: float, off: float) -> Range:
-        """Up to a share `off` less or more."""
-        return cls(expected * (1 - off), expected, expected * (1 + off))
+        """Up to a share `off` less or more, and not less than nothing."""
+        return cls(expected * max(0.0, 1 - off), expected, expected * (1 + off))
 
 
 NONE = Range(0, 0, 0)
@@ -160,13 +160,13 @@ def estimate(
     weights = sum(s.weight for s, _ in asked)
     scale = mentions / weights if weights else 0.0
     questions, prompts = NONE, NONE
-    each = []  # prompt tokens a mention
+    each: dict[float, list[float]] = {}  # by what a mention stands for: prompt tokens of each
     for s, left in asked:
         tokens = count(s)
         questions += left * s.weight
         prompts += left * (tokens * s.weight)
-        each.append(left.expected * tokens)
-    off = math.hypot(off, 2 * _relative_error(each) if len(asked) < mentions else 0.0)
+        each.setdefault(s.weight * scale, []).append(left.expected * tokens)
+    off = math.hypot(off, 2 * _relative_error(each))
     again = measured.requests_a_question if measured else _requests_a_question(config)
     answer = measured.completion_tokens if measured else _answer_tokens(config)
     requests = questions * scale * again
@@ -363,10 +363,15 @@ def _covered(to_ask: float, usd: float, left_usd: float) -> int:
     return int(to_ask * max(0.0, left_usd) / usd)
 
 
-def _relative_error(values: Sequence[float]) -> float:
-    """Of the mean: its standard error over it."""
-    mean = statistics.fmean(values) if values else 0.0
-    return statistics.stdev(values) / math.sqrt(len(values)) / mean if len(values) > 1 and mean else 0.0
+def _relative_error(drawn: Mapping[float, Sequence[float]]) -> float:
+    """Of a sum over all: its standard error over it. `drawn`: by how many each stands for, the values; those that are all there err in nothing."""
+    total = sum(weight * sum(values) for weight, values in drawn.items())
+    errors = (
+        weight * math.sqrt(max(0.0, 1 - 1 / weight) * len(values)) * statistics.stdev(values)
+        for weight, values in drawn.items()
+        if weight and len(values) > 1
+    )
+    return math.hypot(*errors) / total if total else 0.0
 
 
 def _assumptions(config: TeacherConfig, measured: Measured | None) -> list[str]:

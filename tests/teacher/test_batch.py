@@ -310,7 +310,15 @@ def provider(create: Reply, *looks: Reply) -> tuple[Callable[[str], Reply], list
             return create
         if "/batches" in request:
             return left.pop(0) if len(left) > 1 else left[0]
-        return 200, {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch", "status": "processed"}
+        return 200, {
+            "id": "file-1",
+            "object": "file",
+            "bytes": 1,
+            "created_at": 1,
+            "filename": "f",
+            "purpose": "batch",
+            "status": "processed",
+        }
 
     return reply, asked
 

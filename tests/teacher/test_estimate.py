@@ -126,6 +126,21 @@ def test_what_the_ledger_has_answered_is_not_paid_for_again():
     assert made_of(sampled(some, known=[answered])).usd.high == 0
 
 
+def test_where_nearly_all_is_answered_the_few_that_are_left_cost_no_less_than_nothing():
+    answered, some = Known(True, "C1", None, ""), questions(100)
+    nearly_all = [*sampled(some[:99], known=[answered], weight=10.0), *sampled(some[99:], weight=10.0)]
+    made = made_of(nearly_all, 1000)
+    assert made.prompt_tokens.low == 0 < made.usd.low < made.usd.expected < made.usd.high
+    Console(quiet=True).print(estimate_table(made))
+
+
+def test_a_part_of_the_pool_that_is_wholly_drawn_errs_in_nothing():
+    answered, some = Known(True, "C1", None, ""), questions(100)
+    few_left = [*sampled(some[:50], known=[answered], weight=10.0), *sampled(some[50:])]
+    alone = made_of(sampled(some[50:]))
+    assert vars(made_of(few_left, 550).prompt_tokens) == pytest.approx(vars(alone.prompt_tokens))
+
+
 def test_votes_are_asked_until_two_agree():
     one, other, none = Known(True, "C1", None, ""), Known(True, "C2", None, ""), Known(False, None, None, "unreadable")
     assert vars(questions_left([], 1)) == {"low": 1, "expected": 1, "high": 1}
