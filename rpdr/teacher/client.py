@@ -353,9 +353,10 @@ class TeacherClient:
         self.health.stop(TeacherError(f"{where}: {words}"))
 
     def without_key(self, words: str) -> str:
-        """What an endpoint says, 200 characters of it at most, without the key, which it may repeat."""
+        """What an endpoint says, 200 characters of it at most, without the key, which it may repeat. Half a character, which JSON can hold and no
+        file or terminal, becomes a question mark."""
         key = self.endpoint.api_key.get_secret_value()
-        return (words.replace(key, "***") if self.endpoint.has_key else words)[:200]
+        return (words.replace(key, "***") if self.endpoint.has_key else words)[:200].encode("utf-8", "replace").decode()
 
     def learns(self, status: int | None, codes: set[str], said: str, arguments: dict[str, Any]) -> bool:
         """Whether a refusal of these arguments says how to ask again, and not what is wrong with its question."""

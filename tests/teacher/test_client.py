@@ -480,3 +480,10 @@ def test_a_hostile_mention_neither_breaks_the_protocol_nor_reaches_other_prompts
     [good] = [body for body in bodies if "seasick" in body["messages"][-1]["content"]]
     assert good["messages"][-1]["content"].splitlines()[0] == "<mention>seasick</mention>"
     assert json.loads(Ledger(tmp_path).rows()["messages"][0].as_py())
+
+
+def test_half_a_character_in_what_an_endpoint_says_can_be_written_down(tmp_path: Path):
+    with serve(lambda _: (400, {"error": {"message": "not like \ud83d", "code": "invalid_prompt"}})) as url:
+        [answer], _ = ask(url, tmp_path, [question(0)], max_attempts=1)
+    assert answer.reason.encode().startswith(b"HTTP 400")
+    assert "not like ?" in answer.reason
