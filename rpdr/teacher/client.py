@@ -20,7 +20,7 @@ from rpdr.config import TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.files import sha256
 from rpdr.schema import NIL
-from rpdr.teacher.dialect import Dialect
+from rpdr.teacher.dialect import SEVERAL, Dialect, own_schema
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
 from rpdr.teacher.health import ENOUGH, Health
@@ -370,7 +370,7 @@ class TeacherClient:
 
 
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
-    """How a served request ended; `several`: a question without a schema was for all concepts that a mention names. Where the endpoint does not
+    """How a served request ended; `several`: a question without our schema was for all concepts that a mention names. Where the endpoint does not
     say what was used, the worst case was."""
     prompt, completion = _used(sent, getattr(reply, "usage", None))
     try:
@@ -378,8 +378,8 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
         text, reason, cut, confidence = "", f"{NO_COMPLETION} ({type(error).__name__})", False, None
     options: list[str] = json.loads(sent.options)
-    schema = json.loads(sent.parameters).get("response_format")
-    for_several = "choices" in json.dumps(schema) if schema else several
+    schema = own_schema(json.loads(sent.parameters))
+    for_several = SEVERAL in schema["properties"] if schema else several
     # what was cut may lack the end of a list, or have only begun to think
     named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from rpdr.config import TeacherConfig
 from rpdr.teacher.client import worst_case_tokens
-from rpdr.teacher.dialect import Dialect
+from rpdr.teacher.dialect import Dialect, own_schema
 from rpdr.teacher.ledger import Known
 from rpdr.teacher.prices import Quote, cost_usd
 from rpdr.teacher.vote import AGREE
@@ -283,13 +283,16 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
     of_openai = any(host in endpoint for host in OF_OPENAI)
 
     def by_text(s: Sampled) -> float:
-        asked_for = dialect.arguments(s.options).get("response_format")
+        arguments = dialect.arguments(s.options)
+        asked_for = arguments.get("response_format")
         if not asked_for:
             schema = 0.0
         elif config.model == "sandbox":
             schema = tokens(json.dumps(asked_for))
         else:
-            schema = tokens(_as_prompt(asked_for)) + A_SCHEMA if of_openai else 0.0  # other servers constrain the decoder alone
+            own = own_schema(arguments)
+            as_prompt = _as_prompt(own) if own else json.dumps(asked_for)
+            schema = tokens(as_prompt) + A_SCHEMA if of_openai else 0.0  # other servers constrain the decoder alone
         return sum(tokens(m["content"]) + A_MESSAGE for m in s.messages) + A_REPLY + schema
 
     if exact:
@@ -309,10 +312,10 @@ def _why_estimated(model: str, of_openai: bool) -> str:
     )
 
 
-def _as_prompt(response_format: Mapping[str, Any]) -> str:
+def _as_prompt(schema: Mapping[str, Any]) -> str:
     """A schema as OpenAI counts it (openai/openai-cookbook, issue 2140): compact, and without these keys."""
     left_out = {"required", "additionalProperties", "$schema"}
-    return json.dumps({k: v for k, v in response_format["json_schema"]["schema"].items() if k not in left_out}, separators=(",", ":"))
+    return json.dumps({k: v for k, v in schema.items() if k not in left_out}, separators=(",", ":"))
 
 
 def _requests_a_question(config: TeacherConfig) -> Range:

@@ -218,6 +218,14 @@ def test_a_schema_is_counted_where_it_is_paid_for():
     assert made_of(some, endpoint=far).prompt_tokens.expected > plain
 
 
+def test_a_response_format_of_ones_own_is_counted_as_it_stands():
+    some = sampled(questions(5))
+    far = {"endpoint": "https://api.openai.com/v1"}
+    plain = made_of(some, structured=False, **far).prompt_tokens.expected
+    made = made_of(some, parameters={"response_format": {"type": "json_object"}}, **far)
+    assert plain < made.prompt_tokens.expected < made_of(some, **far).prompt_tokens.expected
+
+
 @pytest.mark.parametrize(
     ("text", "tokens"),  # of o200k_base
     [
