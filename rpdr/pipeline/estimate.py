@@ -54,7 +54,7 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
         keys = queue_of(run, pool) if retrieved and settings.max_mentions < len(pool) else at_random(list(pool), run.config.seed)
         keys = keys[: settings.max_mentions]
     ledger = run.path("ledger")
-    asked_before = _keys_asked(ledger, settings.model)
+    asked_before = keys_asked(ledger, settings.model)
     drawn = _draw(keys, asked_before, run.config.seed)
     rows = _rows(run, list(drawn), retrieved)
     # of all concepts where the examples are still to be chosen: theirs are others than these questions'
@@ -198,7 +198,8 @@ def _retrieved(run: Run) -> bool:
     return "candidates" in made
 
 
-def _keys_asked(ledger: Path, model: str) -> set[str]:
+def keys_asked(ledger: Path, model: str) -> set[str]:
+    """The keys of the mentions that this model was asked about."""
     if not (ledger / FILE).exists():
         return set()
     with closing(connect(ledger)) as db:
