@@ -273,8 +273,11 @@ class BatchClient:
         batch = await self._wait(batch_id, len(submission.requests))
         by_id = {sent.id: sent for sent in submission.requests}
         ends: dict[str, _Again | None] = {}
+        unreadable = False
         for file in (batch.output_file_id, batch.error_file_id):
-            found = [(by_id.pop(line.get("custom_id", ""), None), line) for line in await self._lines(file)]
+            lines = await self._lines(file)
+            unreadable |= None in lines
+            found = [(by_id.pop(line["custom_id"], None), line) for line in lines if line is not None]
             for start in range(0, len(found), AT_A_TIME):
                 merging = {sent.question: self._merge(sent, line) for sent, line in found[start : start + AT_A_TIME] if sent is not None}
                 ends.update(zip(merging, await asyncio.gather(*merging.values()), strict=True))
@@ -283,8 +286,9 @@ class BatchClient:
         if batch.status == "failed" and codes:
             words = self.client.without_key(f"{codes[0][0]}: {codes[0][1]}")
             why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({words})"
-        if batch.status == "completed":  # a request without a line was worked for all the same
-            await asyncio.gather(*(self.governor.write_off(sent.id, "no answer in a completed batch") for sent in by_id.values()))
+        if batch.status == "completed" or unreadable:  # a request without a line was worked for all the same, or may have been
+            lost = "no line of the batch that can be read" if unreadable else "no answer in a completed batch"
+            await asyncio.gather(*(self.governor.write_off(sent.id, lost) for sent in by_id.values()))
         else:
             await self._release(by_id.values(), why)
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
@@ -334,19 +338,13 @@ class BatchClient:
             await asyncio.sleep(wait)
             wait = min(self.config.batch.poll_s, wait * 1.5)
 
-    async def _lines(self, file: str | None) -> list[dict[str, Any]]:
+    async def _lines(self, file: str | None) -> list[dict[str, Any] | None]:
+        """What each line of a file holds; None of one that cannot be read, which no request can be found by."""
         if not file:
             return []
         content = await self._patiently(self.client.openai().files.content)(file, timeout=FILE_TIMEOUT_S)
-        found = []
-        for text in content.content.split(b"\n"):  # an answer may hold what else ends a line in Unicode
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue  # its request has no end then, and is asked again
-            if isinstance(line, dict):
-                found.append(line)
-        return found
+        # an answer may hold what else ends a line in Unicode
+        return [_line(text) for text in content.content.split(b"\n") if text.strip()]
 
     async def _find(self, owner: str) -> Batch | None:
         """The provider's batch of a submission, if it arrived."""
@@ -382,6 +380,15 @@ def _completion(body: Any) -> ChatCompletion | None:
         return found if found.choices[0].message else None
     except (AttributeError, IndexError, TypeError, ValueError):
         return None
+
+
+def _line(text: bytes) -> dict[str, Any] | None:
+    """See _lines."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

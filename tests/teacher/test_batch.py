@@ -340,6 +340,15 @@ def test_a_look_at_a_batch_that_comes_to_nothing_is_made_again(tmp_path: Path):
     assert states(tmp_path) == {"free": 3}
 
 
+@pytest.mark.parametrize(("line", "state"), [('{"custom_id": "cut in', "lost"), ('{"custom_id": ["no id"]}', "lost"), (" ", "free")])
+def test_what_expired_and_has_a_line_that_cannot_be_read_may_have_been_served(tmp_path: Path, line: str, state: str):
+    batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "expired", "output_file_id": "file-2"}
+    reply, _ = provider((200, batch), (200, batch))
+    with serve(lambda request: (200, line) if request.endswith("/content") else reply(request)) as url:
+        ask_in_batches(url, tmp_path, 3, max_attempts=1)
+    assert states(tmp_path) == {state: 3}
+
+
 def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is_asked_again(tmp_path: Path):
     async def leave_behind(url: str) -> None:
         governor = Governor(5.0, PRICE, tmp_path)
