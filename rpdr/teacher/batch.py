@@ -212,6 +212,8 @@ class BatchClient:
             batch = await self._patiently(self._create)(owner, file.id)
         except (openai.APIError, ValueError) as error:
             if file is None or not _may_have_arrived(error):  # otherwise the next start looks for it
+                if file is not None:
+                    await self._delete(file.id)
                 await self._release(submission.requests, "the batch was not taken")
             raise self._stopped(error) from None
         self._at_provider.add(batch.id)
@@ -293,10 +295,7 @@ class BatchClient:
             await self._release(by_id.values(), why)
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
         self._at_provider.discard(batch_id)
-        for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
-            if file:
-                with suppress(openai.APIError, ValueError):  # providers keep files until they are told; some cannot be told
-                    await self.client.openai().files.delete(file)
+        await self._delete(batch.input_file_id, batch.output_file_id, batch.error_file_id)
         if any(code in NO_MONEY_THERE for code, _ in codes):
             raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({codes[0][0]}); top it up")
         # a batch that got on has only had too little time: what it did not come to has used up nothing
@@ -352,6 +351,13 @@ class BatchClient:
             if (batch.metadata or {}).get(MARK) == owner:
                 return batch
         return None
+
+    async def _delete(self, *files: str | None) -> None:
+        """Providers keep files until they are told; some cannot be told."""
+        for file in files:
+            if file:
+                with suppress(openai.APIError, ValueError):
+                    await self.client.openai().files.delete(file)
 
     async def _release(self, requests: Iterable[Sent], why: str) -> None:
         await asyncio.gather(*(self.governor.release(sent.id, why) for sent in requests))

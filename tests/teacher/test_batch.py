@@ -331,6 +331,14 @@ def test_a_batch_that_may_have_arrived_and_cannot_be_looked_for_keeps_its_money(
     assert states(tmp_path) == {"open": 3}
 
 
+def test_of_a_batch_that_is_refused_no_file_stays_at_the_provider(tmp_path: Path):
+    reply, asked = provider((400, {}))
+    with serve(reply) as url, pytest.raises(TeacherError, match="takes no batch"):
+        ask_in_batches(url, tmp_path, 3)
+    assert [request for request in asked if request.startswith("/")] == ["/v1/files/file-1"]
+    assert states(tmp_path) == {"free": 3}
+
+
 def test_a_look_at_a_batch_that_comes_to_nothing_is_made_again(tmp_path: Path):
     batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "validating"}
     reply, _ = provider((200, batch), (408, {}), (409, {}), (200, {**batch, "status": "failed"}))
