@@ -85,10 +85,10 @@ def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: 
     asked = questions(200)
     teacher: dict[str, Any] = {"model": "sandbox", "sandbox": {"invalid_rate": 0.0, "latency_s": 0.0}}
     config = TeacherConfig.model_validate({**teacher, "price": PRICE})
-    assert measured(tmp_path, config) is None
+    assert measured(tmp_path, config, "") is None
     with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
         ask(url, tmp_path, asked[:ENOUGH], budget_usd=100, **teacher)
-        known = measured(tmp_path, config)
+        known = measured(tmp_path, config, "")
         assert known
         assert known.answers == ENOUGH
         made = made_of(sampled(asked[ENOUGH:]), measured=known, **teacher)
@@ -97,6 +97,16 @@ def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: 
     assert found.mentions == 200 - ENOUGH  # what was asked before does not count
     assert found.off == pytest.approx(0, abs=0.03)
     assert "this ledger" in made.counted_by
+
+
+def test_what_a_model_took_at_one_endpoint_says_nothing_of_another(tmp_path: Path):
+    with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
+        ask(url, tmp_path, questions(ENOUGH), budget_usd=100)
+    config = TeacherConfig(model="m", price=PRICE)
+    here = measured(tmp_path, config, url)
+    assert here
+    assert here.answers == ENOUGH
+    assert measured(tmp_path, config, "https://elsewhere.example/v1") is None
 
 
 def test_a_stage_that_the_budget_ended_is_compared_over_what_it_asked(tmp_path: Path):
