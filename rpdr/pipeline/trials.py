@@ -175,8 +175,10 @@ class _Steps:
 
     @property
     def seconds(self) -> float:
-        """Of a step."""
-        return self._watch.seconds / max(1, self._done - WARM)
+        """Of a step: where there were but the first ones, of these."""
+        if self._done <= WARM:
+            return (self._warm_s + self._watch.seconds) / max(1, self._done)
+        return self._watch.seconds / (self._done - WARM)
 
     @property
     def begin(self) -> float:
