@@ -284,7 +284,8 @@ class BatchConfig(Section):
 
 _BUDGETED = {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "give teacher.max_output_tokens"),
-    **dict.fromkeys(("n", "best_of", "stream", "tools", "functions", "web_search_options"), "leave it out"),
+    **dict.fromkeys(("n", "best_of", "stream", "tools", "functions", "web_search_options", "prediction"), "leave it out"),
+    **dict.fromkeys(("models", "route", "plugins"), "leave it out"),  # OpenRouter's: other models, at their own prices; searches of the web
     "model": "give teacher.model",
     "messages": "leave it out",
     "service_tier": "give its price too, as teacher.price",

@@ -310,7 +310,10 @@ def test_vllm_wants_a_student_whose_none_reads_the_mention_alone(tmp_path: Path)
     assert load(written(tmp_path, SMALL), {"link.engine": "vllm", "student.none_reads": "mention"}).link.engine == "vllm"
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n", "model", "messages", "stream", "service_tier"])
+@pytest.mark.parametrize(
+    "name",
+    ["max_tokens", "max_completion_tokens", "n", "model", "messages", "stream", "service_tier", "models", "route", "plugins", "prediction"],
+)
 def test_parameters_that_the_budget_knows_nothing_of_are_refused(name: str):
     with pytest.raises(ValueError, match=rf"parameters: {name}: the budget"):
         TeacherConfig.model_validate({"parameters": {name: 4000}})

@@ -54,7 +54,7 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
         keys = queue_of(run, pool) if retrieved and settings.max_mentions < len(pool) else at_random(list(pool), run.config.seed)
         keys = keys[: settings.max_mentions]
     ledger = run.path("ledger")
-    asked_before = _keys_asked(ledger, settings.model)
+    asked_before = keys_asked(ledger, settings.model)
     drawn = _draw(keys, asked_before, run.config.seed)
     rows = _rows(run, list(drawn), retrieved)
     # of all concepts where the examples are still to be chosen: theirs are others than these questions'
@@ -72,7 +72,7 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
         len(keys),
         made_at=time.time(),
         spent_usd=Ledger(ledger).spent_usd(),
-        measured=measured(ledger, settings),
+        measured=measured(ledger, settings, endpoint.base_url),
         notes=[
             *([] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"]),
             *_missing_student(run.config),
@@ -113,16 +113,16 @@ def spent_since(ledger: Path, since: float) -> Spent:
     return Spent(*row)
 
 
-def measured(ledger: Path, settings: TeacherConfig) -> Measured | None:
-    """What answers of this model took, asked for as they would be now; None where there are too few."""
+def measured(ledger: Path, settings: TeacherConfig, endpoint: str) -> Measured | None:
+    """What answers of this model at this endpoint took, asked for as they would be now; None where there are too few."""
     if not (ledger / FILE).exists():
         return None
     with closing(connect(ledger)) as db:
         rows = db.execute(
             "SELECT s.question, s.worst_tokens, s.parameters, s.at, s.mode, e.state, e.prompt_tokens, e.completion_tokens, e.at AS ended "
-            "FROM sent s JOIN ended e ON e.id = s.id WHERE s.model = ? AND s.max_output_tokens = ? AND e.state IN (?, ?, ?) "
-            "ORDER BY s.seq DESC LIMIT 20000",
-            (settings.model, settings.max_output_tokens, VALID, INVALID, LOST),
+            "FROM sent s JOIN ended e ON e.id = s.id WHERE s.model = ? AND (s.endpoint = ? OR s.model = 'sandbox') "  # whose place is another one every time
+            "AND s.max_output_tokens = ? AND e.state IN (?, ?, ?) ORDER BY s.seq DESC LIMIT 20000",
+            (settings.model, endpoint, settings.max_output_tokens, VALID, INVALID, LOST),
         ).fetchall()
     more = {name: value for name, value in settings.parameters.items() if value is not None}
     rows = [row for row in rows if _more(row["parameters"], settings) == more]
@@ -198,7 +198,8 @@ def _retrieved(run: Run) -> bool:
     return "candidates" in made
 
 
-def _keys_asked(ledger: Path, model: str) -> set[str]:
+def keys_asked(ledger: Path, model: str) -> set[str]:
+    """The keys of the mentions that this model was asked about."""
     if not (ledger / FILE).exists():
         return set()
     with closing(connect(ledger)) as db:

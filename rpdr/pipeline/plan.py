@@ -168,7 +168,7 @@ class _Made:
         if settings.mode == "batch":
             self.notes.append("teach: a batch is taken to be back after the provider's day")
             return (Driver(24 * HOUR),)
-        known = measured(self.run.path("ledger"), settings)
+        known = measured(self.run.path("ledger"), settings, made.endpoint)
         if known:
             latency = known.seconds.expected
         elif settings.model == "sandbox":

@@ -19,7 +19,7 @@ from rpdr.kb import Concept, load_kb
 from rpdr.pipeline import candidates
 from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
-from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of
+from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of, keys_asked
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
 from rpdr.pipeline.progress import StageProgress, say
@@ -55,13 +55,15 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         with _scratch(run) as (file, answered):
             numbers = write_questions(file, found, set(keys), definitions)
             queue = [numbers[key] for key in keys]
+            asked_before = keys_asked(run.path("ledger"), settings.model)
+            perhaps_known = max((place for place, key in enumerate(keys, start=1) if key in asked_before), default=0)
             asking = Asking(run.config, endpoint, examples, file, run.path("ledger"))
             if settings.mode == "sync":
                 connect()
             watch = Stopwatch()
             ask = ask_in_batches if settings.mode == "batch" else ask_in_actors
             with closing(ask(asking, queue, progress)) as votes:
-                kept = _keep(run, Questions(file), queue, votes, answered)
+                kept = _keep(run, Questions(file), queue, votes, answered, perhaps_known)
             seconds = watch.seconds
             believed = write_labels(run, answered, run.path("labels", FILE))
     ledger = Ledger(run.path("ledger"))
@@ -109,8 +111,11 @@ def _scratch(run: Run) -> Iterator[tuple[Path, Path]]:
             file.unlink(missing_ok=True)
 
 
-def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[Mapping[str, Any]], answered: Path) -> dict[str, Any]:
-    """Write each vote to `answered` or set it aside, in the queue's order; counts of both. Stops asking where the budget refuses."""
+def _keep(
+    run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[Mapping[str, Any]], answered: Path, perhaps_known: int
+) -> dict[str, Any]:
+    """Write each vote to `answered` or set it aside, in the queue's order; counts of both. Stops asking where the budget refuses, but not
+    before the first `perhaps_known`: among these are answers that the ledger gives for nothing."""
     sources: Counter[str] = Counter()
     counts = {"labelled": 0, "none": 0, "saved_by_early_stop": 0, "cut_short": 0}
     refused = done = 0
@@ -131,7 +136,7 @@ def _keep(run: Run, questions: Questions, queue: Sequence[int], votes: Iterable[
             else:
                 set_aside({**found, "text": row["text"]})
             refused = refused + 1 if found["source"] == REFUSED else 0
-            if refused >= ENOUGH_REFUSED:
+            if refused >= ENOUGH_REFUSED and done >= perhaps_known:
                 break
         for number in queue[done:]:
             [row] = questions.rows([number])

@@ -175,8 +175,10 @@ class _Steps:
 
     @property
     def seconds(self) -> float:
-        """Of a step."""
-        return self._watch.seconds / max(1, self._done - WARM)
+        """Of a step: where there were but the first ones, of these."""
+        if self._done <= WARM:
+            return (self._warm_s + self._watch.seconds) / max(1, self._done)
+        return self._watch.seconds / (self._done - WARM)
 
     @property
     def begin(self) -> float:
@@ -246,9 +248,7 @@ def _questions(run: Run, top_k: int) -> list[dict[str, Any]]:
     """As rows of schema.CANDIDATES, of so many candidates; before there are such, with concepts drawn at random."""
     file = candidates_file(run, final=top_k != run.config.retriever.top_k)
     if file.exists():
-        rows = pq.read_table(file).to_pylist()
-        random.Random(run.config.seed).shuffle(rows)
-        return rows[:TEXTS]
+        return _some_rows(file, TEXTS, run.config.seed)
     concepts, rng = _concepts(run), np.random.default_rng(run.config.seed)
     found = []
     for row in _mentions(run):
@@ -258,6 +258,18 @@ def _questions(run: Run, top_k: int) -> list[dict[str, Any]]:
         drawn = {"candidate_ids": [c.concept_id for c in some], "candidate_names": names, "matched_names": names, "scores": scores}
         found.append({**row, **drawn})
     return found
+
+
+def _some_rows(file: Path, wanted: int, seed: int) -> list[dict[str, Any]]:
+    """So many rows in random order, or all, from no more row groups than hold them: as objects, the rows of a pool of millions are many gigabytes."""
+    parquet, rng = pq.ParquetFile(file), random.Random(seed)
+    enough, rows = list[int](), 0
+    for group in rng.sample(range(parquet.num_row_groups), parquet.num_row_groups):
+        if rows < wanted:
+            enough.append(group)
+            rows += parquet.metadata.row_group(group).num_rows
+    drawn = pa.array(rng.sample(range(rows), min(wanted, rows)), pa.int64())
+    return parquet.read_row_groups(enough).take(drawn).to_pylist()
 
 
 def _device(needs: Needs | None) -> str:

@@ -38,6 +38,7 @@ from rpdr.teacher.prompt import Example, Question
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
+PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
 TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
@@ -211,6 +212,8 @@ class BatchClient:
             batch = await self._patiently(self._create)(owner, file.id)
         except (openai.APIError, ValueError) as error:
             if file is None or not _may_have_arrived(error):  # otherwise the next start looks for it
+                if file is not None:
+                    await self._delete(file.id)
                 await self._release(submission.requests, "the batch was not taken")
             raise self._stopped(error) from None
         self._at_provider.add(batch.id)
@@ -226,16 +229,25 @@ class BatchClient:
             if not _may_have_arrived(error):
                 raise
             await asyncio.sleep(min(5.0, self.config.batch.poll_s))  # what has just arrived may not be listed yet
-            found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
+            try:
+                found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
+            except (openai.APIError, ValueError):  # whatever this one says: that the batch may be there is said by the first
+                raise self._stopped(error) from None
             if found is None:
                 raise
             return found
 
     async def _resume(self, submission: Submission) -> None:
         """Merge what a start before this one submitted; give its money back where it never arrived."""
-        endpoint, asked_at = self.client.endpoint.base_url, submission.requests[0].endpoint
-        if asked_at != endpoint and self.config.model != "sandbox":  # the sandbox's place is another one every time
-            raise TeacherError(f"{endpoint}: batches of this run are still at {asked_at}; name that one in teacher.base_url until they end")
+        first, model, endpoint = submission.requests[0], self.config.model, self.client.endpoint.base_url
+        if first.model == "sandbox" and model != "sandbox":  # a rehearsal that was stopped: its sandbox ended with it
+            await self._give_up(submission, "the sandbox teacher has ended")
+            return
+        if first.model != model or (first.endpoint != endpoint and model != "sandbox"):  # the sandbox's place is another one every time
+            raise TeacherError(
+                f"{endpoint}: batches of this run are still at {first.endpoint}, asked of {first.model!r}; "
+                "name these in teacher.base_url and teacher.model until they end"
+            )
         batch = submission.batch
         if batch is None:
             found = await self._patiently(self._find)(submission.owner)
@@ -249,8 +261,13 @@ class BatchClient:
             await self._finish(submission, batch)
         except openai.NotFoundError:
             self._at_provider.discard(batch)
-            await asyncio.gather(*(self.governor.write_off(sent.id, "the provider knows no such batch") for sent in submission.requests))
-            await self.governor.note_batch(submission.owner, batch, MERGED)
+            await self._give_up(replace(submission, batch=batch), "the provider knows no such batch")
+
+    async def _give_up(self, submission: Submission, why: str) -> None:
+        """End a submission that no answer will come from."""
+        await asyncio.gather(*(self.governor.write_off(sent.id, why) for sent in submission.requests))
+        if submission.batch is not None:
+            await self.governor.note_batch(submission.owner, submission.batch, MERGED)
 
     async def _finish(self, submission: Submission, batch_id: str) -> dict[str, _Again]:
         """Wait for a batch and merge it: question -> why it must be asked again."""
@@ -258,8 +275,11 @@ class BatchClient:
         batch = await self._wait(batch_id, len(submission.requests))
         by_id = {sent.id: sent for sent in submission.requests}
         ends: dict[str, _Again | None] = {}
+        unreadable = False
         for file in (batch.output_file_id, batch.error_file_id):
-            found = [(by_id.pop(line.get("custom_id", ""), None), line) for line in await self._lines(file)]
+            lines = await self._lines(file)
+            unreadable |= None in lines
+            found = [(by_id.pop(line["custom_id"], None), line) for line in lines if line is not None]
             for start in range(0, len(found), AT_A_TIME):
                 merging = {sent.question: self._merge(sent, line) for sent, line in found[start : start + AT_A_TIME] if sent is not None}
                 ends.update(zip(merging, await asyncio.gather(*merging.values()), strict=True))
@@ -268,16 +288,14 @@ class BatchClient:
         if batch.status == "failed" and codes:
             words = self.client.without_key(f"{codes[0][0]}: {codes[0][1]}")
             why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({words})"
-        if batch.status == "completed":  # a request without a line was worked for all the same
-            await asyncio.gather(*(self.governor.write_off(sent.id, "no answer in a completed batch") for sent in by_id.values()))
+        if batch.status == "completed" or unreadable:  # a request without a line was worked for all the same, or may have been
+            lost = "no line of the batch that can be read" if unreadable else "no answer in a completed batch"
+            await asyncio.gather(*(self.governor.write_off(sent.id, lost) for sent in by_id.values()))
         else:
             await self._release(by_id.values(), why)
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
         self._at_provider.discard(batch_id)
-        for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
-            if file:
-                with suppress(openai.APIError, ValueError):  # providers keep files until they are told; some cannot be told
-                    await self.client.openai().files.delete(file)
+        await self._delete(batch.input_file_id, batch.output_file_id, batch.error_file_id)
         if any(code in NO_MONEY_THERE for code, _ in codes):
             raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({codes[0][0]}); top it up")
         # a batch that got on has only had too little time: what it did not come to has used up nothing
@@ -319,19 +337,13 @@ class BatchClient:
             await asyncio.sleep(wait)
             wait = min(self.config.batch.poll_s, wait * 1.5)
 
-    async def _lines(self, file: str | None) -> list[dict[str, Any]]:
+    async def _lines(self, file: str | None) -> list[dict[str, Any] | None]:
+        """What each line of a file holds; None of one that cannot be read, which no request can be found by."""
         if not file:
             return []
         content = await self._patiently(self.client.openai().files.content)(file, timeout=FILE_TIMEOUT_S)
-        found = []
-        for text in content.content.split(b"\n"):  # an answer may hold what else ends a line in Unicode
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue  # its request has no end then, and is asked again
-            if isinstance(line, dict):
-                found.append(line)
-        return found
+        # an answer may hold what else ends a line in Unicode
+        return [_line(text) for text in content.content.split(b"\n") if text.strip()]
 
     async def _find(self, owner: str) -> Batch | None:
         """The provider's batch of a submission, if it arrived."""
@@ -339,6 +351,13 @@ class BatchClient:
             if (batch.metadata or {}).get(MARK) == owner:
                 return batch
         return None
+
+    async def _delete(self, *files: str | None) -> None:
+        """Providers keep files until they are told; some cannot be told."""
+        for file in files:
+            if file:
+                with suppress(openai.APIError, ValueError):
+                    await self.client.openai().files.delete(file)
 
     async def _release(self, requests: Iterable[Sent], why: str) -> None:
         await asyncio.gather(*(self.governor.release(sent.id, why) for sent in requests))
@@ -369,6 +388,15 @@ def _completion(body: Any) -> ChatCompletion | None:
         return None
 
 
+def _line(text: bytes) -> dict[str, Any] | None:
+    """See _lines."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
+
+
 def _dict(value: Any) -> dict[str, Any]:
     """Of a line, which may hold anything."""
     return value if isinstance(value, dict) else {}
@@ -378,6 +406,8 @@ def _passes(error: BaseException) -> bool:
     """Whether what went wrong can go right later."""
     if isinstance(error, openai.RateLimitError):
         return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
+    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING:
+        return True
     # ValueError: a body that is no JSON
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
 

@@ -20,7 +20,7 @@ from rpdr.config import TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.files import sha256
 from rpdr.schema import NIL
-from rpdr.teacher.dialect import Dialect
+from rpdr.teacher.dialect import SEVERAL, Dialect, own_schema
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
 from rpdr.teacher.health import ENOUGH, Health
@@ -353,9 +353,10 @@ class TeacherClient:
         self.health.stop(TeacherError(f"{where}: {words}"))
 
     def without_key(self, words: str) -> str:
-        """What an endpoint says, 200 characters of it at most, without the key, which it may repeat."""
+        """What an endpoint says, 200 characters of it at most, without the key, which it may repeat. Half a character, which JSON can hold and no
+        file or terminal, becomes a question mark."""
         key = self.endpoint.api_key.get_secret_value()
-        return (words.replace(key, "***") if self.endpoint.has_key else words)[:200]
+        return (words.replace(key, "***") if self.endpoint.has_key else words)[:200].encode("utf-8", "replace").decode()
 
     def learns(self, status: int | None, codes: set[str], said: str, arguments: dict[str, Any]) -> bool:
         """Whether a refusal of these arguments says how to ask again, and not what is wrong with its question."""
@@ -369,7 +370,7 @@ class TeacherClient:
 
 
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
-    """How a served request ended; `several`: a question without a schema was for all concepts that a mention names. Where the endpoint does not
+    """How a served request ended; `several`: a question without our schema was for all concepts that a mention names. Where the endpoint does not
     say what was used, the worst case was."""
     prompt, completion = _used(sent, getattr(reply, "usage", None))
     try:
@@ -377,8 +378,8 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
         text, reason, cut, confidence = "", f"{NO_COMPLETION} ({type(error).__name__})", False, None
     options: list[str] = json.loads(sent.options)
-    schema = json.loads(sent.parameters).get("response_format")
-    for_several = "choices" in json.dumps(schema) if schema else several
+    schema = own_schema(json.loads(sent.parameters))
+    for_several = SEVERAL in schema["properties"] if schema else several
     # what was cut may lack the end of a list, or have only begun to think
     named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:

@@ -5,9 +5,12 @@ Endpoints call the output limit by two names, some have no temperature, and many
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rpdr.config import TeacherConfig
+
+ONE, SEVERAL = "choice", "choices"  # what an answer of one concept is called in the schema, and of all concepts that a mention names
 
 
 class Dialect:
@@ -57,8 +60,17 @@ class Dialect:
         return True
 
 
+def own_schema(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The JSON schema of a request's arguments; None where it has none, or another response_format, which `teacher.parameters` may give."""
+    asked = arguments.get("response_format")
+    named = asked.get("json_schema") if isinstance(asked, dict) and asked.get("type") == "json_schema" else None
+    schema = named.get("schema") if isinstance(named, dict) else None
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return schema if isinstance(properties, dict) and [*properties] in ([ONE], [SEVERAL]) else None
+
+
 def _schema(options: int, several: bool) -> dict[str, Any]:
     choice = {"type": "string", "enum": [str(n) for n in range(options + 1)]}
-    name, kind = ("choices", {"type": "array", "items": choice}) if several else ("choice", choice)
+    name, kind = (SEVERAL, {"type": "array", "items": choice}) if several else (ONE, choice)
     schema = {"type": "object", "properties": {name: kind}, "required": [name], "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}

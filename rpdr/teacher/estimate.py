@@ -22,7 +22,7 @@ from typing import Any
 
 from rpdr.config import TeacherConfig
 from rpdr.teacher.client import worst_case_tokens
-from rpdr.teacher.dialect import Dialect
+from rpdr.teacher.dialect import Dialect, own_schema
 from rpdr.teacher.ledger import Known
 from rpdr.teacher.prices import Quote, cost_usd
 from rpdr.teacher.vote import AGREE
@@ -57,8 +57,8 @@ class Range:
 
     @classmethod
     def around(cls, expected: float, off: float) -> Range:
-        """Up to a share `off` less or more."""
-        return cls(expected * (1 - off), expected, expected * (1 + off))
+        """Up to a share `off` less or more, and not less than nothing."""
+        return cls(expected * max(0.0, 1 - off), expected, expected * (1 + off))
 
 
 NONE = Range(0, 0, 0)
@@ -160,13 +160,13 @@ def estimate(
     weights = sum(s.weight for s, _ in asked)
     scale = mentions / weights if weights else 0.0
     questions, prompts = NONE, NONE
-    each = []  # prompt tokens a mention
+    each: dict[float, list[float]] = {}  # by what a mention stands for: prompt tokens of each
     for s, left in asked:
         tokens = count(s)
         questions += left * s.weight
         prompts += left * (tokens * s.weight)
-        each.append(left.expected * tokens)
-    off = math.hypot(off, 2 * _relative_error(each) if len(asked) < mentions else 0.0)
+        each.setdefault(s.weight * scale, []).append(left.expected * tokens)
+    off = math.hypot(off, 2 * _relative_error(each))
     again = measured.requests_a_question if measured else _requests_a_question(config)
     answer = measured.completion_tokens if measured else _answer_tokens(config)
     requests = questions * scale * again
@@ -283,13 +283,16 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
     of_openai = any(host in endpoint for host in OF_OPENAI)
 
     def by_text(s: Sampled) -> float:
-        asked_for = dialect.arguments(s.options).get("response_format")
+        arguments = dialect.arguments(s.options)
+        asked_for = arguments.get("response_format")
         if not asked_for:
             schema = 0.0
         elif config.model == "sandbox":
             schema = tokens(json.dumps(asked_for))
         else:
-            schema = tokens(_as_prompt(asked_for)) + A_SCHEMA if of_openai else 0.0  # other servers constrain the decoder alone
+            own = own_schema(arguments)
+            as_prompt = _as_prompt(own) if own else json.dumps(asked_for)
+            schema = tokens(as_prompt) + A_SCHEMA if of_openai else 0.0  # other servers constrain the decoder alone
         return sum(tokens(m["content"]) + A_MESSAGE for m in s.messages) + A_REPLY + schema
 
     if exact:
@@ -309,10 +312,10 @@ def _why_estimated(model: str, of_openai: bool) -> str:
     )
 
 
-def _as_prompt(response_format: Mapping[str, Any]) -> str:
+def _as_prompt(schema: Mapping[str, Any]) -> str:
     """A schema as OpenAI counts it (openai/openai-cookbook, issue 2140): compact, and without these keys."""
     left_out = {"required", "additionalProperties", "$schema"}
-    return json.dumps({k: v for k, v in response_format["json_schema"]["schema"].items() if k not in left_out}, separators=(",", ":"))
+    return json.dumps({k: v for k, v in schema.items() if k not in left_out}, separators=(",", ":"))
 
 
 def _requests_a_question(config: TeacherConfig) -> Range:
@@ -363,10 +366,15 @@ def _covered(to_ask: float, usd: float, left_usd: float) -> int:
     return int(to_ask * max(0.0, left_usd) / usd)
 
 
-def _relative_error(values: Sequence[float]) -> float:
-    """Of the mean: its standard error over it."""
-    mean = statistics.fmean(values) if values else 0.0
-    return statistics.stdev(values) / math.sqrt(len(values)) / mean if len(values) > 1 and mean else 0.0
+def _relative_error(drawn: Mapping[float, Sequence[float]]) -> float:
+    """Of a sum over all: its standard error over it. `drawn`: by how many each stands for, the values; those that are all there err in nothing."""
+    total = sum(weight * sum(values) for weight, values in drawn.items())
+    errors = (
+        weight * math.sqrt(max(0.0, 1 - 1 / weight) * len(values)) * statistics.stdev(values)
+        for weight, values in drawn.items()
+        if weight and len(values) > 1
+    )
+    return math.hypot(*errors) / total if total else 0.0
 
 
 def _assumptions(config: TeacherConfig, measured: Measured | None) -> list[str]:

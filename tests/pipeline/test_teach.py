@@ -25,7 +25,7 @@ from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
-from rpdr.pipeline.teach import FILE, SET_ASIDE_FILE
+from rpdr.pipeline.teach import ENOUGH_REFUSED, FILE, SET_ASIDE_FILE
 from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
 from rpdr.teacher import Ledger, SandboxTeacher, at_random
 
@@ -128,6 +128,21 @@ def test_what_the_budget_does_not_cover_is_set_aside_and_asked_with_more(tmp_pat
     _, again = taught(config, **{"teacher.budget_usd": 5.0})
     assert (again["labelled"], again["from_ledger"]) == (296, len(labels))
     assert paid < again["spent_usd"]
+
+
+def test_an_answer_that_was_paid_for_is_kept_however_many_the_budget_refuses_before_it(tmp_path: Path):
+    config = prepared(tmp_path, ENOUGH_REFUSED + 204)
+    run = Run(load(config))
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    last = at_random([m.key for m in mentions if m.split == "unlabelled"], run.config.seed)[-20:]
+    often = [replace(m, mention_id=f"{m.mention_id} {n}") for m in mentions if m.key in last for n in range(9)]
+    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, *often])
+    _, told = taught(config, **{"teacher.choose": "worth", "teacher.max_mentions": 20})
+    assert told["labelled"] == 20
+    run = run_stages(load(config, {"teacher.budget_usd": told["spent_usd"]}), ["teach"], redo=True)
+    again = run.summary("teach")
+    assert (again["labelled"], again["from_ledger"], again["missing"]) == (20, 20, ENOUGH_REFUSED + 180)
+    assert {row["key"] for row in rows_of(run, FILE)} == set(last)
 
 
 def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):

@@ -67,11 +67,12 @@ def ask(
 
 @contextmanager
 def serve(reply: Callable[[str], tuple | None]) -> Iterator[str]:
-    """A server that answers each request body with a status, a body (JSON, or text as it stands) and headers; None cuts the connection."""
+    """A server that answers each request body, or the path where there is none, with a status, a body (JSON, or text as it stands) and headers;
+    None cuts the connection."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            found = reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            found = reply(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode() or self.path)
             if found is None:
                 self.connection.close()
                 return
@@ -82,6 +83,8 @@ def serve(reply: Callable[[str], tuple | None]) -> Iterator[str]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+
+        do_GET = do_DELETE = do_POST
 
         def log_message(self, *_: object) -> None:
             pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question, serve
 from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
@@ -23,6 +23,7 @@ from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, Sandbo
 from rpdr.teacher.batch import _completion
 from rpdr.teacher.sandbox import Faults, Terms
 
+Reply = tuple[int, dict[str, Any]] | None
 COUNTED = {"input_usd_per_million": PRICE.input_usd_per_million, "output_usd_per_million": PRICE.output_usd_per_million}
 RIGHT = [NIL if n % 5 == 4 else NAMES.index("Nausea") for n in range(1000)]
 
@@ -298,6 +299,64 @@ def test_a_provider_that_is_down_gives_the_money_back(tmp_path: Path):
     assert states(tmp_path) == {"free": 3}  # the file did not arrive, so no batch did
 
 
+def provider(create: Reply, *looks: Reply) -> tuple[Callable[[str], Reply], list[str]]:
+    """(one that takes every file, says `create` to each new batch and `looks` one after another to what is asked of batches, what it was asked)."""
+    asked: list[str] = []
+    left = list(looks)
+
+    def reply(request: str) -> Reply:
+        asked.append(request)
+        if "input_file_id" in request:
+            return create
+        if "/batches" in request:
+            return left.pop(0) if len(left) > 1 else left[0]
+        return 200, {
+            "id": "file-1",
+            "object": "file",
+            "bytes": 1,
+            "created_at": 1,
+            "filename": "f",
+            "purpose": "batch",
+            "status": "processed",
+        }
+
+    return reply, asked
+
+
+@pytest.mark.parametrize("create", [None, (408, {})])
+def test_a_batch_that_may_have_arrived_and_cannot_be_looked_for_keeps_its_money(tmp_path: Path, create: Reply):
+    reply, _ = provider(create, (404, {}))
+    with serve(reply) as url, pytest.raises(TeacherError, match="what has been submitted is found then, and kept"):
+        ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+    assert states(tmp_path) == {"open": 3}
+
+
+def test_of_a_batch_that_is_refused_no_file_stays_at_the_provider(tmp_path: Path):
+    reply, asked = provider((400, {}))
+    with serve(reply) as url, pytest.raises(TeacherError, match="takes no batch"):
+        ask_in_batches(url, tmp_path, 3)
+    assert [request for request in asked if request.startswith("/")] == ["/v1/files/file-1"]
+    assert states(tmp_path) == {"free": 3}
+
+
+def test_a_look_at_a_batch_that_comes_to_nothing_is_made_again(tmp_path: Path):
+    batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "validating"}
+    reply, _ = provider((200, batch), (408, {}), (409, {}), (200, {**batch, "status": "failed"}))
+    with serve(reply) as url:
+        answers = ask_in_batches(url, tmp_path, 3, max_attempts=1)
+    assert {(a.source, a.reason) for a in answers} == {("failed", "the batch failed")}
+    assert states(tmp_path) == {"free": 3}
+
+
+@pytest.mark.parametrize(("line", "state"), [('{"custom_id": "cut in', "lost"), ('{"custom_id": ["no id"]}', "lost"), (" ", "free")])
+def test_what_expired_and_has_a_line_that_cannot_be_read_may_have_been_served(tmp_path: Path, line: str, state: str):
+    batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "expired", "output_file_id": "file-2"}
+    reply, _ = provider((200, batch), (200, batch))
+    with serve(lambda request: (200, line) if request.endswith("/content") else reply(request)) as url:
+        ask_in_batches(url, tmp_path, 3, max_attempts=1)
+    assert states(tmp_path) == {state: 3}
+
+
 def test_a_batch_that_the_provider_does_not_know_counts_at_its_worst_case_and_is_asked_again(tmp_path: Path):
     async def leave_behind(url: str) -> None:
         governor = Governor(5.0, PRICE, tmp_path)
@@ -326,6 +385,31 @@ def test_batches_that_are_open_elsewhere_are_not_lost_sight_of(tmp_path: Path):
             ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, batch={"requests": 30})
         with teacher_of(30).serve() as other, pytest.raises(TeacherError, match=re.escape(url)):
             ask_in_batches(other, tmp_path, 30)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("model", ["another", "sandbox"])
+def test_batches_of_another_model_wait_for_its_name_and_are_not_paid_at_this_ones_price(tmp_path: Path, model: str):
+    with teacher_of(30).serve(terms=Terms(**COUNTED, batch_seconds=20.0)) as url:
+        with pytest.raises(KeyboardInterrupt):
+            ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, batch={"requests": 30})
+        stopped = meter_once(url, lambda seen: seen["batches"].get("cancelled", 0) == 1)
+        with pytest.raises(TeacherError, match=rf"{re.escape(url)}, asked of 'm'; name these in teacher\.base_url and teacher\.model"):
+            ask_in_batches(url, tmp_path, 0, model=model)
+        assert set(states(tmp_path)) == {"open"}
+        ask_in_batches(url, tmp_path, 0)
+    assert states(tmp_path)["valid"] == stopped["batch"]["billed"]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_rehearsal_that_was_stopped_does_not_stand_in_the_way_of_the_teacher(tmp_path: Path):
+    with teacher_of(30).serve(terms=Terms(batch_seconds=20.0)) as url, pytest.raises(KeyboardInterrupt):
+        ask_in_batches(url, tmp_path, 30, during=press_ctrl_c, model="sandbox", batch={"requests": 30})
+    assert set(states(tmp_path)) == {"open"}
+    with teacher_of(3).serve() as url:
+        assert all_right(ask_in_batches(url, tmp_path, 3))
+    assert states(tmp_path) == {"lost": 30, "valid": 3}
+    assert not Ledger(tmp_path).has_open_batches()
 
 
 def test_a_provider_that_fails_now_and_then_is_asked_again_and_takes_each_batch_once(tmp_path: Path):

@@ -480,3 +480,20 @@ def test_a_hostile_mention_neither_breaks_the_protocol_nor_reaches_other_prompts
     [good] = [body for body in bodies if "seasick" in body["messages"][-1]["content"]]
     assert good["messages"][-1]["content"].splitlines()[0] == "<mention>seasick</mention>"
     assert json.loads(Ledger(tmp_path).rows()["messages"][0].as_py())
+
+
+def test_half_a_character_in_what_an_endpoint_says_can_be_written_down(tmp_path: Path):
+    with serve(lambda _: (400, {"error": {"message": "not like \ud83d", "code": "invalid_prompt"}})) as url:
+        [answer], _ = ask(url, tmp_path, [question(0)], max_attempts=1)
+    assert answer.reason.encode().startswith(b"HTTP 400")
+    assert "not like ?" in answer.reason
+
+
+@pytest.mark.parametrize(
+    "response_format", [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "mine", "schema": {}}}]
+)
+def test_with_a_response_format_of_ones_own_several_are_read_as_asked_for(tmp_path: Path, response_format: dict):
+    with serve(lambda _: (200, completion('{"choices":["1","3"]}'))) as url:
+        [answer], _ = ask(url, tmp_path, [question(0)], several=True, parameters={"response_format": response_format})
+    assert answer.valid
+    assert len({answer.choice, *answer.also}) == 2

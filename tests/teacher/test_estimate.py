@@ -85,10 +85,10 @@ def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: 
     asked = questions(200)
     teacher: dict[str, Any] = {"model": "sandbox", "sandbox": {"invalid_rate": 0.0, "latency_s": 0.0}}
     config = TeacherConfig.model_validate({**teacher, "price": PRICE})
-    assert measured(tmp_path, config) is None
+    assert measured(tmp_path, config, "") is None
     with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
         ask(url, tmp_path, asked[:ENOUGH], budget_usd=100, **teacher)
-        known = measured(tmp_path, config)
+        known = measured(tmp_path, config, "")
         assert known
         assert known.answers == ENOUGH
         made = made_of(sampled(asked[ENOUGH:]), measured=known, **teacher)
@@ -97,6 +97,16 @@ def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: 
     assert found.mentions == 200 - ENOUGH  # what was asked before does not count
     assert found.off == pytest.approx(0, abs=0.03)
     assert "this ledger" in made.counted_by
+
+
+def test_what_a_model_took_at_one_endpoint_says_nothing_of_another(tmp_path: Path):
+    with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
+        ask(url, tmp_path, questions(ENOUGH), budget_usd=100)
+    config = TeacherConfig(model="m", price=PRICE)
+    here = measured(tmp_path, config, url)
+    assert here
+    assert here.answers == ENOUGH
+    assert measured(tmp_path, config, "https://elsewhere.example/v1") is None
 
 
 def test_a_stage_that_the_budget_ended_is_compared_over_what_it_asked(tmp_path: Path):
@@ -124,6 +134,21 @@ def test_what_the_ledger_has_answered_is_not_paid_for_again():
     assert made_of(half).to_ask == 5
     assert made_of(half).requests.low == 5
     assert made_of(sampled(some, known=[answered])).usd.high == 0
+
+
+def test_where_nearly_all_is_answered_the_few_that_are_left_cost_no_less_than_nothing():
+    answered, some = Known(True, "C1", None, ""), questions(100)
+    nearly_all = [*sampled(some[:99], known=[answered], weight=10.0), *sampled(some[99:], weight=10.0)]
+    made = made_of(nearly_all, 1000)
+    assert made.prompt_tokens.low == 0 < made.usd.low < made.usd.expected < made.usd.high
+    Console(quiet=True).print(estimate_table(made))
+
+
+def test_a_part_of_the_pool_that_is_wholly_drawn_errs_in_nothing():
+    answered, some = Known(True, "C1", None, ""), questions(100)
+    few_left = [*sampled(some[:50], known=[answered], weight=10.0), *sampled(some[50:])]
+    alone = made_of(sampled(some[50:]))
+    assert vars(made_of(few_left, 550).prompt_tokens) == pytest.approx(vars(alone.prompt_tokens))
 
 
 def test_votes_are_asked_until_two_agree():
@@ -201,6 +226,14 @@ def test_a_schema_is_counted_where_it_is_paid_for():
     plain = made_of(some, endpoint=far, structured=False).prompt_tokens.expected
     assert made_of(some, endpoint=local).prompt_tokens.expected == plain
     assert made_of(some, endpoint=far).prompt_tokens.expected > plain
+
+
+def test_a_response_format_of_ones_own_is_counted_as_it_stands():
+    some = sampled(questions(5))
+    far = {"endpoint": "https://api.openai.com/v1"}
+    plain = made_of(some, structured=False, **far).prompt_tokens.expected
+    made = made_of(some, parameters={"response_format": {"type": "json_object"}}, **far)
+    assert plain < made.prompt_tokens.expected < made_of(some, **far).prompt_tokens.expected
 
 
 @pytest.mark.parametrize(
