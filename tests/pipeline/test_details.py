@@ -249,3 +249,9 @@ def test_none_of_these_stands_before_a_retriever_s_candidates_or_nowhere():
     row = {"candidate_ids": ["C1", "C2"], "scores": [0.6, 0.2]}
     assert report._by_threshold(row, 0.5) == ["C1", "C2"]
     assert report._by_threshold(row, 0.7) == [None, "C1", "C2"]
+
+
+def test_what_stands_among_the_labelled_mentions_without_a_link_has_not_been_seen():
+    labelled = [mention(0, "Sick", [["C2"]], "labelled"), mention(1, "left knee", None, "labelled"), mention(2, "flu", [], "labelled")]
+    test = [mention(n, text, []) for n, text in enumerate(("sick", "Left  knee", "flu", "fever"))]
+    assert report._unseen(test, [*labelled, *test]).tolist() == [False, True, False, True]
