@@ -293,7 +293,7 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     scores, balance = _balanced(run, reranker, rows, scores, right, asked)
     nil = np.array([not row["gold"] for row in rows])
     questions = _asked_of(run, rows)
-    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
+    fitted = fit_calibration(scores, right, "dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
     if run.config.link.several and fitted.dev_right and asked.sum() >= FEW:
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil

@@ -116,6 +116,7 @@ def fit_calibration(
 ) -> Calibration:
     """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
+    `fitted_on`: which mentions they are, without their number.
     `nil` (n,) bool: the gold is NIL; where it is told, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly (1, never,
     where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
     `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are FEW or more. `texts`, n of them: of
@@ -137,7 +138,7 @@ def fit_calibration(
     # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
     tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]
     best = min(tries, key=lambda found: float(found.fun)).x
-    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=fitted_on)
+    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=f"{mine.sum()} {fitted_on}")
     p = fitted.probabilities(scores)
     hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
     if allow_nil and told:

@@ -32,7 +32,7 @@ def test_a_known_temperature_is_found(temperature: float):
     fitted = fit_calibration(*drawn(2000, temperature), "drawn")
     assert fitted.temperature == pytest.approx(temperature, rel=0.15)
     assert fitted.none_shift == pytest.approx(0, abs=0.5)
-    assert fitted.fitted_on == "drawn"
+    assert fitted.fitted_on == "2000 drawn"
 
 
 def test_a_known_shift_of_none_is_found():
@@ -129,7 +129,7 @@ def test_the_scores_given_are_left_as_they_were():
 
 def test_a_saved_calibration_is_json_that_makes_the_same(tmp_path: Path):
     scores, right = drawn(60, 1.5)
-    fitted = fit_calibration(scores, right, "dev, 60 mentions", exact=[None, True, False] * 20)
+    fitted = fit_calibration(scores, right, "dev mentions", exact=[None, True, False] * 20)
     fitted.save(tmp_path / "c.json")
     assert Calibration.load(tmp_path / "c.json") == fitted
     assert Calibration(**json.loads((tmp_path / "c.json").read_text())) == fitted
@@ -270,6 +270,7 @@ def test_it_is_fitted_on_what_the_student_is_asked_about():
     fitted = fit_calibration(scores, all_right, "drawn", asked=asked)
     alone = fit_calibration(hard, right, "drawn")
     assert (fitted.temperature, fitted.sure_scale) == (alone.temperature, alone.sure_scale)
+    assert fitted.fitted_on == alone.fitted_on == "400 drawn"
     assert fitted.dev_confidence[:400] == alone.dev_confidence
     assert len(fitted.dev_confidence) == 600  # the others are told too: an operating point counts them as their names decide
     assert fit_calibration(scores, all_right, "drawn").temperature < fitted.temperature
