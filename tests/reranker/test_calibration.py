@@ -56,6 +56,16 @@ def test_fewer_than_20_mentions_are_too_few(allow_nil: bool):
     assert fit_calibration(scores, right, "drawn", allow_nil) == Calibration()
 
 
+def test_repeats_of_few_texts_are_too_few():
+    scores, right = drawn(400, 3.0)
+    few, enough = ([f"text {n % texts}" for n in range(400)] for texts in (19, 20))
+    assert fit_calibration(scores, right, "drawn", texts=few) == Calibration()
+    assert fit_calibration(scores, right, "drawn", texts=enough).temperature == pytest.approx(3, rel=0.3)
+    asked = np.arange(400) % 2 == 0  # of ten texts
+    alone = fit_calibration(scores, right, "drawn", asked=asked, texts=enough)
+    assert alone == fit_calibration(scores, right, "drawn", texts=enough)
+
+
 def test_several_candidates_may_be_right():
     scores, right = drawn(3000, 2.0)
     right[:, 0] |= right[:, 1]
