@@ -33,10 +33,11 @@ class OperatingPoint:
     right: int  # of these
     shown: float | None  # the least precision that dev shows at this threshold; None where it answers nothing
     most: float | None = None  # where the target is not reachable: the highest one that is, in whole percents; None: none from 50 % up
+    exact: float = 1.0  # how often an exact name was right on dev, each text once
 
     def gives(self, confidence: float, exact: bool = False) -> bool:
         """Whether an answer of this confidence is given; `exact`: an exact name decided it."""
-        return confidence > self.above if self.reachable else exact and confidence >= self.target
+        return confidence > self.above if self.reachable else exact and self.exact >= self.target
 
     def warning(self) -> str | None:
         """What a user must know where the target is not reachable: one sentence or two."""

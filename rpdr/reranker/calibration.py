@@ -86,8 +86,7 @@ class Calibration:
     @property
     def exact_confidence(self) -> float:
         """The confidence of what an exact name decides: how often that was right on dev, with one right one more; so 1 where dev has none."""
-        decided = [right for right in self.dev_exact if right is not None]
-        return (sum(decided) + 1) / (len(decided) + 1)
+        return _right_share(self.dev_exact)
 
     def operating_point(self, target: float, exact_match: bool) -> OperatingPoint:
         """Where to abstain so that what is answered has the precision `target`, by the dev mentions; see abstention.operating_point."""
@@ -97,7 +96,8 @@ class Calibration:
             confidence[exact] = self.exact_confidence
             right[exact] = [decided for decided in self.dev_exact if decided is not None]
         mine = once(self.dev_text, len(right))
-        return operating_point(confidence[mine], right[mine], target)
+        names = [self.dev_exact[n] for n in mine] if self.dev_exact else []
+        return replace(operating_point(confidence[mine], right[mine], target), exact=_right_share(names))
 
     def _shifted(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
         shifted = scores.astype(np.float64)
@@ -160,6 +160,12 @@ def fit_calibration(
         dev_exact=tuple(exact) or (None,) * len(hit),
         dev_text=tuple(map({text: n for n, text in enumerate(dict.fromkeys(texts))}.__getitem__, texts)),
     )
+
+
+def _right_share(decided: Sequence[bool | None]) -> float:
+    """Of those that are decided, that are not None, how many are right, with one right one more."""
+    right = [one for one in decided if one is not None]
+    return (sum(right) + 1) / (len(right) + 1)
 
 
 def _different(texts: Sequence[str], among: np.ndarray) -> int:

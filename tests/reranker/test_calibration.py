@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,20 @@ def test_an_exact_name_is_as_confident_as_dev_found_such_names_right():
     assert fit_calibration(scores, right, "x").exact_confidence == 1.0
     assert fit_calibration(scores, right, "x", exact=[True] * 10 + [None] * 30).exact_confidence == 1.0
     assert fit_calibration(scores, right, "x", exact=[True] * 8 + [False] * 2 + [None] * 30).exact_confidence == pytest.approx(9 / 11)
+
+
+def test_whether_exact_names_are_given_counts_each_text_once():
+    # one name stands on dev 60 times and is right; five others, once each, are wrong
+    exact = (*[True] * 60, *[False] * 5)
+    by_mention = Calibration(dev_confidence=(0.5,) * 65, dev_right=(False,) * 65, dev_exact=exact)
+    by_text = replace(by_mention, dev_text=(*[0] * 60, 1, 2, 3, 4, 5))
+    given = []
+    for fitted in (by_mention, by_text):
+        assert fitted.exact_confidence == pytest.approx(61 / 66)
+        point = fitted.operating_point(0.9, exact_match=True)
+        assert not point.reachable
+        given.append(point.gives(fitted.exact_confidence, exact=True))
+    assert given == [True, False]
 
 
 def test_where_exact_names_decide_dev_is_counted_as_they_decide_it():
