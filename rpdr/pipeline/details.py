@@ -118,12 +118,10 @@ def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
     fitted, _ = calibrated(told.run.path("student"), settings)
     targets = sorted({*TARGETS, *([settings.target_precision] if settings.target_precision is not None else [])})
     exact = [row["source"] == "exact" for row in told.rows]
-    # that of exact names is often a threshold itself, and what was stored of it is rounded
-    sures = np.where(exact, fitted.exact_confidence, told.confidences).tolist()
     rows = []
     for target in targets if fitted.dev_right else []:
         point = fitted.operating_point(target, settings.exact_match)
-        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(sures, exact, strict=True)])
+        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(told.confidences.tolist(), exact, strict=True)])
         if target == settings.target_precision:
             given = np.array([not row["abstained"] for row in told.rows])
         rows.append({**asdict(point), "test": asdict(selected(given, told.right, told.resampling))})
