@@ -135,7 +135,7 @@ def _nobodys(run: Run) -> list[dict[str, Any]]:
 def _loss(scores: np.ndarray, rows: list[dict[str, Any]]) -> float:
     """Nats, at the temperature and shift that suit these mentions best: how well they are ordered, not how sure it is."""
     right = right_among(rows, scores.shape[1] - 1)
-    believed = fit_calibration(scores, right, "dev").probabilities(scores)
+    believed = fit_calibration(scores, right, "dev mentions").probabilities(scores)
     return float(-np.log(np.maximum((believed * right).sum(axis=1), 1e-12)).mean())
 
 

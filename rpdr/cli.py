@@ -21,7 +21,10 @@ from rpdr.errors import ConfigError, RpdrError
 from rpdr.files import unusable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from rpdr.config import Config
+    from rpdr.linker import Link
 
 STAGE_HELP = {
     "prepare": "read the knowledge base and the mentions",
@@ -193,25 +196,33 @@ def _export(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from rpdr.corpus.normalise import clean
     from rpdr.linker import Linker
 
     if not all(clean(text) for text in options.text):
         raise RpdrError('ask: an empty phrase: there is nothing to link; write each in quotes, e.g. "throwing up"')
-    table = Table("Mention", "Id", "Concept", "Confidence")
     warnings.filterwarnings("ignore", message="dev cannot show link.target_precision")  # it is told below, in one line
     linker = Linker.load(options.run_dir)
     if linker.warning:
         sys.stderr.write(f"note: {linker.warning}\n")
-    for link in linker.link(options.text):
-        silent = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
-        said = " + ".join(link.names) or silent
-        table.add_row(Text(link.text), " + ".join(link.concept_ids) or "—", Text(said), f"{link.confidence:.2f}")
-    Console().print(table)
+    Console().print(_answers(linker.link(options.text)))
     return 0
+
+
+def _answers(links: Sequence[Link]) -> Table:
+    """A row a phrase. What a user or a knowledge base wrote may hold what a terminal obeys, or what rich reads as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from rpdr.evaluation.show import visible
+
+    table = Table("Mention", "Id", "Concept", "Confidence")
+    for link in links:
+        silent = ("abstained; perhaps " if link.abstained else "") + (link.guess or "not in the knowledge base")
+        row = (link.text, " + ".join(link.concept_ids) or "—", " + ".join(link.names) or silent, f"{link.confidence:.2f}")
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    return table
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from rpdr import cli, cli_plan
+from rpdr.linker import Link
+from rpdr.schema import ConceptId
 
 CONFIG = """run_dir: run
 kb: {format: table, path: kb.csv}
@@ -137,6 +141,19 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_remedy(tmp_path: Path
 def test_an_empty_phrase_is_not_linked(tmp_path: Path, phrases: list[str], capsys: pytest.CaptureFixture[str]):
     assert cli.main(["ask", str(tmp_path), *phrases]) == 2
     assert "there is nothing to link" in capsys.readouterr().err
+
+
+def test_what_a_phrase_or_a_knowledge_base_holds_is_shown_and_not_obeyed():
+    shown = StringIO()
+    named = (ConceptId("C1[/x]"), "Vom\u202eiting [bold]", 0.9)
+    links = [
+        Link("sick\x1b[2J", named[0], named[1], 0.9, (named,), "student", concept_ids=(named[0],)),
+        Link("flu", None, None, 0.9, (named,), "student", abstained=True),
+    ]
+    Console(file=shown, width=200).print(cli._answers(links))
+    assert not {"\x1b", "\u202e"} & set(shown.getvalue())
+    for words in ("sick\\x1b[2J", "C1[/x]", "abstained; perhaps Vom\\u202eiting [bold]"):
+        assert words in shown.getvalue()
 
 
 @pytest.mark.parametrize(("command", "hint"), [("prepar", "did you mean 'prepare'?"), ("zzz", "rpdr --help lists them")])

@@ -6,7 +6,7 @@ Reads a run directory; everything comes out laid out as `evaluation.Metrics` wan
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,7 @@ from rpdr.evaluation import (
 from rpdr.kb import Concept
 from rpdr.linker import calibrated, guess
 from rpdr.pipeline import teach
+from rpdr.pipeline.pool import golds_by_key
 from rpdr.pipeline.retune import labels_file, learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
@@ -117,12 +118,10 @@ def selective(told: Answered, linked: Mapping[str, Any]) -> dict[str, Any]:
     fitted, _ = calibrated(told.run.path("student"), settings)
     targets = sorted({*TARGETS, *([settings.target_precision] if settings.target_precision is not None else [])})
     exact = [row["source"] == "exact" for row in told.rows]
-    # that of exact names is often a threshold itself, and what was stored of it is rounded
-    sures = np.where(exact, fitted.exact_confidence, told.confidences).tolist()
     rows = []
     for target in targets if fitted.dev_right else []:
         point = fitted.operating_point(target, settings.exact_match)
-        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(sures, exact, strict=True)])
+        given = np.array([point.gives(sure, by_name) for sure, by_name in zip(told.confidences.tolist(), exact, strict=True)])
         if target == settings.target_precision:
             given = np.array([not row["abstained"] for row in told.rows])
         rows.append({**asdict(point), "test": asdict(selected(given, told.right, told.resampling))})
@@ -236,11 +235,10 @@ def label_noise(
     return {"labels": len(kinds), "wrong": sum(kind is not None for kind in kinds), "kinds": rows}
 
 
-def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: tuple[str, str]) -> dict[str, Any]:
+def parts(told: Answered, old: np.ndarray, mentions: Sequence[Mention], names: tuple[str, str]) -> dict[str, Any]:
     """The student's accuracy by kind of mention beside that of another system, whose outcomes are `old`, (n,) bool; `names` of the two."""
     test, golds = told.mentions, told.golds
     repeats: Counter[str] = Counter()
-    by_hand: dict[str, set[ConceptId]] = {}
     learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice", "also"])
     taught = pq.read_table(told.run.path("labels", teach.FILE), columns=["text"])[
         "text"
@@ -249,9 +247,9 @@ def parts(told: Answered, old: np.ndarray, mentions: Iterable[Mention], names: t
     for m in mentions:
         repeats[normalise(m.text)] += 1
         if m.split == "labelled" and m.gold is not None:
-            by_hand[m.key] = members(m.gold)
             before[normalise(m.text)] = "hand"
-    labels = Counter(i for gold in by_hand.values() for i in gold)
+    by_hand = golds_by_key(m for m in mentions if m.split == "labelled")
+    labels = Counter(i for gold in by_hand.values() for i in members(gold))
     labels.update(chosen for row in learned for chosen in chosen_ids(row))
     of_concept = [max((labels[i] for i in members(gold)), default=None) for gold in golds]
     kinds: dict[str, tuple[Sequence[str | None], Sequence[str]]] = {

@@ -277,7 +277,7 @@ def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None
 
 
 def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
-    """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 dev mentions, on nothing:
+    """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 different dev mentions, on nothing:
     probabilities are then the plain softmax. A start after one that was cut off begins from the head as it was trained."""
     rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
@@ -293,8 +293,8 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     scores, balance = _balanced(run, reranker, rows, scores, right, asked)
     nil = np.array([not row["gold"] for row in rows])
     questions = _asked_of(run, rows)
-    fitted = fit_calibration(scores, right, f"{len(rows)} dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
-    if run.config.link.several and fitted.dev_right and asked.sum() >= FEW:
+    fitted = fit_calibration(scores, right, "dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
+    if run.config.link.several and fitted.dev_right and _different(questions, asked) >= FEW:
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
         )
@@ -334,6 +334,11 @@ def _asked_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [mention_key(row["text"], None, row["context"] if run.config.student.use_context else None) for row in rows]
 
 
+def _different(questions: Sequence[str], asked: np.ndarray) -> int:
+    """How many different ones the student is `asked`, (n,) bool."""
+    return len({question for question, one in zip(questions, asked, strict=True) if one})
+
+
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
     return similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
 
@@ -343,7 +348,7 @@ def _balanced(
 ) -> tuple[np.ndarray, dict[str, float] | None]:
     """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits those of dev that the student is `asked`
     about, (n,) bool, which it is told. (the scores as they are, None) where those are too few to tell."""
-    if asked.sum() < ENOUGH:
+    if _different(_asked_of(run, rows), asked) < ENOUGH:
         return scores, None
     head = reranker.student.head
     before = head.scale().item()

@@ -87,9 +87,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     systems, comparison = [], []
     taught_rows = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
     if test:
-        seen = {normalise(m.text) for m in mentions if m.split == "labelled"}
         golds = [m.gold or [] for m in test]
-        unseen = np.array([normalise(m.text) not in seen for m in test])
+        unseen = _unseen(test, mentions)
         answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
         rows = [answered[m.mention_id] for m in test]
         measured = {m.key for m in mentions if m.split in ("dev", "test")}
@@ -151,6 +150,12 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
     page = write_report(run.path("report"), metrics)
     return {"page": str(page)}
+
+
+def _unseen(test: Sequence[Mention], mentions: Sequence[Mention]) -> np.ndarray:
+    """(n,) bool, of the test mentions: nobody had linked the text by hand. A labelled mention may have no gold yet: that links nothing."""
+    seen = {normalise(m.text) for m in mentions if m.split == "labelled" and m.gold is not None}
+    return np.array([normalise(m.text) not in seen for m in test])
 
 
 TAUGHT = (

@@ -46,7 +46,7 @@ def retrievers_sets(
     prior = fit_prior([row["scores"] for row in dev], [row["choice"] for row in dev])
     scores = prior.scores(similarity_matrix([row["scores"] for row in dev]))
     nil = np.array([not row["gold"] for row in dev])
-    fitted = fit_calibration(scores, right_among(dev, scores.shape[1] - 1), "dev", allow_nil, nil)
+    fitted = fit_calibration(scores, right_among(dev, scores.shape[1] - 1), "dev mentions", allow_nil, nil)
     if not fitted.dev_right:
         return [*firsts]
     fitted = with_threshold(fitted, scores, dev, allow_nil)

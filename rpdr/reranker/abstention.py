@@ -15,6 +15,7 @@ from scipy.special import bdtr, betaincinv
 CERTAINTY = 0.95  # with which dev must show the target, over the draw of the dev mentions
 STARTS = (0.0, 0.1, 0.3)  # where, on the way from strict to loose, a sequence of tests begins; they share 1 - CERTAINTY
 LEVELS = 30  # thresholds on that way
+ALIKE = 2e-6  # confidences nearer than that are no threshold apart: linked in another batch, or stored, they differ by rounding
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class OperatingPoint:
     right: int  # of these
     shown: float | None  # the least precision that dev shows at this threshold; None where it answers nothing
     most: float | None = None  # where the target is not reachable: the highest one that is, in whole percents; None: none from 50 % up
+    exact: float = 1.0  # how often an exact name was right on dev, each text once
 
     def gives(self, confidence: float, exact: bool = False) -> bool:
         """Whether an answer of this confidence is given; `exact`: an exact name decided it."""
-        return confidence > self.above if self.reachable else exact and confidence >= self.target
+        return confidence > self.above if self.reachable else exact and self.exact >= self.target
 
     def warning(self) -> str | None:
         """What a user must know where the target is not reachable: one sentence or two."""
@@ -64,8 +66,9 @@ def operating_point(confidences: np.ndarray, right: np.ndarray, target: float) -
     How: "the precision above this threshold is below the target" is tested by the exact binomial test, at thresholds that answer ever more
     mentions (LEVELS of them, by rank), from strict to loose until the first that is not rejected, three times from STARTS, each at a third of
     1 - CERTAINTY: fixed-sequence testing with several starts (Learn then Test, Angelopoulos et al. 2021, arXiv 2110.01052, after Bauer
-    1991; for selective answers, Angelopoulos & Bates 2021, arXiv 2107.07511, section on selective classification). A threshold is itself a
-    held-out confidence, and only those strictly above it are counted: given it, they are drawn as whatever else is answered above it.
+    1991; for selective answers, Angelopoulos & Bates 2021, arXiv 2107.07511, section on selective classification). What is counted are the
+    held-out answers strictly above a held-out confidence: given it, they are drawn as whatever else is above it. The threshold lies in the middle between
+    it and the lowest of them, of which the same are above: what dev has answered is answered so when it is linked, for all that is rounded on the way.
 
     Guaranteed, with probability CERTAINTY over the draw of the held-out texts: the precision, over all different texts that will be answered, is at least
     the target; if those texts are drawn independently from what will be linked, and if a higher threshold is never less precise.
@@ -106,17 +109,30 @@ def _loosest(confidences: np.ndarray, right: np.ndarray, target: float) -> float
     n, least = len(right), fewest(target)
     if n < least:
         return None
-    falling = np.sort(confidences)[::-1]
-    ranks = sorted({round(rank) for rank in np.linspace(least, n, LEVELS)})
-    thresholds = dict.fromkeys(float(falling[rank]) if rank < n else 0.0 for rank in ranks)  # 0 answers all: a confidence is over 0
-    # among equals a threshold answers fewer than its rank; it is no test then
-    given = {threshold: above for threshold in thresholds if (above := confidences > threshold).sum() >= least}
-    wrong, answered = [int((above & ~right).sum()) for above in given.values()], [int(above.sum()) for above in given.values()]
+    order = np.argsort(-confidences, kind="stable")
+    falling, wrong = np.append(confidences[order], 0.0), np.cumsum(~right[order])
+    cuts = _cuts(falling)
+    # among those that are alike a threshold answers fewer than its rank; it is no test where these are too few
+    found = np.searchsorted(cuts, np.linspace(least, n, LEVELS).round(), side="right") - 1
+    answered = np.unique(cuts[found[found >= 0]])
+    answered = answered[answered >= least]
     # p-values of: what is answered above this threshold is right less often than the target
-    shown = (bdtr(wrong, answered, 1 - target) <= (1 - CERTAINTY) / len(STARTS)).tolist()
+    shown = (bdtr(wrong[answered - 1], answered, 1 - target) <= (1 - CERTAINTY) / len(STARTS)).tolist()
     ends = (_run(shown, int(start * len(shown))) for start in STARTS)
     last = max((end for end in ends if end is not None), default=None)
-    return None if last is None else list(given)[last]
+    return None if last is None else _middle(falling, int(answered[last]))
+
+
+def _cuts(falling: np.ndarray) -> np.ndarray:
+    """How many of falling confidences, behind which stands a 0, a threshold can answer: as many as stand before a gap. A threshold of 0 answers all that
+    are over it, as a confidence is."""
+    before, behind = falling[:-1], falling[1:]
+    return np.flatnonzero(np.where(behind > 0, before - behind > ALIKE, before > 0)) + 1
+
+
+def _middle(falling: np.ndarray, answered: int) -> float:
+    """The threshold that answers so many of them."""
+    return float((falling[answered - 1] + falling[answered]) / 2) if falling[answered] > 0 else 0.0
 
 
 def _run(shown: Sequence[bool], start: int) -> int | None:

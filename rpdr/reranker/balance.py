@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
-ENOUGH = 100  # dev mentions, for four numbers
+ENOUGH = 100  # different dev mentions, for four numbers
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from rpdr.config import StudentConfig
@@ -25,12 +26,13 @@ def steps(tokens: Sequence[Tokens], config: StudentConfig, seed: int, rank: int,
 
 
 def batches(tokens: Sequence[Tokens], size: int, rng: random.Random) -> list[list[int]]:
-    """Every example once, at random, but among like lengths, shortest first: a batch is padded to its longest, which wasted a quarter of the work."""
+    """Every example once, at random, but among like lengths, shortest first: a batch is padded to its longest, which wasted a quarter of the work.
+    As few batches as hold them, all of one size but for one example: a step is a mean, in which those of a small rest would weigh more."""
     order = list(range(len(tokens)))
     rng.shuffle(order)
     found: list[list[int]] = []
-    for window in _chunks(order, LIKE_LENGTHS * size):
-        found += _chunks(sorted(window, key=lambda i: len(tokens[i])), size)
+    for window in _chunks(_evenly(order, -(-len(order) // size)), LIKE_LENGTHS):
+        found += _evenly(sorted(chain.from_iterable(window), key=lambda i: len(tokens[i])), len(window))
     rng.shuffle(found)
     return found
 
@@ -58,6 +60,11 @@ def _cut(numbers: Sequence[int], tokens: Sequence[Tokens], limit: int) -> Iterat
             part = []
         part.append(number)
     yield part
+
+
+def _evenly(items: list[int], parts: int) -> list[list[int]]:
+    """In order, in so many parts, whose sizes differ by one at most."""
+    return [items[len(items) * n // parts : len(items) * (n + 1) // parts] for n in range(parts)]
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 from rpdr.files import write_json
 from rpdr.reranker.abstention import OperatingPoint, once, operating_point
 
-FEW = 20  # mentions, too few to fit on
+FEW = 20  # texts: mentions of fewer are too few to fit on
 PULL = 2.0  # mentions' worth of belief that a probability is as sure as it says: of few right answers without an error the likeliest sigmoid is flat
 
 
@@ -85,8 +86,7 @@ class Calibration:
     @property
     def exact_confidence(self) -> float:
         """The confidence of what an exact name decides: how often that was right on dev, with one right one more; so 1 where dev has none."""
-        decided = [right for right in self.dev_exact if right is not None]
-        return (sum(decided) + 1) / (len(decided) + 1)
+        return _right_share(self.dev_exact)
 
     def operating_point(self, target: float, exact_match: bool) -> OperatingPoint:
         """Where to abstain so that what is answered has the precision `target`, by the dev mentions; see abstention.operating_point."""
@@ -96,7 +96,8 @@ class Calibration:
             confidence[exact] = self.exact_confidence
             right[exact] = [decided for decided in self.dev_exact if decided is not None]
         mine = once(self.dev_text, len(right))
-        return operating_point(confidence[mine], right[mine], target)
+        names = [self.dev_exact[n] for n in mine] if self.dev_exact else []
+        return replace(operating_point(confidence[mine], right[mine], target), exact=_right_share(names))
 
     def _shifted(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
         shifted = scores.astype(np.float64)
@@ -116,16 +117,18 @@ def fit_calibration(
 ) -> Calibration:
     """The likeliest temperature and shift for scores (n, k + 1), where `right` (n, k + 1) bool are the candidates of the gold, or "none".
 
+    `fitted_on`: which mentions they are, without their number.
     `nil` (n,) bool: the gold is NIL; where it is told, and `allow_nil`, `nil_above` is set so that the most mentions are answered rightly (1, never,
     where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
-    `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are FEW or more. `texts`, n of them: of
-    those that are asked alike the same.
-    Fewer than FEW mentions are too few to fit on: the identity is returned.
+    `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are of FEW texts or more. `texts`, n of
+    them: of those that are asked alike the same; without them each is one of its own.
+    Mentions of fewer than FEW texts are too few to fit on, as repeats tell nothing new: the identity is returned.
     """
-    if len(right) < FEW:
+    everyone = np.ones(len(right), dtype=bool)
+    if _different(texts, everyone) < FEW:
         return Calibration()
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
-    mine = asked if asked is not None and asked.sum() >= FEW else np.ones(len(right), dtype=bool)
+    mine = asked if asked is not None and _different(texts, asked) >= FEW else everyone
 
     fitted_scores, fitted_right = scores[mine], right[mine]
 
@@ -137,7 +140,7 @@ def fit_calibration(
     # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
     tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]
     best = min(tries, key=lambda found: float(found.fun)).x
-    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=fitted_on)
+    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=f"{mine.sum()} {fitted_on}")
     p = fitted.probabilities(scores)
     hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
     if allow_nil and told:
@@ -145,7 +148,7 @@ def fit_calibration(
         fitted = replace(fitted, nil_above=float(above))
     _, said_nil, confidence = fitted.decide(p, allow_nil)
     linked, silent = mine & ~said_nil, mine & said_nil
-    scale, shift = _sigmoid(confidence[linked], hit[linked])
+    scale, shift = _sigmoid(confidence[linked], hit[linked]) if _different(texts, linked) >= FEW else (1.0, 0.0)
     share = min(1.0, (nil[silent].sum() + 1) / (confidence[silent].sum() + 1))  # with one right one more, as few are NIL
     fitted = replace(fitted, sure_scale=scale, sure_shift=shift, nil_share=float(share))
     _, _, confidence = fitted.decide(p, allow_nil)
@@ -159,10 +162,19 @@ def fit_calibration(
     )
 
 
+def _right_share(decided: Sequence[bool | None]) -> float:
+    """Of those that are decided, that are not None, how many are right, with one right one more."""
+    right = [one for one in decided if one is not None]
+    return (sum(right) + 1) / (len(right) + 1)
+
+
+def _different(texts: Sequence[str], among: np.ndarray) -> int:
+    """How many texts the mentions `among` (n,) bool have; where none are told, each is one of its own."""
+    return len(set(compress(texts, among.tolist()))) if len(texts) else int(among.sum())
+
+
 def _sigmoid(probabilities: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """The likeliest (scale above 0, shift), by Platt's targets, which leave room for one more right and one more wrong; (1, 0) for fewer than FEW."""
-    if len(right) < FEW:
-        return 1.0, 0.0
+    """The likeliest (scale above 0, shift), by Platt's targets, which leave room for one more right and one more wrong."""
     logits = _logits(probabilities)
     wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 

@@ -309,7 +309,9 @@ def _calibration(facts: Facts) -> str:
     measured = (facts.metrics or {}).get("calibration")
     error = f"{measured['ece']:.3f} on the test mentions (`report/metrics.json`)" if measured else "not measured yet"
     fit = (
-        f"Fitted on {fitted_on}" if fitted_on != "nothing" else "Not fitted (fewer than 20 dev mentions): confidences are the plain softmax"
+        f"Fitted on {fitted_on}"
+        if fitted_on != "nothing"
+        else "Not fitted (fewer than 20 different dev mentions): confidences are the plain softmax"
     )
     balance = facts.stage("distill").get("balance")
     if balance:

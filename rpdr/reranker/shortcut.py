@@ -95,7 +95,7 @@ def fit_shortcut(
     `exact_match`; `texts`, n: of those that are asked alike the same.
     """
     asked = ~np.array(exact, dtype=bool) if exact_match else None
-    calibration = fit_calibration(_with_none(similarities), right, f"{len(right)} dev mentions", allow_nil, nil, asked=asked, texts=texts)
+    calibration = fit_calibration(_with_none(similarities), right, "dev mentions", allow_nil, nil, asked=asked, texts=texts)
     best, said_nil, confidence = calibration.decide(calibration.probabilities(_with_none(similarities)), allow_nil)
     return Shortcut(
         calibration,

@@ -25,7 +25,9 @@ query = Query(
     matched_names=("Vomiting", "Dysphagia", "feeling sick"),  # the name or synonym that the retriever found
     similarities=(0.62, 0.55, 0.51),  # as the run's Retriever.retrieve gives them
 )
-print(reranker.probabilities([query]{allow_nil}))  # of each candidate, then of "none of these"
+probabilities = reranker.probabilities([query])  # of each candidate, then of "none of these"
+[best], [nil], [confidence] = reranker.calibration.decide(probabilities, allow_nil={allow_nil})
+print("none of these" if nil else query.candidate_names[best], confidence)
 ```"""
 
 MERGED = """\
@@ -78,8 +80,7 @@ def snippets(config: Config, merged: bool) -> str:
     """The section of a card: of an export, or of the adapter in a run's student folder."""
     run = Path(config.run_dir).name if Path(config.run_dir).is_absolute() else config.run_dir
     full = config.student.tuning == "full"
-    allow_nil = "" if config.link.allow_nil else ", allow_nil=False"
-    with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
+    with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=config.link.allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
     candidate_tokens = config.student.max_tokens_candidate - 1
     score = SCORE.format(
         mention_tokens=config.student.max_tokens_mention,

@@ -193,6 +193,17 @@ def test_a_label_of_several_taught_each(tmp_path: Path):
     assert {row["name"]: row["mentions"] for row in taught} == {"0": 2, "2–4": 2}  # C2 and C9; C1 and C3
 
 
+def test_a_question_that_two_hands_linked_in_two_ways_taught_both(tmp_path: Path):
+    told = told_in(tmp_path)
+    write_rows(tmp_path / "labels" / "labels.parquet", [], LABELS)
+    by_hand = [
+        replace(mention(n, "queasy", gold, "labelled"), key=MentionKey("k")) for n, gold in enumerate([[["C1"]], [["C2"]], [["C2"]]])
+    ]
+    found = details.parts(told, np.ones(6, dtype=bool), [*told.mentions, *by_hand], ("new", "old"))
+    taught = next(group["rows"] for group in found["groups"] if group["by"] == "taught")
+    assert {row["name"]: row["mentions"] for row in taught} == {"0": 2, "1": 2}  # C3 and C9; C1 and C2
+
+
 def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Path):
     write_rows(tmp_path / "labels" / "labels.parquet", [label(n, 0, 0.5 + n / 10) for n in range(4)], LABELS)
     assert len(learned_labels(run_in(tmp_path))) == 4
@@ -249,3 +260,9 @@ def test_none_of_these_stands_before_a_retriever_s_candidates_or_nowhere():
     row = {"candidate_ids": ["C1", "C2"], "scores": [0.6, 0.2]}
     assert report._by_threshold(row, 0.5) == ["C1", "C2"]
     assert report._by_threshold(row, 0.7) == [None, "C1", "C2"]
+
+
+def test_what_stands_among_the_labelled_mentions_without_a_link_has_not_been_seen():
+    labelled = [mention(0, "Sick", [["C2"]], "labelled"), mention(1, "left knee", None, "labelled"), mention(2, "flu", [], "labelled")]
+    test = [mention(n, text, []) for n, text in enumerate(("sick", "Left  knee", "flu", "fever"))]
+    assert report._unseen(test, [*labelled, *test]).tolist() == [False, True, False, True]

@@ -66,11 +66,11 @@ def test_a_question_that_hands_linked_in_two_ways_is_learned_once_and_either_is_
     assert [example.named for example in gold_examples(run, "dev")] == [(1, 2)]
 
 
-@pytest.mark.parametrize("few", [True, False])
-def test_what_too_few_dev_mentions_cannot_weigh_stays_as_it_was_trained(tmp_path: Path, few: bool):
+@pytest.mark.parametrize(("mentions", "texts", "few"), [(ENOUGH - 1, 120, True), (120, ENOUGH - 1, True), (ENOUGH, 120, False)])
+def test_what_too_few_different_dev_mentions_cannot_weigh_stays_as_it_was_trained(tmp_path: Path, mentions: int, texts: int, few: bool):
     head = Head(4)
-    asked = np.arange(120) < (ENOUGH - 1 if few else ENOUGH)
-    rows = [{"scores": [0.5, 0.4]} for _ in asked]
+    asked = np.arange(120) < mentions
+    rows = [{"scores": [0.5, 0.4], "text": f"text {n % texts}", "context": None} for n in range(120)]
     right = np.tile([True, False, False], (len(asked), 1))
     scores = np.tile(np.float32([11.0, 8.0, 1.0]), (len(asked), 1))
     student: Any = SimpleNamespace(student=SimpleNamespace(head=head))

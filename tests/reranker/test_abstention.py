@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rpdr.reranker.abstention import CERTAINTY, fewest, lower_bound, once, operating_point
+from rpdr.reranker.abstention import ALIKE, CERTAINTY, fewest, lower_bound, once, operating_point
 
 
 def honest(n: int, seed: int, certainty: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -59,8 +61,29 @@ def test_equal_confidences_are_answered_alike():
     right = np.array([True] * 100 + [True, False] * 200)
     point = operating_point(confidences, right, target=0.9)
     assert point.answered == 100
-    assert point.above == 0.7
+    assert point.above == pytest.approx(0.75)
     assert not point.gives(0.7)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_dev_has_answered_is_answered_so_where_it_is_rounded_otherwise(seed: int):
+    confidences, right = honest(2000, seed)
+    point = operating_point(confidences, right, target=0.9)
+    assert point.reachable
+    given = confidences > point.above
+    assert (point.answered, point.right) == (given.sum(), right[given].sum())
+    stored = confidences.astype(np.float32).astype(float)
+    for other in (stored, confidences - ALIKE / 3, confidences + ALIKE / 3):
+        assert np.array_equal(other > point.above, given)
+
+
+def test_confidences_that_differ_by_rounding_are_answered_alike():
+    # as in test_equal_confidences_…, but that those at 0.7 were computed in several batches
+    confidences = np.array([0.8] * 100 + [0.7] * 400) + np.arange(500) % 5 * ALIKE / 4
+    right = np.array([True] * 100 + [True, False] * 200)
+    point = operating_point(confidences, right, target=0.9)
+    assert point.answered == 100
+    assert point.above == pytest.approx(0.75, abs=1e-5)
 
 
 def test_a_target_that_dev_cannot_show_is_told_and_nothing_but_exact_names_is_given():
@@ -69,7 +92,7 @@ def test_a_target_that_dev_cannot_show_is_told_and_nothing_but_exact_names_is_gi
     assert point.most == 0.93  # 60 flawless answers show so much: 0.05 / 3 = 0.93 ^ 57
     assert not point.gives(1.0)
     assert point.gives(1.0, exact=True)
-    assert not point.gives(0.9, exact=True)  # such names have been wrong on dev
+    assert not replace(point, exact=0.9).gives(1.0, exact=True)  # such names have been wrong on dev
     warning = point.warning()
     assert warning is not None
     assert "link.target_precision 0.95" in warning

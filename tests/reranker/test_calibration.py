@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_a_known_temperature_is_found(temperature: float):
     fitted = fit_calibration(*drawn(2000, temperature), "drawn")
     assert fitted.temperature == pytest.approx(temperature, rel=0.15)
     assert fitted.none_shift == pytest.approx(0, abs=0.5)
-    assert fitted.fitted_on == "drawn"
+    assert fitted.fitted_on == "2000 drawn"
 
 
 def test_a_known_shift_of_none_is_found():
@@ -54,6 +55,16 @@ def test_calibration_makes_right_answers_likelier():
 def test_fewer_than_20_mentions_are_too_few(allow_nil: bool):
     scores, right = drawn(19, 3.0)
     assert fit_calibration(scores, right, "drawn", allow_nil) == Calibration()
+
+
+def test_repeats_of_few_texts_are_too_few():
+    scores, right = drawn(400, 3.0)
+    few, enough = ([f"text {n % texts}" for n in range(400)] for texts in (19, 20))
+    assert fit_calibration(scores, right, "drawn", texts=few) == Calibration()
+    assert fit_calibration(scores, right, "drawn", texts=enough).temperature == pytest.approx(3, rel=0.3)
+    asked = np.arange(400) % 2 == 0  # of ten texts
+    alone = fit_calibration(scores, right, "drawn", asked=asked, texts=enough)
+    assert alone == fit_calibration(scores, right, "drawn", texts=enough)
 
 
 def test_several_candidates_may_be_right():
@@ -129,7 +140,7 @@ def test_the_scores_given_are_left_as_they_were():
 
 def test_a_saved_calibration_is_json_that_makes_the_same(tmp_path: Path):
     scores, right = drawn(60, 1.5)
-    fitted = fit_calibration(scores, right, "dev, 60 mentions", exact=[None, True, False] * 20)
+    fitted = fit_calibration(scores, right, "dev mentions", exact=[None, True, False] * 20)
     fitted.save(tmp_path / "c.json")
     assert Calibration.load(tmp_path / "c.json") == fitted
     assert Calibration(**json.loads((tmp_path / "c.json").read_text())) == fitted
@@ -185,6 +196,20 @@ def test_an_exact_name_is_as_confident_as_dev_found_such_names_right():
     assert fit_calibration(scores, right, "x").exact_confidence == 1.0
     assert fit_calibration(scores, right, "x", exact=[True] * 10 + [None] * 30).exact_confidence == 1.0
     assert fit_calibration(scores, right, "x", exact=[True] * 8 + [False] * 2 + [None] * 30).exact_confidence == pytest.approx(9 / 11)
+
+
+def test_whether_exact_names_are_given_counts_each_text_once():
+    # one name stands on dev 60 times and is right; five others, once each, are wrong
+    exact = (*[True] * 60, *[False] * 5)
+    by_mention = Calibration(dev_confidence=(0.5,) * 65, dev_right=(False,) * 65, dev_exact=exact)
+    by_text = replace(by_mention, dev_text=(*[0] * 60, 1, 2, 3, 4, 5))
+    given = []
+    for fitted in (by_mention, by_text):
+        assert fitted.exact_confidence == pytest.approx(61 / 66)
+        point = fitted.operating_point(0.9, exact_match=True)
+        assert not point.reachable
+        given.append(point.gives(fitted.exact_confidence, exact=True))
+    assert given == [True, False]
 
 
 def test_where_exact_names_decide_dev_is_counted_as_they_decide_it():
@@ -270,6 +295,7 @@ def test_it_is_fitted_on_what_the_student_is_asked_about():
     fitted = fit_calibration(scores, all_right, "drawn", asked=asked)
     alone = fit_calibration(hard, right, "drawn")
     assert (fitted.temperature, fitted.sure_scale) == (alone.temperature, alone.sure_scale)
+    assert fitted.fitted_on == alone.fitted_on == "400 drawn"
     assert fitted.dev_confidence[:400] == alone.dev_confidence
     assert len(fitted.dev_confidence) == 600  # the others are told too: an operating point counts them as their names decide
     assert fit_calibration(scores, all_right, "drawn").temperature < fitted.temperature

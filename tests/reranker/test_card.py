@@ -12,6 +12,7 @@ import yaml
 from stirred import stirred
 
 from rpdr.config import Config, StudentConfig
+from rpdr.linker import answers
 from rpdr.reranker import Calibration, Query, Reranker
 from rpdr.reranker.card import Facts, Merged, card, write_card
 from rpdr.reranker.export import export
@@ -218,7 +219,7 @@ def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
     monkeypatch.chdir(tmp_path / "export")
     names = {}
     exec(with_rpdr, names)
-    assert names["reranker"].probabilities([names["query"]]).shape == (1, 4)
+    assert names["probabilities"].shape == (1, 4)
     exec(merged, names)
     assert scored(names) == pytest.approx(expected.tolist(), abs=1e-4)
     body = names.pop("body")
@@ -226,6 +227,23 @@ def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
     exec(beside, names)
     assert names["body"] is not body
     assert scored(names) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("allow_nil", [True, False])
+def test_the_code_of_an_export_is_as_sure_as_linking_is(
+    config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow_nil: bool
+):
+    stirred(config).save(tmp_path / "student")
+    known = facts(config, link={"allow_nil": allow_nil})
+    export(tmp_path / "student", tmp_path / "export", known)
+    monkeypatch.chdir(tmp_path / "export")
+    names: dict[str, Any] = {}
+    exec(code_of((tmp_path / "export" / "README.md").read_text())[0], names)
+    query = names["query"]
+    told = {"text": query.text, "context": None, "candidate_ids": list(query.candidate_names), "scores": list(query.similarities)}
+    row = {**told, "candidate_names": list(query.candidate_names), "matched_names": list(query.matched_names)}
+    [linked] = answers(Reranker.load("."), [row], allow_nil)
+    assert (names["nil"], names["confidence"]) == (linked["nil"], pytest.approx(linked["confidence"]))
 
 
 def test_the_card_of_a_student_tuned_whole_speaks_of_no_adapter(config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

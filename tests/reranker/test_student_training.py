@@ -220,13 +220,17 @@ def test_more_workers_take_the_same_steps_also_more_than_a_batch_has_examples(co
         assert ends == also
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 300])
+@pytest.mark.parametrize("count", [1, 7, 8, 257, 300])
 def test_each_example_is_in_one_batch_among_its_like(count: int):
     rng = random.Random(1)
     tokens = [Tokens([0] * rng.randrange(1, 200), [], [], ()) for _ in range(count)]
     found = batches(tokens, 8, random.Random(2))
     assert sorted(n for batch in found for n in batch) == list(range(count))
-    assert all(len(batch) <= 8 for batch in found)
+    assert len(found) == -(-count // 8)
+    sizes = [len(batch) for batch in found]
+    assert max(sizes) <= 8
+    assert max(sizes) - min(sizes) <= 1  # a rest of one would count as much as eight others
+    assert batches(tokens, 8, random.Random(2)) == found
     padded = sum(len(batch) * max(len(tokens[n]) for n in batch) for batch in found)
     assert count < 100 or padded < 1.15 * sum(map(len, tokens))
 
