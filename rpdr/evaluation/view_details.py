@@ -39,6 +39,7 @@ _PARTS = {
     "repeats": "How often its text stands in the mentions but the corpus",
     "taught": "Labels that name its concept, by hand or by the teacher",
     "gold": "What the gold asks for",
+    "said": "What the student said",
     "source": "What decided",
 }
 _NAMES = {

@@ -40,6 +40,7 @@ from rpdr.pipeline.retune import labels_file, learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
 
+SAID = ("a concept", "NIL")
 TARGETS = (0.8, 0.9, 0.95, 0.99)  # precisions that the report shows the price of
 REPEATS = (1, 2, 10, 100)  # parts by how often a text stands in the run's mentions
 TAUGHT = (0, 1, 2, 5, 20)  # … by labels of the gold concept
@@ -258,6 +259,10 @@ def parts(told: Answered, old: np.ndarray, mentions: Sequence[Mention], names: t
         "repeats": by_count([repeats[normalise(m.text)] for m in test], REPEATS),
         "taught": by_count(of_concept, TAUGHT),
         "gold": ([gold_shape(gold) for gold in golds], SHAPES),
+        "said": (
+            ["NIL" if answer is None else "a concept" for answer in told.answers],
+            SAID,
+        ),  # how right NIL is: the part above has how much is found
         "source": by_name([row["source"] for row in told.rows]),
     }
     groups = [{"by": kind, "rows": slices(of, told.right, old, told.resampling, order)} for kind, (of, order) in kinds.items()]

@@ -43,7 +43,7 @@ from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.balance import ENOUGH, fit_balance
-from rpdr.reranker.calibration import FEW
+from rpdr.reranker.calibration import FEW, different
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut, fit_shortcut
@@ -294,7 +294,7 @@ def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float]
     nil = np.array([not row["gold"] for row in rows])
     questions = _asked_of(run, rows)
     fitted = fit_calibration(scores, right, "dev mentions", run.config.link.allow_nil, nil, exact, asked, questions)
-    if run.config.link.several and fitted.dev_right and _different(questions, asked) >= FEW:
+    if run.config.link.several and fitted.dev_right and different(questions, asked) >= FEW:
         fitted = with_threshold(
             fitted, scores[asked], [row for row, one in zip(rows, asked, strict=True) if one], run.config.link.allow_nil
         )
@@ -334,11 +334,6 @@ def _asked_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [mention_key(row["text"], None, row["context"] if run.config.student.use_context else None) for row in rows]
 
 
-def _different(questions: Sequence[str], asked: np.ndarray) -> int:
-    """How many different ones the student is `asked`, (n,) bool."""
-    return len({question for question, one in zip(questions, asked, strict=True) if one})
-
-
 def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
     return similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
 
@@ -348,7 +343,7 @@ def _balanced(
 ) -> tuple[np.ndarray, dict[str, float] | None]:
     """(the scores, and how much is believed of the retriever and of what was learned) at the balance that suits those of dev that the student is `asked`
     about, (n,) bool, which it is told. (the scores as they are, None) where those are too few to tell."""
-    if _different(_asked_of(run, rows), asked) < ENOUGH:
+    if different(_asked_of(run, rows), asked) < ENOUGH:
         return scores, None
     head = reranker.student.head
     before = head.scale().item()

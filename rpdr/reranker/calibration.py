@@ -125,10 +125,10 @@ def fit_calibration(
     Mentions of fewer than FEW texts are too few to fit on, as repeats tell nothing new: the identity is returned.
     """
     everyone = np.ones(len(right), dtype=bool)
-    if _different(texts, everyone) < FEW:
+    if different(texts, everyone) < FEW:
         return Calibration()
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
-    mine = asked if asked is not None and _different(texts, asked) >= FEW else everyone
+    mine = asked if asked is not None and different(texts, asked) >= FEW else everyone
 
     fitted_scores, fitted_right = scores[mine], right[mine]
 
@@ -148,7 +148,7 @@ def fit_calibration(
         fitted = replace(fitted, nil_above=float(above))
     _, said_nil, confidence = fitted.decide(p, allow_nil)
     linked, silent = mine & ~said_nil, mine & said_nil
-    scale, shift = _sigmoid(confidence[linked], hit[linked]) if _different(texts, linked) >= FEW else (1.0, 0.0)
+    scale, shift = _sigmoid(confidence[linked], hit[linked]) if different(texts, linked) >= FEW else (1.0, 0.0)
     share = min(1.0, (nil[silent].sum() + 1) / (confidence[silent].sum() + 1))  # with one right one more, as few are NIL
     fitted = replace(fitted, sure_scale=scale, sure_shift=shift, nil_share=float(share))
     _, _, confidence = fitted.decide(p, allow_nil)
@@ -168,7 +168,7 @@ def _right_share(decided: Sequence[bool | None]) -> float:
     return (sum(right) + 1) / (len(right) + 1)
 
 
-def _different(texts: Sequence[str], among: np.ndarray) -> int:
+def different(texts: Sequence[str], among: np.ndarray) -> int:
     """How many texts the mentions `among` (n,) bool have; where none are told, each is one of its own."""
     return len(set(compress(texts, among.tolist()))) if len(texts) else int(among.sum())
 
