@@ -172,6 +172,7 @@ def test_parts_by_how_often_a_text_stands_and_how_often_its_concept_was_taught(t
         "repeats": {"1": 5, "2–9": 1},
         "taught": {"0": 2, "2–4": 1, "5–19": 1},  # C3 and C9; C2 by hand; C1 by four labels and by hand; NIL nowhere
         "gold": {"one concept": 4, "NIL": 2},
+        "said": {"a concept": 4, "NIL": 2},
     }
 
 
