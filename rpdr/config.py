@@ -429,7 +429,8 @@ class StudentConfig(Section):
     workers: Actors = Field(
         1,
         description="training processes, at most one a GPU; without a GPU one a core is about twice as fast as one of many threads. [least, most]: as many "
-        "as there is room for; one whose machine is lost is not waited for, and training goes on from its last checkpoint with those that are left",
+        "as there is room for; one whose machine is lost is not waited for, and training goes on from its last checkpoint with those that are left. Not with "
+        "resources.training.labels",
     )
     threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by the most workers")
     use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
@@ -610,6 +611,21 @@ class Config(Section):
             raise ValueError(
                 'link.engine: vllm reads each branch alone, and this student\'s "none of these" reads all candidates: train one with '
                 "student.none_reads: mention, or leave link.engine: torch"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _training_finds_its_nodes(self) -> Config:
+        needs, student = self.resources.training, self.student
+        if needs and student.use_gpu is not None and student.use_gpu != bool(needs.gpus):
+            raise ValueError(
+                f"student.use_gpu: {student.use_gpu} and resources.training.gpus: {needs.gpus:g} contradict each other; leave use_gpu out"
+            )
+        least, most = actors_between(student.workers)
+        if needs and needs.labels and least < most:
+            raise ValueError(
+                "student.workers: a range is counted on the nodes of all groups, as Ray Train looks at no labels, and may wait for ever; give one number "
+                "(a lost node is waited for), or leave resources.training.labels out"
             )
         return self
 

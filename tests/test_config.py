@@ -305,6 +305,13 @@ def test_a_corpus_is_a_folder_of_mentions_without_splits(tmp_path: Path, name: s
     assert says in refusal(tmp_path, SMALL, {"corpora": corpora})
 
 
+def test_training_is_asked_for_where_it_can_be(tmp_path: Path):
+    needs = {"resources.training": {"gpus": 1, "labels": {"rpdr.io/group": "training"}}}
+    assert "resources.training.gpus: 1" in refusal(tmp_path, SMALL, {**needs, "student.use_gpu": False})
+    assert "student.workers: a range" in refusal(tmp_path, SMALL, {**needs, "student.workers": [1, 4]})
+    assert load(written(tmp_path, SMALL), {"resources.training": {"gpus": 1}, "student.workers": [1, 4]}).student.workers == (1, 4)
+
+
 def test_vllm_wants_a_student_whose_none_reads_the_mention_alone(tmp_path: Path):
     assert "student.none_reads: mention" in refusal(tmp_path, SMALL, {"link.engine": "vllm"})
     assert load(written(tmp_path, SMALL), {"link.engine": "vllm", "student.none_reads": "mention"}).link.engine == "vllm"

@@ -24,7 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
-from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, interrupts_as_before, joins, placed
+from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
 from rpdr.pipeline.pool import not_prepared
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.report import machine
@@ -102,7 +102,9 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     where: dict[str, Any] = placed(needs) if joined and needs else {"num_cpus": 0}
     if not joined and has_gpu():
         share = needs.gpus if needs else 1.0
-        processes = max(1, at_most_gpus(processes, share)) if share else processes
+        if needs:
+            check_here(needs)
+        processes = at_most_gpus(processes, share) if share else processes
         # without a share Ray would leave the card in sight
         where |= {"num_gpus": share} if share else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
     idle = ray.remote(_Nothing).options(**where).remote()

@@ -98,7 +98,8 @@ def at_most_gpus(wanted: int, each: float = 1.0) -> int:
     """`wanted` processes that hold a model, but no more than GPUs have room for where there are any, at a share of `each` a process: the others
     would wait for one for ever."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    return min(wanted, int(gpus / each)) if gpus else wanted
+    room = int(gpus / each) if each >= 1 else gpus * int(1 / each + 1e-9)  # a share is of one of them
+    return min(wanted, room) if gpus else wanted
 
 
 def placed(needs: Needs | None, **otherwise: Any) -> dict[str, Any]:
@@ -110,19 +111,28 @@ def placed(needs: Needs | None, **otherwise: Any) -> dict[str, Any]:
     return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "label_selector": dict(needs.labels), **more}
 
 
-def check_here(needs: Needs) -> None:
-    """Raises ConfigError where Ray is this machine alone, to which no node will come, and it has not what these needs name: Ray would wait for ever."""
+def check_here(needs: Needs, processes: int = 1) -> None:
+    """Raises ConfigError where Ray is this machine alone, to which no node will come, and it has not what so many processes with these needs want: Ray
+    would wait for ever."""
     if not _ALONE:
         return
     has, labels = ray.cluster_resources(), {name: value for node in ray.nodes() for name, value in node.get("Labels", {}).items()}
-    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}
+    each = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}
+    wanted = {name: amount * processes for name, amount in each.items()}
     missing = [f"{amount:g} {name}" for name, amount in wanted.items() if amount > has.get(name, 0)]
-    missing += [f"the label {name}: {value}" for name, value in needs.labels.items() if labels.get(name) != value]
+    missing += [f"the label {name}: {value}" for name, value in needs.labels.items() if not _selected(labels.get(name), value)]
     if missing:
         raise ConfigError(
             f"resources: they ask for {', '.join(missing)}, which this machine has not; leave `resources` out here, or submit to a cluster that has "
             "it: rpdr submit"
         )
+
+
+def _selected(label: str | None, selector: str) -> bool:
+    """Whether a node's label is what Ray's selector wants: a value, !value, in(a, b) or !in(a, b)."""
+    plain = selector.removeprefix("!")
+    values = plain[3:-1].split(",") if plain.startswith("in(") and plain.endswith(")") else [plain]
+    return (label in {value.strip() for value in values}) != selector.startswith("!")
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:

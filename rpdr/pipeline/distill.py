@@ -54,6 +54,7 @@ from rpdr.retriever import similarity_matrix
 from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.schema import NIL
 
+IN_PLACE = 4  # starts at one checkpoint
 CURVE = 50  # points of the loss curve that is kept
 
 
@@ -135,7 +136,7 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
     device = _device(run)
     gpu, needs = device == "cuda", run.config.resources.training
     if needs:
-        check_here(needs)
+        check_here(needs, actors_between(settings.workers)[0])
     elif gpu and not has_gpu() and not joins():
         raise ConfigError("student.use_gpu: true, but Ray sees no GPU on this machine; leave it out, or submit to a cluster that has one")
     least, most = (at_most_gpus(workers) if gpu and not needs else workers for workers in actors_between(settings.workers))
@@ -165,7 +166,7 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
         run_config=RunConfig(
             name="distill",
             storage_path=str(run.path("student.training")),
-            failure_config=FailureConfig(max_failures=3),
+            failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             worker_runtime_env={"env_vars": {"DS_ACCELERATOR": device, "OMP_NUM_THREADS": str(threads), "DS_LOG_LEVEL": "error"}},
         ),
@@ -233,6 +234,11 @@ def _train(job: dict[str, Any]) -> None:
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
     hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)
     checkpoint = ray.train.get_checkpoint()
+    if rank == 0 and ray.get(monitor.begun.remote(str(checkpoint.path) if checkpoint else "")) > IN_PLACE:
+        raise RunError(
+            f"distill: training has lost its workers {IN_PLACE} times since its last checkpoint. They may have run out of memory (lower "
+            f"student.micro_batch_tokens), or not live as long as {job['settings'].checkpoint_every_steps} steps take (lower student.checkpoint_every_steps)"
+        )
     chosen, held_out = ray.get(job["examples"])
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume_from = Path(folder) if folder else None
@@ -247,6 +253,12 @@ class Monitor(Board):
         super().__init__()
         self._told: tuple[list[float], list[float], str] = ([], [], "")
         self._error: RpdrError | None = None
+        self._begun: tuple[str, int] = ("", 0)
+
+    def begun(self, checkpoint: str) -> int:
+        """How often in a row training has begun at this checkpoint, now too."""
+        self._begun = (checkpoint, self._begun[1] + 1 if self._begun[0] == checkpoint else 1)
+        return self._begun[1]
 
     def end(self, losses: list[float], exams: list[float], precision: str) -> None:
         """Training is over; its loss at each step, the mean loss on dev after each epoch, and the worker's precision."""

@@ -267,9 +267,13 @@ class _Made:
 
 
 def check_gpus(work: Work, nodes: NodesConfig) -> None:
-    """Raises ConfigError where work that was measured on a CPU is to be on a GPU, and nobody says how much faster that is."""
+    """Raises ConfigError where work that was measured on a CPU is to be on a GPU, and nobody says how much faster that is; or the other way round."""
     for process in {p.kind: p for stage in work.stages for p in stage.processes}.values():
         rate = work.rates.kinds[process.kind]
+        if rate.gpu and not process.needs.gpus and rate.seconds:
+            raise ConfigError(
+                f"resources.{process.kind}: was calibrated on a GPU and asks for none; measure it without one: rpdr calibrate, now that the config says so"
+            )
         if not process.needs.gpus or rate.gpu or not rate.seconds:
             continue
         for name in nodes.groups[group_of(process.needs, process.kind, nodes)].types:

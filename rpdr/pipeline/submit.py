@@ -98,7 +98,10 @@ class Submission:
         folder = self.folder.resolve()
         if not path.resolve().is_relative_to(folder):
             raise ConfigError(f"{path}: not in {folder}, which is what the job gets a copy of; name its folder with --working-dir")
-        return str(path.resolve().relative_to(folder))
+        inside = path.resolve().relative_to(folder)
+        if left_out := [part for part in inside.parts[:-1] if f"{part}/" in LEFT_OUT]:
+            raise ConfigError(f"{path}: in {left_out[0]}/, which the job's copy of {folder} leaves out; copy it out of there")
+        return str(inside)
 
     def _variables(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -117,7 +120,7 @@ class Submission:
 
 def _is_relative(where: str) -> bool:
     """Whether a job would find it in its own copy of the folder alone."""
-    return not (where.startswith(("/", "$", "~")) or "://" in where)
+    return not (where.startswith(("/", "${", "~")) or "://" in where)
 
 
 def submit(client: JobSubmissionClient, what: Submission) -> str:

@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError
 from rpdr.pipeline import cluster as module
-from rpdr.pipeline.cluster import check_here, interrupts_as_before, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.cluster import at_most_gpus, check_here, interrupts_as_before, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import _plain
 
 
@@ -53,8 +53,19 @@ def test_a_machine_alone_says_what_it_has_not(needs: dict[str, Any], says: str, 
     with pytest.raises(ConfigError, match=rf"{says}.*rpdr submit"):
         placed(Needs(**needs))
     check_here(Needs(cpus=2.0, labels={"mine": "yes"}))
+    check_here(Needs(labels={"mine": "in(no, yes)", "other": "!yes"}))
+    with pytest.raises(ConfigError, match="4 CPU"):
+        check_here(Needs(cpus=2.0), processes=2)
+    with pytest.raises(ConfigError, match="mine: !in"):
+        check_here(Needs(labels={"mine": "!in(no, yes)"}))
     monkeypatch.setattr(module, "_ALONE", [])
     check_here(Needs(**needs))  # nodes may come
+
+
+@pytest.mark.parametrize(("each", "room"), [(1.0, 2), (0.5, 4), (0.6, 2), (0.1, 20), (2.0, 1)])
+def test_a_share_of_a_gpu_is_of_one_of_them(each: float, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 2.0})
+    assert at_most_gpus(100, each) == room
 
 
 def test_what_a_worker_raised_comes_without_its_traceback() -> None:

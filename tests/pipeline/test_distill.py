@@ -15,7 +15,7 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.errors import ModelError
 from rpdr.files import write_rows
 from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.distill import _balanced, _fit, gold_examples
+from rpdr.pipeline.distill import Monitor, _balanced, _fit, gold_examples
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Example, Query
@@ -79,6 +79,11 @@ def test_what_too_few_different_dev_mentions_cannot_weigh_stays_as_it_was_traine
     assert (told is None) == few
     assert np.array_equal(balanced, scores) == few
     assert (tmp_path / "student" / HEAD_FILE).exists() != few
+
+
+def test_starts_are_counted_from_the_last_checkpoint_on():
+    monitor = Monitor()
+    assert [monitor.begun(checkpoint) for checkpoint in ("", "", "a", "a", "a", "b")] == [1, 2, 1, 2, 3, 1]
 
 
 @pytest.mark.slow

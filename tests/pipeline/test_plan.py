@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,10 @@ def test_a_gpu_that_nobody_has_measured_is_refused(prepared: Path) -> None:
     with pytest.raises(ConfigError, match=r"types.gpu: reranking was calibrated on a CPU.*rpdr submit calibrate.*speed"):
         check_gpus(work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": node}}))
     check_gpus(work_of(run), NodesConfig.model_validate({**told, "types": {"gpu": {**node, "speed": {"reranking": 20}}}}))
+    work = work_of(run_of(prepared))
+    there = replace(work.rates, kinds={**work.rates.kinds, "reranking": replace(work.rates.kinds["reranking"], gpu=True)})
+    with pytest.raises(ConfigError, match=r"resources.reranking: was calibrated on a GPU and asks for none"):
+        check_gpus(replace(work, rates=there), NodesConfig.model_validate({**told, "types": {"gpu": node}}))
 
 
 def test_what_is_missing_is_told_with_its_remedy(prepared: Path, tmp_path: Path) -> None:

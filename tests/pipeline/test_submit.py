@@ -100,6 +100,19 @@ def test_so_is_a_place_for_shards_that_would(folder: Path):
         submission(folder)
 
 
+def test_a_config_that_the_copy_leaves_out_is_refused(folder: Path):
+    (folder / "runs" / "mine").mkdir(parents=True)
+    (folder / "runs" / "mine" / "config.yaml").write_text(CONFIG.format(run_dir="/shared/run"))
+    with pytest.raises(ConfigError, match=r"config.yaml: in runs/, which the job's copy"):
+        Submission("prepare", folder / "runs" / "mine" / "config.yaml", load(folder / "c.yaml"), folder=folder)
+
+
+def test_a_run_dir_with_a_variable_of_another_form_is_refused(folder: Path):
+    (folder / "c.yaml").write_text(CONFIG.format(run_dir="$HOME/run"))
+    with pytest.raises(ConfigError, match=r"run_dir: \$HOME/run is relative"):
+        submission(folder)
+
+
 def test_a_config_outside_the_folder_is_refused(folder: Path, tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=r"c.yaml: not in .*other.*--working-dir"):
