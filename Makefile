@@ -20,7 +20,7 @@ quickstart: setup
 	$(BIN)/python jobs/run_all.py --config jobs/configs/quickstart.yaml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
