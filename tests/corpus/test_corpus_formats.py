@@ -78,6 +78,15 @@ def test_a_parquet_cell_that_cannot_be_read_costs_its_row_and_only_if_it_is_aske
     assert [m.text for m in read(tmp_path / "m.parquet", "table")[0]] == ["a", "b", "c"]
 
 
+def test_parquet_bytes_are_read_as_utf8(tmp_path: Path) -> None:
+    cells = {name: pa.array([value], pa.binary()) for name, value in (("id", b"7"), ("text", "Fußpilz".encode()), ("type", b"T"))}
+    gold = pa.array([[[b"C1", b"C2"]]], pa.list_(pa.list_(pa.binary())))
+    pq.write_table(pa.table({**cells, "doc_id": pa.array([b"0123"], pa.binary(4)), "gold": gold}), tmp_path / "m.parquet")
+    [mention] = read(tmp_path / "m.parquet", "table")[0]
+    assert (mention.mention_id, mention.text, mention.type, mention.doc_id) == ("0:7", "Fußpilz", "T", "0123")
+    assert mention.gold == [["C1", "C2"]]
+
+
 def test_half_a_character_in_an_id_costs_its_row(tmp_path: Path) -> None:
     rows = [{"text": "a", "id": "\ud83d"}, {"text": "b", "gold": [["C\ude00"]]}, {"text": "c\ud83d", "id": "3"}]
     mentions, rejects = read(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows))), "jsonl")
