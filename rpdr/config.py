@@ -59,7 +59,7 @@ class KbConfig(Section):
 
 
 class HashSplit(Section):
-    """Split mentions by md5 of their lower-case UTF-8 text modulo `modulo`: the same text is always on the same side."""
+    """Split mentions by md5 of their lower-case (case-folded) UTF-8 text modulo `modulo`: the same text is always on the same side."""
 
     modulo: int = Field(10, ge=2)
     of: Literal["cleaned", "given"] = Field(
