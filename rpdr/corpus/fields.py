@@ -35,12 +35,15 @@ def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
 
 
 def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:
-    """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing or gold has no known shape."""
+    """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing, gold has no known shape, or another field is no
+    single value."""
     text = cells.get("text")
     if text is None:
         raise ValueError("no text")
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
+    for field in ("id", "context", "type", "doc_id"):
+        _check_single(field, cells.get(field))
     for field in ("id", "type", "doc_id", "gold"):
         value = cells.get(field)
         if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
@@ -56,3 +59,11 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         doc_id=cell_text(cells.get("doc_id")) or None,
         gold=parse_gold(cells.get("gold"), config),
     )
+
+
+def _check_single(field: str, value: Any) -> None:
+    """Raises ValueError for a list or an object: written out as Python does, it would be no text of the source's."""
+    if isinstance(value, list | dict):
+        raise ValueError(
+            f"{field} is {'a list' if isinstance(value, list) else 'an object'}, not a text; give one {field}, or leave it out"
+        )

@@ -146,8 +146,8 @@ def _readable(path: Source) -> Iterator[None]:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as stripped text; nothing (None) is the empty text."""
-    return "" if value is None else str(value).strip()
+    """A cell as stripped text; nothing (None, NaN) is the empty text."""
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:

@@ -253,6 +253,27 @@ def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> Non
     assert rejects[1]["reason"] == "no text"
 
 
+def test_jsonl_nan_is_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "id": NaN, "context": NaN, "type": NaN, "doc_id": NaN, "gold": NaN}\n{"text": NaN}\n')
+    [mention], [refused] = read(path, "jsonl")
+    assert (mention.mention_id, mention.context, mention.type, mention.doc_id, mention.gold) == ("0:1", None, None, None, None)
+    assert refused["reason"] == "no text"
+
+
+def test_parquet_nan_is_nothing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "context": [float("nan")], "type": [float("nan")]}), tmp_path / "m.parquet")
+    [mention] = read(tmp_path / "m.parquet", "table")[0]
+    assert (mention.context, mention.type) == (None, None)
+
+
+@pytest.mark.parametrize("field", ["id", "context", "type", "doc_id"])
+def test_a_field_with_several_values_costs_its_row(tmp_path: Path, field: str) -> None:
+    rows = [{"text": "a", field: ["x", "y"]}, {"text": "b", field: {"x": 1}}, {"text": "c", field: "x"}]
+    mentions, rejects = read(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows))), "jsonl")
+    assert [m.text for m in mentions] == ["c"]
+    assert [r["reason"].partition(",")[0] for r in rejects] == [f"{field} is a list", f"{field} is an object"]
+
+
 def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     path = put(tmp_path / "m.jsonl", '{"mention": "a", "code": "C1"}\n')
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
