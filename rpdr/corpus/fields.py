@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
 
 def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:
     """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing, gold has no known shape, or another field is no
-    single value."""
+    single value, or an id a float."""
     text = cells.get("text")
     if text is None:
         raise ValueError("no text")
@@ -44,6 +45,8 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         raise ValueError(f"text is {type(text).__name__}, not a text")
     for field in ("id", "context", "type", "doc_id"):
         _check_single(field, cells.get(field))
+    if floats := float_ids(cells):
+        raise ValueError(f"{floats[0]} is {cells[floats[0]]!r}, a float; write it as a text or a whole number")
     for field in ("id", "type", "doc_id", "gold"):
         value = cells.get(field)
         if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
@@ -59,6 +62,11 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         doc_id=cell_text(cells.get("doc_id")) or None,
         gold=parse_gold(cells.get("gold"), config),
     )
+
+
+def float_ids(cells: Mapping[str, Any]) -> list[str]:
+    """The fields of an id that are floats: which number or text that was, nobody can tell. NaN is nothing."""
+    return [field for field in ("id", "doc_id") if isinstance(value := cells.get(field), float) and not math.isnan(value)]
 
 
 def _check_single(field: str, value: Any) -> None:

@@ -274,6 +274,17 @@ def test_a_field_with_several_values_costs_its_row(tmp_path: Path, field: str) -
     assert [r["reason"].partition(",")[0] for r in rejects] == [f"{field} is a list", f"{field} is an object"]
 
 
+@pytest.mark.parametrize("field", ["id", "doc_id"])
+def test_ids_that_became_floats_are_refused_with_their_table_and_cost_a_json_line(tmp_path: Path, field: str) -> None:
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "key": [None, float("nan"), 7.0]}), tmp_path / "m.parquet")
+    with pytest.raises(DataError, match=rf"m\.parquet: row 3 has the {field} 7\.0, a float; write the column 'key' as text"):
+        read(tmp_path / "m.parquet", "table", columns={"text": "text", field: "key"})
+    path = put(tmp_path / "m.jsonl", f'{{"text": "a", "{field}": 7.0}}\n{{"text": "b", "{field}": 7}}\n')
+    mentions, rejects = read(path, "jsonl")
+    assert [m.text for m in mentions] == ["b"]
+    assert [r["reason"] for r in rejects] == [f"{field} is 7.0, a float; write it as a text or a whole number"]
+
+
 def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     path = put(tmp_path / "m.jsonl", '{"mention": "a", "code": "C1"}\n')
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
