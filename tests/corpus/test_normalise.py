@@ -76,3 +76,15 @@ def test_long_given_context_is_cut_around_the_mention() -> None:
     assert "leg pain" in context
     assert len(context) <= MAX_CHARS
     assert given_context("  ", "leg pain") is None
+
+
+@pytest.mark.parametrize("text", ["knee pain ", " knee  pain", "knee\npain"])
+def test_white_space_of_the_mention_may_differ_from_that_of_its_context(text: str) -> None:
+    for there in ("knee pain", "knee \n pain"):
+        context = given_context("x " * 5000 + there + " y" * 5000, text)
+        assert context is not None
+        assert "knee pain" in context
+
+
+def test_a_mention_of_white_space_alone_is_found_nowhere() -> None:
+    assert given_context("x " * 5000, " ") == given_context("x " * 5000, "")
