@@ -20,6 +20,10 @@ from rpdr.corpus.normalise import MAX_CHARS, clean
         ("ﬁbrosis", "fibrosis"),
         ("a\u2028b\x85c\u3000d", "a b c d"),
         ("half \ud83d pair", "half pair"),
+        ("\ufeffhead\u200bac\u00adhe\u2060", "headache"),
+        ("e\u00ad\u0301", "é"),
+        ("\u00ad\u200b", ""),
+        ("می\u200cخواهم\u200d", "می\u200cخواهم\u200d"),
         ("", ""),
     ],
 )
