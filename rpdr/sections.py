@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,7 +108,9 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for depth, part in enumerate(parents):
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
-        node = node[_place(node, part, dotted, parents[depth - 1] if depth else "")]
+        place: Any = _place(node, part, dotted, parents[depth - 1] if depth else "")
+        node[place] = copy(node[place])  # an anchor's sections are one object, wherever they stand
+        node = node[place]
         if not isinstance(node, dict | list):
             raise ConfigError(f"--set {dotted}: {part} is not a section")
     node[_place(node, last, dotted, parents[-1] if parents else "")] = value

@@ -238,6 +238,14 @@ def test_an_override_reaches_the_item_of_a_list_and_an_empty_section(tmp_path: P
             load(written(tmp_path, SMALL), {key: "dev"})
 
 
+def test_an_override_of_one_item_leaves_those_that_share_an_anchor_with_it(tmp_path: Path):
+    text = SMALL.replace("split: {", "split: &rule {") + "  - {format: table, path: more.csv, split: *rule}\n"
+    text = text.replace("student:\n  epochs: 3\n", "") + "student: {epochs: 3}\n"
+    config = load(written(tmp_path, text), {"mentions.1.split.modulo": 80, "mentions.1.split.dev": [7]})
+    rules = [source.split for source in config.mentions if isinstance(source.split, HashSplit)]
+    assert [(rule.modulo, rule.dev, rule.test) for rule in rules] == [(5, (), (1,)), (80, (7,), (1,))]
+
+
 def test_an_override_below_what_is_no_section_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="run_dir is not a section"):
         load(written(tmp_path, SMALL), {"run_dir.x": 1})
