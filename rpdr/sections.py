@@ -23,6 +23,16 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+class Loader(yaml.SafeLoader):
+    """YAML in which a whole number that begins with 0 is a text: 00000 is an id, and YAML's own octal numbers are what nobody means."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """The tag of a node that has none of its own."""
+        tag = str(super().resolve(kind, value, implicit))
+        leading = tag == "tag:yaml.org,2002:int" and re.fullmatch(r"[-+]?0\d+", value)
+        return self.DEFAULT_SCALAR_TAG if leading else tag
+
+
 Whole = TypeVar("Whole", bound=Section)
 
 
@@ -72,7 +82,7 @@ def _remedy(problem: str, line: str) -> str:
 
 def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
     """(the YAML's nodes, which know their lines, what they say). Raises YAMLError, also where a key stands twice in a mapping: YAML would take the last."""
-    loader = yaml.SafeLoader(text)
+    loader = Loader(text)
     try:
         nodes = loader.get_single_node()
         _refuse_twice(nodes, set())

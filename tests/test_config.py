@@ -343,6 +343,17 @@ def test_a_number_may_stand_where_a_column_or_a_gold_id_is_meant(tmp_path: Path)
     assert "kb.columns.id: True: " in refusal(tmp_path, text.replace("{id: 0", "{id: true"))
 
 
+def test_a_number_that_begins_with_0_is_read_as_it_is_written(tmp_path: Path):
+    text = SMALL.replace("path: mentions.csv", "path: mentions.csv\n    nil_values: [00000, 0017, 09, 0]").replace(
+        "epochs: 3", "epochs: 010"
+    )
+    config = load(written(tmp_path, text))
+    assert config.mentions[0].nil_values == ("00000", "0017", "09", "0")
+    assert config.student.epochs == 10
+    again = yaml.safe_dump(config.model_dump(mode="json"))
+    assert load(written(tmp_path, again)) == config
+
+
 def test_sources_that_are_no_list_are_told_how_a_list_is_written(tmp_path: Path):
     message = refusal(tmp_path, SMALL.replace("  - format: table\n", "    format: table\n"))
     assert message.startswith("mentions: should be a list: each source begins with `- `")
