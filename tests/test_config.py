@@ -207,6 +207,21 @@ def test_a_source_of_mentions_says_where_they_are(tmp_path: Path, format: str, k
 
 
 @pytest.mark.parametrize(
+    ("after", "key"),
+    [
+        ("path: mentions.csv", "gold_prefix: {'': 'MESH:'}"),
+        ("path: kb.csv", "only_synonym_types: [layperson]"),
+        ("path: kb.csv", "drop_synonym_types: [layperson]"),
+    ],
+)
+def test_a_key_of_another_format_is_refused(tmp_path: Path, after: str, key: str):
+    indent = "    " if "mentions" in after else "  "
+    message = refusal(tmp_path, SMALL.replace(after, f"{after}\n{indent}{key}"))
+    assert f"{key.partition(':')[0]} is read with `format: " in message
+    assert "`format: table`" in message
+
+
+@pytest.mark.parametrize(
     ("more", "header"),
     [
         ({"columns": {"text": "0", "gold": "1"}}, False),
