@@ -36,7 +36,7 @@ NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, w
 
 
 class EmptyFile(DataError):
-    """A table without a line. One of several files may be so."""
+    """A table without a line, or without columns. One of several files may be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,8 @@ def _parquet_rows(path: Source) -> Rows:
     file = open_parquet(path)
 
     names = tuple(file.schema_arrow.names)
+    if not names:
+        raise EmptyFile(f"{path}: empty, it has no columns; was it written from a table that had none?")
     asked: set[int] = set()
 
     def rows() -> Iterator[Row | Reject]:

@@ -106,6 +106,12 @@ def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path, name: str, 
         read(tmp_path / "parts", "table")
 
 
+def test_of_several_files_a_parquet_file_without_columns_is_passed_over(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({}), tmp_path / "2.parquet")
+    assert [m.text for m in read(tmp_path, "table")[0]] == ["a"]
+
+
 def test_a_parquet_file_without_a_byte_is_a_damaged_one_also_among_others(tmp_path: Path) -> None:
     put(tmp_path / "parts" / "1.csv", "text\na\n")
     (tmp_path / "parts" / "2.parquet").write_bytes(b"")

@@ -177,6 +177,12 @@ def test_parquet_bytes_are_read_as_utf8_and_cost_their_row_where_they_are_none(t
     assert (refused["line"], "utf-8" in refused["reason"]) == (3, True)
 
 
+def test_a_parquet_file_without_columns_is_an_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "kb.parquet")
+    with pytest.raises(DataError, match=r"kb\.parquet: empty, it has no columns"):
+        read(tmp_path / "kb.parquet")
+
+
 def test_parquet_columns_that_nobody_asks_for_cost_no_row_whatever_they_are_called(tmp_path: Path) -> None:
     table = pa.table({"concept_id": ["C1"], "name": ["fever"], "a.b": pa.array([b"\xff"], pa.binary())})
     pq.write_table(table, tmp_path / "kb.parquet")
