@@ -382,3 +382,10 @@ def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> No
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
     concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
     assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}
+
+
+def test_what_replaces_an_obsolete_concept_may_be_replaced_itself(tmp_path: Path):
+    by = {"HP:10": "HP:11", "HP:11": "HP:3", "HP:20": "HP:21", "HP:21": "HP:20", "HP:30": "HP:30"}
+    chain = "".join(f"\n[Term]\nid: {old}\nname: {old}\nis_obsolete: true\nreplaced_by: {new}\n" for old, new in by.items())
+    concepts, _ = read(put(tmp_path / "x.obo", OBO + chain), "obo", id_prefix="HP:")
+    assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:10", "HP:11")}
