@@ -47,8 +47,8 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         _check_single(field, cells.get(field))
     if floats := float_ids(cells):
         raise ValueError(f"{floats[0]} is {cells[floats[0]]!r}, a float; write it as a text or a whole number")
-    for field in ("id", "type", "doc_id", "gold"):
-        value = cells.get(field)
+    gold = cells.get("gold") if config.gold == "given" else None  # else nobody reads it, and none of it costs a row
+    for value in (cells.get("id"), cells.get("type"), cells.get("doc_id"), gold):
         if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
             # raises where it holds half a character: of such, text and context alone are mended
             json.dumps(value, ensure_ascii=False, default=str).encode()
@@ -60,7 +60,7 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         context=cell_text(cells.get("context")) or None,
         type=cell_text(cells.get("type")) or None,
         doc_id=cell_text(cells.get("doc_id")) or None,
-        gold=parse_gold(cells.get("gold"), config),
+        gold=parse_gold(gold, config),
     )
 
 

@@ -217,12 +217,25 @@ def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no text")]
 
 
-@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+"])
+@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+", [None], [[None]], [None, ""]])
 def test_gold_with_neither_an_id_nor_nil_is_not_annotated(tmp_path: Path, gold: Any) -> None:
     path = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": gold}))
     assert read(path, "jsonl")[0][0].gold is None
     nil = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": ["", "NIL"]}))
     assert read(nil, "jsonl")[0][0].gold == []
+
+
+def test_nothing_beside_gold_says_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": [null, "C1", ["C2", null]]}\n')
+    assert read(path, "jsonl")[0][0].gold == [["C1"], ["C2"]]
+
+
+@pytest.mark.parametrize(("given", "right"), [("nil", []), ("unknown", None)])
+def test_gold_that_nobody_reads_costs_no_row(tmp_path: Path, given: str, right: Any) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": {"x": 1}}\n{"text": "b", "gold": "\\ud83d"}\n')
+    mentions, rejects = read(path, "jsonl", gold=given)
+    assert [m.gold for m in mentions] == [right, right]
+    assert rejects == []
 
 
 def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
