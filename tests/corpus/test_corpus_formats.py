@@ -459,6 +459,14 @@ def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> 
     assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
 
 
+def test_a_mark_of_byte_order_before_standoff_rows_is_in_no_id_and_a_note_stays_one(tmp_path: Path) -> None:
+    put(tmp_path / "A.ann", "\ufeffTT1\t267032009 | Pain | 0 4\tpain\n")
+    put(tmp_path / "B.ann", "\ufeff#1\ta note\nTT1\t267032009 | Pain | 0 4\tpain\n")
+    mentions, rejects = read(tmp_path, "standoff")
+    assert [m.mention_id for m in mentions] == ["0:A:TT1", "0:B:TT1"]
+    assert rejects == []
+
+
 def test_the_same_text_is_in_the_same_split_written_out_or_not(tmp_path: Path) -> None:
     rows = (f"G{n}\tGaucher disease type {n} (G{n})\nGaucher disease type {n}\t\n" for n in range(10, 60))
     path = put(tmp_path / "m.tsv", "text\tcontext\n" + "".join(rows))
