@@ -226,11 +226,13 @@ def _answers(links: Sequence[Link]) -> Table:
 
 
 def _override(text: str) -> tuple[str, object]:
+    from rpdr.sections import Loader
+
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set {text}: expected KEY=VALUE, e.g. --set student.epochs=1")
     try:
-        return key, yaml.safe_load(value)
+        return key, yaml.load(value, Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {text}: {value!r} is not a YAML value; expected KEY=VALUE, e.g. --set student.epochs=1") from error
 

@@ -57,9 +57,18 @@ class KbConfig(Section):
     only_synonym_types: tuple[str, ...] = Field((), description="obo only: read names from synonyms of these types alone")
     drop_synonym_types: tuple[str, ...] = Field((), description="obo only: leave synonyms of these types out, e.g. [layperson]")
 
+    @pydantic.model_validator(mode="after")
+    def _types_of_obo_alone(self) -> KbConfig:
+        for key in ("only_synonym_types", "drop_synonym_types"):
+            if getattr(self, key) and self.format != "obo":
+                raise ValueError(
+                    f"{key} is read with `format: obo` alone; take it out, as synonyms of `format: {self.format}` have no types"
+                )
+        return self
+
 
 class HashSplit(Section):
-    """Split mentions by md5 of their lower-case UTF-8 text modulo `modulo`: the same text is always on the same side."""
+    """Split mentions by md5 of their lower-case (case-folded) UTF-8 text modulo `modulo`: the same text is always on the same side."""
 
     modulo: int = Field(10, ge=2)
     of: Literal["cleaned", "given"] = Field(
@@ -144,7 +153,7 @@ class MentionsConfig(Section):
     unknown_gold: Literal["keep", "nil"] = Field(
         "keep", description="gold that the knowledge base lacks: keep: no answer is right; nil: 'none of these' is, if nothing else is left"
     )
-    gold_prefix: dict[str, str] = Field(default={}, description="pubtator: prefix put before ids, e.g. {'': 'MESH:'}")
+    gold_prefix: dict[str, str] = Field(default={}, description="pubtator only: prefix put before ids, e.g. {'': 'MESH:'}")
     types: tuple[str, ...] = Field((), description="keep only mentions of these types; empty: all")
     leave_out: tuple[Literal["context", "type"], ...] = Field(
         (), description="read no further than the filters: mentions that differ in these alone are then one question, asked and linked once"
@@ -181,6 +190,14 @@ class MentionsConfig(Section):
             raise ValueError("kb is missing: `format: concept_names` takes its mentions from the names of that knowledge base")
         if self.format != "concept_names" and not self.path:
             raise ValueError("path is missing: name the file, the folder or the pattern that holds the mentions")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _prefix_of_pubtator_alone(self) -> MentionsConfig:
+        if self.gold_prefix and self.format != "pubtator":
+            raise ValueError(
+                f"gold_prefix is read with `format: pubtator` alone; take it out, and write the ids of `format: {self.format}` as the knowledge base has them"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

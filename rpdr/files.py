@@ -106,16 +106,19 @@ def home() -> Path:
 
 def locate_source(where: str) -> Source:
     """`locate`, or, by its URL, an object or folder of an object store (`${VARIABLE}` expanded). Raises DataError."""
-    return Remote.find(expanded(where)) if is_url(where) else locate(where)
+    place = expanded(where)  # first, as a variable may hold a bucket's whole URL
+    return Remote.find(place) if is_url(place) else locate(where)
 
 
 def locate_all(where: str) -> list[Source]:
     """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`) where it is no file's own name, or those in a folder but for names
     with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it."""
-    place, mark, query = where.partition("?") if is_url(where) else (where, "", "")
-    folder, _, pattern = place.rpartition("/")
+    place, mark, query = where.partition("?") if is_url(expanded(where)) else (where, "", "")
+    folder, root, pattern = place.rpartition("/")
     if any(sign in pattern for sign in "*?[") and not _is_there(where):
-        found = [file for file in files_in(locate_source((folder or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)]
+        found = [
+            file for file in files_in(locate_source((folder or root or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)
+        ]
     elif (source := locate_source(where)).is_dir():
         _refuse_folders_in(source, shown(where))
         found = [*files_in(source).values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,16 @@ class Section(pydantic.BaseModel):
     """Base of all sections: immutable, no unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which a whole number that begins with 0 is a text: 00000 is an id, and YAML's own octal numbers are what nobody means."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """The tag of a node that has none of its own."""
+        tag = str(super().resolve(kind, value, implicit))
+        leading = tag == "tag:yaml.org,2002:int" and re.fullmatch(r"[-+]?0\d+", value)
+        return self.DEFAULT_SCALAR_TAG if leading else tag
 
 
 Whole = TypeVar("Whole", bound=Section)
@@ -71,7 +82,7 @@ def _remedy(problem: str, line: str) -> str:
 
 def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
     """(the YAML's nodes, which know their lines, what they say). Raises YAMLError, also where a key stands twice in a mapping: YAML would take the last."""
-    loader = yaml.SafeLoader(text)
+    loader = Loader(text)
     try:
         nodes = loader.get_single_node()
         _refuse_twice(nodes, set())
@@ -107,7 +118,9 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for depth, part in enumerate(parents):
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
-        node = node[_place(node, part, dotted, parents[depth - 1] if depth else "")]
+        place: Any = _place(node, part, dotted, parents[depth - 1] if depth else "")
+        node[place] = copy(node[place])  # an anchor's sections are one object, wherever they stand
+        node = node[place]
         if not isinstance(node, dict | list):
             raise ConfigError(f"--set {dotted}: {part} is not a section")
     node[_place(node, last, dotted, parents[-1] if parents else "")] = value

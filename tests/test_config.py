@@ -207,6 +207,21 @@ def test_a_source_of_mentions_says_where_they_are(tmp_path: Path, format: str, k
 
 
 @pytest.mark.parametrize(
+    ("after", "key"),
+    [
+        ("path: mentions.csv", "gold_prefix: {'': 'MESH:'}"),
+        ("path: kb.csv", "only_synonym_types: [layperson]"),
+        ("path: kb.csv", "drop_synonym_types: [layperson]"),
+    ],
+)
+def test_a_key_of_another_format_is_refused(tmp_path: Path, after: str, key: str):
+    indent = "    " if "mentions" in after else "  "
+    message = refusal(tmp_path, SMALL.replace(after, f"{after}\n{indent}{key}"))
+    assert f"{key.partition(':')[0]} is read with `format: " in message
+    assert "`format: table`" in message
+
+
+@pytest.mark.parametrize(
     ("more", "header"),
     [
         ({"columns": {"text": "0", "gold": "1"}}, False),
@@ -236,6 +251,14 @@ def test_an_override_reaches_the_item_of_a_list_and_an_empty_section(tmp_path: P
             ConfigError, match=rf"--set {key}: mentions is a list of 1; name an item by its number, the first is mentions\.0"
         ):
             load(written(tmp_path, SMALL), {key: "dev"})
+
+
+def test_an_override_of_one_item_leaves_those_that_share_an_anchor_with_it(tmp_path: Path):
+    text = SMALL.replace("split: {", "split: &rule {") + "  - {format: table, path: more.csv, split: *rule}\n"
+    text = text.replace("student:\n  epochs: 3\n", "") + "student: {epochs: 3}\n"
+    config = load(written(tmp_path, text), {"mentions.1.split.modulo": 80, "mentions.1.split.dev": [7]})
+    rules = [source.split for source in config.mentions if isinstance(source.split, HashSplit)]
+    assert [(rule.modulo, rule.dev, rule.test) for rule in rules] == [(5, (), (1,)), (80, (7,), (1,))]
 
 
 def test_an_override_below_what_is_no_section_is_refused(tmp_path: Path):
@@ -340,6 +363,17 @@ def test_a_number_may_stand_where_a_column_or_a_gold_id_is_meant(tmp_path: Path)
     assert (config.mentions[0].columns, config.mentions[0].header) == ({"text": "0", "gold": "1"}, False)
     assert config.mentions[0].nil_values == ("-1", "NIL")
     assert "kb.columns.id: True: " in refusal(tmp_path, text.replace("{id: 0", "{id: true"))
+
+
+def test_a_number_that_begins_with_0_is_read_as_it_is_written(tmp_path: Path):
+    text = SMALL.replace("path: mentions.csv", "path: mentions.csv\n    nil_values: [00000, 0017, 09, 0]").replace(
+        "epochs: 3", "epochs: 010"
+    )
+    config = load(written(tmp_path, text))
+    assert config.mentions[0].nil_values == ("00000", "0017", "09", "0")
+    assert config.student.epochs == 10
+    again = yaml.safe_dump(config.model_dump(mode="json"))
+    assert load(written(tmp_path, again)) == config
 
 
 def test_sources_that_are_no_list_are_told_how_a_list_is_written(tmp_path: Path):

@@ -81,6 +81,14 @@ def test_a_source_may_be_a_folder_or_a_pattern(tmp_path: Path):
         locate_all(f"{tmp_path}/*.jsonl")
 
 
+def test_a_pattern_at_the_root_is_not_sought_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "x1-of-rpdr.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in locate_all("x*-of-rpdr.csv")] == ["x1-of-rpdr.csv"]
+    with pytest.raises(DataError, match=r"^/x\*-of-rpdr\.csv: no file there"):
+        locate_all("/x*-of-rpdr.csv")
+
+
 def test_a_folder_with_folders_in_it_is_refused_with_a_pattern_that_is_not(tmp_path: Path):
     for name in ("a.csv", "sub/b.csv"):
         write_text(tmp_path / "x" / name, "x")

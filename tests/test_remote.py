@@ -99,6 +99,10 @@ def test_a_bucket_may_be_named_by_a_variable(upload, tmp_path: Path, monkeypatch
     url = upload()("a.txt")
     monkeypatch.setenv("RPDR_TEST_BUCKET", "linked")
     assert read_text(locate_source(url.replace("s3://linked/", "s3://${RPDR_TEST_BUCKET}/"))) == "é"
+    monkeypatch.setenv("RPDR_TEST_BUCKET", "s3://linked")
+    assert read_text(locate_source(url.replace("s3://linked/", "${RPDR_TEST_BUCKET}/"))) == "é"
+    [found] = locate_all(url.replace("s3://linked/", "${RPDR_TEST_BUCKET}/").replace("a.txt", "*.txt"))
+    assert read_text(found) == "é"
     monkeypatch.delenv("RPDR_TEST_BUCKET")
     with pytest.raises(DataError, match=r"s3://\$\{RPDR_TEST_BUCKET\}/[^?]*a\.txt: set the environment variable RPDR_TEST_BUCKET"):
         locate_source(url.replace("s3://linked/", "s3://${RPDR_TEST_BUCKET}/"))

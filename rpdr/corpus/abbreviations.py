@@ -68,13 +68,18 @@ def _long_form(short: str, text: str) -> str | None:
     if len(short) > 2 and "".join(text[at] for at in words).lower() == short.lower():
         start: int | None = words[0]
     else:
-        start = _start(short.lower(), text.lower()) if _is_written_as_one(short) else None
+        start = _start(_lower(short), _lower(text)) if _is_written_as_one(short) else None
     if start is None:
         return None
     long = text[start:].strip()
     count = len(long.split())
     known = short in (word.strip(_MARKS) for word in long.split())
     return None if known or len(long) <= len(short) or count > min(len(short) + 5, 2 * len(short)) else long
+
+
+def _lower(text: str) -> str:
+    """In lower case, each character at its place: İ alone would become two."""
+    return text.replace("İ", "i").lower()
 
 
 def _start(short: str, text: str) -> int | None:

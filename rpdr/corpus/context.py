@@ -41,9 +41,8 @@ def around(text: str, context: str, chars: int) -> str:
     a word of its own, or at all; else the beginning."""
     if len(context) <= chars:
         return context
-    found = text and (
-        re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context, re.IGNORECASE) or re.search(re.escape(text), context, re.IGNORECASE)
-    )
+    words = r"\s+".join(map(re.escape, text.split()))  # white space may differ: the text is as its source has it, a cell or a cut-out
+    found = words and (re.search(rf"(?<!\w){words}(?!\w)", context, re.IGNORECASE) or re.search(words, context, re.IGNORECASE))
     start = max(0, min((sum(found.span()) - chars) // 2, len(context) - chars)) if found else 0
     part = context[start : start + chars]
     if start and not context[start - 1].isspace() and " " in part[: chars // 4]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,14 +36,19 @@ def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
 
 
 def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: MentionsConfig) -> RawMention:
-    """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing or gold has no known shape."""
+    """A mention from field -> value. Raises ValueError, the reason for a reject, if the text is missing, gold has no known shape, or another field is no
+    single value, or an id a float."""
     text = cells.get("text")
     if text is None:
         raise ValueError("no text")
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}, not a text")
-    for field in ("id", "type", "doc_id", "gold"):
-        value = cells.get(field)
+    for field in ("id", "context", "type", "doc_id"):
+        _check_single(field, cells.get(field))
+    if floats := float_ids(cells):
+        raise ValueError(f"{floats[0]} is {cells[floats[0]]!r}, a float; write it as a text or a whole number")
+    gold = cells.get("gold") if config.gold == "given" else None  # else nobody reads it, and none of it costs a row
+    for value in (cells.get("id"), cells.get("type"), cells.get("doc_id"), gold):
         if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
             # raises where it holds half a character: of such, text and context alone are mended
             json.dumps(value, ensure_ascii=False, default=str).encode()
@@ -54,5 +60,18 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         context=cell_text(cells.get("context")) or None,
         type=cell_text(cells.get("type")) or None,
         doc_id=cell_text(cells.get("doc_id")) or None,
-        gold=parse_gold(cells.get("gold"), config),
+        gold=parse_gold(gold, config),
     )
+
+
+def float_ids(cells: Mapping[str, Any]) -> list[str]:
+    """The fields of an id that are floats: which number or text that was, nobody can tell. NaN is nothing."""
+    return [field for field in ("id", "doc_id") if isinstance(value := cells.get(field), float) and not math.isnan(value)]
+
+
+def _check_single(field: str, value: Any) -> None:
+    """Raises ValueError for a list or an object: written out as Python does, it would be no text of the source's."""
+    if isinstance(value, list | dict):
+        raise ValueError(
+            f"{field} is {'a list' if isinstance(value, list) else 'an object'}, not a text; give one {field}, or leave it out"
+        )

@@ -126,7 +126,9 @@ def _by_name(names: Iterable[tuple[ConceptId, Iterable[str]]]) -> dict[str, list
 
 
 def _all_of(item: Any, config: MentionsConfig) -> list[str]:
-    parts = item if isinstance(item, list) else [item]
+    if item is None:  # as where the columns of several hands were made into a list
+        return []
+    parts = [part for part in item if part is not None] if isinstance(item, list) else [item]
     if not all(map(_is_id, parts)):
         raise ValueError("gold ids are not all texts or whole numbers")
     return [str(part) for part in parts] if isinstance(item, list) else _ids(str(item), config)

@@ -38,7 +38,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
         if not source.strip():
             continue
         try:
-            row = json.loads(source)
+            row = json.loads(source, parse_constant=lambda _: None)  # NaN, as pandas writes nothing
             if not isinstance(row, dict):
                 raise ValueError(f"{type(row).__name__}, not an object")
             missing.difference_update(row)

@@ -12,12 +12,15 @@ MAX_CHARS = 1000  # of a text or a context; a mention longer than this is no men
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # control characters, and halves of surrogate pairs that UTF-8 cannot hold
 
+# soft hyphen, zero-width space, word joiner and mark of byte order tell where a line may end; the joiners, which tell letters apart in some scripts, stay
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+
 
 def clean(text: str) -> str:
-    """NFKC, control characters to spaces, white space collapsed and stripped; the first MAX_CHARS characters alone are read."""
+    """Invisible characters left out, NFKC, control characters to spaces, white space collapsed and stripped; the first MAX_CHARS characters alone are read."""
     text = text[:MAX_CHARS]
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:MAX_CHARS].rstrip()
 
 

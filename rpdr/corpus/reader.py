@@ -21,7 +21,7 @@ from rpdr.corpus.fields import not_read
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
-from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key
+from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key, normalise
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
@@ -110,8 +110,8 @@ def split_of(text: str, given: str, rule: HashSplit) -> str | None:
 
 
 def text_hash(text: str) -> int:
-    """The md5 of the lower-case UTF-8 text as a number: the same on every machine and in every year."""
-    return _md5(text.lower())
+    """The md5 of the case-folded UTF-8 text as a number: the same on every machine and in every year, and for all texts of one key."""
+    return _md5(normalise(text))
 
 
 def _md5(text: str) -> int:

@@ -22,6 +22,7 @@ from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source, check_name, check_names, files_in, opened
 from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.rows import MARK
 from rpdr.schema import Gold
 
 SUFFIXES = {".ann", ".txt"}
@@ -48,7 +49,7 @@ def _of(path: Source, contents: Contents, config: MentionsConfig) -> Iterator[Ra
     for name in annotations:
         places = (name.with_suffix(".txt"), name.parent.parent / "text" / f"{name.stem}.txt")
         document = next((_text(contents[place](), config.encoding) for place in places if place in contents), None)
-        for number, line in enumerate(_text(contents[name](), config.encoding).split("\n"), start=1):
+        for number, line in enumerate(_text(contents[name](), config.encoding).removeprefix(MARK).split("\n"), start=1):
             if not line.strip() or line.startswith("#"):  # `#`: an annotator's note
                 continue
             try:

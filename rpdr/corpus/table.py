@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus.fields import raw_mention, wanted_columns
+from rpdr.corpus.fields import float_ids, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
@@ -15,9 +15,10 @@ from rpdr.kb.rows import open_rows
 
 
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
-    """Mentions and rejects in the file's order. Raises DataError for a missing file or column, or an empty file."""
+    """Mentions and rejects in the file's order. Raises DataError for a missing file or column, an empty file, or ids that are floats."""
     rows = open_rows(path, config.encoding, config.separator, config.header)
-    at = rows.columns(wanted_columns(config, rows.names), "mentions.columns")
+    wanted = wanted_columns(config, rows.names)
+    at = rows.columns(wanted, "mentions.columns")
     if not at:
         raise DataError(f"{path}: no columns to read; name at least `columns: {{text: …}}`")
     for row in rows.rows:
@@ -25,6 +26,8 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
             yield row
             continue
         cells: dict[str, Any] = {field: row.cells[position] for field, position in at.items()}
+        for field in float_ids(cells):
+            raise DataError(f"{path}: row {row.line} has the {field} {cells[field]!r}, a float; write the column {wanted[field]!r} as text")
         try:
             yield raw_mention(str(path), row.line, cells, config)
         except ValueError as error:

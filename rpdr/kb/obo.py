@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rpdr.config import KbConfig
@@ -63,12 +63,24 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
 
 
 def _replaced(terms: Iterable[_Term | Reject]) -> dict[str, list[str]]:
-    """Of each concept the ids of obsolete ones that it alone took the place of."""
+    """Of each concept the ids of obsolete ones that it alone took the place of, or of what took their place."""
+    by = {
+        term.concept_id: term.replaced_by[0]
+        for term in terms
+        if isinstance(term, _Term) and term.obsolete and term.concept_id and len(term.replaced_by) == 1
+    }
     found: dict[str, list[str]] = {}
-    for term in terms:
-        if isinstance(term, _Term) and term.obsolete and term.concept_id and len(term.replaced_by) == 1:
-            found.setdefault(term.replaced_by[0], []).append(term.concept_id)
+    for obsolete in by:
+        found.setdefault(_last(by, obsolete), []).append(obsolete)
     return found
+
+
+def _last(by: Mapping[str, str], obsolete: str) -> str:
+    """What stands at the end of the way from one to the next; where that goes round, one of them."""
+    seen = {obsolete}
+    while (obsolete := by.get(obsolete, obsolete)) not in seen:
+        seen.add(obsolete)
+    return obsolete
 
 
 def _concept(term: _Term, config: KbConfig) -> Concept | None:

@@ -36,7 +36,7 @@ NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, w
 
 
 class EmptyFile(DataError):
-    """A table without a line. One of several files may be so."""
+    """A table without a line, or without columns. One of several files may be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def _readable(path: Source) -> Iterator[None]:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as stripped text; nothing (None) is the empty text."""
-    return "" if value is None else str(value).strip()
+    """A cell as stripped text; nothing (None, NaN) is the empty text."""
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
@@ -208,6 +208,8 @@ def _parquet_rows(path: Source) -> Rows:
     file = open_parquet(path)
 
     names = tuple(file.schema_arrow.names)
+    if not names:
+        raise EmptyFile(f"{path}: empty, it has no columns; was it written from a table that had none?")
     asked: set[int] = set()
 
     def rows() -> Iterator[Row | Reject]:
@@ -216,9 +218,9 @@ def _parquet_rows(path: Source) -> Rows:
         wanted = [names[n] for n in sorted(asked)] if plain else None
         try:
             for batch in file.iter_batches(10_000, columns=wanted):
-                columns = iter([_cells(column) for column in batch.columns])
+                held = dict(zip(range(len(names)) if wanted is None else sorted(asked), batch.columns, strict=True))
                 nothing = [None] * batch.num_rows
-                for cells in zip(*(next(columns) if wanted is None or n in asked else nothing for n in range(len(names))), strict=True):
+                for cells in zip(*(_cells(held[n]) if n in asked else nothing for n in range(len(names))), strict=True):
                     line += 1
                     broken = next((cell for cell in cells if isinstance(cell, _Broken)), None)
                     yield reject(path, line, broken.why, "") if broken else Row(line, cells)
@@ -239,10 +241,21 @@ class _Broken:
 
 
 def _cells(column: pa.Array) -> list[Any]:
+    if (kind := _as_text(column.type)) != column.type:
+        column = column.cast(kind, safe=False)  # what is no UTF-8 is found below, with its row
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):  # bytes that are no UTF-8, a date that Python does not have
         return [_cell(value) for value in column]
+
+
+def _as_text(kind: pa.DataType) -> pa.DataType:
+    """The type with texts in place of bytes: as such Impala and older Sparks write texts, without a word that they are UTF-8."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_text(kind.value_type))
+    if pa.types.is_fixed_size_binary(kind) or pa.types.is_binary(kind):
+        return pa.string()
+    return pa.large_string() if pa.types.is_large_binary(kind) else kind
 
 
 def _cell(value: pa.Scalar) -> Any:

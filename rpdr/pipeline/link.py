@@ -100,7 +100,8 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
             file.unlink()
     files = seen([source])
     write_json(told, files)
-    write_corpus(stream_mentions([source], run.config.seed), mentions, rejects, progress)
+    unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer
+    write_corpus(stream_mentions([unread], run.config.seed), mentions, rejects, progress)
     return files
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.corpus import Mention
+from rpdr.corpus import Mention, mention_key
 from rpdr.evaluation import nearest
 from rpdr.pipeline.pool import by_gold, right_among
 from rpdr.reranker import Calibration, fit_calibration
@@ -39,14 +39,16 @@ def retrievers_sets(
     allow_nil: bool,
 ) -> list[list[ConceptId]]:
     """All concepts of a retriever's answer to each test mention, by its first one, as `evaluation.firsts` has it, and rows of schema.CANDIDATES of dev and
-    test: from similarities alone, with a threshold from dev as the student has one. The first alone where there are too few dev mentions."""
-    dev = by_gold(dev_mentions, found)
+    test: from similarities alone, with a threshold from dev as the student has one. The first alone where dev has too few texts."""
+    annotated = [m for m in dev_mentions if m.gold is not None]
+    dev = by_gold(annotated, found)
     if not dev:
         return [*firsts]
     prior = fit_prior([row["scores"] for row in dev], [row["choice"] for row in dev])
     scores = prior.scores(similarity_matrix([row["scores"] for row in dev]))
     nil = np.array([not row["gold"] for row in dev])
-    fitted = fit_calibration(scores, right_among(dev, scores.shape[1] - 1), "dev mentions", allow_nil, nil)
+    texts = [mention_key(m.text) for m in annotated]  # all that a retriever reads
+    fitted = fit_calibration(scores, right_among(dev, scores.shape[1] - 1), "dev mentions", allow_nil, nil, texts=texts)
     if not fitted.dev_right:
         return [*firsts]
     fitted = with_threshold(fitted, scores, dev, allow_nil)

@@ -70,7 +70,8 @@ def places_of(source: KbConfig | MentionsConfig) -> list[str]:
 
 def paths_of(source: KbConfig | MentionsConfig) -> list[Path]:
     """Of the places that a source names those on this machine, there or not; where a variable is not set, nobody knows the place."""
-    return [Path(place).resolve() for place in map(os.path.expandvars, places_of(source)) if ":" not in place and "${" not in place]
+    places = map(os.path.expandvars, places_of(source))
+    return [Path(os.path.expanduser(place)).resolve() for place in places if ":" not in place and "${" not in place]
 
 
 def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, dict[str, Source]]]:

@@ -28,6 +28,7 @@ from rpdr.corpus.normalise import MAX_CHARS, clean
         ("breast cancer cases on chromosome 17q (BRCA1)", {}),  # a digit is not found in the midst of a number
         ("glycogen storage disease type 1 (GSD1)", {"GSD1": "glycogen storage disease type 1"}),
         ("hepatitis type 10 (H10)", {"H10": "hepatitis type 10"}),
+        ("in İstanbul and İzmir renal cell carcinoma (RCCa)", {"RCCa": "renal cell carcinoma"}),  # İ in lower case is two characters
         ("three patients (see below) and others (n)", {}),
         ("fever of unknown origin (12)", {}),
         ("a rash, all over (DMD)", {}),

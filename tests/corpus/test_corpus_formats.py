@@ -78,6 +78,15 @@ def test_a_parquet_cell_that_cannot_be_read_costs_its_row_and_only_if_it_is_aske
     assert [m.text for m in read(tmp_path / "m.parquet", "table")[0]] == ["a", "b", "c"]
 
 
+def test_parquet_bytes_are_read_as_utf8(tmp_path: Path) -> None:
+    cells = {name: pa.array([value], pa.binary()) for name, value in (("id", b"7"), ("text", "Fußpilz".encode()), ("type", b"T"))}
+    gold = pa.array([[[b"C1", b"C2"]]], pa.list_(pa.list_(pa.binary())))
+    pq.write_table(pa.table({**cells, "doc_id": pa.array([b"0123"], pa.binary(4)), "gold": gold}), tmp_path / "m.parquet")
+    [mention] = read(tmp_path / "m.parquet", "table")[0]
+    assert (mention.mention_id, mention.text, mention.type, mention.doc_id) == ("0:7", "Fußpilz", "T", "0123")
+    assert mention.gold == [["C1", "C2"]]
+
+
 def test_half_a_character_in_an_id_costs_its_row(tmp_path: Path) -> None:
     rows = [{"text": "a", "id": "\ud83d"}, {"text": "b", "gold": [["C\ude00"]]}, {"text": "c\ud83d", "id": "3"}]
     mentions, rejects = read(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows))), "jsonl")
@@ -95,6 +104,12 @@ def test_of_several_files_empty_ones_are_passed_over(tmp_path: Path, name: str, 
     (tmp_path / "parts" / "1.csv").write_bytes(b"")
     with pytest.raises(DataError, match=r"empty"):
         read(tmp_path / "parts", "table")
+
+
+def test_of_several_files_a_parquet_file_without_columns_is_passed_over(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({}), tmp_path / "2.parquet")
+    assert [m.text for m in read(tmp_path, "table")[0]] == ["a"]
 
 
 def test_a_parquet_file_without_a_byte_is_a_damaged_one_also_among_others(tmp_path: Path) -> None:
@@ -202,12 +217,25 @@ def test_parquet_table_reads_nested_gold_and_nulls(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no text")]
 
 
-@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+"])
+@pytest.mark.parametrize("gold", [[""], [[]], [" ", [""]], "|", "+", [None], [[None]], [None, ""]])
 def test_gold_with_neither_an_id_nor_nil_is_not_annotated(tmp_path: Path, gold: Any) -> None:
     path = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": gold}))
     assert read(path, "jsonl")[0][0].gold is None
     nil = put(tmp_path / "m.jsonl", json.dumps({"text": "a", "gold": ["", "NIL"]}))
     assert read(nil, "jsonl")[0][0].gold == []
+
+
+def test_nothing_beside_gold_says_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": [null, "C1", ["C2", null]]}\n')
+    assert read(path, "jsonl")[0][0].gold == [["C1"], ["C2"]]
+
+
+@pytest.mark.parametrize(("given", "right"), [("nil", []), ("unknown", None)])
+def test_gold_that_nobody_reads_costs_no_row(tmp_path: Path, given: str, right: Any) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "gold": {"x": 1}}\n{"text": "b", "gold": "\\ud83d"}\n')
+    mentions, rejects = read(path, "jsonl", gold=given)
+    assert [m.gold for m in mentions] == [right, right]
+    assert rejects == []
 
 
 def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
@@ -242,6 +270,38 @@ def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> Non
     assert [r["line"] for r in rejects] == [1, 2, 3, 4, 5, 6, 7]
     assert rejects[0]["reason"].startswith("not JSON")
     assert rejects[1]["reason"] == "no text"
+
+
+def test_jsonl_nan_is_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"text": "a", "id": NaN, "context": NaN, "type": NaN, "doc_id": NaN, "gold": NaN}\n{"text": NaN}\n')
+    [mention], [refused] = read(path, "jsonl")
+    assert (mention.mention_id, mention.context, mention.type, mention.doc_id, mention.gold) == ("0:1", None, None, None, None)
+    assert refused["reason"] == "no text"
+
+
+def test_parquet_nan_is_nothing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "context": [float("nan")], "type": [float("nan")]}), tmp_path / "m.parquet")
+    [mention] = read(tmp_path / "m.parquet", "table")[0]
+    assert (mention.context, mention.type) == (None, None)
+
+
+@pytest.mark.parametrize("field", ["id", "context", "type", "doc_id"])
+def test_a_field_with_several_values_costs_its_row(tmp_path: Path, field: str) -> None:
+    rows = [{"text": "a", field: ["x", "y"]}, {"text": "b", field: {"x": 1}}, {"text": "c", field: "x"}]
+    mentions, rejects = read(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows))), "jsonl")
+    assert [m.text for m in mentions] == ["c"]
+    assert [r["reason"].partition(",")[0] for r in rejects] == [f"{field} is a list", f"{field} is an object"]
+
+
+@pytest.mark.parametrize("field", ["id", "doc_id"])
+def test_ids_that_became_floats_are_refused_with_their_table_and_cost_a_json_line(tmp_path: Path, field: str) -> None:
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "key": [None, float("nan"), 7.0]}), tmp_path / "m.parquet")
+    with pytest.raises(DataError, match=rf"m\.parquet: row 3 has the {field} 7\.0, a float; write the column 'key' as text"):
+        read(tmp_path / "m.parquet", "table", columns={"text": "text", field: "key"})
+    path = put(tmp_path / "m.jsonl", f'{{"text": "a", "{field}": 7.0}}\n{{"text": "b", "{field}": 7}}\n')
+    mentions, rejects = read(path, "jsonl")
+    assert [m.text for m in mentions] == ["b"]
+    assert [r["reason"] for r in rejects] == [f"{field} is 7.0, a float; write it as a text or a whole number"]
 
 
 def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
@@ -397,6 +457,14 @@ def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> 
     put(tmp_path / "text" / "A.txt", "Muscle pain (MP). My MP is bad.")
     put(tmp_path / "sct" / "A.ann", "TT1\t267032009 | Pain | 21 23\tMP\n")
     assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
+
+
+def test_a_mark_of_byte_order_before_standoff_rows_is_in_no_id_and_a_note_stays_one(tmp_path: Path) -> None:
+    put(tmp_path / "A.ann", "\ufeffTT1\t267032009 | Pain | 0 4\tpain\n")
+    put(tmp_path / "B.ann", "\ufeff#1\ta note\nTT1\t267032009 | Pain | 0 4\tpain\n")
+    mentions, rejects = read(tmp_path, "standoff")
+    assert [m.mention_id for m in mentions] == ["0:A:TT1", "0:B:TT1"]
+    assert rejects == []
 
 
 def test_the_same_text_is_in_the_same_split_written_out_or_not(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ from rpdr.corpus.normalise import MAX_CHARS, clean
         ("ﬁbrosis", "fibrosis"),
         ("a\u2028b\x85c\u3000d", "a b c d"),
         ("half \ud83d pair", "half pair"),
+        ("\ufeffhead\u200bac\u00adhe\u2060", "headache"),
+        ("e\u00ad\u0301", "é"),
+        ("\u00ad\u200b", ""),
+        ("می\u200cخواهم\u200d", "می\u200cخواهم\u200d"),
         ("", ""),
     ],
 )
@@ -76,3 +80,15 @@ def test_long_given_context_is_cut_around_the_mention() -> None:
     assert "leg pain" in context
     assert len(context) <= MAX_CHARS
     assert given_context("  ", "leg pain") is None
+
+
+@pytest.mark.parametrize("text", ["knee pain ", " knee  pain", "knee\npain"])
+def test_white_space_of_the_mention_may_differ_from_that_of_its_context(text: str) -> None:
+    for there in ("knee pain", "knee \n pain"):
+        context = given_context("x " * 5000 + there + " y" * 5000, text)
+        assert context is not None
+        assert "knee pain" in context
+
+
+def test_a_mention_of_white_space_alone_is_found_nowhere() -> None:
+    assert given_context("x " * 5000, " ") == given_context("x " * 5000, "")

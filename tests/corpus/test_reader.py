@@ -14,7 +14,8 @@ import pytest
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions, stream_mentions
-from rpdr.corpus.reader import ONE_PHRASE
+from rpdr.corpus.normalise import clean
+from rpdr.corpus.reader import ONE_PHRASE, text_hash
 from rpdr.errors import DataError
 from rpdr.schema import MENTIONS, REJECTS
 
@@ -43,6 +44,17 @@ def test_texts_that_differ_in_case_or_white_space_fall_on_the_same_side(tmp_path
     rows = [{"text": text} for row in WORDS for text in (row["text"], f" {row['text'].upper()}\t")]
     mentions, _ = read_mentions([source(tmp_path, rows, split={"modulo": 2, "labelled": [0], "test": [1]})], 13)
     assert len({(m.text.lower(), m.split) for m in mentions}) == len(WORDS)
+
+
+def test_texts_of_one_key_fall_on_the_same_side(tmp_path: Path) -> None:
+    rows = [{"text": text} for n in range(50) for text in (f"Fußpilz {n}", f"FUSSPILZ {n}", f"ΝΟΣΟΣ {n} ΝΟΣΟΣ", f"νοσοσ {n} νοσος")]
+    mentions, _ = read_mentions([source(tmp_path, rows, split={"modulo": 2, "labelled": [0], "test": [1]})], 13)
+    assert len({m.key for m in mentions}) == len({(m.key, m.split) for m in mentions}) == 100
+
+
+@pytest.mark.parametrize("text", ["Ménière's Disease", "α-Synuclein ↑ 5 µg", "糖尿病 II 型", "İzmir fever", "Ångström ΐ ǰ"])
+def test_other_texts_are_where_the_md5_of_their_lower_case_text_puts_them(text: str) -> None:
+    assert text_hash(clean(text)) == md5(clean(text))
 
 
 def test_keep_every_is_a_sample_by_hash_that_does_not_empty_a_hash_split(tmp_path: Path) -> None:

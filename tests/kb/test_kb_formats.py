@@ -163,6 +163,32 @@ def test_parquet_reads_list_columns_as_synonyms(tmp_path: Path) -> None:
     assert [(r["line"], r["reason"]) for r in rejects] == [(2, "no name")]
 
 
+def test_parquet_bytes_are_read_as_utf8_and_cost_their_row_where_they_are_none(tmp_path: Path) -> None:
+    table = pa.table({
+        "concept_id": pa.array([b"C1", b"C2", b"\xff3"], pa.binary()),
+        "name": pa.array(["Übelkeit".encode(), b"Fieber", b"Husten"], pa.large_binary()),
+        "synonyms": pa.array([[b"nausea"], None, []], pa.list_(pa.binary())),
+        "image": pa.array([b"\xff\xd8"] * 3, pa.binary()),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "kb.parquet")
+    concepts, rejects = read(tmp_path / "kb.parquet")
+    assert [(c.concept_id, c.names) for c in concepts] == [("C1", ("Übelkeit", "nausea")), ("C2", ("Fieber",))]
+    [refused] = rejects
+    assert (refused["line"], "utf-8" in refused["reason"]) == (3, True)
+
+
+def test_a_parquet_file_without_columns_is_an_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "kb.parquet")
+    with pytest.raises(DataError, match=r"kb\.parquet: empty, it has no columns"):
+        read(tmp_path / "kb.parquet")
+
+
+def test_parquet_columns_that_nobody_asks_for_cost_no_row_whatever_they_are_called(tmp_path: Path) -> None:
+    table = pa.table({"concept_id": ["C1"], "name": ["fever"], "a.b": pa.array([b"\xff"], pa.binary())})
+    pq.write_table(table, tmp_path / "kb.parquet")
+    assert [c.name for c in read(tmp_path / "kb.parquet")[0]] == ["fever"]
+
+
 def test_parquet_ids_that_became_floats_are_refused(tmp_path: Path) -> None:
     table = pa.table({"concept_id": pa.array([None, 12345678901234567.0], pa.float64()), "name": ["a", "b"]})
     pq.write_table(table, tmp_path / "kb.parquet")
@@ -356,3 +382,10 @@ def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> No
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
     concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
     assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}
+
+
+def test_what_replaces_an_obsolete_concept_may_be_replaced_itself(tmp_path: Path):
+    by = {"HP:10": "HP:11", "HP:11": "HP:3", "HP:20": "HP:21", "HP:21": "HP:20", "HP:30": "HP:30"}
+    chain = "".join(f"\n[Term]\nid: {old}\nname: {old}\nis_obsolete: true\nreplaced_by: {new}\n" for old, new in by.items())
+    concepts, _ = read(put(tmp_path / "x.obo", OBO + chain), "obo", id_prefix="HP:")
+    assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:10", "HP:11")}

@@ -67,6 +67,20 @@ def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was
     assert asked == [["high fever"]]
 
 
+def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "notes.jsonl").write_text('{"text": "fever", "gold": 0.5}\n{"text": "cough", "gold": "C1"}\n')
+    asked: list[list[str]] = []
+
+    def linked(run: Run, stage: Stage, mentions: Path, *_: Any) -> dict[str, Any]:
+        asked.append([mention.text for mention in load_mentions(mentions)])
+        return {}
+
+    monkeypatch.setattr(module, "_link_file", linked)
+    with stage_progress("link") as progress:
+        link(run_over(tmp_path / "run", tmp_path / "notes.jsonl"), progress, "notes")
+    assert asked == [["fever", "cough"]]
+
+
 def test_beside_a_gpu_the_student_leaves_all_cpus_to_those_who_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "has_gpu", lambda: True)
     monkeypatch.setattr(module, "at_most_gpus", lambda wanted, each: wanted)

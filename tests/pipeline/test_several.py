@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,4 +41,9 @@ def test_candidates_beside_the_first_are_let_in_where_dev_says_so():
 
 def test_few_dev_mentions_let_in_none():
     dev = dev_of(4)
+    assert retrievers_sets(dev, dev[:1], found_for(dev), [[A]], allow_nil=False) == [[A]]
+
+
+def test_repeats_of_few_dev_texts_let_in_none():
+    dev = [replace(m, text=f"text {n % 4}") for n, m in enumerate(dev_of(60))]
     assert retrievers_sets(dev, dev[:1], found_for(dev), [[A]], allow_nil=False) == [[A]]

@@ -10,7 +10,7 @@ from rpdr.config import MentionsConfig
 from rpdr.errors import DataError
 from rpdr.files import sha256_tree
 from rpdr.pipeline import sources as module
-from rpdr.pipeline.sources import seen
+from rpdr.pipeline.sources import paths_of, seen
 
 
 def test_a_file_that_stays_as_it_is_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -39,3 +39,11 @@ def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path: Path, mo
     (tmp_path / "mentions.csv").write_text("text\na\n")
     with pytest.raises(DataError, match=r"mentions\.csv: cannot be read or written \(Permission denied\)"):
         seen([MentionsConfig(format="table", path=str(tmp_path / "mentions.csv"))])
+
+
+def test_paths_are_those_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RPDR_TEST_DATA", "~/data")
+    for where, path in (("~/m.csv", "m.csv"), ("${RPDR_TEST_DATA}/m.csv", "data/m.csv")):
+        assert paths_of(MentionsConfig(format="table", path=where)) == [(tmp_path / path).resolve()]
+    assert paths_of(MentionsConfig(format="table", path="s3://bucket/m.csv")) == []
