@@ -50,7 +50,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         # in the first, an empty cell alone in its row was none
-        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=2),
+        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=3),
         # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
         # written, and mentions in Unicode's compatible form
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=3),
