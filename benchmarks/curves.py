@@ -125,7 +125,8 @@ def _write(of: str, found: dict[str, Any]) -> None:
             ]
             for p in points
         ],
-        protocol="Acc@1 on all test mentions; 95 % percentile bootstrap, by document where documents are known; one run each. Worse: the most that a point of the same curve with "
+        protocol="Acc@1 on all test mentions; 95 % percentile bootstrap, by document where documents are known; one run each. It is the student that filters or not: the "
+        "second round does in both. Worse: the most that a point of the same curve with "
         "fewer labels was better, and whether that point is above this one's interval.",
         points=found,
     )
