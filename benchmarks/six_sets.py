@@ -137,6 +137,7 @@ def _kept(name: str, accuracy: float, config: Config) -> dict[str, Any]:
         "met_by_nobody": _part(metrics, "before", "nobody"),
         "one_concept": _part(metrics, "gold", "one concept"),
         "nil": _part(metrics, "gold", "NIL"),
+        "said_nil": _part(metrics, "said", "NIL"),
         "surest": next((row for row in (metrics.get("selective") or {}).get("targets", []) if row["target"] == PRECISION), None),
         "machine": machine(),
         "student": config.student.model_dump(mode="json"),
