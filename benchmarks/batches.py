@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import run_in
+from finished import answers, run_in
 from outcome import keep
 
 from rpdr.corpus import load_mentions
@@ -41,9 +41,9 @@ def main() -> int:
         usual = None
         for size in SIZES:
             student.batch_size = size
-            answers = _answers(student, asked, run.config.link.allow_nil)
-            usual = usual or answers
-            measured[f"{precision}, {size}"] = {**_apart(answers, usual), **_padding(student, asked)}
+            answered = answers(student, student.scores(asked), run.config.link.allow_nil)
+            usual = usual or answered
+            measured[f"{precision}, {size}"] = {**_apart(answered, usual), **_padding(student, asked)}
     keep(
         "batches",
         f"python benchmarks/batches.py {options.run_dir.name}",
@@ -71,14 +71,8 @@ def main() -> int:
     return 0
 
 
-def _answers(student: Reranker, asked: list[Query], allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) the place of each answer, -1 for NIL; (n,) its confidence."""
-    best, nil, confidence = student.calibration.decide(student.probabilities(asked, allow_nil), allow_nil)
-    return np.where(nil, -1, best), confidence
-
-
-def _apart(answers: tuple[np.ndarray, np.ndarray], usual: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    return {"changed": int((answers[0] != usual[0]).sum()), "confidence": float(np.abs(answers[1] - usual[1]).max())}
+def _apart(answered: tuple[np.ndarray, np.ndarray], usual: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    return {"changed": int((answered[0] != usual[0]).sum()), "confidence": float(np.abs(answered[1] - usual[1]).max())}
 
 
 def _padding(student: Reranker, asked: list[Query]) -> dict[str, float]:

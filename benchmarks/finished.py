@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from rpdr.config import load
 from rpdr.corpus import Mention, load_mentions
 from rpdr.pipeline.run import Run
+from rpdr.reranker import Reranker
 
 
 def run_in(folder: str) -> Run:
@@ -21,6 +23,12 @@ def run_in(folder: str) -> Run:
 def annotated_test(run: Run) -> list[Mention]:
     """The test mentions that have gold."""
     return [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+
+
+def answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of scores (n, k + 1) (n,) the place of each answer, -1 for NIL; (n,) its confidence."""
+    best, nil, confidence = student.calibration.decide(student.calibration.probabilities(scores, allow_nil), allow_nil)
+    return np.where(nil, -1, best), confidence
 
 
 def share_cores(processes: int) -> None:

