@@ -4,7 +4,7 @@
 
 Each set and accuracy is a run of its own, which `jobs/run_all.py` with the settings below repeats; what is finished is not run again. An
 accuracy of 1.0 is a student that learns from gold in the teacher's place. --sets and --accuracies choose some; results/six_sets.json keeps
-what other calls have measured. A set takes 20 to 60 minutes an accuracy on two CPU cores; --at-once shares a larger machine, or a GPU,
+what other calls have measured. A set takes 20 to 120 minutes an accuracy on two CPU cores; --at-once shares a larger machine, or a GPU,
 among several.
 """
 
@@ -14,17 +14,23 @@ import argparse
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from asked import teachers_answers
 from finished import annotated_test
 from job import side_by_side
 from outcome import RESULTS, keep, shown
 from rich.console import Console
 
 from rpdr.config import Config, load
+from rpdr.evaluation import outcomes, paired_test, score
 from rpdr.evaluation.systems import Score
-from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
+from rpdr.linker import guess
+from rpdr.pipeline.baselines import BY_HAND, FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.details import resampling
 from rpdr.pipeline.report import RETRIEVER, SECOND, STUDENT, TITLES, machine
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
@@ -39,10 +45,17 @@ SETS = {
     "chip_cdn": "CHIP-CDN",
 }
 TEACHERS, GOLD = (0.8, 0.9, 0.95), 1.0
+BASELINES = {
+    RETRIEVER: "few labels",
+    BY_HAND: "few labels as names too",
+    FROM_TEACHER: "few + teacher's labels",
+    SECOND: "the second round",
+}
 PRECISION = 0.95  # that an abstaining student is to reach
 MAIN = 0.9  # the accuracy at which the baselines are measured too
 BEFORE = ("prepare", "retriever", "candidates")  # the same for each accuracy
-NAME, INTERVALS = "six_sets", "six_sets_intervals"
+NAME, INTERVALS, TESTS = "six_sets", "six_sets_intervals", "six_sets_tests"
+WHERE = "The six sets, each by its config in jobs/configs"
 COMMAND = "RPDR_DATA=… RPDR_MODELS=… python benchmarks/six_sets.py"
 MEASURES = (
     ("Acc@1", "acc_at_1"),
@@ -139,11 +152,25 @@ def _kept(name: str, accuracy: float, config: Config) -> dict[str, Any]:
         "nil": _part(metrics, "gold", "NIL"),
         "said_nil": _part(metrics, "said", "NIL"),
         "surest": next((row for row in (metrics.get("selective") or {}).get("targets", []) if row["target"] == PRECISION), None),
+        "teacher_on_test": teacher_on_test(run),
         "machine": machine(),
         "student": config.student.model_dump(mode="json"),
     }
     found.setdefault(name, {})[f"{accuracy:g}"] = figures
     return found
+
+
+def teacher_on_test(run: Run) -> dict[str, Any]:
+    """Acc@1 of the simulated teacher, asked about the test mentions as it was about its pool, and the student's difference from it."""
+    test = annotated_test(run)
+    golds = [mention.gold or [] for mention in test]
+    linked = pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()
+    said = {row["mention_id"]: guess(row) for row in linked}
+    teacher = outcomes(teachers_answers(run, test), golds, 1)
+    student = outcomes([[said[mention.mention_id]] for mention in test], golds, 1)
+    drawn = resampling(run, test)
+    right = score(teacher, drawn)
+    return {"acc_at_1": asdict(right) if right else None, "student_over": asdict(paired_test(student, teacher, drawn))}
 
 
 def _part(metrics: dict[str, Any], by: str, name: str) -> dict[str, Any] | None:
@@ -163,19 +190,20 @@ def _write(runs: dict[str, Any]) -> None:
     keep(
         NAME,
         COMMAND,
-        "The six sets, each by its config in jobs/configs",
+        WHERE,
         (
-            *("Set", "Measured", "Zero-shot", "Few labels", "… tuned on the teacher's too", "… second round"),
+            *("Set", "Measured", "Zero-shot", "Few labels", "… as names too", "… tuned on the teacher's too", "… second round"),
             *("Teachers 0.80 / 0.90 / 0.95", "Student of 0.80", "of 0.90", "of 0.95", "of gold", "Student of 0.90 over few labels"),
         ),
         rows,
-        protocol="The retrievers that learned from a teacher did so from that of 0.90. Teachers: what the accuracy makes of "
-        "the test's recall@10 and of its NIL, as the simulation was not asked about test mentions. A mention is right if the concept named first is in its gold. "
+        protocol="The retrievers that learned from a teacher did so from that of 0.90. As names too: the few labels are names of their concepts and "
+        "tell what is common, as in the second round, without a teacher. Teachers: the simulation, asked about the test mentions for this figure alone, no student "
+        "learns from that; with ≈ what its accuracy makes of the test's recall@10 and of its NIL, as those runs are older. A mention is right if the concept named first is in its gold. "
         "Not linked by hand: its text is not among the labelled mentions. Met by nobody: nor among those that the teacher labelled. NCBI Disease and BC5CDR are "
         "measured on their development sets. Encoders: MiniLM, of the CHIP sets multilingual-e5-small; students: 16 of SmolLM2-135M's 30 layers, of the CHIP sets "
         "Gemma 3 270M. Micro F1: on CHIP-CDN, whose student re-ranks 20 candidates, answers have as many concepts as "
         "a threshold from dev lets in; elsewhere one. CADEC's and Ask A Patient's knowledge bases hold the sets' own concepts, about a thousand each. 95 % "
-        "percentile bootstrap and exact randomisation test by document; of the sets without documents (Ask A Patient, CHIP), by text. "
+        f"percentile bootstrap and exact randomisation test {_how_drawn(runs)} "
         "Answered at a target precision: see `link.target_precision`, which dev must show with 95 % certainty. –: not run yet. "
         f"{_trained_on(runs)}.",
         runs=runs,
@@ -183,12 +211,51 @@ def _write(runs: dict[str, Any]) -> None:
     keep(
         INTERVALS,
         COMMAND,
-        "The six sets, each by its config in jobs/configs",
+        WHERE,
         ("Set", "System", *(measured for measured, _ in MEASURES)),
         [row for name in SETS if name in runs for row in _with_intervals(SETS[name], runs[name])],
-        protocol="The figures of the table of the six sets with their 95 % percentile bootstrap intervals, drawn by document; of the sets without documents "
-        "(Ask A Patient, CHIP), by text. Retrievers, and the teacher on the pool that it labelled: of the run with the teacher of 0.90.",
+        protocol=f"The figures of the table of the six sets with their 95 % percentile bootstrap intervals, drawn {_how_drawn(runs)} "
+        "Retrievers, and the teacher on the pool that it labelled: of the run with the teacher of 0.90.",
     )
+    keep(
+        TESTS,
+        COMMAND,
+        WHERE,
+        ("Set", "Student of", "Measured", *(f"over {BASELINES[system]}" for system in BASELINES), "over its teacher"),
+        [row for name in SETS if name in runs for row in _tests(SETS[name], runs[name])],
+        protocol="What each student is right in more often than the retrievers of its own run, and than its teacher, who is simulated and was asked about the "
+        f"same test mentions. 95 % percentile bootstrap and exact randomisation test {_how_drawn(runs)} As names too: see the table of the six sets. "
+        "–: that run has not measured it.",
+    )
+
+
+def _how_drawn(runs: dict[str, Any]) -> str:
+    """What is drawn anew, or swapped, in intervals and tests; and which runs are older than that."""
+    older = [
+        f"{SETS[name]} ({accuracy})"
+        for name in SETS
+        for accuracy, figures in sorted(runs.get(name, {}).items())
+        if "bootstrap over mentions" in figures["protocol"]
+    ]
+    of_older = f"; but by mention in {', '.join(older)}, which are older or have each text once" if older else ""
+    return f"by document; of the sets without documents (Ask A Patient, CHIP), by text{of_older}."
+
+
+def _tests(title: str, runs: dict[str, Any]) -> list[list[str]]:
+    """A row for each student, and where mentions name several concepts another of the micro F1."""
+    rows: list[list[str]] = []
+    for accuracy in (*TEACHERS, GOLD):
+        figures = runs.get(f"{accuracy:g}")
+        if not figures:
+            continue
+        tests = {(row["b"], row["metric"]): row for row in figures["comparison"] if row["on"] == "all"}
+        for metric, measured in (("acc_at_1", "Acc@1"), ("micro_f1", "Micro F1 of the set")):
+            told = [_told(tests[TITLES[b], metric]) if (TITLES[b], metric) in tests else "–" for b in BASELINES]
+            teacher = figures.get("teacher_on_test") if metric == "acc_at_1" else None
+            if any(cell != "–" for cell in told):
+                who = "gold" if accuracy == GOLD else f"{accuracy:.2f}"
+                rows.append(["" if rows else title, who, measured, *told, _told(teacher["student_over"]) if teacher else "–"])
+    return rows
 
 
 def _with_intervals(title: str, runs: dict[str, Any]) -> list[list[str]]:
@@ -224,30 +291,34 @@ def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
     at_main = runs.get(f"{MAIN:g}", {})
     main = _systems(at_main)
     recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
-    teachers = ""
-    if recall:
-        nil = at_main["nil_share"]  # rightly said to be none as often as others are rightly linked
-        teachers = " / ".join(f"{a * (recall['value'] * (1 - nil) + nil):.3f}" for a in TEACHERS)
+    teachers = " / ".join(_teacher(a, runs.get(f"{a:g}", {}), recall, at_main.get("nil_share")) for a in TEACHERS)
     measures = [("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, not linked by hand", "unseen_acc_at_1", "unseen")]
     if any(system.get("micro_f1") for system in main.values()):
         measures.append(("Micro F1 of the set", "micro_f1", None))
     rows = []
     for measured, key, on in measures:
-        retrievers = [_value(main, TITLES[system], key) for system in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND)]
+        retrievers = [_value(main, TITLES[system], key) for system in (ZERO_SHOT, *BASELINES)]
         students = [_value(_systems(runs.get(f"{a:g}", {})), TITLES[STUDENT], key) for a in (*TEACHERS, GOLD)]
         first = on == "all"
         rows.append([title if first else "", measured, *retrievers, teachers if first else "", *students, _gain(at_main, on)])
     errors = [_calibration_error(runs.get(f"{a:g}", {})) for a in (*TEACHERS, GOLD)]
-    rows.append(["", "ECE, and what 5 % of perfect confidences would pass", *[""] * 5, *errors, ""])
+    rows.append(["", "ECE, and what 5 % of perfect confidences would pass", *[""] * 6, *errors, ""])
     surest = [_answered(runs.get(f"{a:g}", {}).get("surest")) for a in (*TEACHERS, GOLD)]
     if surest != ["–"] * len(surest):
-        rows.append(["", f"Answered at a target precision of {PRECISION:.2f}, and right of that", *[""] * 5, *surest, ""])
+        rows.append(["", f"Answered at a target precision of {PRECISION:.2f}, and right of that", *[""] * 6, *surest, ""])
     for part, measured in (("one_concept", "Acc@1, mentions of one concept"), ("met_by_nobody", "Acc@1, met by nobody")):
         found = at_main.get(part)
         if found and found["mentions"] < 0.9 * main[TITLES[STUDENT]]["mentions"]:  # a part that is nearly all tells nothing more
             few, student = (f"{found[which]['value']:.3f}" for which in ("old", "new"))
-            rows.insert(3, ["", measured, "", few, "", "", "", "", student, "", "", _told(found["difference"])])
+            rows.insert(3, ["", measured, "", few, "", "", "", "", "", student, "", "", _told(found["difference"])])
     return rows
+
+
+def _teacher(accuracy: float, figures: dict[str, Any], recall: dict[str, Any] | None, nil: float | None) -> str:
+    """Acc@1 on test as it was asked there; else what may be expected, NIL rightly said as often as others are rightly linked."""
+    if figures.get("teacher_on_test"):
+        return f"{figures['teacher_on_test']['acc_at_1']['value']:.3f}"
+    return f"≈{accuracy * (recall['value'] * (1 - nil) + nil):.3f}" if recall and nil is not None else "–"
 
 
 def _answered(surest: dict[str, Any] | None) -> str:

@@ -36,7 +36,7 @@ from rpdr.kb import load_kb
 from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
 from rpdr.pipeline.account import spent as cost_of
-from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.baselines import BY_HAND, FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.pool import golds_by_key
 from rpdr.pipeline.progress import StageProgress
@@ -165,6 +165,7 @@ TAUGHT = (
 TITLES = {
     ZERO_SHOT: "Retriever, zero-shot",
     RETRIEVER: "Retriever, few labels",
+    BY_HAND: "Retriever, few labels as names too",
     FROM_TEACHER: "Retriever, few + teacher's labels",
     SECOND: "Retriever, second round",
     STUDENT: "Student",
@@ -182,6 +183,7 @@ def _note(run: Run, name: str) -> str:
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
+        BY_HAND: few + "; all of the second round that needs no teacher",
         FROM_TEACHER: taught,
         SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
         STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
@@ -232,11 +234,11 @@ Found = Mapping[MentionKey, dict[str, Any]]
 def _retrieved(run: Run, candidates: Found, reranked: Found) -> dict[str, Found]:
     """Rows of schema.CANDIDATES of each retriever that was measured, in the order of the results table."""
     found = {RETRIEVER: candidates, **({SECOND: reranked} if run.config.retriever.second_round else {})}
-    for name in (ZERO_SHOT, FROM_TEACHER):
+    for name in (ZERO_SHOT, BY_HAND, FROM_TEACHER):
         path = run.path("baselines", f"{name}.parquet")
         if path.exists():
             found[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, FROM_TEACHER, SECOND) if name in found}
+    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, BY_HAND, FROM_TEACHER, SECOND) if name in found}
 
 
 def _rankings(
@@ -323,7 +325,7 @@ def _comparisons(
     """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too."""
     found = []
     reranked = SECOND if run.config.retriever.second_round else RETRIEVER
-    for other in (RETRIEVER, FROM_TEACHER, SECOND):
+    for other in (RETRIEVER, BY_HAND, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
         told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked}

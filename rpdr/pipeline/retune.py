@@ -28,7 +28,7 @@ from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
 from rpdr.pipeline.run import Run
-from rpdr.pipeline.trust import ENOUGH, believed_again
+from rpdr.pipeline.trust import believed_again, enough
 from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids, members
 
@@ -59,16 +59,11 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
     final, discount = base, 0.0
-    known, as_new = _known(mentions)
     for _ in range(PASSES if settings.aliases or settings.commonness else 1):
         trusted = [row for row in labels if row["trust"] > TRUSTED]
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
-        discount = fit_discount(base, aliases, known, run.config.final_top_k, as_new)
-        final, common = base.with_aliases(aliases, discount), None
-        if settings.commonness:
-            common = _weighed(final, _links(mentions, trusted, concepts), known, run.config.final_top_k, as_new)
-            final = final.with_commonness(common)
-        scored = _cross_fitted(readers, labels, aliases, discount, common) if readers else _scored(final, labels)
+        final, discount = with_links(run.config, base, concepts, mentions, aliases, trusted)
+        scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if readers else _scored(final, labels)
         labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
@@ -86,6 +81,24 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         "alias_discount": discount if final.index.aliases else None,
         "commonness": asdict(final.commonness.weights) if final.commonness else None,
     }
+
+
+def with_links(
+    config: Config,
+    base: Retriever,
+    concepts: Sequence[Concept],
+    mentions: Sequence[Mention],
+    aliases: Sequence[Pair],
+    labels: Sequence[dict[str, Any]],
+) -> tuple[Retriever, float]:
+    """`base`, with linked mentions as names, by `aliases`, and with how often concepts were meant, by hand and by the `labels`; and the discount of
+    aliases. Both are weighed on the dev mentions among `mentions`."""
+    known, as_new = _known(mentions)
+    discount = fit_discount(base, aliases, known, config.final_top_k, as_new)
+    final = base.with_aliases(aliases, discount)
+    if config.retriever.commonness:
+        final = final.with_commonness(_weighed(final, _links(mentions, labels, concepts), known, config.final_top_k, as_new))
+    return final, discount
 
 
 def labels_file(run: Run) -> Path:
@@ -170,7 +183,7 @@ def _known(mentions: Sequence[Mention]) -> tuple[list[tuple[str, set[ConceptId]]
     before and some not, as new mentions are; labelled mentions met as new, where dev has too few; nothing, where they have."""
     for split, as_new in (("dev", False), ("labelled", True)):
         known = [(m.text, members(m.gold)) for m in mentions if m.split == split and m.gold]
-        if len(known) >= ENOUGH:
+        if enough(text for text, _ in known):
             return known, as_new
     return [], False
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rpdr.corpus import load_mentions, normalise
+from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.pipeline import candidates
@@ -159,16 +159,22 @@ def _in_order(votes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
 @contextmanager
 def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     """The sandbox teacher's URL while in the block, where the config asks for it; it knows the unlabelled pool's gold."""
-    settings = run.config.teacher
-    if settings.model != "sandbox":
+    if run.config.teacher.model != "sandbox":
         yield None
         return
+    pool = load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled")
+    with sandbox_of(run, concepts, pool).serve(host=address_for_askers()) as url:
+        yield url
+
+
+def sandbox_of(run: Run, concepts: Sequence[Concept], mentions: Sequence[Mention]) -> SandboxTeacher:
+    """The run's sandbox teacher, who knows the gold of these mentions."""
+    settings = run.config.teacher
     names = {c.concept_id: c.name for c in concepts}
     answers: dict[str, set[str]] = {}
-    for m in load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled"):
+    for m in mentions:
         if m.gold is not None:
             # asked for several it names one alternative, or it would name all of them together
             right = members(m.gold[:1] if settings.several else m.gold)
             answers.setdefault(normalise(m.text), set()).update(names[i] for i in right if i in names)
-    with SandboxTeacher(answers, settings.sandbox, run.config.seed).serve(host=address_for_askers()) as url:
-        yield url
+    return SandboxTeacher(answers, settings.sandbox, run.config.seed)

@@ -274,6 +274,21 @@ def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
 
 
 @pytest.mark.usefixtures("tuned")
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_baseline_has_the_few_labels_as_names_and_none_of_the_teachers(tmp_path: Path, rounds: int):
+    run, labels = labelled(tmp_path, rounds, aliases=True)
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    met = next(row["text"] for row in labels if row["choice"] != NIL and row["trust"] > 0.5)
+    again = [replace(m, mention_id=f"again {m.text}", split="test") for m in mentions if m.text in ("few", met)]
+    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, *again])
+    ran(baselines.baselines, run)
+    found = {row["text"]: row["matched_names"] for row in pq.read_table(run.path("baselines", "by_hand.parquet")).to_pylist()}
+    assert found["few"][0] == "few"
+    assert met not in found[met]
+    assert {name for names in found.values() for name in names} <= {"few", *(name for concept in CONCEPTS for name in concept.names)}
+
+
+@pytest.mark.usefixtures("tuned")
 def test_where_there_is_nothing_to_measure_nothing_is_and_where_nothing_is_studied_that_is_said(tmp_path: Path):
     run, _ = labelled(tmp_path, rounds=1)
     mentions = load_mentions(run.path("corpus", "mentions.parquet"))
