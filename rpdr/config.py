@@ -639,6 +639,10 @@ class Config(Section):
                 f"student.use_gpu: {student.use_gpu} and resources.training.gpus: {needs.gpus:g} contradict each other; leave use_gpu out"
             )
         least, most = actors_between(student.workers)
+        if needs and 0 < needs.gpus < 1 < most:
+            raise ValueError(
+                f"resources.training.gpus: {needs.gpus:g}: training workers cannot share a GPU; give each one, or leave student.workers at 1"
+            )
         if needs and needs.labels and least < most:
             raise ValueError(
                 "student.workers: a range is counted on the nodes of all groups, as Ray Train looks at no labels, and may wait for ever; give one number "

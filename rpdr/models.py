@@ -211,6 +211,12 @@ def resolve(model: str) -> str | Path:
     return model
 
 
+def from_anywhere(model: str) -> str:
+    """A name of the same model for a process in another folder. Raises ModelError if it is none."""
+    where = resolve(model)
+    return str(where.absolute()) if isinstance(where, Path) and not model.startswith("package:") else model
+
+
 def find_model(model: str, key: str) -> str | Path:
     """`resolve`, and of a hub name whether the hub has it, by one short request: loading would ask again for minutes. Where the hub does not give it, its
     folder in this machine's cache of the hub, if it is there. Raises ModelError, which names the config's `key`."""

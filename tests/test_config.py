@@ -331,6 +331,9 @@ def test_a_corpus_is_a_folder_of_mentions_without_splits(tmp_path: Path, name: s
 def test_training_is_asked_for_where_it_can_be(tmp_path: Path):
     needs = {"resources.training": {"gpus": 1, "labels": {"rpdr.io/group": "training"}}}
     assert "resources.training.gpus: 1" in refusal(tmp_path, SMALL, {**needs, "student.use_gpu": False})
+    half = {"resources.training": {"cpus": 1, "gpus": 0.5}}
+    assert "cannot share a GPU" in refusal(tmp_path, SMALL, {**half, "student.workers": 2})
+    assert load(written(tmp_path, SMALL), {**half, "student.workers": 1}).resources.training
     assert "student.workers: a range" in refusal(tmp_path, SMALL, {**needs, "student.workers": [1, 4]})
     assert load(written(tmp_path, SMALL), {"resources.training": {"gpus": 1}, "student.workers": [1, 4]}).student.workers == (1, 4)
 

@@ -34,8 +34,17 @@ def joins() -> bool:
 
 def connect() -> None:
     """Start or join Ray once a process; quiet, as rpdr has its own progress display."""
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _begin()
+    context = DataContext.get_current()  # in a process that Ray has started, too
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # Ray's half hour is over before a spot node comes, or a slow teacher has answered a batch
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _begin() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -43,16 +52,11 @@ def connect() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two waiting thread pools on one core stall each other
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a short training is over before the default 2 s
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
     local = {} if joins() else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
     with _quiet_backend():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
     _ALONE[:] = [True] * (not joins())
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # Ray's half hour is over before a spot node comes, or a slow teacher has answered a batch
-    for name in ("ray", "ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rpdr.config import Needs, actors_between
 from rpdr.corpus import mention_key
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.files import sha256_tree, write_atomically, write_json
-from rpdr.models import chosen_precision
+from rpdr.models import chosen_precision, from_anywhere
 from rpdr.pipeline.cluster import (
     at_most_gpus,
     beside_the_driver,
@@ -107,9 +107,10 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "shortcut": asdict(shortcut.point(link.shortcut, link.exact_match)) if shortcut and link.shortcut else None,
     }
     write_card(run.path("student"), Facts(run.config, {**{name: run.summary(name) for name in STAGES}, "distill": summary}, calibration))
+    content = sha256_tree(run.path("student"))
     # not before: a start after a kill would find no checkpoint, and train anew only to calibrate
     shutil.rmtree(run.path("student.training"), ignore_errors=True)
-    return {"content": sha256_tree(run.path("student")), **summary}
+    return {"content": content, **summary}
 
 
 def _curve(losses: list[float]) -> list[dict[str, float]]:
@@ -151,7 +152,9 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
-            "settings": settings,
+            "settings": settings.model_copy(
+                update={"model": from_anywhere(settings.model)}
+            ),  # Ray Train's workers are in a folder of its own
             "examples": ray.put((chosen, held_out)),
             "seed": run.config.seed,
             "several": run.config.link.several,
@@ -201,13 +204,16 @@ def _device(run: Run) -> str:
 
 def _worker(job: dict[str, Any]) -> None:
     """One training worker. An RpdrError would come again, so the monitor is told, and the start that Ray makes after it does nothing. It is raised all
-    the same: other workers may be waiting for this one, and Ray ends them."""
+    the same: other workers may be waiting for this one, and Ray ends them. Of any other error the monitor keeps what it says."""
     if ray.get(job["monitor"].failed.remote()):
         return
     try:
         _train(job)
     except RpdrError as error:
         ray.get(job["monitor"].fail.remote(error))
+        raise
+    except Exception as error:
+        ray.get(job["monitor"].note.remote(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
         raise
 
 
@@ -234,16 +240,26 @@ def _train(job: dict[str, Any]) -> None:
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
     hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)
     checkpoint = ray.train.get_checkpoint()
-    if rank == 0 and ray.get(monitor.begun.remote(str(checkpoint.path) if checkpoint else "")) > IN_PLACE:
-        raise RunError(
-            f"distill: training has lost its workers {IN_PLACE} times since its last checkpoint. They may have run out of memory (lower "
-            f"student.micro_batch_tokens), or not live as long as {job['settings'].checkpoint_every_steps} steps take (lower student.checkpoint_every_steps)"
-        )
+    if rank == 0:
+        starts, noted = ray.get(monitor.begun.remote(str(checkpoint.path) if checkpoint else "", context.get_world_size()))
+        if starts > IN_PLACE:
+            raise RunError(_lost(noted, job["settings"].checkpoint_every_steps))
     chosen, held_out = ray.get(job["examples"])
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume_from = Path(folder) if folder else None
         where = {"resume_from": resume_from, "device": device, "save_to": job["out"]}
         train(job["settings"], chosen, job["seed"], hooks, held_out=held_out, several=job["several"], **where)
+
+
+def _lost(noted: str, steps: int) -> str:
+    """Why training does not begin once more; `noted`: what the last worker that could said of it."""
+    often = f"distill: training has lost its workers {IN_PLACE} times since its last checkpoint"
+    if noted:
+        return f"{often}, the last by: {noted}"
+    return (
+        f"{often}. They may have run out of memory (lower student.micro_batch_tokens), or not live as long as {steps} steps take (lower "
+        "student.checkpoint_every_steps)"
+    )
 
 
 class Monitor(Board):
@@ -253,12 +269,19 @@ class Monitor(Board):
         super().__init__()
         self._told: tuple[list[float], list[float], str] = ([], [], "")
         self._error: RpdrError | None = None
-        self._begun: tuple[str, int] = ("", 0)
+        self._begun: tuple[tuple[str, int], int] = ("", 0), 0
+        self._noted = ""
 
-    def begun(self, checkpoint: str) -> int:
-        """How often in a row training has begun at this checkpoint, now too."""
-        self._begun = (checkpoint, self._begun[1] + 1 if self._begun[0] == checkpoint else 1)
-        return self._begun[1]
+    def begun(self, checkpoint: str, workers: int) -> tuple[int, str]:
+        """How often in a row training has begun at this checkpoint with so many workers, now too (with another number it is no failure: nodes have come
+        or gone); and what was noted last."""
+        where = checkpoint, workers
+        self._begun = where, self._begun[1] + 1 if self._begun[0] == where else 1
+        return self._begun[1], self._noted
+
+    def note(self, reason: str) -> None:
+        """A worker has failed by this, which may not come again."""
+        self._noted = reason
 
     def end(self, losses: list[float], exams: list[float], precision: str) -> None:
         """Training is over; its loss at each step, the mean loss on dev after each epoch, and the worker's precision."""

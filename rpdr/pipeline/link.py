@@ -95,9 +95,10 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
             )
         if not moved:
             return known
-        (mentions.parent / BOUNDS).unlink(missing_ok=True)  # first: without them nothing counts as spread
-        for file in filter(Path.is_file, mentions.parent.iterdir()):
-            file.unlink()
+    for file in (mentions.parent / BOUNDS, mentions):  # first: without them nothing counts as spread, or as read
+        file.unlink(missing_ok=True)
+    for file in filter(Path.is_file, mentions.parent.glob("*")):
+        file.unlink()
     files = seen([source])
     write_json(told, files)
     unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer

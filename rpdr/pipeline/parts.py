@@ -50,10 +50,10 @@ def _apart(options: dict[str, Any], parts: int) -> PlacementGroup | None:
     nothing to place them by, as on a cluster of one CPU."""
     held = {"CPU": options["num_cpus"], "GPU": options.get("num_gpus", 0), "memory": options.get("memory", 0)}
     place = {resource: amount for resource, amount in held.items() if amount}
+    if not place:
+        return None
     labels = options.pop("label_selector", {})  # the places have them, and what is in a place needs none
-    return (
-        placement_group([place] * parts, strategy="SPREAD", bundle_label_selector=[labels] * parts if labels else None) if place else None
-    )
+    return placement_group([place] * parts, strategy="SPREAD", bundle_label_selector=[labels] * parts if labels else None)
 
 
 def asked(index: Path, actors: Sequence[Any], total: int) -> InParts:

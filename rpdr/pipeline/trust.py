@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rpdr.corpus import normalise
 from rpdr.files import writing_rows
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.questions import ROWS_AT_ONCE
@@ -23,13 +24,13 @@ from rpdr.schema import LABELS
 from rpdr.teacher import believe, kind
 
 ANSWERED = pa.schema([field for field in LABELS if field.name != "trust"])
-ENOUGH = 20  # held-out mentions to fit the retriever's probabilities on
+ENOUGH = 20  # held-out texts to fit the retriever's probabilities on
 
 
 def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
     """Rows of ANSWERED -> rows of schema.LABELS. How accurate the teacher is believed to be, and by what."""
     dev = chosen_by_gold(run, "dev")
-    if len(dev) >= ENOUGH:
+    if enough(row["text"] for row in dev):
         prior, fitted_on = _prior_of(dev), f"{len(dev)} dev mentions"
     else:
         some = next(_batches(answered, ["scores", "choice"]), [])
@@ -49,9 +50,14 @@ def write_labels(run: Run, answered: Path, out: Path) -> dict[str, Any]:
     }
 
 
+def enough(texts: Iterable[str]) -> bool:
+    """Whether held-out mentions with these texts are enough to fit on: repeats tell nothing new."""
+    return len(set(map(normalise, texts))) >= ENOUGH
+
+
 def believed_again(labels: list[dict[str, Any]], dev: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of schema.LABELS, trusted as far as their similarities of another round say; `dev`: rows of `pool.by_gold` of that round."""
-    prior = _prior_of(dev if len(dev) >= ENOUGH else labels)
+    prior = _prior_of(dev if enough(row["text"] for row in dev) else labels)
     trust, _ = _believed([labels] if labels else [], prior)
     return [{**row, "trust": sure} for row, sure in zip(labels, trust.tolist(), strict=True)]
 

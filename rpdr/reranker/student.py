@@ -136,8 +136,8 @@ class Student(nn.Module):
     @classmethod
     def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
         """A new, untrained student over the base model, in the precision that suits `device`. Raises ModelError."""
-        torch.manual_seed(seed)
         lm, tokenizer = _base(config, device)
+        torch.manual_seed(seed)  # not before: the first load of a GGUF file draws numbers too
         head = Head(lm.config.hidden_size)
         if config.tuning != "full":
             base = _fingerprint(lm, config)
@@ -188,6 +188,7 @@ class Student(nn.Module):
                 )
             if config.tuning == "qlora" and (unpacked or device == "cpu"):  # a CPU would unpack them at each pass
                 lm = lm.dequantize()
+                lm.is_loaded_in_4bit = False  # transformers leaves it set
             with _without_warnings_of_the_future():
                 body = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         head = Head(lm.config.hidden_size)
@@ -206,8 +207,12 @@ class Student(nn.Module):
         from peft import load_peft_weights, set_peft_model_state_dict
 
         if isinstance(self.lm, Whole):
+            missing = set(self.lm.lm.state_dict())
             for file in sorted(folder.glob("model*.safetensors")):  # several, if it is large
-                self.lm.lm.load_state_dict(load_file(str(file)), strict=False)  # one of two tied weights is left out
+                weights = load_file(str(file))
+                missing -= weights.keys() - set(self.lm.lm.load_state_dict(weights, strict=False).unexpected_keys)
+            if missing - {"lm_head.weight"}:  # one of two tied weights is left out
+                raise ModelError(f"{folder}: holds no {', '.join(sorted(missing)[:3])}: its weights are named otherwise than the model's")
         else:
             set_peft_model_state_dict(self.lm, load_peft_weights(str(folder), device="cpu"))
         self.head.load(folder / HEAD_FILE)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
 import pytest
 import ray
+from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError
 from rpdr.pipeline import cluster as module
-from rpdr.pipeline.cluster import at_most_gpus, check_here, interrupts_as_before, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import _plain
 
 
 def nodes(*cpus: float) -> list[dict[str, Any]]:
     return [{"Alive": True, "Resources": {"CPU": each}} for each in cpus] + [{"Alive": False, "Resources": {"CPU": 64.0}}]
+
+
+def test_in_a_process_that_ray_has_started_nothing_is_given_up_for_want_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    context = DataContext.get_current()
+    monkeypatch.setattr(context, "execution_no_progress_timeout_s", 1800)
+    connect()
+    assert context.execution_no_progress_timeout_s == -1
+
+
+def test_ray_tells_its_makers_nothing_unless_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(os, "environ", {})
+    connect()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "1"
+    connect()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
 @pytest.mark.parametrize(

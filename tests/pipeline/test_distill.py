@@ -15,7 +15,7 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.errors import ModelError
 from rpdr.files import write_rows
 from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.distill import Monitor, _balanced, _fit, gold_examples
+from rpdr.pipeline.distill import Monitor, _balanced, _fit, _lost, gold_examples
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Example, Query
@@ -83,11 +83,27 @@ def test_what_too_few_different_dev_mentions_cannot_weigh_stays_as_it_was_traine
 
 def test_starts_are_counted_from_the_last_checkpoint_on():
     monitor = Monitor()
-    assert [monitor.begun(checkpoint) for checkpoint in ("", "", "a", "a", "a", "b")] == [1, 2, 1, 2, 3, 1]
+    assert [monitor.begun(checkpoint, 2)[0] for checkpoint in ("", "", "a", "a", "a", "b")] == [1, 2, 1, 2, 3, 1]
+
+
+def test_a_gang_that_grows_as_nodes_come_has_lost_nobody():
+    monitor = Monitor()
+    assert [monitor.begun("", workers)[0] for workers in (1, 2, 3, 4, 5, 5)] == [1, 1, 1, 1, 1, 2]
+
+
+def test_what_a_worker_failed_by_is_told_where_training_is_given_up():
+    monitor = Monitor()
+    monitor.note("OSError: No space left on device")
+    assert "the last by: OSError: No space left on device" in _lost(monitor.begun("", 1)[1], 50)
+    assert "student.micro_batch_tokens" in _lost(Monitor().begun("", 1)[1], 50)
 
 
 @pytest.mark.slow
-def test_an_error_that_would_come_again_ends_training_at_once(tmp_path: Path):
+def test_an_error_that_would_come_again_ends_training_at_once_and_a_model_in_a_relative_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "broken").mkdir()
+    monkeypatch.chdir(tmp_path)
     read = tmp_path / "read.txt"
 
     def noted(example: Example) -> Example:
@@ -102,8 +118,8 @@ def test_an_error_that_would_come_again_ends_training_at_once(tmp_path: Path):
             return noted, (Example(Query("t", ("a", "b"), ("a", "b"), (0.5, 0.4)), 0),)
 
     connect()
-    run = run_in(tmp_path / "run", student={"model": str(tmp_path / "missing"), "use_gpu": False})
+    run = run_in(tmp_path / "run", student={"model": "./broken", "use_gpu": False})
     chosen: Any = [Noting()]
-    with stage_progress("distill") as progress, pytest.raises(ModelError, match="missing"):
+    with stage_progress("distill") as progress, pytest.raises(ModelError, match=rf"{tmp_path / 'broken'}: cannot load"):
         _fit(run, chosen, [], progress)
     assert read.read_text() == "x"

@@ -22,7 +22,7 @@ from rpdr.kb.reader import save_kb
 from rpdr.models import load_encoder
 from rpdr.pipeline.candidates import retrieved
 from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.parts import asked, parts_at_work
+from rpdr.pipeline.parts import _apart, asked, parts_at_work
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Commonness, Index, Pair, Retriever
@@ -50,6 +50,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     yield made
     ray.shutdown()
     made.shutdown()
+
+
+def test_parts_that_hold_nothing_keep_the_labels_of_their_nodes():
+    options: dict[str, Any] = {"num_cpus": 0, "label_selector": WHERE}
+    assert _apart(options, 2) is None
+    assert options["label_selector"] == WHERE
 
 
 def indexed(folder: Path) -> tuple[Run, Retriever]:

@@ -20,6 +20,7 @@ from rpdr.files import write_json
 from rpdr.models import fingerprint, load_causal_lm
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
 from rpdr.reranker import reranker as module
+from rpdr.reranker import student as student_module
 from rpdr.reranker.prompt import Prompt
 from rpdr.reranker.student import BASE_FILE, LORA_MODULES, _check_window, _lora_modules
 from rpdr.reranker.tree import Tree, tree
@@ -256,6 +257,19 @@ def test_the_same_seed_makes_the_same_student(config: StudentConfig):
     first, again, other = (dict(Student.create(config, seed).named_parameters()) for seed in (1, 1, 2))
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_what_loading_the_base_draws_changes_no_student(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
+    first = dict(Student.create(config, 1).named_parameters())
+    base = student_module._base
+
+    def drawing(*told: Any) -> Any:
+        torch.rand(1)  # as the first load of a GGUF file does
+        return base(*told)
+
+    monkeypatch.setattr(student_module, "_base", drawing)
+    again = dict(Student.create(config, 1).named_parameters())
+    assert all((first[name] == again[name]).all() for name in first)
 
 
 def test_queries_are_read_from_rows_of_candidates():

@@ -15,7 +15,7 @@ import torch
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
-from rpdr.reranker import Example, Query, Reranker
+from rpdr.reranker import Calibration, Example, Query, Reranker, Student
 from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
 from rpdr.reranker.student import HEAD_FILE
@@ -67,6 +67,11 @@ def test_how_a_step_is_cut_into_forward_passes_changes_nothing(config: StudentCo
     assert losses == pytest.approx(same, rel=1e-4)
     asked = [example.query for example in chosen]
     assert whole.scores(asked) == pytest.approx(parts.scores(asked), abs=1e-2)
+    alone, of_alone, _ = trained(config, tmp_path / "c", chosen, **{**cut, "zero_stage": 0})
+    assert losses == pytest.approx(of_alone, rel=1e-4)  # what is cut in shards learns the same
+    assert whole.scores(asked) == pytest.approx(alone.scores(asked), abs=1e-2)
+    untrained = Reranker(Student.create(config, 7), Calibration(), 8, "cpu")
+    assert np.abs(whole.scores(asked) - untrained.scores(asked))[:, :3].max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,6 +55,23 @@ def test_a_text_that_was_not_told_of_is_an_error_and_the_whole_is_there_again(en
         _embed(encoder, ["rhinorrhea"])
     assert len(embedding(encoder).weight) == rows
     assert _embed(encoder, ["rhinorrhea"]).shape == (1, 384)
+
+
+def test_an_embedding_that_several_modules_hold_is_tuned_whole():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.read = nn.Embedding(4, 2), nn.Embedding(4, 2)
+            self.read.weight = self.shared.weight
+
+        def get_input_embeddings(self) -> nn.Embedding:
+            return self.shared
+
+    model = Twice()
+    encoder = SimpleNamespace(transformers_model=model, preprocess=lambda texts: {"input_ids": torch.tensor([[1, 2]])})
+    with met_tokens(encoder, TEXTS), torch.no_grad():
+        model.read.weight[1] = 7.0
+    assert (model.shared.weight[1] == 7.0).all()
 
 
 def test_like_lengths_together_give_each_text_its_own_vector(encoder: Any, monkeypatch: pytest.MonkeyPatch):
