@@ -78,8 +78,9 @@ STAGES = {
             # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context;
             # the fourth read no ends of long names, and believed all labels wholly by default; the fifth took of gold with alternatives one alone as right,
             # let names decide that were linked to other concepts alone, and in bf16 began at scores that were rounded; the sixth counted repeats of a text on dev
-            # as further evidence, and of a question that hands had linked in several ways learned the last
-            revision=8,
+            # as further evidence, and of a question that hands had linked in several ways learned the last; the eighth asked LLMs that know no text without
+            # their <bos> without it
+            revision=9,
         ),
         Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),
         # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each;

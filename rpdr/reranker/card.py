@@ -6,7 +6,7 @@ Never a mention's text: counts, names of sources and figures alone, each with th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rpdr.evaluation.table import comparison_line
 from rpdr.files import write_text
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.licence import HUB_IDS, Licence, licence_of
+from rpdr.reranker.prompt import learned_beginning
 from rpdr.reranker.snippets import snippets
 from rpdr.sections import Section
 
@@ -57,14 +58,14 @@ class Merged:
 
 def write_card(folder: Path, facts: Facts, merged: Merged | None = None) -> None:
     """Write README.md: of the adapter in a run's student folder, or, with `merged`, of an export."""
-    write_text(folder / "README.md", card(facts, licence_of(facts.config.student.model), merged))
+    write_text(folder / "README.md", card(facts, licence_of(facts.config.student.model), merged, learned_beginning(folder)))
 
 
-def card(facts: Facts, licence: Licence, merged: Merged | None = None) -> str:
-    """The card as Markdown with YAML at its head, as the hub wants it."""
+def card(facts: Facts, licence: Licence, merged: Merged | None = None, begin: Sequence[int] = ()) -> str:
+    """The card as Markdown with YAML at its head, as the hub wants it. `begin`: the tokens before each mention."""
     head = yaml.safe_dump(_metadata(facts, licence, merged), sort_keys=False, allow_unicode=True)
     sections: dict[str, Callable[[], str]] = {
-        "Use": lambda: snippets(facts.config, merged is not None),
+        "Use": lambda: snippets(facts.config, merged is not None, begin),
         "Data": lambda: _data(facts),
         "Training": lambda: _training(facts),
         "Teacher and price": lambda: _teacher(facts),

@@ -35,6 +35,7 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
     before = _scores(loaded, facts)
     with atomic_folder(to) as folder:
         loaded.head.save(folder / HEAD_FILE)
+        loaded.prompt.save(folder)
         layers = write_lm(loaded, folder)
         facts.calibration.save(folder / CALIBRATION_FILE)
         about = {

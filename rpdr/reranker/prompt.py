@@ -10,9 +10,11 @@ What branches begin with alike is there once (`tree`): of ten candidates' tokens
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,13 @@ import torch
 
 from rpdr.corpus.context import around
 from rpdr.corpus.normalise import clean
+from rpdr.files import write_json
 from rpdr.reranker.tree import Tree, tree
 
 # few lengths: libraries keep compiled kernels and memory for each one that they meet
 WHOLE = 16  # of a mention's block, for attention alone
 WHOLE_ROW = 32  # of all tokens of a batch
+PROMPT_FILE = "prompt.json"
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Prompt:
     max_tokens_candidate: int
     use_context: bool = False
     none_reads: str = "candidates"
+    begin: tuple[int, ...] = ()  # the tokens before each mention, see `beginning`
 
     def __post_init__(self) -> None:
         self._branch = lru_cache(maxsize=100_000)(self._tokens_of_branch)  # bounded: a knowledge base may have millions of names
@@ -139,7 +144,11 @@ class Prompt:
         while context and len(ids) > most and chars > len(query.text):
             chars = min(chars - 1, chars * (most - len(alone)) // (len(ids) - len(alone)))
             ids = self._encode(f"{mention}\nContext: {around(query.text, context, max(1, chars))}")
-        return ids[:most]
+        return [*self.begin, *ids[:most]]
+
+    def save(self, folder: Path) -> None:
+        """What a student in `folder` has learned to be asked with, and its config does not say."""
+        write_json(folder / PROMPT_FILE, {"begin": self.begin})
 
     def _tokens_of_branch(self, name: str, beside: str) -> list[int]:
         return self._line(f"\n- {clean(name)}" + (f" ({clean(beside)})" if beside else ""))
@@ -194,6 +203,18 @@ class Prompt:
             "present": present,
             "similarities": similarities,
         }
+
+
+def beginning(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that this tokenizer puts before any text: an LLM that never read a text without them (Gemma's <bos>) reads one badly."""
+    text, whole = tokenizer("x", add_special_tokens=False)["input_ids"], tokenizer("x")["input_ids"]
+    return tuple(whole[: next((n for n in range(len(whole)) if whole[n : n + len(text)] == text), 0)])
+
+
+def learned_beginning(folder: Path) -> tuple[int, ...]:
+    """Of the student in `folder`; one of an earlier rpdr has learned without."""
+    file = folder / PROMPT_FILE
+    return tuple(json.loads(file.read_text(encoding="utf-8"))["begin"]) if file.exists() else ()
 
 
 def _shortened(ids: list[int], most: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rpdr.config import Config
@@ -67,7 +68,7 @@ def branch(candidate):
 @torch.inference_mode()
 def score(mention, candidate, similarity):
     """Of one candidate, "name" or "name (synonym that was found)"; similarity: as the run's Retriever.retrieve gives it. The highest is best."""
-{context}    ids = encode(f"Mention: {{mention}}")[:{mention_tokens}] + branch(candidate)
+{context}    ids = {begin}encode(f"Mention: {{mention}}")[:{mention_tokens}] + branch(candidate)
     hidden = body(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     return float(head["candidate.weight"][0] @ hidden + head["log_scale"].exp() * similarity)
 
@@ -76,13 +77,14 @@ print(score("can't keep food down", "Vomiting", 0.62))
 '''
 
 
-def snippets(config: Config, merged: bool) -> str:
-    """The section of a card: of an export, or of the adapter in a run's student folder."""
+def snippets(config: Config, merged: bool, begin: Sequence[int] = ()) -> str:
+    """The section of a card: of an export, or of the adapter in a run's student folder. `begin`: the tokens before each mention."""
     run = Path(config.run_dir).name if Path(config.run_dir).is_absolute() else config.run_dir
     full = config.student.tuning == "full"
     with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=config.link.allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
     candidate_tokens = config.student.max_tokens_candidate - 1
     score = SCORE.format(
+        begin=f"{[*begin]} + " if begin else "",
         mention_tokens=config.student.max_tokens_mention,
         head_tokens=candidate_tokens - candidate_tokens // 2,
         tail_tokens=candidate_tokens // 2,

@@ -26,7 +26,7 @@ from rpdr.models import chosen_precision, fingerprint, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
 from rpdr.reranker.balance import Balance
-from rpdr.reranker.prompt import Prompt, Tokens
+from rpdr.reranker.prompt import Prompt, Tokens, beginning, learned_beginning
 from rpdr.retriever import Prior
 
 HEAD_FILE = "head.safetensors"
@@ -125,13 +125,18 @@ class Whole(nn.Module):
 class Student(nn.Module):
     """An LLM, with LoRA or tuned whole, and its head. Build one with `create` (new) or `load` (trained)."""
 
-    def __init__(self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head, base: str = "") -> None:
-        """`base`: the fingerprint of what an adapter stands on."""
+    def __init__(
+        self, lm: Any, tokenizer: Any, config: StudentConfig, head: Head, base: str = "", begin: tuple[int, ...] | None = None
+    ) -> None:
+        """`base`: the fingerprint of what an adapter stands on. `begin`: the tokens before each mention; None: the tokenizer's own."""
         super().__init__()
         self.lm, self.head, self.base = lm, head, base
-        _check_window(lm.get_base_model(), config)
+        begin = beginning(tokenizer) if begin is None else begin
+        _check_window(lm.get_base_model(), config, len(begin))
         attention.use(lm.get_base_model())
-        self.prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
+        self.prompt = Prompt(
+            tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads, begin
+        )
 
     @classmethod
     def create(cls, config: StudentConfig, seed: int, device: str = "cpu") -> Student:
@@ -193,7 +198,7 @@ class Student(nn.Module):
                 body = PeftModel.from_pretrained(lm, str(folder), autocast_adapter_dtype=False)
         head = Head(lm.config.hidden_size)
         head.load(folder / HEAD_FILE)
-        return cls(body, tokenizer, config, head, base).eval()
+        return cls(body, tokenizer, config, head, base, learned_beginning(folder)).eval()
 
     def merged(self) -> Student:
         """The same, with its adapter added into the base's weights: nothing of it is left to compute, and scores differ by rounding. A base in 4 bits
@@ -225,6 +230,7 @@ class Student(nn.Module):
             self.prompt.tokenizer.save_pretrained(str(folder))
         else:
             write_json(folder / BASE_FILE, self.base)
+        self.prompt.save(folder)
         self.head.save(folder / HEAD_FILE)
 
     def read(self, batch: Sequence[Tokens]) -> torch.Tensor:
@@ -260,9 +266,9 @@ def _lora_modules(lm: Any) -> list[str]:
     return LORA_MODULES if linear.issuperset(LORA_MODULES) else sorted(linear)
 
 
-def _check_window(lm: Any, config: StudentConfig) -> None:
+def _check_window(lm: Any, config: StudentConfig, begin: int = 0) -> None:
     """Raises ModelError where a mention's tokens may pass the window of layers that do not look further back: ours would look at all."""
-    window, longest = getattr(lm.config, "sliding_window", None), config.max_tokens_mention + 2 * config.max_tokens_candidate
+    window, longest = getattr(lm.config, "sliding_window", None), begin + config.max_tokens_mention + 2 * config.max_tokens_candidate
     if window and "sliding_attention" in (getattr(lm.config, "layer_types", None) or ()) and longest > window:
         raise ModelError(
             f"{config.model}: looks back {window} tokens in some layers, and student.max_tokens_mention and max_tokens_candidate allow {longest}; lower them"

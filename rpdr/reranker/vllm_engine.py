@@ -19,7 +19,7 @@ from rpdr.files import atomic_folder
 from rpdr.models import chosen_precision, load_tokenizer
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.merged import ASKED, write_lm
-from rpdr.reranker.prompt import Prompt
+from rpdr.reranker.prompt import Prompt, learned_beginning
 from rpdr.reranker.reranker import Reranker
 from rpdr.reranker.sequences import SequenceStudent
 from rpdr.reranker.student import HEAD_FILE, Head, Student
@@ -43,6 +43,7 @@ def prepare(student: Path, config: StudentConfig, to: Path) -> None:
     with atomic_folder(to) as folder:
         np.save(folder / SCORES_FILE, Reranker(loaded, Calibration(), len(ASKED), "cpu").scores(ASKED))
         loaded.head.save(folder / HEAD_FILE)
+        loaded.prompt.save(folder)
         write_lm(loaded, folder / LM)
 
 
@@ -55,9 +56,10 @@ def load_on_vllm(folder: Path, config: StudentConfig, gpu_share: float = 1.0) ->
     head = Head(weights["candidate.weight"].shape[1])
     head.load_state_dict(weights)
     tokenizer = load_tokenizer(folder / LM)
-    prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads)
+    begin = learned_beginning(folder)
+    prompt = Prompt(tokenizer, config.max_tokens_mention, config.max_tokens_candidate, config.use_context, config.none_reads, begin)
     try:
-        engine = _Vllm(folder / LM, config.max_tokens_mention + config.max_tokens_candidate, precision, device, gpu_share)
+        engine = _Vllm(folder / LM, len(begin) + config.max_tokens_mention + config.max_tokens_candidate, precision, device, gpu_share)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"link.engine: vllm cannot load this student ({type(error).__name__}: {reason}); {REMEDY}") from error

@@ -58,6 +58,16 @@ def test_an_export_scores_as_the_student_and_loads_without_peft(config: StudentC
     assert AutoTokenizer.from_pretrained(to)("\n- Vomiting")["input_ids"] == before.student.prompt.tokenizer("\n- Vomiting")["input_ids"]
 
 
+def test_an_export_begins_a_mention_as_its_student_does_and_its_card_says_how(beginning_with_eos: StudentConfig, tmp_path: Path):
+    student, to = taught(beginning_with_eos, tmp_path / "student"), tmp_path / "export"
+    export(student, to, facts(beginning_with_eos))
+    before, after = Reranker.load(student, beginning_with_eos, device="cpu"), Reranker.load(str(to), device="cpu")
+    assert np.allclose(after.scores(ASKED), before.scores(ASKED), atol=1e-4)
+    begin = before.student.prompt.begin
+    assert len(begin) == 1
+    assert f"ids = [{begin[0]}] + encode(" in (to / "README.md").read_text()
+
+
 @pytest.mark.parametrize("tuning", ["qlora", "full"])
 def test_an_export_of_another_tuning_is_an_ordinary_model_too(config: StudentConfig, tmp_path: Path, tuning: str):
     settings = config.model_copy(update={"tuning": tuning})

@@ -21,7 +21,7 @@ from rpdr.models import fingerprint, load_causal_lm
 from rpdr.reranker import Calibration, Query, Reranker, Student, queries
 from rpdr.reranker import reranker as module
 from rpdr.reranker import student as student_module
-from rpdr.reranker.prompt import Prompt
+from rpdr.reranker.prompt import PROMPT_FILE, Prompt, beginning
 from rpdr.reranker.student import BASE_FILE, LORA_MODULES, _check_window, _lora_modules
 from rpdr.reranker.tree import Tree, tree
 
@@ -257,6 +257,28 @@ def test_the_same_seed_makes_the_same_student(config: StudentConfig):
     first, again, other = (dict(Student.create(config, seed).named_parameters()) for seed in (1, 1, 2))
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_a_mention_begins_as_the_model_s_texts_do_and_as_the_student_learned(beginning_with_eos: StudentConfig, tmp_path: Path):
+    settings = beginning_with_eos.model_copy(update={"max_tokens_mention": 8})
+    student = stirred(settings)
+    eos = student.prompt.tokenizer.eos_token_id
+    query = Query("throwing up all day " * 5, ("Vomiting", "Nausea"), ("Vomiting", "Nausea"), (0.5, 0.4))
+    stem = student.prompt.tokens(query).stem
+    assert (stem[0], len(stem), eos in stem[1:]) == (eos, 9, False)
+    student.save(tmp_path / "student")
+    scores = Reranker(student, Calibration(), 8, "cpu").scores([query])
+    assert np.allclose(Reranker.load(tmp_path / "student", settings, device="cpu").scores([query]), scores, atol=1e-5)
+    (tmp_path / "student" / PROMPT_FILE).unlink()  # as an earlier rpdr left it: it had learned without
+    old = Student.load(tmp_path / "student", settings)
+    assert old.prompt.tokens(query).stem == stem[1:]
+    assert not np.allclose(Reranker(old, Calibration(), 8, "cpu").scores([query]), scores, atol=1e-3)
+
+
+def test_what_a_tokenizer_puts_behind_a_text_is_no_beginning(untrained: Student):
+    assert beginning(untrained.prompt.tokenizer) == ()
+    assert beginning(lambda text, add_special_tokens=True: {"input_ids": [7, 5, 8] if add_special_tokens else [5]}) == (7,)
+    assert beginning(lambda text, add_special_tokens=True: {"input_ids": [5, 8] if add_special_tokens else [5]}) == ()
 
 
 def test_what_loading_the_base_draws_changes_no_student(config: StudentConfig, monkeypatch: pytest.MonkeyPatch):
