@@ -82,6 +82,7 @@ def letters(config: StudentConfig, seed: int, device: str) -> Student:
 
 
 ARMS: dict[str, Any] = {"a head at each candidate's end": Student.create, "letters": letters}
+BETWEEN = "the head against letters"
 
 
 def main() -> int:
@@ -118,22 +119,32 @@ def main() -> int:
     none, drawn = np.zeros(len(test), dtype=bool), resampling(run, test)
     scored = {name: evaluate(name, r, golds, none, resampling=drawn) for name, r in ranked.items()}
     base = outcomes(ranked["retriever"], golds, 1)
-    tests = {name: paired_test(outcomes(ranked[name], golds, 1), base, drawn) for name in ARMS}
+    right = {name: outcomes(ranked[name], golds, 1) for name in ARMS}
+    tests = {name: paired_test(right[name], base, drawn) for name in ARMS}
+    of_head, of_letters = right.values()
+    tests[BETWEEN] = paired_test(of_head, of_letters, drawn)
     keep(
         "readouts",
         f"python benchmarks/readouts.py --run-dir {Path(options.run_dir).name} --labels {options.labels}",
         options.data,
-        ("Read", "Acc@1", "against the retriever whose candidates it re-ranks", "Answers that flip when candidates are reshuffled"),
+        (
+            "Read",
+            "Acc@1",
+            "against the retriever whose candidates it re-ranks",
+            "against letters",
+            "Answers that flip when candidates are reshuffled",
+        ),
         [
-            ["the retriever alone", shown(scored["retriever"].acc_at_1), "(it)", ""],
+            ["the retriever alone", shown(scored["retriever"].acc_at_1), "(it)", "", ""],
             *(
                 [
                     name,
                     shown(scored[name].acc_at_1),
                     against(tests[name]),
+                    against(tests[BETWEEN]) if create is Student.create else "(it)",
                     f"{flips[name]:.1%} of {len(asked):,}",
                 ]
-                for name in ARMS
+                for name, create in ARMS.items()
             ),
         ],
         protocol=f"`{settings.model}` on {len(rows):,} labels of the sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), {settings.epochs} "
