@@ -29,9 +29,9 @@ from rpdr.config import Config, load
 from rpdr.evaluation import outcomes, paired_test, score
 from rpdr.evaluation.systems import Score
 from rpdr.linker import guess
-from rpdr.pipeline.baselines import BY_HAND, FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.report import RETRIEVER, SECOND, STUDENT, TITLES, machine
+from rpdr.pipeline.report import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES, machine
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 
@@ -47,7 +47,7 @@ SETS = {
 TEACHERS, GOLD = (0.8, 0.9, 0.95), 1.0
 BASELINES = {
     RETRIEVER: "few labels",
-    BY_HAND: "few labels as names too",
+    LABELLED_NAMES: "few labels as names too",
     FROM_TEACHER: "few + teacher's labels",
     SECOND: "the second round",
 }

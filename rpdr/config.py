@@ -233,6 +233,11 @@ class RetrieverConfig(Section):
         2,
         description="2: go on tuning it, on the teacher's labels too, and let the student re-rank what that finds; three tunings on fewer pairs, which 1 saves",
     )
+    labelled_names: bool = Field(
+        True,
+        description="mentions of the split `labelled` are further names of their concepts, and tell what is commonly meant, when candidates are looked for "
+        "that the teacher chooses from: where dev shows that more is found so",
+    )
     aliases: bool = Field(
         True,
         description="linked mentions are further names of their concepts when the student looks for candidates: those of the split `labelled`, and "

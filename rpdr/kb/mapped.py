@@ -42,6 +42,10 @@ class Texts(Sequence[str]):
         """With these behind them; none is copied."""
         return Texts(pa.chunked_array([*self.column.chunks, pa.array(texts, self.column.type)], self.column.type))
 
+    def first(self, count: int) -> Texts:
+        """So many of them, from the beginning; none is copied."""
+        return Texts(self.column.slice(0, count))
+
     @overload
     def __getitem__(self, place: int) -> str: ...
     @overload

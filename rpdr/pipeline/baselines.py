@@ -1,8 +1,4 @@
-"""Stage `baselines`: what a student must beat to earn its place.
-
-The encoder as it comes; that of the few labels, which are names of their concepts too: all of the second round that needs no teacher; and the one
-that was tuned on the teacher's labels.
-"""
+"""Stage `baselines`: the encoder as it comes, and tuned on the teacher's labels too: what a student must beat to earn its place."""
 
 from __future__ import annotations
 
@@ -15,17 +11,18 @@ import pyarrow.parquet as pq
 from rpdr.corpus import load_mentions
 from rpdr.files import write_table
 from rpdr.kb import load_kb
-from rpdr.linker import RETUNED, load_retriever
+from rpdr.linker import RETUNED
 from rpdr.models import load_encoder
 from rpdr.pipeline import teach
+from rpdr.pipeline.links import gold_pairs
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
-from rpdr.pipeline.retune import TRUSTED, names_one_of_several, taught_pairs, with_links
+from rpdr.pipeline.retriever import tuned_encoder
+from rpdr.pipeline.retune import TRUSTED, names_one_of_several, taught_pairs
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
 from rpdr.schema import CANDIDATES
 
-ZERO_SHOT, BY_HAND, FROM_TEACHER = "zero_shot", "by_hand", "from_teacher"
+ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 
 
 def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
@@ -39,21 +36,16 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     # those that the second round would believe
     trusted = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") > TRUSTED).to_pylist()
     taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))
-    by_hand = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
-
-    def rank(name: str, retriever: Retriever, top_k: int = settings.top_k) -> None:
-        ranked = add_candidates(retriever, pa.Table.from_pylist(asked), top_k)
-        write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 
     def measure(name: str, encoder: Any) -> None:
-        rank(name, Retriever.build(encoder, concepts, settings.prefix, settings.index, parts=settings.index_parts))
+        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, parts=settings.index_parts)
+        ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
+        write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 
     measure(ZERO_SHOT, load_encoder(settings.model, settings.max_tokens))
-    if settings.aliases or settings.commonness:
-        few = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
-        rank(BY_HAND, with_links(run.config, few, concepts, mentions, by_hand if settings.aliases else [], [])[0], run.config.final_top_k)
     if settings.rounds == 2 and (settings.aliases or settings.commonness):  # without either it is the second round itself, measured there
         measure(FROM_TEACHER, load_encoder(str(run.path(RETUNED, "retriever")), settings.max_tokens))
     elif settings.rounds == 1:
-        measure(FROM_TEACHER, tuned_encoder(run, concepts, by_hand + taught, progress))
+        pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + taught
+        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs, progress))
     return {"measured": True, "teacher_pairs": len(taught)}

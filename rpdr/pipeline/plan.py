@@ -22,8 +22,9 @@ from rpdr.pipeline.account import DECIDERS
 from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.estimate import estimate_of, measured
+from rpdr.pipeline.links import gold_pairs
 from rpdr.pipeline.pool import mentions_of, not_prepared
-from rpdr.pipeline.retriever import AGAIN, gold_pairs, most_synonyms, synonym_pairs
+from rpdr.pipeline.retriever import AGAIN, most_synonyms, synonym_pairs
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.shards import questions

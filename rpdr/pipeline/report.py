@@ -6,7 +6,7 @@ Retriever and student are measured on the test mentions; the teacher on the pool
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,10 +36,11 @@ from rpdr.kb import load_kb
 from rpdr.linker import calibrated, guess, guesses
 from rpdr.pipeline import details, teach
 from rpdr.pipeline.account import spent as cost_of
-from rpdr.pipeline.baselines import BY_HAND, FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.pool import golds_by_key
 from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.retriever import TUNED_ALONE
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.several import retrievers_sets
 from rpdr.remote import shown
@@ -48,7 +49,7 @@ from rpdr.schema import STUDIED, ConceptId, Gold, MentionKey, chosen_ids
 from rpdr.teacher.ledger import VALID
 
 Ranking = list[ConceptId | None]
-RETRIEVER, SECOND, STUDENT = "retriever", "second_round", "student"
+RETRIEVER, LABELLED_NAMES, SECOND, STUDENT = "retriever", "labelled_names", "second_round", "student"
 DASHBOARD = "rpdr"  # the uid of cluster/grafana.json
 
 
@@ -96,7 +97,8 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
         found = _retrieved(run, retrieved, reranked)
         rankings = _rankings(run, dev, test, rows, found)
-        rates = {RETRIEVER: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
+        first = LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
+        rates = {first: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         fitted, _ = calibrated(run.path("student"), run.config.link)
         answered_sets = _sets(run, dev, test, rankings, found)
@@ -165,7 +167,7 @@ TAUGHT = (
 TITLES = {
     ZERO_SHOT: "Retriever, zero-shot",
     RETRIEVER: "Retriever, few labels",
-    BY_HAND: "Retriever, few labels as names too",
+    LABELLED_NAMES: "Retriever, few labels as names too",
     FROM_TEACHER: "Retriever, few + teacher's labels",
     SECOND: "Retriever, second round",
     STUDENT: "Student",
@@ -183,7 +185,7 @@ def _note(run: Run, name: str) -> str:
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
-        BY_HAND: few + "; all of the second round that needs no teacher",
+        LABELLED_NAMES: few + ", which are names too and tell what is common; the teacher chose from its candidates",
         FROM_TEACHER: taught,
         SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
         STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
@@ -233,12 +235,20 @@ Found = Mapping[MentionKey, dict[str, Any]]
 
 def _retrieved(run: Run, candidates: Found, reranked: Found) -> dict[str, Found]:
     """Rows of schema.CANDIDATES of each retriever that was measured, in the order of the results table."""
-    found = {RETRIEVER: candidates, **({SECOND: reranked} if run.config.retriever.second_round else {})}
-    for name in (ZERO_SHOT, BY_HAND, FROM_TEACHER):
-        path = run.path("baselines", f"{name}.parquet")
+    alone = run.path("index", TUNED_ALONE)
+    found = {
+        LABELLED_NAMES if alone.exists() else RETRIEVER: candidates,
+        **({SECOND: reranked} if run.config.retriever.second_round else {}),
+    }
+    for name, path in ((RETRIEVER, alone), *((name, run.path("baselines", f"{name}.parquet")) for name in (ZERO_SHOT, FROM_TEACHER))):
         if path.exists():
             found[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, BY_HAND, FROM_TEACHER, SECOND) if name in found}
+    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND) if name in found}
+
+
+def _reranked(run: Run, found: Collection[str]) -> str:
+    """Whose candidates the student re-ranks, of those that were measured."""
+    return SECOND if run.config.retriever.second_round else LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
 
 
 def _rankings(
@@ -249,7 +259,7 @@ def _rankings(
     for name, rows in found.items():
         threshold = _nil_threshold(dev, rows) if run.config.link.allow_nil else -1.0
         rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
-    offered = found[SECOND if run.config.retriever.second_round else RETRIEVER]
+    offered = found[_reranked(run, found)]
     rankings[STUDENT] = [_by_student(row, offered[m.key]["candidate_ids"]) for row, m in zip(answered, test, strict=True)]
     return rankings
 
@@ -324,8 +334,8 @@ def _comparisons(
 ) -> list[dict[str, Any]]:
     """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too."""
     found = []
-    reranked = SECOND if run.config.retriever.second_round else RETRIEVER
-    for other in (RETRIEVER, BY_HAND, FROM_TEACHER, SECOND):
+    reranked = _reranked(run, rankings)
+    for other in (RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
         told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked}

@@ -1,33 +1,53 @@
-"""Stage `retriever`: few labels and the knowledge base's synonyms -> a tuned encoder and the index over all names."""
+"""Stage `retriever`: few labels and the knowledge base's synonyms -> a tuned encoder and the index over all names, labelled mentions among them where
+dev finds more so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from rpdr.config import RetrieverConfig
-from rpdr.corpus import Mention, load_mentions
-from rpdr.files import sha256_tree
+from rpdr.corpus import load_mentions
+from rpdr.files import sha256_tree, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
+from rpdr.pipeline.links import gold_pairs, with_labelled
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
-from rpdr.retriever import Pair, Retriever, train_encoder
+from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, train_encoder
+from rpdr.schema import CANDIDATES
 
+TUNED_ALONE = "tuned_alone.parquet"  # what the test and dev mentions find without labelled mentions as names
 AGAIN = (2, 5)  # of the epochs: on Ask A Patient, going on for two found as much as starting anew for five
 
 
 def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Tune, save in sentence-transformers form, index."""
     concepts = load_kb(run.path("kb", "concepts.parquet"))
-    pairs = gold_pairs(load_mentions(run.path("corpus", "mentions.parquet"), "labelled"), concepts)
+    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
+    pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     tuned = tuned_encoder(run, concepts, pairs, progress)
     tuned.save(str(run.path("retriever")))
     progress.update(0, None, "indexing names")
     settings = run.config.retriever
     built = Retriever.build(tuned, concepts, settings.prefix, settings.index, [pair.anchor for pair in pairs], settings.index_parts)
-    built.index.save(run.path("index"))
-    return {"content": sha256_tree(run.path("retriever")), "labelled_pairs": len(pairs), "names": len(built.index.names)}
+    linked = None
+    if settings.labelled_names:
+        progress.update(0, None, "weighing labelled mentions as names")
+        linked = with_labelled(built, mentions, settings.top_k)
+    (linked or built).save(run.path("index"))
+    if linked:  # to be measured beside it
+        asked = distinct_rows([m for m in mentions if m.split != "labelled"])
+        alone = add_candidates(built, pa.Table.from_pylist(asked), settings.top_k) if asked else CANDIDATES.empty_table()
+        write_table(run.path("index", TUNED_ALONE), alone, CANDIDATES)
+    return {
+        "content": sha256_tree(run.path("retriever")),
+        "labelled_pairs": len(pairs),
+        "names": built.index.own.total,
+        "labelled_names": linked.index.aliases if linked else 0,
+    }
 
 
 def tuned_encoder(
@@ -56,15 +76,6 @@ def tuned_encoder(
 def most_synonyms(settings: RetrieverConfig, pairs: int) -> int:
     """How many synonyms an epoch of the second round takes beside so many labelled pairs."""
     return min(settings.max_synonym_pairs, pairs)
-
-
-def gold_pairs(mentions: Sequence[Mention], concepts: Sequence[Concept]) -> list[Pair]:
-    """(mention, preferred name) for each distinct labelled mention and concept of its gold that the knowledge base has."""
-    names = {c.concept_id: c for c in concepts}
-    found = {
-        (m.text, i): Pair(m.text, names[i].name, i) for m in mentions for alternative in m.gold or [] for i in alternative if i in names
-    }
-    return list(found.values())
 
 
 def synonym_pairs(concepts: Sequence[Concept]) -> list[Pair]:

@@ -1,6 +1,6 @@
 """Stage `retune`: the teacher's labels -> retuned/, a second round of the retriever, which finds what the student learns from and re-ranks.
 
-Linked mentions become names of their concepts, as in kNN-BioEL (Lin et al. 2023, arXiv 2312.09806); with `retriever.rounds: 2` the encoder
+Linked mentions become names of their concepts (see links); with `retriever.rounds: 2` the encoder
 is tuned on the teacher's labels too. Either way the retriever is sure of what it has met: had it met the labels that the student learns
 from, the student would learn to follow it alone. So for a label the alias that it made itself is passed over, and its similarities come
 from an encoder that was tuned on the labels of the other fold (cross-fitting, as in stacked generalisation, Wolpert 1992,
@@ -24,13 +24,14 @@ from rpdr.files import sha256, sha256_tree, write_rows, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.linker import RETUNED, load_retriever
 from rpdr.pipeline import candidates, teach
+from rpdr.pipeline.links import gold_pairs, links_of, remembering, with_links
 from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retriever import gold_pairs, tuned_encoder
+from rpdr.pipeline.retriever import tuned_encoder
 from rpdr.pipeline.run import Run
-from rpdr.pipeline.trust import believed_again, enough
-from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights, rescored
-from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids, members
+from rpdr.pipeline.trust import believed_again
+from rpdr.retriever import Commonness, Pair, Retriever, add_candidates, distinct_rows, rescored
+from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids
 
 FOLDS = 2
 TRUSTED = 0.5  # a label that is more probably right than not makes an alias
@@ -54,15 +55,16 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         base, readers = _tuned(run, concepts, gold, taught, labels, progress)
         base.encoder.save(str(folder / "retriever"))
     else:
-        base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings)
-    base, readers = _remembering(base), [_Reader(_remembering(reader.retriever), reader.keys) for reader in readers]
+        base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings).plain()
+    base, readers = remembering(base), [_Reader(remembering(reader.retriever), reader.keys) for reader in readers]
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
     final, discount = base, 0.0
     for _ in range(PASSES if settings.aliases or settings.commonness else 1):
         trusted = [row for row in labels if row["trust"] > TRUSTED]
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
-        final, discount = with_links(run.config, base, concepts, mentions, aliases, trusted)
+        links = links_of(mentions, trusted, concepts) if settings.commonness else None
+        final, discount = with_links(base, mentions, aliases, links, run.config.final_top_k)
         scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if readers else _scored(final, labels)
         labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
     final.save(folder / "index")
@@ -81,24 +83,6 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         "alias_discount": discount if final.index.aliases else None,
         "commonness": asdict(final.commonness.weights) if final.commonness else None,
     }
-
-
-def with_links(
-    config: Config,
-    base: Retriever,
-    concepts: Sequence[Concept],
-    mentions: Sequence[Mention],
-    aliases: Sequence[Pair],
-    labels: Sequence[dict[str, Any]],
-) -> tuple[Retriever, float]:
-    """`base`, with linked mentions as names, by `aliases`, and with how often concepts were meant, by hand and by the `labels`; and the discount of
-    aliases. Both are weighed on the dev mentions among `mentions`."""
-    known, as_new = _known(mentions)
-    discount = fit_discount(base, aliases, known, config.final_top_k, as_new)
-    final = base.with_aliases(aliases, discount)
-    if config.retriever.commonness:
-        final = final.with_commonness(_weighed(final, _links(mentions, labels, concepts), known, config.final_top_k, as_new))
-    return final, discount
 
 
 def labels_file(run: Run) -> Path:
@@ -171,36 +155,6 @@ def _tuned(
         if mine:
             readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}", asked), mine))
     return tuned(taught, "on all labels"), readers
-
-
-def _remembering(retriever: Retriever) -> Retriever:
-    """The same, that encodes no text twice: both passes are over the same labels."""
-    return Retriever(Remembering(retriever.encoder), retriever.index, retriever.concepts, retriever.prefix)
-
-
-def _known(mentions: Sequence[Mention]) -> tuple[list[tuple[str, set[ConceptId]]], bool]:
-    """(text, right concepts) of what discount and weights are fitted on, and whether it is to be met as new: dev, of which some were linked
-    before and some not, as new mentions are; labelled mentions met as new, where dev has too few; nothing, where they have."""
-    for split, as_new in (("dev", False), ("labelled", True)):
-        known = [(m.text, members(m.gold)) for m in mentions if m.split == split and m.gold]
-        if enough(text for text, _ in known):
-            return known, as_new
-    return [], False
-
-
-def _links(mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]) -> Commonness:
-    """Who was linked to what: by hand, and by the teacher as far as it is trusted."""
-    place = {c.concept_id: row for row, c in enumerate(concepts)}
-    linked = [(m.text, place[i], 1.0) for m in mentions if m.split == "labelled" for i in sorted(members(m.gold)) if i in place]
-    taught = [(row["text"], place[chosen], row["trust"]) for row in labels for chosen in chosen_ids(row)]
-    return Commonness.of(linked + taught)
-
-
-def _weighed(retriever: Retriever, links: Commonness, known: Sequence[tuple[str, set[ConceptId]]], top_k: int, as_new: bool) -> Commonness:
-    """The links, at the weights that suit what is known."""
-    place = {c.concept_id: row for row, c in enumerate(retriever.concepts)}
-    parts = retriever.with_commonness(links).parts([text for text, _ in known], top_k, as_new)
-    return links.weighed(fit_weights((some, [place[i] for i in gold if i in place]) for some, (_, gold) in zip(parts, known, strict=True)))
 
 
 def _cross_fitted(

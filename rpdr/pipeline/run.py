@@ -52,8 +52,8 @@ STAGES = {
         # in the first, an empty cell alone in its row was none
         Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=3),
         # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
-        # written, and mentions in Unicode's compatible form
-        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=3),
+        # written, and mentions in Unicode's compatible form; in the third labelled mentions were no names
+        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=4),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
         Stage(
@@ -66,10 +66,7 @@ STAGES = {
             # synonyms again
             revision=5,
         ),
-        # in the first, what hand-labelled mentions bring as names was not measured alone
-        Stage(
-            "baselines", ("retune",), ("retriever", "retriever.baselines", "link.top_k", "link.several", "seed"), ("baselines",), revision=2
-        ),
+        Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage(
             "distill",
             ("retune",),

@@ -26,7 +26,8 @@ from rpdr.files import write_tables
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
 from rpdr.pipeline.candidates import BATCH, candidates_file
-from rpdr.pipeline.retriever import gold_pairs, synonym_pairs
+from rpdr.pipeline.links import gold_pairs
+from rpdr.pipeline.retriever import synonym_pairs
 from rpdr.pipeline.run import Run, Stopwatch
 from rpdr.pipeline.shards import Shards, distinct, joined
 from rpdr.reranker import Calibration, Example, Reranker, queries

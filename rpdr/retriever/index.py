@@ -72,6 +72,12 @@ class Index:
         names = self.names.with_more(aliases) if isinstance(self.names, Texts) else [*self.names, *aliases]
         return Index(self.own, rows, names, Part(index))
 
+    def plain(self) -> Index:
+        """The knowledge base's names alone."""
+        total = self.own.total
+        names = self.names.first(total) if isinstance(self.names, Texts) else self.names[:total]
+        return Index(self.own, self.concept_rows[:total], names)
+
     def save(self, folder: Path) -> None:
         """Write the index into `folder`, each file atomically."""
         assert isinstance(self.own, PartsHere)  # what other processes hold is in a folder already

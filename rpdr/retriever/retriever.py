@@ -97,6 +97,10 @@ class Retriever:
         index = self.index.extended(encode(self.encoder, texts, self.prefix) * np.float32(1 - discount), rows, texts)
         return Retriever(self.encoder, index, self.concepts, self.prefix, self.commonness)
 
+    def plain(self) -> Retriever:
+        """Without aliases and commonness: the knowledge base's own names alone."""
+        return Retriever(self.encoder, self.index.plain(), self.concepts, self.prefix)
+
     def aliases_alone(self, pairs: Iterable[Pair]) -> Retriever | None:
         """A retriever over what `with_aliases` would add, at no discount; None if that is nothing."""
         rows, texts = self._new_names(pairs)

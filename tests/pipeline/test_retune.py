@@ -19,7 +19,7 @@ from rpdr.errors import DataError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
-from rpdr.pipeline import baselines, candidates, retriever, retune
+from rpdr.pipeline import baselines, candidates, links, retriever, retune
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import Run
@@ -192,7 +192,7 @@ def test_the_discount_is_fitted_on_dev_or_on_labelled_mentions_met_as_new(
         asked.append(told)
         return 0.25
 
-    monkeypatch.setattr(retune, "fit_discount", fit)
+    monkeypatch.setattr(links, "fit_discount", fit)
     assert ran(retune.retune, run)["alias_discount"] == 0.25
     mentions, top_k, new = asked[-1]
     assert [(text, gold) for text, gold in mentions if text != "few"] == [(m.text, {"C0", "C1", "C2"}) for m in more]
@@ -273,19 +273,36 @@ def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
     )
 
 
-@pytest.mark.usefixtures("tuned")
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_a_baseline_has_the_few_labels_as_names_and_none_of_the_teachers(tmp_path: Path, rounds: int):
-    run, labels = labelled(tmp_path, rounds, aliases=True)
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
-    met = next(row["text"] for row in labels if row["choice"] != NIL and row["trust"] > 0.5)
-    again = [replace(m, mention_id=f"again {m.text}", split="test") for m in mentions if m.text in ("few", met)]
-    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, *again])
-    ran(baselines.baselines, run)
-    found = {row["text"]: row["matched_names"] for row in pq.read_table(run.path("baselines", "by_hand.parquet")).to_pylist()}
-    assert found["few"][0] == "few"
-    assert met not in found[met]
-    assert {name for names in found.values() for name in names} <= {"few", *(name for concept in CONCEPTS for name in concept.names)}
+@pytest.mark.parametrize(
+    ("split", "pays"),
+    [("dev", True), ("dev", False), ("unlabelled", True)],
+    ids=["where dev finds more so", "not where it does not", "not where nothing shows it"],
+)
+def test_labelled_mentions_are_names_before_the_teacher_is_asked(
+    tmp_path: Path, tuned: list[Tuned], monkeypatch: pytest.MonkeyPatch, split: str, pays: bool
+):
+    run, _ = labelled(tmp_path, rounds=1, aliases=True)
+    monkeypatch.setattr(retriever, "tuned_encoder", lambda *_: Tuned([]))
+    named = Mention("n", "n", "qqqq zzzz", None, None, None, "labelled", [["C2"]])
+    texts = [f"{'qqqq zzzz' if pays else 'Vomiting'} {n}" for n in range(20)]
+    known = [
+        Mention(str(n), mention_key(text), text, None, None, None, split, [["C2"] if pays else ["C0"]]) for n, text in enumerate(texts)
+    ]
+    save_mentions(run.path("corpus", "mentions.parquet"), [*load_mentions(run.path("corpus", "mentions.parquet")), named, *known])
+    told = ran(retriever.retriever, run)
+    found = Retriever.load(HashEncoder(), run.path("index"), CONCEPTS)
+    used = pays and split == "dev"
+    assert (told["labelled_names"], found.index.aliases, found.commonness is not None) == ((2, 2, True) if used else (0, 0, False))
+    assert run.path("index", retriever.TUNED_ALONE).exists() == used
+    assert found.plain().index.names == [name for concept in CONCEPTS for name in concept.names]
+    if used:
+        assert found.retrieve(["qqqq zzzz 7"], 1)[0].matched_names == ["qqqq zzzz"]
+        alone = pq.read_table(run.path("index", retriever.TUNED_ALONE))
+        assert alone.schema.equals(CANDIDATES)
+        assert not [name for names in alone["matched_names"].to_pylist() for name in names if name in ("few", "qqqq zzzz")]
+        ran(retune.retune, run)  # weighs them anew: its aliases are not added to these
+        of_retune = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS).index
+        assert len(set(zip(of_retune.names, of_retune.concept_rows.tolist(), strict=True))) == len(of_retune.names)
 
 
 @pytest.mark.usefixtures("tuned")
