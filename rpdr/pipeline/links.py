@@ -38,8 +38,8 @@ def with_links(
 
 
 def with_labelled(base: Retriever, mentions: Sequence[Mention], top_k: int) -> Retriever | None:
-    """`base` with the links of the split `labelled`; None where what is known does not show that more is found so: right ones that are the first, and
-    that are among the `top_k`, both counted alike."""
+    """`base` with the links of the split `labelled`; None where what is known does not show that more is found so: right ones among the `top_k`, which
+    is what a teacher can choose from, and of equals right ones that are first."""
     known, as_new = _known(mentions)
     labelled = [m for m in mentions if m.split == "labelled"]
     aliases = gold_pairs(labelled, base.concepts)
@@ -80,8 +80,10 @@ def _weighed(retriever: Retriever, links: Commonness, known: Known, top_k: int, 
     return links.weighed(fit_weights((some, [place[i] for i in gold if i in place]) for some, (_, gold) in zip(parts, known, strict=True)))
 
 
-def _hits(retriever: Retriever, known: Known, top_k: int, as_new: bool) -> int:
-    """Of these mentions, those whose first candidate is right, and those that have a right one."""
+def _hits(retriever: Retriever, known: Known, top_k: int, as_new: bool) -> tuple[int, int]:
+    """How many of these mentions have a right candidate, and a right one that is first."""
     found = retriever.retrieve([text for text, _ in known], top_k, as_new)
     ids = [[retriever.concepts[row].concept_id for row in candidates.rows] for candidates in found]
-    return sum((some[:1] != [] and some[0] in gold) + any(i in gold for i in some) for some, (_, gold) in zip(ids, known, strict=True))
+    golds = [gold for _, gold in known]
+    right = [[n for n, i in enumerate(some) if i in gold] for some, gold in zip(ids, golds, strict=True)]
+    return sum(map(bool, right)), sum(places[:1] == [0] for places in right)
