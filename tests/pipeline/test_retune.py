@@ -305,6 +305,14 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
         assert len(set(zip(of_retune.names, of_retune.concept_rows.tolist(), strict=True))) == len(of_retune.names)
 
 
+@pytest.mark.parametrize(("with_names", "kept"), [((11, 0), True), ((10, 5), True), ((10, 4), False), ((9, 10), False)])
+def test_names_that_cost_candidates_are_left_out(monkeypatch: pytest.MonkeyPatch, with_names: tuple[int, int], kept: bool):
+    hits = iter([with_names, (10, 4)])
+    monkeypatch.setattr(links, "_hits", lambda *_: next(hits))
+    mentions = [Mention(f"{n}", mention_key(f"fits {n}"), f"fits {n}", None, None, None, "labelled", [["C2"]]) for n in range(20)]
+    assert (links.with_labelled(Retriever.build(HashEncoder(), CONCEPTS), mentions, 3) is not None) == kept
+
+
 @pytest.mark.usefixtures("tuned")
 def test_where_there_is_nothing_to_measure_nothing_is_and_where_nothing_is_studied_that_is_said(tmp_path: Path):
     run, _ = labelled(tmp_path, rounds=1)
