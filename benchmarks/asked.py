@@ -15,9 +15,9 @@ from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.teach import sandbox_of
-from rpdr.schema import NIL, ConceptId
+from rpdr.schema import NIL, ConceptId, chosen_id
 from rpdr.teacher import Example, Question, SandboxTeacher, build_messages, read_answer
-from rpdr.teacher.client import Answer
+from rpdr.teacher.client import ANSWERS_READ, Answer
 from rpdr.teacher.vote import vote
 
 
@@ -36,12 +36,12 @@ class Asked:
 
     def _answer(self, question: Question, seed: int) -> Answer:
         messages, order = build_messages(question, [], seed, self.several)  # it reads no examples
-        for _ in range(2):
+        for _ in range(ANSWERS_READ):
             named = read_answer(self.teacher.reply(messages[-1]["content"], several=self.several).text, order, self.several)
             if named is not None:
                 choice, *also = named or [NIL]
                 return Answer(question.key, "", True, choice, 0.0, 1, "asked", also=tuple(also))
-        return Answer(question.key, "", False, NIL, 0.0, 2, "set_aside")
+        return Answer(question.key, "", False, NIL, 0.0, ANSWERS_READ, "set_aside")
 
 
 def teachers_answers(run: Run, mentions: Sequence[Mention]) -> list[list[ConceptId | None]]:
@@ -52,5 +52,5 @@ def teachers_answers(run: Run, mentions: Sequence[Mention]) -> list[list[Concept
     found = load_candidates(run, keys={m.key for m in mentions})
     client = Asked(sandbox_of(run, concepts, mentions), settings.several)
     votes = asyncio.run(vote(client, [question_of(row, definitions) for row in found.values()], [], run.config.seed, settings.votes))
-    chosen = {v.key: None if v.choice == NIL else row["candidate_ids"][v.choice] for v, row in zip(votes, found.values(), strict=True)}
+    chosen = {v.key: chosen_id({**row, "choice": v.choice}) for v, row in zip(votes, found.values(), strict=True)}
     return [[chosen[m.key], *(i for i in found[m.key]["candidate_ids"] if i != chosen[m.key])] for m in mentions]

@@ -253,8 +253,9 @@ def _tests(title: str, runs: dict[str, Any]) -> list[list[str]]:
             told = [_told(tests[TITLES[b], metric]) if (TITLES[b], metric) in tests else "–" for b in BASELINES]
             teacher = figures.get("teacher_on_test") if metric == "acc_at_1" else None
             if any(cell != "–" for cell in told):
-                who = "gold" if accuracy == GOLD else f"{accuracy:.2f}"
-                rows.append(["" if rows else title, who, measured, *told, _told(teacher["student_over"]) if teacher else "–"])
+                rows.append(
+                    ["" if rows else title, _taught_by(accuracy), measured, *told, _told(teacher["student_over"]) if teacher else "–"]
+                )
     return rows
 
 
@@ -271,7 +272,11 @@ def _with_intervals(title: str, runs: dict[str, Any]) -> list[list[str]]:
 
 
 def _of(accuracy: float) -> str:
-    return f"Student of {'gold' if accuracy == GOLD else f'{accuracy:.2f}'}"
+    return f"Student of {_taught_by(accuracy)}"
+
+
+def _taught_by(accuracy: float) -> str:
+    return "gold" if accuracy == GOLD else f"{accuracy:.2f}"
 
 
 def _trained_on(runs: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -152,9 +153,8 @@ def _fit(run: Run, chosen: list[Example], held_out: list[Example], progress: Sta
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
-            "settings": settings.model_copy(
-                update={"model": from_anywhere(settings.model)}
-            ),  # Ray Train's workers are in a folder of its own
+            # Ray Train's workers are in a folder of its own
+            "settings": settings.model_copy(update={"model": from_anywhere(settings.model)}),
             "examples": ray.put((chosen, held_out)),
             "seed": run.config.seed,
             "several": run.config.link.several,
@@ -269,15 +269,14 @@ class Monitor(Board):
         super().__init__()
         self._told: tuple[list[float], list[float], str] = ([], [], "")
         self._error: RpdrError | None = None
-        self._begun: tuple[tuple[str, int], int] = ("", 0), 0
+        self._begun: Counter[tuple[str, int]] = Counter()
         self._noted = ""
 
     def begun(self, checkpoint: str, workers: int) -> tuple[int, str]:
-        """How often in a row training has begun at this checkpoint with so many workers, now too (with another number it is no failure: nodes have come
-        or gone); and what was noted last."""
-        where = checkpoint, workers
-        self._begun = where, self._begun[1] + 1 if self._begun[0] == where else 1
-        return self._begun[1], self._noted
+        """How often training has begun at this checkpoint with so many workers, now too (with another number it is no failure: nodes have come or gone);
+        and what was noted last."""
+        self._begun[checkpoint, workers] += 1
+        return self._begun[checkpoint, workers], self._noted
 
     def note(self, reason: str) -> None:
         """A worker has failed by this, which may not come again."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rpdr.corpus import Mention
+from rpdr.evaluation import is_hit
 from rpdr.kb import Concept
 from rpdr.pipeline.trust import enough
 from rpdr.retriever import Commonness, Pair, Remembering, Retriever, fit_discount, fit_weights
@@ -45,7 +46,6 @@ def with_labelled(base: Retriever, mentions: Sequence[Mention], top_k: int) -> R
     aliases = gold_pairs(labelled, base.concepts)
     if not known or not aliases:
         return None
-    base = remembering(base)
     linked, _ = with_links(base, mentions, aliases, links_of(mentions, [], base.concepts), top_k)
     return linked if _hits(linked, known, top_k, as_new) > _hits(base, known, top_k, as_new) else None
 
@@ -83,7 +83,6 @@ def _weighed(retriever: Retriever, links: Commonness, known: Known, top_k: int, 
 def _hits(retriever: Retriever, known: Known, top_k: int, as_new: bool) -> tuple[int, int]:
     """How many of these mentions have a right candidate, and a right one that is first."""
     found = retriever.retrieve([text for text, _ in known], top_k, as_new)
-    ids = [[retriever.concepts[row].concept_id for row in candidates.rows] for candidates in found]
-    golds = [gold for _, gold in known]
-    right = [[n for n, i in enumerate(some) if i in gold] for some, gold in zip(ids, golds, strict=True)]
-    return sum(map(bool, right)), sum(places[:1] == [0] for places in right)
+    ranked = [[retriever.concepts[row].concept_id for row in candidates.rows] for candidates in found]
+    among, first = (sum(is_hit(ids, [[*gold]], k) for ids, (_, gold) in zip(ranked, known, strict=True)) for k in (top_k, 1))
+    return among, first

@@ -97,8 +97,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
         found = _retrieved(run, retrieved, reranked)
         rankings = _rankings(run, dev, test, rows, found)
-        first = LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
-        rates = {first: run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
+        rates = {_first_round(found): run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
         prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
         fitted, _ = calibrated(run.path("student"), run.config.link)
         answered_sets = _sets(run, dev, test, rankings, found)
@@ -248,7 +247,12 @@ def _retrieved(run: Run, candidates: Found, reranked: Found) -> dict[str, Found]
 
 def _reranked(run: Run, found: Collection[str]) -> str:
     """Whose candidates the student re-ranks, of those that were measured."""
-    return SECOND if run.config.retriever.second_round else LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
+    return SECOND if run.config.retriever.second_round else _first_round(found)
+
+
+def _first_round(found: Collection[str]) -> str:
+    """Whose candidates the teacher chose from."""
+    return LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
 
 
 def _rankings(

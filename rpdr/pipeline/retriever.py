@@ -13,7 +13,7 @@ from rpdr.corpus import load_mentions
 from rpdr.files import sha256_tree, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
-from rpdr.pipeline.links import gold_pairs, with_labelled
+from rpdr.pipeline.links import gold_pairs, remembering, with_labelled
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, train_encoder
@@ -33,7 +33,7 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     progress.update(0, None, "indexing names")
     settings = run.config.retriever
     built = Retriever.build(tuned, concepts, settings.prefix, settings.index, [pair.anchor for pair in pairs], settings.index_parts)
-    linked = None
+    linked, built = None, remembering(built)  # dev is asked about several times
     if settings.labelled_names:
         progress.update(0, None, "weighing labelled mentions as names")
         linked = with_labelled(built, mentions, settings.top_k)

@@ -16,7 +16,7 @@ from rpdr.models import chosen_precision
 from rpdr.reranker.card import Facts, Merged, shown, write_card
 from rpdr.reranker.merged import ABOUT_FILE, ASKED, READING, load_merged, read_about, write_lm
 from rpdr.reranker.reranker import CALIBRATION_FILE, Reranker
-from rpdr.reranker.student import HEAD_FILE, Student
+from rpdr.reranker.student import Student
 
 # of the largest score: what merging may change by rounding. A layer or an adapter that is missing changes more.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
@@ -34,8 +34,7 @@ def export(student: Path, to: Path, facts: Facts, precision: str = "") -> Merged
     loaded = Student.load(student, config.model_copy(update={"precision": precision}), unpacked=True)
     before = _scores(loaded, facts)
     with atomic_folder(to) as folder:
-        loaded.head.save(folder / HEAD_FILE)
-        loaded.prompt.save(folder)
+        loaded.save_reading(folder)
         layers = write_lm(loaded, folder)
         facts.calibration.save(folder / CALIBRATION_FILE)
         about = {

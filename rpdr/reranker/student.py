@@ -230,6 +230,10 @@ class Student(nn.Module):
             self.prompt.tokenizer.save_pretrained(str(folder))
         else:
             write_json(folder / BASE_FILE, self.base)
+        self.save_reading(folder)
+
+    def save_reading(self, folder: Path) -> None:
+        """Write what is ours beside the LLM, wherever that is: the head, and how a mention begins."""
         self.prompt.save(folder)
         self.head.save(folder / HEAD_FILE)
 

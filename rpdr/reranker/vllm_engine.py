@@ -42,8 +42,7 @@ def prepare(student: Path, config: StudentConfig, to: Path) -> None:
     loaded = Student.load(student, config.model_copy(update={"precision": precision}), unpacked=True)
     with atomic_folder(to) as folder:
         np.save(folder / SCORES_FILE, Reranker(loaded, Calibration(), len(ASKED), "cpu").scores(ASKED))
-        loaded.head.save(folder / HEAD_FILE)
-        loaded.prompt.save(folder)
+        loaded.save_reading(folder)
         write_lm(loaded, folder / LM)
 
 

@@ -89,6 +89,7 @@ def test_starts_are_counted_from_the_last_checkpoint_on():
 def test_a_gang_that_grows_as_nodes_come_has_lost_nobody():
     monitor = Monitor()
     assert [monitor.begun("", workers)[0] for workers in (1, 2, 3, 4, 5, 5)] == [1, 1, 1, 1, 1, 2]
+    assert [monitor.begun("", workers)[0] for workers in (1, 2, 1, 2)] == [2, 2, 3, 3]  # but one that comes and goes has
 
 
 def test_what_a_worker_failed_by_is_told_where_training_is_given_up():
