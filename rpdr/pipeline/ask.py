@@ -73,7 +73,7 @@ class Asking:
         """The arguments of its Governor."""
         settings = self.settings
         limits = (settings.requests_per_minute, settings.tokens_per_minute)
-        return (settings.budget_usd, self.endpoint.price, self.ledger, *limits, settings.timeout_s + 30)
+        return (settings.budget_usd, self.endpoint.price, self.ledger, *limits, settings.timeout_s + 30, settings.simulated)
 
 
 def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:

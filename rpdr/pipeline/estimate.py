@@ -67,11 +67,11 @@ def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Se
     return estimate(
         settings,
         endpoint.base_url or "the sandbox teacher",
-        quote(settings, endpoint.base_url, endpoint.local or settings.model == "sandbox"),
+        quote(settings, endpoint.base_url, endpoint.local or settings.simulated),
         sample,
         len(keys),
         made_at=time.time(),
-        spent_usd=Ledger(ledger).spent_usd(),
+        spent_usd=Ledger(ledger).spent_usd(settings.simulated),
         measured=measured(ledger, settings, endpoint.base_url),
         notes=[
             *([] if retrieved else ["before the candidates are retrieved: concepts drawn at random stand in for them"]),

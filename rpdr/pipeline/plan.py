@@ -172,7 +172,7 @@ class _Made:
         known = measured(self.run.path("ledger"), settings, made.endpoint)
         if known:
             latency = known.seconds.expected
-        elif settings.model == "sandbox":
+        elif settings.simulated:
             latency = settings.sandbox.latency_s
         else:
             latency = LATENCY_S[1]

@@ -43,7 +43,7 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
         alone = add_candidates(built, pa.Table.from_pylist(asked), settings.top_k) if asked else CANDIDATES.empty_table()
         write_table(run.path("index", TUNED_ALONE), alone, CANDIDATES)
     return {
-        "content": sha256_tree(run.path("retriever")),
+        "content": sha256_tree(run.path("retriever")) + sha256_tree(run.path("index"), without="names*.faiss"),  # as in retune
         "labelled_pairs": len(pairs),
         "names": built.index.own.total,
         "labelled_names": linked.index.aliases if linked else 0,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -256,6 +257,10 @@ class Run:
         for name in stage.owns:
             sweep(self.path(name))
 
+    def reopen(self, stage: Stage) -> None:
+        """Before what a finished stage had made is replaced by what a later start found: killed from here on, it was begun, and is gone on with."""
+        write_json(self._record_path(stage.name), {"inputs": self._record(stage.name)["inputs"], "revision": stage.revision})
+
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
         """Note that the stage is finished; `summary` is for the report. Raises RunError if it was begun from other inputs than there are now."""
         inputs = self._record(stage.name).get("inputs")
@@ -328,6 +333,16 @@ def refuse_secrets(config: Config, kind: type[RpdrError]) -> None:
         *(("mentions: ", source) for source in config.mentions),
         *((f"corpora.{name}: ", source) for name, source in config.corpora.items()),
     ]
+    for setting, url in (("teacher.base_url", config.teacher.base_url), ("report.grafana_url", config.report.grafana_url)):
+        if url and "@" in urlsplit(url).netloc:
+            raise kind(
+                f"{setting}: the URL has a secret in it, and would stand in the run's config.yaml; take it out"
+                + (
+                    ", and name the environment variable that holds the key in teacher.api_key_env"
+                    if config.teacher.base_url == url
+                    else ""
+                )
+            )
     places = [(setting, place) for setting, source in sources for place in places_of(source)]
     for setting, where in [*places, ("link.output: ", config.link.output or "")]:
         refuse_secret(where, kind, setting)

@@ -24,7 +24,7 @@ from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
 from rpdr.pipeline.progress import StageProgress, say
 from rpdr.pipeline.questions import Questions, write_questions
-from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.pipeline.trust import ANSWERED, write_labels
 from rpdr.schema import NIL, SET_ASIDE, members
 from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
@@ -49,7 +49,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         progress.update(0, None, "choosing what to ask")
         keys = queue_of(run, pool)[: settings.max_mentions]
         made = estimate_of(run, keys, examples)
-        if settings.model != "sandbox" and made.usd.high > 0:
+        if not settings.simulated and made.usd.high > 0:
             check_student(run.config)
         say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         with _scratch(run) as (file, answered):
@@ -65,9 +65,10 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
             with closing(ask(asking, queue, progress)) as votes:
                 kept = _keep(run, Questions(file), queue, votes, answered, perhaps_known)
             seconds = watch.seconds
+            run.reopen(STAGES["teach"])
             believed = write_labels(run, answered, run.path("labels", FILE))
     ledger = Ledger(run.path("ledger"))
-    account = ledger.account()
+    account = ledger.account(settings.simulated)
     sources = kept["sources"]
     return {
         "content": sha256_tree(run.path("labels", FILE)),
@@ -76,7 +77,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
             **({"teacher.max_mentions": settings.max_mentions} if len(queue) < len(pool) else {}),
         },
         "model": settings.model,
-        "simulated": settings.model == "sandbox",
+        "simulated": settings.simulated,
         "pool": len(queue),
         "labelled": kept["labelled"],
         "none": kept["none"],
@@ -88,12 +89,12 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         "missing": len(queue) - kept["labelled"],
         "stopped_by_budget": sources[REFUSED] > 0 or kept["cut_short"] > 0,
         "requests": sum(row["requests"] for row in account),
-        "spent_usd": ledger.spent_usd(),
+        "spent_usd": ledger.spent_usd(settings.simulated),
         "budget_usd": settings.budget_usd,
         "prompt_tokens": sum(row["prompt_tokens"] for row in account),
         "completion_tokens": sum(row["completion_tokens"] for row in account),
         "account": account,
-        "masked": ledger.masked(),
+        "masked": ledger.masked(settings.simulated),
         "estimate": made.as_dict(),
         "deviation": asdict(deviation_of(run, made)),
         "mentions_per_s": sources["asked"] / seconds if sources["asked"] else None,
@@ -159,7 +160,7 @@ def _in_order(votes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
 @contextmanager
 def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     """The sandbox teacher's URL while in the block, where the config asks for it; it knows the unlabelled pool's gold."""
-    if run.config.teacher.model != "sandbox":
+    if not run.config.teacher.simulated:
         yield None
         return
     pool = load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled")

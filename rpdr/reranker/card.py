@@ -241,7 +241,7 @@ def _training(facts: Facts) -> str:
 
 def _teacher(facts: Facts) -> str:
     taught, settings = facts.stage("teach"), facts.config.teacher
-    simulated = taught.get("simulated", settings.model == "sandbox")
+    simulated = taught.get("simulated", settings.simulated)
     who = f"`{settings.model}`" + (
         ", **simulated**: it knows the answers of its pool and errs at a set rate" if simulated else ", a real endpoint"
     )

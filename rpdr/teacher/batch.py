@@ -20,6 +20,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from rpdr.config import SANDBOX
 from rpdr.errors import TeacherError
 from rpdr.teacher.client import (
     MAY_BE_SERVED,
@@ -240,10 +241,12 @@ class BatchClient:
     async def _resume(self, submission: Submission) -> None:
         """Merge what a start before this one submitted; give its money back where it never arrived."""
         first, model, endpoint = submission.requests[0], self.config.model, self.client.endpoint.base_url
-        if first.model == "sandbox" and model != "sandbox":  # a rehearsal that was stopped: its sandbox ended with it
+        if first.model == SANDBOX and not self.config.simulated:  # a rehearsal that was stopped: its sandbox ended with it
             await self._give_up(submission, "the sandbox teacher has ended")
             return
-        if first.model != model or (first.endpoint != endpoint and model != "sandbox"):  # the sandbox's place is another one every time
+        if first.model != model or (
+            first.endpoint != endpoint and not self.config.simulated
+        ):  # the sandbox's place is another one every time
             raise TeacherError(
                 f"{endpoint}: batches of this run are still at {first.endpoint}, asked of {first.model!r}; "
                 "name these in teacher.base_url and teacher.model until they end"
@@ -296,8 +299,9 @@ class BatchClient:
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
         self._at_provider.discard(batch_id)
         await self._delete(batch.input_file_id, batch.output_file_id, batch.error_file_id)
-        if any(code in NO_MONEY_THERE for code, _ in codes):
-            raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({codes[0][0]}); top it up")
+        said = {*(code for code, _ in codes), *(end.why for end in ends.values() if end is not None)}
+        if no_money := said & NO_MONEY_THERE:
+            raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up")
         # a batch that got on has only had too little time: what it did not come to has used up nothing
         got_on = any(end is None or end.why not in NOT_RUN for end in ends.values())
         ends.update({sent.question: _Again(why, why != TOO_MUCH) for sent in by_id.values()})
@@ -310,6 +314,7 @@ class BatchClient:
         response = _dict(line.get("response"))
         status, body = response.get("status_code"), _dict(response.get("body"))
         if status == 200:
+            self.client.dialect.understood(json.loads(sent.parameters))
             ended = read_reply(sent, _completion(body), self.client.config.several)
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
@@ -321,6 +326,8 @@ class BatchClient:
             return _Again(why)
         await self.governor.release(sent.id, why)
         codes = {str(error.get("code")), str(error.get("type"))}
+        if no_money := codes & NO_MONEY_THERE:
+            return _Again(no_money.pop(), False)
         learned = self.client.learns(status, codes, json.dumps(body or told), json.loads(sent.parameters))
         return _Again(why, not learned, never=status in OF_ONE and not learned)
 

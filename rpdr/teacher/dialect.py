@@ -26,7 +26,7 @@ class Dialect:
         """What, with the messages, makes two questions the same: the model and all that shapes its answer, as configured."""
         config = self._config
         shaping = [config.model, config.temperature, config.max_output_tokens, config.structured, config.logprobs, config.parameters]
-        return [*shaping, *([config.sandbox.model_dump()] if config.model == "sandbox" else [])]
+        return [*shaping, *([config.sandbox.model_dump()] if config.simulated else [])]
 
     def arguments(self, options: int) -> dict[str, Any]:
         """Of a question with so many options beside "none of these"."""

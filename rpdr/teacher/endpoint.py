@@ -85,7 +85,7 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
     """
     if to_ask and config.budget_usd == 0:
         raise BudgetError("teacher.budget_usd: 0 buys no answers; set the dollars that may be spent, e.g. budget_usd: 5.0")
-    if config.model == "sandbox":
+    if config.simulated:
         if config.base_url:
             raise ConfigError(
                 "teacher.base_url: the sandbox teacher runs on this machine; leave base_url out, or name a real teacher.model"

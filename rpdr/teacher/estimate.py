@@ -191,7 +191,7 @@ def estimate(
         completion_tokens=completion_tokens,
         usd=dollars,
         sync_usd=usd("sync"),
-        batch_usd=usd("batch") if quote.price.batch_discount and config.model != "sandbox" else None,
+        batch_usd=usd("batch") if quote.price.batch_discount and not config.simulated else None,
         hours=_hours(config, requests, prompt_tokens + completion_tokens, measured),
         spent_usd=spent_usd,
         budget_usd=config.budget_usd,
@@ -287,7 +287,7 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
         asked_for = arguments.get("response_format")
         if not asked_for:
             schema = 0.0
-        elif config.model == "sandbox":
+        elif config.simulated:
             schema = tokens(json.dumps(asked_for))
         else:
             own = own_schema(arguments)
@@ -297,7 +297,7 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
 
     if exact:
         return by_text, 0.01, "counted by tiktoken"
-    off = OWN_COUNT if config.model == "sandbox" or of_openai else OTHER_COUNT
+    off = OWN_COUNT if config.simulated or of_openai else OTHER_COUNT
     return by_text, off, f"estimated from characters, {_why_estimated(config.model, of_openai)}"
 
 
@@ -319,7 +319,7 @@ def _as_prompt(schema: Mapping[str, Any]) -> str:
 
 
 def _requests_a_question(config: TeacherConfig) -> Range:
-    unreadable = config.sandbox.invalid_rate if config.model == "sandbox" else UNREADABLE
+    unreadable = config.sandbox.invalid_rate if config.simulated else UNREADABLE
     return Range(1.0, 1 + unreadable, 1 + 2 * unreadable + 0.02)  # a few are lost on the way, and may have been served
 
 
@@ -345,7 +345,7 @@ def _hours(config: TeacherConfig, requests: Range, tokens: Range, measured: Meas
     """Of sync requests: what the limits allow, or, where there are none, the endpoint's latency and this machine."""
     if measured:
         seconds = measured.seconds
-    elif config.model == "sandbox":
+    elif config.simulated:
         seconds = Range.around(config.sandbox.latency_s, 0.5)
     else:
         seconds = Range(*LATENCY_S)
@@ -379,7 +379,7 @@ def _relative_error(drawn: Mapping[float, Sequence[float]]) -> float:
 
 def _assumptions(config: TeacherConfig, measured: Measured | None) -> list[str]:
     notes = []
-    if not measured and config.model != "sandbox":
+    if not measured and not config.simulated:
         low, expected, high = LATENCY_S
         notes.append(f"time: {expected:g} s an answer is assumed ({low:g} to {high:g} s), {config.actors * config.concurrency:,} at once")
     if config.votes > AGREE:

@@ -32,8 +32,10 @@ from rpdr.teacher.ledger import (
     append_ended,
     append_sent,
     connect,
+    ended_since,
     known,
     open_batches,
+    sent_since,
     spent_and_open,
 )
 from rpdr.teacher.pace import Pace
@@ -69,9 +71,11 @@ class Governor:
         requests_per_minute: int = 0,
         tokens_per_minute: int = 0,
         patience_s: float = 60.0,
+        simulated: bool = False,
     ) -> None:
-        """`patience_s`: after so long without an end, a request is taken for lost (its asker died) and the question may be asked again."""
-        self.budget_usd, self.price, self.patience_s = budget_usd, price, patience_s
+        """`patience_s`: after so long without an end, a request is taken for lost (its asker died) and the question may be asked again. `simulated`: the
+        teacher is. A rehearsal's dollars are none of a paid run's cap, nor the other way round."""
+        self.budget_usd, self.price, self.patience_s, self.simulated = budget_usd, price, patience_s, simulated
         self.pace = Pace(requests_per_minute, tokens_per_minute)
         self.owner = uuid.uuid4().hex
         self._folder = folder
@@ -250,14 +254,13 @@ class Governor:
         """Take up what this and other processes have written since: only what is new is read."""
         sent_seen, ended_seen = self._seen
         if sent_seen < 0:
-            self._spent, rows = spent_and_open(self._db)
+            self._spent, rows = spent_and_open(self._db, self.simulated)
             self._open = {row["id"]: row for row in rows}
         else:
-            for row in self._db.execute("SELECT id, worst_usd, owner, mode, at FROM sent WHERE seq > ?", (sent_seen,)):
-                self._open[row["id"]] = row
-            for row in self._db.execute("SELECT id, price_usd FROM ended WHERE seq > ?", (ended_seen,)):
-                self._open.pop(row["id"], None)
-                self._spent += row["price_usd"]
+            self._open.update((row["id"], row) for row in sent_since(self._db, sent_seen, self.simulated))
+            for request, price_usd in ended_since(self._db, ended_seen, self.simulated):
+                self._open.pop(request, None)
+                self._spent += price_usd
         self._seen = (_last(self._db, "sent"), _last(self._db, "ended"))
 
     async def _transact(self, work: Callable[[], Any]) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rpdr.config import SANDBOX
 from rpdr.errors import RunError
 from rpdr.files import sha256
 from rpdr.schema import LEDGER
@@ -133,29 +134,30 @@ class Ledger:
         with self._reader() as db:
             return known(db, questions) if db else {}
 
-    def spent_usd(self) -> float:
-        """Dollars for all requests; what is open or lost at its worst case."""
+    def spent_usd(self, simulated: bool | None = None) -> float:
+        """Dollars for all requests; what is open or lost at its worst case. `simulated`: of the simulated teacher alone, or of all others."""
         with self._reader() as db:
-            spent, still_open = spent_and_open(db) if db else (0.0, [])
+            spent, still_open = spent_and_open(db, simulated) if db else (0.0, [])
         return spent + sum(row["worst_usd"] for row in still_open)
 
-    def account(self) -> list[dict[str, Any]]:
-        """Requests, dollars and tokens by mode, state and attempt: what was paid for, and what of it was wasted."""
+    def account(self, simulated: bool | None = None) -> list[dict[str, Any]]:
+        """Requests, dollars and tokens by mode, state and attempt: what was paid for, and what of it was wasted. `simulated`: see `spent_usd`."""
         with self._reader() as db:
             if not db:
                 return []
             found = db.execute(
                 "SELECT mode, coalesce(state, 'open') AS state, attempt, count(*) AS requests, sum(coalesce(price_usd, worst_usd)) AS usd, "
                 "coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(completion_tokens), 0) AS completion_tokens "
-                "FROM sent LEFT JOIN ended USING (id) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+                f"FROM sent LEFT JOIN ended USING (id) WHERE {_played(simulated)} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
             )
             return [dict(row) for row in found]
 
-    def masked(self) -> dict[str, int]:
-        """How many identifiers of each kind were masked in what was sent, each question counted once."""
+    def masked(self, simulated: bool | None = None) -> dict[str, int]:
+        """How many identifiers of each kind were masked in what was sent, each question counted once. `simulated`: see `spent_usd`."""
         found: Counter[str] = Counter()
         with self._reader() as db:
-            for row in db.execute("SELECT masked FROM sent WHERE masked != '{}' GROUP BY question") if db else ():
+            of_them = f"SELECT masked FROM sent WHERE masked != '{{}}' AND {_played(simulated)} GROUP BY question"
+            for row in db.execute(of_them) if db else ():
                 found.update(json.loads(row["masked"]))
         return dict(found)
 
@@ -252,8 +254,24 @@ def known(db: sqlite3.Connection, questions: Iterable[str]) -> dict[str, Known]:
     return found
 
 
-def spent_and_open(db: sqlite3.Connection) -> tuple[float, list[sqlite3.Row]]:
-    """(dollars of all ended requests; id, worst_usd, owner, mode and at of each open one)."""
-    spent = db.execute("SELECT coalesce(sum(price_usd), 0) FROM ended").fetchone()[0]
-    still = "SELECT s.id, s.worst_usd, s.owner, s.mode, s.at FROM sent s LEFT JOIN ended e ON e.id = s.id WHERE e.id IS NULL"
-    return float(spent), db.execute(still).fetchall()
+def spent_and_open(db: sqlite3.Connection, simulated: bool | None = None) -> tuple[float, list[sqlite3.Row]]:
+    """(dollars of all ended requests; id, worst_usd, owner, mode and at of each open one). `simulated`: see Ledger.spent_usd."""
+    spent = sum(price for _, price in ended_since(db, 0, simulated))
+    still = "SELECT id, worst_usd, owner, mode, sent.at FROM sent LEFT JOIN ended USING (id) WHERE state IS NULL"
+    return spent, db.execute(f"{still} AND {_played(simulated)}").fetchall()
+
+
+def sent_since(db: sqlite3.Connection, seq: int, simulated: bool | None = None) -> list[sqlite3.Row]:
+    """id, worst_usd, owner, mode and at of each request behind this row. `simulated`: see Ledger.spent_usd."""
+    return db.execute(f"SELECT id, worst_usd, owner, mode, at FROM sent WHERE seq > ? AND {_played(simulated)}", (seq,)).fetchall()
+
+
+def ended_since(db: sqlite3.Connection, seq: int, simulated: bool | None = None) -> Iterator[tuple[str, float]]:
+    """(id, dollars) of each end behind this row. `simulated`: see Ledger.spent_usd."""
+    rows = f"SELECT id, price_usd FROM ended LEFT JOIN sent USING (id) WHERE ended.seq > ? AND {_played(simulated)}"
+    return ((row["id"], row["price_usd"]) for row in db.execute(rows, (seq,)))
+
+
+def _played(simulated: bool | None) -> str:
+    """The condition of rows of `sent`: see Ledger.spent_usd."""
+    return "1" if simulated is None else f"(model IS {'' if simulated else 'NOT '}'{SANDBOX}')"

@@ -72,7 +72,7 @@ def quote(config: TeacherConfig, url: str, local: bool) -> Quote:
     """The price of the config's model at `url`. `local`: it is on this machine. Raises ConfigError where nobody says what it costs."""
     if config.price is not None:
         return Quote(config.model, config.price, "teacher.price in the config")
-    if config.model == "sandbox":
+    if config.simulated:
         return Quote(config.model, SANDBOX_PRICE, "made up: the sandbox teacher is paid nothing")
     if local:
         return Quote(config.model, FREE, "free: an endpoint on this machine")

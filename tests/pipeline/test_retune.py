@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from rpdr.kb.reader import save_kb
 from rpdr.pipeline import baselines, candidates, links, retriever, retune
 from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
+from rpdr.pipeline.run import STAGES, Run
 from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates, distinct_rows
 from rpdr.retriever.commonness import Weights
 from rpdr.retriever.discount import USUAL
@@ -303,6 +304,11 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
         ran(retune.retune, run)  # weighs them anew: its aliases are not added to these
         of_retune = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS).index
         assert len(set(zip(of_retune.names, of_retune.concept_rows.tolist(), strict=True))) == len(of_retune.names)
+    for folder in STAGES["retriever"].owns:
+        shutil.rmtree(run.path(folder))
+    settings = run.config.retriever.model_copy(update={"labelled_names": False})
+    without = ran(retriever.retriever, Run(run.config.model_copy(update={"retriever": settings})))
+    assert (without["content"] != told["content"]) == used  # what candidates are made from
 
 
 @pytest.mark.parametrize(("with_names", "kept"), [((11, 0), True), ((10, 5), True), ((10, 4), False), ((9, 10), False)])

@@ -402,6 +402,17 @@ def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, outpu
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "section", [{"teacher": {"base_url": "https://me:topsecret@gw.example/v1"}}, {"report": {"grafana_url": "https://topsecret@x"}}]
+)
+def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, section: dict[str, Any]):
+    run = run_in(tmp_path / "run", **section)
+    with pytest.raises(RunError, match=r"(base|grafana)_url: .*secret") as refused:
+        run.begin(STAGES["prepare"])
+    assert "topsecret" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
     finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     again = run_in(tmp_path, retriever={"rounds": 1})

@@ -26,6 +26,7 @@ from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import ENOUGH_REFUSED, FILE, SET_ASIDE_FILE
+from rpdr.pipeline.trust import write_labels
 from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
 from rpdr.teacher import Ledger, SandboxTeacher, at_random
 
@@ -128,6 +129,26 @@ def test_what_the_budget_does_not_cover_is_set_aside_and_asked_with_more(tmp_pat
     _, again = taught(config, **{"teacher.budget_usd": 5.0})
     assert (again["labelled"], again["from_ledger"]) == (296, len(labels))
     assert paid < again["spent_usd"]
+
+
+def test_a_top_up_that_is_killed_between_its_labels_and_its_record_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = prepared(tmp_path, 60)
+    run, told = taught(config, **{"teacher.max_mentions": 20})
+
+    def killed(*args: Any) -> Any:
+        write_labels(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rpdr.pipeline.teach.write_labels", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_stages(load(config, {"teacher.max_mentions": 40}), ["teach"])
+    assert (told["labelled"], len(list(rows_of(run, FILE)))) == (20, 40)
+    assert not run.finished(STAGES["teach"])
+    with pytest.raises(RunError, match="retune: teach has not been run"):
+        run.require_before(STAGES["retune"])
+    _, again = taught(config, **{"teacher.max_mentions": 40})
+    assert (again["labelled"], again["from_ledger"]) == (40, 40)
 
 
 def test_an_answer_that_was_paid_for_is_kept_however_many_the_budget_refuses_before_it(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import NAMES, PERFECT, PRICE, answers_to, ask, meter, meter_once, question, serve
+from doors import NAMES, PERFECT, PRICE, answers_to, ask, completion, meter, meter_once, question, serve
 from pydantic import SecretStr
 
 from rpdr.config import SandboxConfig, TeacherConfig
@@ -346,6 +347,41 @@ def test_a_look_at_a_batch_that_comes_to_nothing_is_made_again(tmp_path: Path):
         answers = ask_in_batches(url, tmp_path, 3, max_attempts=1)
     assert {(a.source, a.reason) for a in answers} == {("failed", "the batch failed")}
     assert states(tmp_path) == {"free": 3}
+
+
+def test_a_line_that_repeats_its_question_changes_nothing_that_was_understood(tmp_path: Path):
+    sent, answers = one_batch_of(
+        4, tmp_path, lambda n: (422, {"detail": "raised body temperature, response_format"}) if n == 2 else (200, completion("1"))
+    )
+    assert [a.source for a in answers] == ["asked", "asked", "failed", "asked"]
+    assert [len(lines) for lines in sent] == [4]
+
+
+def test_an_account_without_money_is_said_of_lines_too_and_sets_no_mention_aside(tmp_path: Path):
+    without = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    with pytest.raises(TeacherError, match=r"no money left \(insufficient_quota\)"):
+        one_batch_of(4, tmp_path, lambda n: (429, without) if n > 1 else (200, completion("1")))
+    assert states(tmp_path) == {"free": 2, "valid": 2}
+
+
+def one_batch_of(questions: int, folder: Path, said: Callable[[int], Reply]) -> tuple[list[list[str]], list[Answer]]:
+    """(the lines of each batch that was sent, the answers) where a completed batch says this, status and body, of the question at that place."""
+    batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "completed", "output_file_id": "file-2"}
+    answer, _ = provider((200, batch), (200, batch))
+    sent: list[list[str]] = []
+
+    def reply(request: str) -> Reply | tuple[int, str]:
+        if "custom_id" in request:
+            sent.append(re.findall(r'"custom_id": "(\w+)"', request))
+        if not request.endswith("/content"):
+            return answer(request)
+        found = [(id, said(n)) for n, id in enumerate(sent[-1])]
+        return 200, "\n".join(
+            json.dumps({"custom_id": id, "response": {"status_code": end[0], "body": end[1]}}) for id, end in found if end is not None
+        )
+
+    with serve(reply) as url:
+        return sent, ask_in_batches(url, folder, questions)
 
 
 @pytest.mark.parametrize(("line", "state"), [('{"custom_id": "cut in', "lost"), ('{"custom_id": ["no id"]}', "lost"), (" ", "free")])

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def let_through(folder: Path) -> list[float]:
     """When each request was, by the ledger, in seconds after the first: when its asker heard of it is the machine's affair too."""
     at = sorted(row["asked_at"] for row in Ledger(folder).rows().to_pylist())
     return [(one - at[0]).total_seconds() for one in at]
+
+
+def test_a_rehearsals_dollars_are_none_of_a_paid_runs_cap_nor_the_other_way_round(tmp_path: Path):
+    def paying(name: str, dollars: int) -> Callable[[Governor], Coroutine[Any, Any, Any]]:
+        async def work(governor: Governor) -> Any:
+            request = replace(sent(name, prompt=dollars), model="sandbox" if governor.simulated else "m")
+            if (granted := await governor.reserve(request)).verdict == "go":
+                await governor.settle(request, valid(name, dollars))
+            return granted.verdict, (await governor.status())["spent_usd"]
+
+        return work
+
+    assert run(tmp_path, paying("a", 8), simulated=True) == ("go", 8)
+    assert run(tmp_path, paying("b", 7)) == ("go", 7)
+    assert run(tmp_path, paying("c", 4)) == ("no_money", 7)
+    assert run(tmp_path, paying("d", 2), simulated=True) == ("go", 10)
+    ledger = Ledger(tmp_path)
+    assert (ledger.spent_usd(simulated=True), ledger.spent_usd(simulated=False), ledger.spent_usd()) == (10, 7, 17)
+    assert [[row["usd"] for row in ledger.account(simulated)] for simulated in (True, False, None)] == [[10], [7], [17]]
 
 
 def crash(folder: Path, *requests: Sent) -> None:
