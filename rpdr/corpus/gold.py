@@ -65,7 +65,12 @@ class KnownConcepts:
         self.unknown: Counter[str] = Counter()
         self.unknown_mentions = 0
         self._concepts = concepts
-        self._own = {ConceptId(i): c.concept_id for c in concepts for i in c.alternate_ids} | {c.concept_id: c.concept_id for c in concepts}
+        self._own: dict[ConceptId, list[ConceptId]] = {c.concept_id: [c.concept_id] for c in concepts}
+        known = frozenset(self._own)
+        for concept in concepts:
+            for alternate in map(ConceptId, concept.alternate_ids):
+                if alternate not in known and concept.concept_id not in (own := self._own.setdefault(alternate, [])):
+                    own.append(concept.concept_id)
 
     def __contains__(self, concept_id: ConceptId) -> bool:
         return concept_id in self._own
@@ -75,8 +80,8 @@ class KnownConcepts:
         return [concept.concept_id for concept in islice(self._concepts, count)]
 
     def resolve(self, gold: Gold | None, config: MentionsConfig) -> Gold | None:
-        """Gold with alternate ids replaced by the concept's own, and, by config.gold_by, names by ids: of several concepts with a name
-        each is an alternative. What the knowledge base lacks stays as it is or, by config.unknown_gold, is dropped as NIL is."""
+        """Gold with alternate ids replaced by the concept's own, and, by config.gold_by, names by ids: of several concepts with such an id or
+        name each is an alternative. What the knowledge base lacks stays as it is or, by config.unknown_gold, is dropped as NIL is."""
         if not gold:
             return gold
         found: list[Sequence[str]] = []
@@ -99,7 +104,7 @@ class KnownConcepts:
         return {i: own[i.casefold()] for i in ids if i.casefold() in own}
 
     def _with_id(self, concept_id: ConceptId) -> list[ConceptId]:
-        return [self._own[concept_id]] if concept_id in self._own else []
+        return self._own.get(concept_id, [])
 
     def _named(self, name: str) -> list[ConceptId]:
         """By preferred names before all names; a name in quotation marks, or with half of them left, without them."""

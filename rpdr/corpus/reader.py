@@ -217,6 +217,8 @@ def _gold(gold: Gold | None, override: str) -> Gold | None:
 
 def _repeated(mentions: Sequence[Mention], count: int, seed: str) -> Iterator[Mention]:
     """`count` draws with repeats: of the shuffled mentions the n-th comes with weight 1/n, as words do (Zipf)."""
+    if not mentions:
+        return
     draw = random.Random(seed)
     order = draw.sample(mentions, len(mentions))
     cumulative = list(itertools.accumulate(1 / rank for rank in range(1, len(order) + 1)))

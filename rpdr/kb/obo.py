@@ -42,6 +42,7 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
     types: set[str] = set()
     terms = list(_terms(path, config))  # all of them: what an obsolete one says of its successor may stand behind that
     replaced = _replaced(terms)
+    successors = {obsolete for ids in replaced.values() for obsolete in ids}
     for term in terms:
         if isinstance(term, dict):
             yield term
@@ -52,7 +53,8 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
         if not term.concept_id or not term.name:
             yield reject(path, term.line, "no concept id" if not term.concept_id else "no name", f"[Term] {term.concept_id} {term.name}")
             continue
-        term.alternate_ids += replaced.get(term.concept_id, [])
+        # what an obsolete term itself says of its successor is before what others say of it
+        term.alternate_ids = [i for i in term.alternate_ids if i not in successors] + replaced.get(term.concept_id, [])
         concept = _concept(term, config)
         if concept is not None:
             yield term.line, concept

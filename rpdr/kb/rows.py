@@ -30,6 +30,7 @@ LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
+SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
 MARK = "\ufeff"  # of byte order
 BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
@@ -95,15 +96,20 @@ class Rows:
 
 
 def open_rows(path: Source, encoding: str, separator: str = "", header: bool = True) -> Rows:
-    """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: tab for .tsv and .txt, else comma.
+    """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: what a first line `sep=;` says, as Excel writes it; else tab for
+    .tsv and .txt, and comma.
 
     Where tabs, or several characters, stand between cells, a quotation mark is a character like any other. Rows of the wrong width become
     rejects. Raises DataError if the file cannot be read, EmptyFile if it holds no row.
     """
     if path.suffix == ".parquet":
         return _parquet_rows(path)
+    lines = lines_of(path, encoding)
+    first = next(lines)
+    if told := SEPARATOR_TOLD.fullmatch(first.removesuffix("\r")):
+        first, separator = "", separator or told["mark"]
     separator = separator or default_separator(path)
-    records = _records(lines_of(path, encoding), separator)
+    records = _records(chain([first], lines), separator)
     filled = (row for row in records if row.cells)
     head = list(islice(filled, ROWS_THAT_TELL_THE_WIDTH))
     if not head:
@@ -244,7 +250,10 @@ def _cells(column: pa.Array) -> list[Any]:
     if (kind := _as_text(column.type)) != column.type:
         column = column.cast(kind, safe=False)  # what is no UTF-8 is found below, with its row
     try:
-        return list(column.to_pylist())
+        found = list(column.to_pylist())
+        if pa.types.is_decimal(column.type):  # what databases call a number without saying more, ids too
+            return [int(value) if value is not None and value == value.to_integral_value() else value for value in found]
+        return found
     except (ValueError, OverflowError):  # bytes that are no UTF-8, a date that Python does not have
         return [_cell(value) for value in column]
 
@@ -253,6 +262,10 @@ def _as_text(kind: pa.DataType) -> pa.DataType:
     """The type with texts in place of bytes: as such Impala and older Sparks write texts, without a word that they are UTF-8."""
     if pa.types.is_list(kind):
         return pa.list_(_as_text(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_as_text(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return _as_text(kind.value_type) if _as_text(kind.value_type) != kind.value_type else kind
     if pa.types.is_fixed_size_binary(kind) or pa.types.is_binary(kind):
         return pa.string()
     return pa.large_string() if pa.types.is_large_binary(kind) else kind

@@ -25,7 +25,7 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
     """Concepts with their line.
 
     Synonym and definition columns that only the default config names may be missing. Raises DataError for a missing column, and for ids that are
-    floats: which number they were, nobody can tell.
+    floats: which number they were, nobody can tell; and for cells that are no plain values.
     """
     rows = _open(path, config)
     wanted = _wanted(config, rows.names)
@@ -35,6 +35,8 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
             yield row
             continue
         cells = {field: row.cells[position] for field, position in at.items()}
+        for field, cell in cells.items():
+            _check_plain(path, row.line, wanted[field], cell, lists=field == "synonyms")
         if isinstance(cells["id"], float):
             raise DataError(
                 f"{path}: row {row.line} has the concept id {cells['id']!r}, a float; write the column {wanted['id']!r} as text"
@@ -45,6 +47,14 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
             yield row.line, concept_of(concept_id, name, synonyms, cell_text(cells.get("definition")))
         else:
             yield reject(path, row.line, "no concept id" if not concept_id else "no name", repr(list(row.cells)))
+
+
+def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -> None:
+    """Raises DataError where a cell, or an item of its list, is no plain value: written out as Python does, it would be no name of the source's."""
+    items = cell if lists and isinstance(cell, list) else [cell]
+    if odd := next((item for item in items if isinstance(item, list | tuple | dict | bytes)), None):
+        wanted = "texts, or lists of texts" if lists else "texts"
+        raise DataError(f"{path}: row {line} has in the column {column!r} a {type(odd).__name__}; write {wanted} there")
 
 
 def notes(path: Source, config: KbConfig) -> list[str]:

@@ -56,6 +56,25 @@ def test_table_whose_columns_are_numbers_alone_keeps_its_first_row(tmp_path: Pat
     assert [m.text for m in read(path, "table", columns=columns, header=True)[0]] == ["cough"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"separator": ";"}])
+def test_a_first_line_that_tells_the_separator_is_no_header_and_counts_as_a_line(tmp_path: Path, settings: dict[str, str]) -> None:
+    path = put(tmp_path / "m.csv", "\ufeffsep=;\r\ntext;gold\r\npain, bad;C1\r\nonly one cell\r\n")
+    [mention], rejects = read(path, "table", **settings)
+    assert (mention.text, mention.gold, [row["line"] for row in rejects]) == ("pain, bad", [["C1"]], [4])
+
+
+def test_parquet_gold_and_ids_that_are_decimals_are_whole_numbers(tmp_path: Path) -> None:
+    columns = {
+        "text": ["a", "b"],
+        "id": pa.array([8, 9]).cast(pa.decimal128(38, 10)),
+        "gold": pa.array([195967001, None]).cast(pa.decimal128(20, 0)),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    mentions, rejects = read(tmp_path / "m.parquet", "table")
+    assert [(m.mention_id, m.gold) for m in mentions] == [("0:8", [["195967001"]]), ("0:9", None)]
+    assert rejects == []
+
+
 def test_an_unclosed_quote_costs_no_other_row_nor_does_a_stray_return(tmp_path: Path) -> None:
     rows = 'id,text,gold\n1,"unclosed,C1\n2,head ache,C2\n3,"cough",C3\n4,pain in\rleg "bad",C4\n5,"two\nlines, ""quoted""",C5\n'
     mentions, rejects = read(put(tmp_path / "m.csv", rows), "table")
@@ -457,6 +476,14 @@ def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> 
     put(tmp_path / "text" / "A.txt", "Muscle pain (MP). My MP is bad.")
     put(tmp_path / "sct" / "A.ann", "TT1\t267032009 | Pain | 21 23\tMP\n")
     assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
+
+
+@pytest.mark.parametrize("given", ["unknown", "nil"])
+def test_a_standoff_row_without_a_concept_is_read_where_nobody_asks_for_gold(tmp_path: Path, given: str) -> None:
+    put(tmp_path / "A.txt", "bad headache today")
+    put(tmp_path / "A.ann", "T1\tDisease 4 12\theadache\n")
+    [mention], rejects = read(tmp_path, "standoff", gold=given)
+    assert (mention.text, mention.gold, rejects) == ("headache", None if given == "unknown" else [], [])
 
 
 def test_a_mark_of_byte_order_before_standoff_rows_is_in_no_id_and_a_note_stays_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rpdr.config import KbConfig, MentionsConfig
 from rpdr.corpus import KnownConcepts, read_mentions
 from rpdr.corpus.gold import MAX_READINGS, alternatives_of
 from rpdr.kb import read_kb
+from rpdr.kb.concept import concept_of
 from rpdr.schema import ConceptId, Gold
 
 KB = """code,name,synonyms
@@ -79,6 +81,16 @@ def test_ids_are_looked_up_as_ids_and_alternate_ids_become_the_concepts_own(tmp_
     assert resolved(concepts, "R51.x+I10", gold_by="id") == [["R51", "I10"]]
     assert resolved(concepts, "R51.x|R51", gold_by="id") == [["R51"]]
     assert resolved(concepts, "高血压", gold_by="id") == [["高血压"]]
+
+
+def test_an_id_that_several_concepts_have_as_an_alternate_one_is_any_of_them() -> None:
+    concepts = KnownConcepts(
+        [replace(concept_of(i, i, []), alternate_ids=others) for i, others in {"A": ("X", "B"), "B": ("X", "Y")}.items()]
+    )
+    config = MentionsConfig(format="table", path="x")
+    for given, right in {"X": [["A"], ["B"]], "Y": [["B"]], "B": [["B"]], "A+X": [["A"], ["A", "B"]]}.items():
+        assert concepts.resolve(alternatives_of(given, config), config) == right
+    assert not concepts.unknown
 
 
 def test_a_bar_means_either_or_all(tmp_path: Path) -> None:

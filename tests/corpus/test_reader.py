@@ -144,6 +144,11 @@ def test_ids_are_unique_across_sources_and_repeats(tmp_path: Path) -> None:
     assert len({m.mention_id for m in mentions}) == 58
 
 
+def test_of_nothing_there_is_nothing_to_repeat(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no mention could be read"):
+        read_mentions([source(tmp_path, WORDS, repeat=5, types=["none has it"])], 13)
+
+
 def test_repeat_draws_a_skewed_sample_that_the_seed_fixes(tmp_path: Path) -> None:
     config = source(tmp_path, WORDS, repeat=5000)
     first, again, other = (read_mentions([config], seed)[0] for seed in (13, 13, 14))

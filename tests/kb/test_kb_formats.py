@@ -198,6 +198,40 @@ def test_parquet_ids_that_became_floats_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "kb.parquet")
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "kind"),
+    [
+        ("synonyms", pa.array([[{"term": "wheezy"}]]), "dict"),
+        ("synonyms", pa.array([{"term": "wheezy"}]), "dict"),
+        ("name", pa.array([["Asthma", "wheezy"]]), "list"),
+        ("definition", pa.array([["of the lungs"]]), "list"),
+    ],
+)
+def test_parquet_cells_that_are_no_plain_values_are_refused(tmp_path: Path, column: str, value: pa.Array, kind: str) -> None:
+    columns = {"concept_id": pa.array(["C1"]), "name": pa.array(["Asthma"]), column: value}
+    pq.write_table(pa.table(columns), tmp_path / "kb.parquet")
+    with pytest.raises(DataError, match=rf"kb\.parquet: row 1 has in the column '{column}' a {kind}; write "):
+        read(tmp_path / "kb.parquet")
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 10), pa.decimal128(18, 0)])
+def test_parquet_ids_that_are_decimals_are_the_whole_numbers_that_they_stand_for(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = pa.array([267036007, 195967001]).cast(pa.decimal128(20, 0)).cast(kind)
+    pq.write_table(pa.table({"concept_id": ids, "name": ["Fatigue", "Asthma"]}), tmp_path / "kb.parquet")
+    assert [c.concept_id for c in read(tmp_path / "kb.parquet")[0]] == ["267036007", "195967001"]
+
+
+def test_parquet_bytes_in_dictionaries_and_large_lists_are_texts_too(tmp_path: Path) -> None:
+    columns = {
+        "concept_id": pa.array([b"C1"]).dictionary_encode(),
+        "name": ["Asthma"],
+        "synonyms": pa.array([[b"wheezy"]], pa.large_list(pa.binary())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "kb.parquet")
+    [concept], _ = read(tmp_path / "kb.parquet")
+    assert (concept.concept_id, concept.names) == ("C1", ("Asthma", "wheezy"))
+
+
 def test_missing_column_is_one_line_that_names_file_column_and_nearest(tmp_path: Path) -> None:
     path = put(tmp_path / "kb.csv", "concept_idx,name,other_names\nC1,a,b\n")
     with pytest.raises(DataError, match=r"kb\.csv: no column 'concept_id'; .*kb\.columns\.id.*'concept_idx'") as error:
@@ -382,6 +416,11 @@ def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> No
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
     concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
     assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}
+
+
+def test_the_concept_that_an_obsolete_one_names_goes_before_one_that_has_its_id_too(tmp_path: Path):
+    concepts, _ = read(put(tmp_path / "x.obo", OBO.replace("alt_id: HP:9", "alt_id: HP:5") + REPLACED), "obo", id_prefix="HP:")
+    assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": (), "HP:3": ("HP:5",)}
 
 
 def test_what_replaces_an_obsolete_concept_may_be_replaced_itself(tmp_path: Path):
