@@ -22,12 +22,12 @@ from outcome import RESULTS, against, keep, shown
 from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
 from rpdr.config import Config
-from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.evaluation import evaluate, outcomes, paired_test, recall_outcomes
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline import retune
 from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.details import resampling
+from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.retune import learned_labels
 from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
@@ -101,19 +101,24 @@ def _kept(name: str, arm: str, run: Run) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
-    told: dict[str, Any] = {"summary": run.summary("retune"), "changed": ARMS[arm]}
-    right: dict[str, dict[int, np.ndarray]] = {}
+    of_concepts = drawn.of(np.array([bool(gold) for gold in golds]))  # NIL has no recall
+    told: dict[str, Any] = {"summary": run.summary("retune"), "changed": ARMS[arm], "protocol": how_drawn(test)}
+    first_right: dict[str, np.ndarray] = {}
+    among: dict[str, np.ndarray] = {}
     for which, final in zip(ROUNDS, (False, True), strict=True):
         candidates = load_candidates(run, final=final)
         ranked = [candidates[m.key]["candidate_ids"] for m in test]
-        right[which] = {k: outcomes(ranked, golds, k) for k in (1, 10)}
+        first_right[which], among[which] = outcomes(ranked, golds, 1), recall_outcomes(ranked, golds, 10)
         told[which] = asdict(evaluate(which, ranked, golds, np.zeros(len(test), bool), resampling=drawn))
-        told[which]["outcomes"] = right[which][1].astype(int).tolist()
-    told["second_against_first"] = {str(k): asdict(paired_test(right["second"][k], right["first"][k], drawn)) for k in (1, 10)}
+        told[which]["outcomes"] = first_right[which].astype(int).tolist()
+    told["second_against_first"] = {
+        "1": asdict(paired_test(first_right["second"], first_right["first"], drawn)),
+        "10": asdict(paired_test(among["second"], among["first"], of_concepts)),
+    }
     if arm != OWN:
         for which in ROUNDS:
-            own = np.array(found[name][OWN][which]["outcomes"], dtype=right[which][1].dtype)
-            told[which]["against_own"] = asdict(paired_test(right[which][1], own, drawn))
+            own = np.array(found[name][OWN][which]["outcomes"], dtype=first_right[which].dtype)
+            told[which]["against_own"] = asdict(paired_test(first_right[which], own, drawn))
     found.setdefault(name, {})[arm] = told
     return found
 
@@ -140,6 +145,8 @@ def _write(found: dict[str, Any]) -> None:
         for arm in ARMS
         if arm in found[name]
     ]
+    older = [SETS[name] for name in SETS if any("protocol" not in arm for arm in found.get(name, {}).values())]
+    of_older = f"; of {' and '.join(older)}, whose rows are older, by mention" if older else ""
     keep(
         NAME,
         "RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py",
@@ -147,7 +154,8 @@ def _write(found: dict[str, Any]) -> None:
         ("Set", "Retriever", *(title for title, _ in cells)),
         rows,
         protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
-        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known (else by text).",
+        f"each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text{of_older}. "
+        "Recall: of the mentions that have a concept.",
         arms=found,
     )
 

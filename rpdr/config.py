@@ -14,6 +14,8 @@ from pydantic import Field
 
 from rpdr.sections import Section, read_sections
 
+SANDBOX = "sandbox"  # the model's name of the simulated teacher
+
 
 def _encoding(name: str) -> str:
     try:
@@ -317,7 +319,7 @@ _BUDGETED = {
 class TeacherConfig(Section):
     """The closed LLM, and what may be spent on it."""
 
-    model: str = Field("sandbox", description="a model name of the endpoint; 'sandbox' starts the sandbox teacher on this machine")
+    model: str = Field(SANDBOX, description="a model name of the endpoint; 'sandbox' starts the sandbox teacher on this machine")
     base_url: str = Field("", description="chat-completions endpoint; empty: the SDK's default (or OPENAI_BASE_URL)")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="hosts, e.g. [llm.hospital.example], that restricted data may go to beside this machine: exact names, no wildcards"
@@ -360,6 +362,11 @@ class TeacherConfig(Section):
     actors: int = Field(1, ge=1)
     concurrency: int = Field(32, ge=1, description="requests in flight an actor")
     sandbox: SandboxConfig = SandboxConfig()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is the sandbox teacher, whom nobody pays."""
+        return self.model == SANDBOX
 
     @pydantic.model_validator(mode="after")
     def _parameters_within_the_budget(self) -> TeacherConfig:
@@ -522,14 +529,14 @@ class LinkConfig(Section):
         gt=0,
         lt=1,
         description="the retriever's answer is taken without asking the student, where the retriever is so sure that dev shows, with 95 % "
-        "certainty, this share of such answers to be the student's too, each text counted once; null: the student is asked about each mention",
+        "certainty, this share of such answers to be the student's too, each text counted once (each context, where the student reads them); null: the student is asked about each mention",
     )
     target_precision: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="abstain from what is not sure enough for this share of right answers, concepts and NIL alike, shown on dev with 95 % "
-        "certainty, each text counted once, e.g. 0.95; of several concepts the first is judged; null: answer everything",
+        "certainty, each text counted once (each context, where the student reads them), e.g. 0.95; of several concepts the first is judged; null: answer everything",
     )
 
 
