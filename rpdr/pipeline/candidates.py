@@ -27,7 +27,9 @@ from rpdr.schema import CANDIDATES, STUDIED, MentionKey
 
 BATCH = 256
 FILE = "candidates.parquet"
-LABELLED_FILE = "labelled.parquet"  # of the second round, where labelled mentions are met as new: a test mention may have the same key
+LABELLED_FILE = (
+    "labelled.parquet"  # beside an index in which labelled mentions are names, these met as new: a test mention may have the same key
+)
 SECONDS = "seconds"
 
 
@@ -64,10 +66,12 @@ def retrieved(
 
 
 def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:
-    """Rows of schema.CANDIDATES, of the mentions of this `split` among others, as the teacher saw them; `final`: as the student does (test, dev and labelled)."""
-    if not (final and run.config.retriever.second_round):
-        return run.path("candidates", FILE)
-    return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
+    """Rows of schema.CANDIDATES, of the mentions of this `split` among others, as the teacher saw them; `final`: as the student does (test, dev and
+    labelled). Labelled mentions are met as new, none finds itself."""
+    if final and run.config.retriever.second_round:
+        return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
+    as_new = run.path("index", LABELLED_FILE)
+    return as_new if split == "labelled" and as_new.exists() else run.path("candidates", FILE)
 
 
 def load_candidates(run: Run, final: bool = False, keys: Collection[str] | None = None) -> dict[MentionKey, dict[str, Any]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from rpdr.corpus import Mention
 from rpdr.evaluation import is_hit
 from rpdr.kb import Concept
 from rpdr.pipeline.trust import enough
-from rpdr.retriever import Commonness, Pair, Remembering, Retriever, fit_discount, fit_weights
-from rpdr.schema import ConceptId, chosen_ids, members
+from rpdr.retriever import Commonness, Pair, Remembering, Retriever, add_candidates, distinct_rows, fit_discount, fit_weights
+from rpdr.schema import CANDIDATES, ConceptId, MentionKey, chosen_ids, members
 
 Known = list[tuple[str, set[ConceptId]]]  # texts and their right concepts
 
@@ -48,6 +50,13 @@ def with_labelled(base: Retriever, mentions: Sequence[Mention], top_k: int) -> R
         return None
     linked, _ = with_links(base, mentions, aliases, links_of(mentions, [], base.concepts), top_k)
     return linked if _hits(linked, known, top_k, as_new) > _hits(base, known, top_k, as_new) else None
+
+
+def met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -> dict[MentionKey, dict[str, Any]]:
+    """Rows of schema.CANDIDATES by key, as if nobody had linked these texts before."""
+    rows = distinct_rows(mentions)
+    found = add_candidates(retriever, pa.Table.from_pylist(rows), top_k, as_new=True).select(CANDIDATES.names).to_pylist() if rows else []
+    return {row["key"]: row for row in found}
 
 
 def remembering(base: Retriever) -> Retriever:

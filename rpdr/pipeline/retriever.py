@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from rpdr.config import RetrieverConfig
 from rpdr.corpus import load_mentions
-from rpdr.files import sha256_tree, write_table
+from rpdr.files import sha256_tree, write_rows, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.models import load_encoder
-from rpdr.pipeline.links import gold_pairs, remembering, with_labelled
+from rpdr.pipeline.candidates import LABELLED_FILE
+from rpdr.pipeline.links import gold_pairs, met_as_new, remembering, with_labelled
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.run import Run
 from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, train_encoder
@@ -42,6 +43,8 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
         asked = distinct_rows([m for m in mentions if m.split != "labelled"])
         alone = add_candidates(built, pa.Table.from_pylist(asked), settings.top_k) if asked else CANDIDATES.empty_table()
         write_table(run.path("index", TUNED_ALONE), alone, CANDIDATES)
+        by_hand = met_as_new(linked, [m for m in mentions if m.split == "labelled"], settings.top_k)
+        write_rows(run.path("index", LABELLED_FILE), list(by_hand.values()), CANDIDATES)
     return {
         "content": sha256_tree(run.path("retriever")) + sha256_tree(run.path("index"), without="names*.faiss"),  # as in retune
         "labelled_pairs": len(pairs),

@@ -14,23 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
-from rpdr.corpus import Mention, load_mentions, normalise
+from rpdr.corpus import load_mentions, normalise
 from rpdr.files import sha256, sha256_tree, write_rows, write_table
 from rpdr.kb import Concept, load_kb
 from rpdr.linker import RETUNED, load_retriever
 from rpdr.pipeline import candidates, teach
-from rpdr.pipeline.links import gold_pairs, links_of, remembering, with_links
+from rpdr.pipeline.links import gold_pairs, links_of, met_as_new, remembering, with_links
 from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import tuned_encoder
 from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import believed_again
-from rpdr.retriever import Commonness, Pair, Retriever, add_candidates, distinct_rows, rescored
+from rpdr.retriever import Commonness, Pair, Retriever, rescored
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids
 
 FOLDS = 2
@@ -66,12 +65,12 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         links = links_of(mentions, trusted, concepts) if settings.commonness else None
         final, discount = with_links(base, mentions, aliases, links, run.config.final_top_k)
         scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if readers else _scored(final, labels)
-        labels = believed_again(scored, by_gold(dev, _met_as_new(final, dev, settings.top_k)))
+        labels = believed_again(scored, by_gold(dev, met_as_new(final, dev, settings.top_k)))
     final.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
-    by_hand = _met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
+    by_hand = met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
     write_table(folder / candidates.FILE, found, CANDIDATES)
     write_rows(folder / candidates.LABELLED_FILE, list(by_hand.values()), CANDIDATES)
     write_rows(folder / teach.FILE, labels, LABELS)
@@ -171,13 +170,6 @@ def _cross_fitted(
 def _scored(retriever: Retriever, labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The labels, the candidates of each as a retriever scores them that meets it as new."""
     return [_rechosen(row, old) for row, old in zip(rescored(retriever, labels), labels, strict=True)]
-
-
-def _met_as_new(retriever: Retriever, mentions: Sequence[Mention], top_k: int) -> dict[MentionKey, dict[str, Any]]:
-    """Rows of schema.CANDIDATES by key, as if nobody had linked these texts before."""
-    rows = distinct_rows(mentions)
-    found = add_candidates(retriever, pa.Table.from_pylist(rows), top_k, as_new=True).select(CANDIDATES.names).to_pylist() if rows else []
-    return {row["key"]: row for row in found}
 
 
 def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

@@ -106,8 +106,19 @@ def _keys_of(texts: pa.StringArray) -> pa.StringArray:
 def distinct(mentions: pa.Table) -> pa.Table:
     """The first mention of each question, in order: what is asked for all of them. Its `key` is the question."""
     codes = pc.dictionary_encode(mentions["question"].combine_chunks()).indices.to_numpy()
-    first = mentions.take(np.unique(codes, return_index=True)[1])
+    first = _taken(mentions, np.unique(codes, return_index=True)[1])  # in order, as codes are given out as questions come
     return first.set_column(first.schema.get_field_index("key"), MENTIONS.field("key"), first["question"]).select(COLUMNS)
+
+
+def _taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """These rows, ascending, batch by batch: of a column of several chunks Arrow's own take makes one, which contexts of 2 GiB do not fit into."""
+    taken, start = [], 0
+    for batch in table.to_batches():
+        own = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)] - start
+        if len(own):
+            taken.append(batch.take(pa.array(own)))
+        start += batch.num_rows
+    return pa.Table.from_batches(taken, table.schema)
 
 
 def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:

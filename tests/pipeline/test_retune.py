@@ -301,6 +301,8 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
         alone = pq.read_table(run.path("index", retriever.TUNED_ALONE))
         assert alone.schema.equals(CANDIDATES)
         assert not [name for names in alone["matched_names"].to_pylist() for name in names if name in ("few", "qqqq zzzz")]
+        by_hand = pq.read_table(candidates.candidates_file(run, split="labelled")).to_pylist()  # none finds itself
+        assert {row["text"]: (row["text"] in row["matched_names"]) for row in by_hand} == {"few": False, "qqqq zzzz": False}
         ran(retune.retune, run)  # weighs them anew: its aliases are not added to these
         of_retune = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS).index
         assert len(set(zip(of_retune.names, of_retune.concept_rows.tolist(), strict=True))) == len(of_retune.names)

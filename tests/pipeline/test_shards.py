@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -42,6 +43,19 @@ def test_every_mention_is_in_one_shard_with_its_repeats(tmp_path: Path, monkeypa
     for table in tables:  # in the order of the corpus
         numbers = [int(i[2:]) for i in table["mention_id"].to_pylist()]
         assert numbers == sorted(numbers)
+
+
+def test_contexts_of_gibibytes_that_nobody_asks_about_cost_a_shard_nothing():
+    """Of each of three parts the second row has one of 1 GiB, which is never touched: together they are more than a column of Arrow's holds."""
+    long = pa.py_buffer(np.zeros(2**30, np.uint8))
+    parts = []
+    for n in range(3):
+        contexts = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 2, 2**30], np.int32)), long)
+        columns = {name: pa.array([f"{name} {n}"] * 2) for name in SCHEMA.names}
+        parts.append(pa.table({**columns, "question": [f"q{n}"] * 2, "context": contexts}).cast(SCHEMA))
+    found = distinct(pa.concat_tables(parts))
+    assert (found["key"].to_pylist(), found["context"].to_pylist()) == (["q0", "q1", "q2"], ["\0\0"] * 3)
+    assert found["mention_id"].to_pylist() == [f"mention_id {n}" for n in range(3)]
 
 
 @pytest.mark.parametrize(("use_context", "questions"), [(False, 2), (True, 4)])
