@@ -61,8 +61,9 @@ def encode(text):
 
 
 def branch(candidate):
-    ids = encode(f"\\n- {{candidate}}")  # of a long name the beginning and the end are read
-    return ids[:{head_tokens}] + ids[max({head_tokens}, len(ids) - {tail_tokens}) :] + encode("\\n")
+    ids, end = encode(f"\\n- {{candidate}}"), encode("\\n")
+    most = {candidate_tokens} - len(end)  # of a long name the beginning and the end are read
+    return ids[: most - most // 2] + ids[max(most - most // 2, len(ids) - most // 2) :] + end
 
 
 @torch.inference_mode()
@@ -82,12 +83,10 @@ def snippets(config: Config, merged: bool, begin: Sequence[int] = ()) -> str:
     run = Path(config.run_dir).name if Path(config.run_dir).is_absolute() else config.run_dir
     full = config.student.tuning == "full"
     with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=config.link.allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
-    candidate_tokens = config.student.max_tokens_candidate - 1
     score = SCORE.format(
         begin=f"{[*begin]} + " if begin else "",
         mention_tokens=config.student.max_tokens_mention,
-        head_tokens=candidate_tokens - candidate_tokens // 2,
-        tail_tokens=candidate_tokens // 2,
+        candidate_tokens=config.student.max_tokens_candidate,
         context='    # a mention with its context is "mention\\nContext: the context"\n' if config.student.use_context else "",
     )
     without = [("transformers alone", MERGED + score)] if merged or full else []
