@@ -34,6 +34,7 @@ class Comparison(TypedDict):
     a_only: int
     b_only: int
     reranked: bool  # b's candidates are those that a re-ranks: what a has learned is the difference
+    untaught: bool  # b has all that no teacher is needed for: what the teacher's labels bring is the difference
 
 
 class Corpus(TypedDict, total=False):

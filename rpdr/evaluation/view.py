@@ -84,7 +84,9 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
     if first is None:
         return None
     unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
-    base = next((c for c in usable if c["on"] == "all" and c.get("reranked") and c is not first), None)
+    others = [c for c in usable if c["on"] == "all" and c is not first]
+    base = next((c for c in others if c.get("reranked")), None)
+    untaught = next((c for c in others if c.get("untaught") and c is not base), None)
     new, old = by_name[first["a"]], by_name[first["b"]]
     axis = axis_of([s["acc_at_1"] for s in (new, old)])
     return {
@@ -94,9 +96,15 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
         "mentions": number(new["mentions"]),
         "all": _paired(first),
         "unseen": {**_paired(unseen), "mentions": number(new["unseen_mentions"])} if unseen else None,
-        # how much of it the system has that a re-ranks, and what a adds to that
-        "base": {**_paired(base), "of": signed_points(first["difference"] - base["difference"])} if base else None,
+        # how much of it needs no teacher, how much the system has that a re-ranks, and what a adds to that
+        "untaught": _beside(first, untaught),
+        "base": _beside(first, base),
     }
+
+
+def _beside(first: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Another comparison of the same system, and how much `of` the first's difference the other system has."""
+    return {**_paired(other), "of": signed_points(first["difference"] - other["difference"])} if other else None
 
 
 def _paired(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -342,7 +342,7 @@ def _comparisons(
     for other in (RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
-        told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked}
+        told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked, "untaught": other == LABELLED_NAMES}
         a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
         for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
             if rows.any():

@@ -364,6 +364,18 @@ def test_what_the_student_adds_to_its_own_candidates_is_told_apart():
     assert "are its own: no clear difference" in page
 
 
+def test_what_needs_no_teacher_is_told_apart():
+    told = full()
+    first = next(c for c in told["comparison"] if c["metric"] == "acc_at_1" and c["on"] == "all")
+    told["systems"].insert(0, {**told["systems"][0], "name": "Labels as names"})
+    told["comparison"].append({**first, "b": "Labels as names", "untaught": True, "difference": first["difference"] - 0.01})
+    assert build(told)["headline"]["untaught"]["of"] == "+1.0"
+    page = " ".join(render(told).split())
+    assert "No teacher was paid for +1.0 of these, which <b>Labels as names</b> has too;" in page
+    told["comparison"][-1]["reranked"] = True  # where it is what the student re-ranks, that is said of it alone
+    assert build(told)["headline"]["untaught"] is None
+
+
 def test_the_teachers_row_stands_apart_from_the_test_mentions():
     told = full()
     told["systems"].append({**told["systems"][0], "name": "Teacher", "on_pool": True, "mentions": 12345})
