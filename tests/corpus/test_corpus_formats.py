@@ -1,14 +1,9 @@
-"""Each format of mentions: what is read, what gold means in it, and what becomes a reject."""
+"""Mentions as tables and names of concepts, and what all formats share: what is read, what gold means in it, and what becomes a reject."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import tarfile
-import time
-import tracemalloc
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, mention_notes, read_mentions, save_mentions, stream_mentions
-from rpdr.corpus.pubtator import with_prefix
+from rpdr.corpus import mention_notes, save_mentions
 from rpdr.errors import DataError
-
-
-def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def read(path: Path | str, format: str, **settings: Any) -> tuple[list[Mention], list[dict[str, Any]]]:
-    return read_mentions([MentionsConfig.model_validate({"format": format, "path": str(path), **settings})], seed=13)
+from tests.corpus.sources import put, read
 
 
 def test_table_reads_gold_cells_as_all_of_either_nil_and_unknown(tmp_path: Path) -> None:
@@ -184,14 +169,6 @@ def test_table_missing_column_names_the_nearest(tmp_path: Path) -> None:
         read(path, "table", header=False, columns={"text": "2"})
 
 
-def test_json_that_is_read_as_a_table_is_told_of_and_not_shown(tmp_path: Path) -> None:
-    path = put(tmp_path / "m.json", '[{"text": "sick of Dr. No"}]\n')
-    with pytest.raises(DataError, match=r"m\.json: no column 'text'; its first line is JSON: set format: jsonl$"):
-        read(path, "table")
-    with pytest.raises(DataError, match=r"nearest first: '\[Phrase\]', '\[Id\]'"):  # as some databases write columns
-        read(put(tmp_path / "m.csv", "[Id],[Phrase]\n1,sick\n"), "table")
-
-
 def test_a_column_whose_name_differs_in_letter_case_alone_is_read_if_it_is_the_only_one(tmp_path: Path) -> None:
     path = put(tmp_path / "m.csv", "TEXT,Gold\na,C1\n")
     assert [(m.text, m.gold) for m in read(path, "table")[0]] == [("a", [["C1"]])]
@@ -266,38 +243,6 @@ def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> No
     assert [r["reason"] for r in rejects] == ["gold ids are not all texts or whole numbers"]
 
 
-def test_jsonl_reads_every_shape_of_gold(tmp_path: Path) -> None:
-    golds: list[Any] = ["C1", ["C1", "C2"], [["C1", "C2"]], None, [], "-1", 17]
-    path = put(tmp_path / "m.jsonl", "".join(json.dumps({"text": f"t{n}", "gold": gold}) + "\n" for n, gold in enumerate(golds)))
-    mentions, _ = read(path, "jsonl")
-    assert [m.gold for m in mentions] == [[["C1"]], [["C1"], ["C2"]], [["C1", "C2"]], None, [], [], [["17"]]]
-
-
-def test_jsonl_bad_lines_are_rejects_and_the_rest_is_read(tmp_path: Path) -> None:
-    bad = [
-        '{"text": ',
-        '{"gold": "C1"}',
-        "[1]",
-        '{"text": 5}',
-        '{"text": "x", "gold": {"a": 1}}',
-        '{"text": "x", "gold": [[1.5]]}',
-        "[" * 100_000,
-    ]
-    path = put(tmp_path / "m.jsonl", "\n".join([*bad, "", '{"text": "good \\ud83d one"}']))
-    mentions, rejects = read(path, "jsonl")
-    assert [m.text for m in mentions] == ["good one"]
-    assert [r["line"] for r in rejects] == [1, 2, 3, 4, 5, 6, 7]
-    assert rejects[0]["reason"].startswith("not JSON")
-    assert rejects[1]["reason"] == "no text"
-
-
-def test_jsonl_nan_is_nothing(tmp_path: Path) -> None:
-    path = put(tmp_path / "m.jsonl", '{"text": "a", "id": NaN, "context": NaN, "type": NaN, "doc_id": NaN, "gold": NaN}\n{"text": NaN}\n')
-    [mention], [refused] = read(path, "jsonl")
-    assert (mention.mention_id, mention.context, mention.type, mention.doc_id, mention.gold) == ("0:1", None, None, None, None)
-    assert refused["reason"] == "no text"
-
-
 def test_parquet_nan_is_nothing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "context": [float("nan")], "type": [float("nan")]}), tmp_path / "m.parquet")
     [mention] = read(tmp_path / "m.parquet", "table")[0]
@@ -312,136 +257,10 @@ def test_a_field_with_several_values_costs_its_row(tmp_path: Path, field: str) -
     assert [r["reason"].partition(",")[0] for r in rejects] == [f"{field} is a list", f"{field} is an object"]
 
 
-@pytest.mark.parametrize("field", ["id", "doc_id"])
-def test_ids_that_became_floats_are_refused_with_their_table_and_cost_a_json_line(tmp_path: Path, field: str) -> None:
-    pq.write_table(pa.table({"text": ["a", "b", "c"], "key": [None, float("nan"), 7.0]}), tmp_path / "m.parquet")
-    with pytest.raises(DataError, match=rf"m\.parquet: row 3 has the {field} 7\.0, a float; write the column 'key' as text"):
-        read(tmp_path / "m.parquet", "table", columns={"text": "text", field: "key"})
-    path = put(tmp_path / "m.jsonl", f'{{"text": "a", "{field}": 7.0}}\n{{"text": "b", "{field}": 7}}\n')
-    mentions, rejects = read(path, "jsonl")
-    assert [m.text for m in mentions] == ["b"]
-    assert [r["reason"] for r in rejects] == [f"{field} is 7.0, a float; write it as a text or a whole number"]
-
-
-def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
-    path = put(tmp_path / "m.jsonl", '{"mention": "a", "code": "C1"}\n')
-    assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
-    with pytest.raises(DataError, match=r"no line has the key 'label'; .* 'code', 'mention'$"):
-        read(path, "jsonl", columns={"text": "mention", "gold": "label"})
-
-
-def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:
-    columns = {"text": "mention", "type": "kind", "gold": "code"}
-    put(tmp_path / "parts" / "1.jsonl", '{"mention": "a", "code": "C1"}\n')
-    put(tmp_path / "parts" / "2.jsonl", '{"mention": "b", "kind": "T"}\n')
-    mentions, _ = read(tmp_path / "parts", "jsonl", columns=columns)
-    assert [(m.text, m.type, m.gold) for m in mentions] == [("a", None, [["C1"]]), ("b", "T", None)]
-    with pytest.raises(DataError, match=r"1\.jsonl: no line has the key 'doc'"):
-        read(tmp_path / "parts", "jsonl", columns={"text": "mention", "doc_id": "doc"})
-    put(tmp_path / "parts" / "3.jsonl", '{"words": "c", "code": "C1", "kind": "T"}\n')
-    with pytest.raises(DataError, match=r"3\.jsonl: no line has the key 'mention'"):
-        read(tmp_path / "parts", "jsonl", columns=columns)
-
-
-def test_jsonl_reads_one_array_of_objects_with_the_line_on_which_each_begins(tmp_path: Path) -> None:
-    text = (
-        '\n [\n  {\n    "text": "左手甲,右手乙",\n    "result": "甲病##乙病"\n  },\n  {"text": 5}, {"text": "丙", "result": "丁+病"}\n]\n'
-    )
-    columns = {"text": "text", "gold": "result"}
-    mentions, rejects = read(put(tmp_path / "cdn.json", text), "jsonl", columns=columns, gold_by="name")
-    assert [(m.text, m.gold) for m in mentions] == [("左手甲,右手乙", [["甲病", "乙病"]]), ("丙", [["丁+病"]])]
-    assert [(r["line"], r["reason"]) for r in rejects] == [(7, "text is int, not a text")]
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ('[{"text": "a"},\n{"text": b}]', r"line 2: this object of the array is not JSON"),
-        ('[{"text": "a"}\n{"text": "b"}]', r"line 1: no comma or end of the array"),
-        ('[{"text": "a"},', "the array has no end"),
-        ("[" + '{"a":' * 100_000, "line 1: this object of the array is not JSON"),
-        ('[{"text": "a"},\n{"text": "b"}]\n\n[{"text": "c"}]\n', "line 4: something follows the array's end; give each array a file"),
-        ('[{"text": "a"}]\n{"text": "b"}\n', "line 2: something follows the array's end; .* one object a line"),
-    ],
-)
-def test_jsonl_array_that_is_broken_is_an_error_since_its_next_object_cannot_be_found(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(DataError, match=rf"m\.json.*{problem}"):
-        read(put(tmp_path / "m.json", text), "jsonl")
-
-
-@pytest.mark.parametrize("first", ['["kidney"]', "[1, 2]", "["])
-def test_json_lines_are_read_as_such_where_the_first_is_a_list(tmp_path: Path, first: str) -> None:
-    path = put(tmp_path / "m.jsonl", f'{first}\n["liver"]\n' + '{"text": "good one"}\n' * 2**17)
-    path.write_bytes(path.read_bytes() + b"\xff")  # which who reads the whole first stumbles over
-    found = stream_mentions([MentionsConfig(format="jsonl", path=str(path))], 13)
-    assert [row["line"] for row in islice(found, 2) if isinstance(row, dict)] == [1, 2]
-    assert isinstance(next(found), Mention)
-
-
 def test_table_gold_given_by_name_is_split_at_double_hashes_alone(tmp_path: Path) -> None:
     path = put(tmp_path / "train.tsv", "mention\tnormalized\n左甲切除+右甲切除\t甲+乙状腺切除##甲切除\n")
     (mention,), _ = read(path, "table", columns={"text": "mention", "gold": "normalized"}, gold_by="name")
     assert (mention.text, mention.gold) == ("左甲切除+右甲切除", [["甲+乙状腺切除", "甲切除"]])
-
-
-PUBTATOR = """1|t|Bad fever and cough.
-1|a|The fever (influenza|flu) went.
-1\t4\t9\tfever\tDisease\tD1
-1\t14\t19\tcough\tDisease\t D2+D3
-1\t25\t30\tfever\tDisease\tOMIM:7|D1
-1\t32\t45\tinfluenza|flu\tDisease\t-1
-1\tCID\tD1\tD2
-1\t0\t3\tfever\tDisease\tD1
-1\t4\tnine\tfever\tDisease\tD1
-2\t4\t9\tfever\tDisease\tD1
-1\tfever
-
-2|t|Pain
-2|a|Gone
-2\t0\t4\tPain\tSymptom
-"""
-
-
-def test_pubtator_reads_annotations_with_context_and_gold(tmp_path: Path) -> None:
-    mentions, _ = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator", gold_prefix={"": "MESH:", "OMIM:": "omim."})
-    assert [(m.text, m.gold) for m in mentions] == [
-        ("fever", [["MESH:D1"]]),
-        ("cough", [["MESH:D2", "MESH:D3"]]),
-        ("fever", [["omim.7"], ["MESH:D1"]]),
-        ("influenza|flu", []),
-        ("Pain", None),
-    ]
-    assert [m.mention_id for m in mentions][:2] == ["0:1:4-9", "0:1:14-19"]
-    assert mentions[0].context == "Bad fever and cough."
-    assert mentions[2].context == "The fever (influenza|flu) went."
-    assert (mentions[4].doc_id, mentions[4].type) == ("2", "Symptom")
-
-
-def test_pubtator_ids_of_which_nothing_is_left_are_not_annotated(tmp_path: Path) -> None:
-    path = put(tmp_path / "p.txt", "1|t|Pain\n1|a|\n1\t0\t4\tPain\tSymptom\t|\n1\t0\t4\tPain\tSymptom\t-1\n")
-    assert [m.gold for m in read(path, "pubtator")[0]] == [None, []]
-
-
-def test_pubtator_rows_that_do_not_fit_their_document_are_rejects(tmp_path: Path) -> None:
-    _, rejects = read(put(tmp_path / "p.txt", PUBTATOR), "pubtator")
-    assert [r["line"] for r in rejects] == [8, 9, 10, 11]
-    assert rejects[0]["reason"] == "at 0-3 the document has another text"
-    assert "not numbers" in rejects[1]["reason"]
-    assert "another document" in rejects[2]["reason"]
-
-
-def test_pubtator_text_may_differ_from_its_document_in_white_space(tmp_path: Path) -> None:
-    text = '7|t|Fits " plus "\n7|a|And  more.\n7\t0\t13\tFits " plus "  \tDisease\tD1\n7\t5\t23\t" plus " And more\tDisease\tD2\n'
-    mentions, rejects = read(put(tmp_path / "p.txt", text), "pubtator")
-    assert [(m.text, m.gold) for m in mentions] == [('Fits " plus "', [["D1"]]), ('" plus " And more', [["D2"]])]
-    assert rejects == []
-
-
-def test_pubtator_composite_mention_has_all_its_concepts(tmp_path: Path) -> None:
-    text = "7|t|Eye and ear toxicity\n7|a|\n7\t0\t20\tEye and ear toxicity\tDisease\tD1|OMIM:2\tEye toxicity|ear toxicity\n"
-    path = put(tmp_path / "p.txt", text)
-    assert read(path, "pubtator", gold_bar="all", gold_prefix={"OMIM:": ""})[0][0].gold == [["D1", "2"]]
-    assert read(path, "pubtator")[0][0].gold == [["D1"], ["OMIM:2"]]
 
 
 ABBREVIATED = """1|t|Gaucher disease (GD) in twins
@@ -472,28 +291,6 @@ def test_a_row_is_written_out_by_its_own_context(tmp_path: Path) -> None:
     assert [(m.text, m.written) for m in read(path, "table")[0]] == [("Gaucher disease", "GD"), ("GD", None), ("GD", None)]
 
 
-def test_standoff_mentions_are_written_out_by_their_document(tmp_path: Path) -> None:
-    put(tmp_path / "text" / "A.txt", "Muscle pain (MP). My MP is bad.")
-    put(tmp_path / "sct" / "A.ann", "TT1\t267032009 | Pain | 21 23\tMP\n")
-    assert [(m.text, m.written) for m in read(tmp_path, "standoff")[0]] == [("Muscle pain", "MP")]
-
-
-@pytest.mark.parametrize("given", ["unknown", "nil"])
-def test_a_standoff_row_without_a_concept_is_read_where_nobody_asks_for_gold(tmp_path: Path, given: str) -> None:
-    put(tmp_path / "A.txt", "bad headache today")
-    put(tmp_path / "A.ann", "T1\tDisease 4 12\theadache\n")
-    [mention], rejects = read(tmp_path, "standoff", gold=given)
-    assert (mention.text, mention.gold, rejects) == ("headache", None if given == "unknown" else [], [])
-
-
-def test_a_mark_of_byte_order_before_standoff_rows_is_in_no_id_and_a_note_stays_one(tmp_path: Path) -> None:
-    put(tmp_path / "A.ann", "\ufeffTT1\t267032009 | Pain | 0 4\tpain\n")
-    put(tmp_path / "B.ann", "\ufeff#1\ta note\nTT1\t267032009 | Pain | 0 4\tpain\n")
-    mentions, rejects = read(tmp_path, "standoff")
-    assert [m.mention_id for m in mentions] == ["0:A:TT1", "0:B:TT1"]
-    assert rejects == []
-
-
 def test_the_same_text_is_in_the_same_split_written_out_or_not(tmp_path: Path) -> None:
     rows = (f"G{n}\tGaucher disease type {n} (G{n})\nGaucher disease type {n}\t\n" for n in range(10, 60))
     path = put(tmp_path / "m.tsv", "text\tcontext\n" + "".join(rows))
@@ -509,105 +306,6 @@ def test_a_row_whose_context_cannot_be_written_is_read_all_the_same(tmp_path: Pa
     [mention] = read(path, "jsonl")[0]
     assert (mention.text, mention.written) == ("Gaucher disease", "GD")
     save_mentions(tmp_path / "m.parquet", [mention])
-
-
-def test_gold_prefix_is_put_before_ids_without_a_colon_only() -> None:
-    assert with_prefix("D1", {"": "MESH:"}) == "MESH:D1"
-    assert with_prefix("OMIM:1", {"": "MESH:"}) == "OMIM:1"
-    assert with_prefix("OMIM:1", {"OMIM:": ""}) == "1"
-    assert with_prefix("D1", {}) == "D1"
-
-
-POST = "Tired and sad. Severe pain in neck, clumsy."
-ANN = """TT1\t267032009 | Tired | or 102498003 | Agony or pain | 0 5\tTired
-TT2\t76948002|Severe pain|+81680005 | Neck + pain |  15 26;30 34\tneck Severe pain
-TT3\tCONCEPT_LESS 36 42\tclumsy
-#1\tAnnotatorNotes TT3\tno concept
-TT4     22253000 | Pain | 22 26     pain
-TT5\t22253000 | Pain | 22 26\tcough
-TT6\t | 22 26\tpain
-TT7\t22253000 | Pain\tpain
-TT8\t44054006 | Type 2 sadness 10 13\tsad
-"""
-
-
-def check_standoff(mentions: list[Mention], rejects: list[dict[str, Any]]) -> None:
-    assert [(m.mention_id, m.gold) for m in mentions] == [
-        ("0:P.1:TT1", [["267032009"], ["102498003"]]),
-        ("0:P.1:TT2", [["76948002", "81680005"]]),
-        ("0:P.1:TT3", []),
-        ("0:P.1:TT8", [["44054006"]]),
-    ]
-    assert mentions[1].text == "neck Severe pain"
-    assert mentions[1].context == "Severe pain in neck, clumsy."
-    assert {m.doc_id for m in mentions} == {"P.1"}
-    assert [r["line"] for r in rejects] == [5, 6, 7, 8]
-    assert rejects[0]["file"].endswith("sct/P.1.ann")
-
-
-def test_standoff_folder_reads_rows_and_rejects_malformed_ones(tmp_path: Path) -> None:
-    put(tmp_path / "c/text/P.1.txt", POST)
-    put(tmp_path / "c/sct/P.1.ann", ANN)
-    put(tmp_path / "c/meddra/P.1.ann", "TT1\t10028411 0 5\tTired\n")
-    check_standoff(*read(tmp_path / "c", "standoff"))
-
-
-def test_standoff_archive_reads_the_same_as_its_folder(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
-        for name, text in {"c/sct/P.1.ann": ANN, "c/text/P.1.txt": POST}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-    check_standoff(*read(tmp_path / "c.tar.gz", "standoff"))
-
-
-def test_a_name_in_a_standoff_folder_that_is_no_utf8_is_refused_where_it_is_read(tmp_path: Path) -> None:
-    put(tmp_path / "c/text/P.1.txt", POST)
-    put(tmp_path / "c/sct/P.1.ann", ANN)
-    put(tmp_path / "c/sct/m\udce9d.pdf", "not read")
-    check_standoff(*read(tmp_path / "c", "standoff"))
-    put(tmp_path / "c/sct/m\udce9d.ann", ANN)
-    with pytest.raises(DataError, match=r"/c/sct/m\\xe9d\.ann: this name is no UTF-8; rename it$"):
-        read(tmp_path / "c", "standoff")
-
-
-def test_a_member_of_a_standoff_archive_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
-        archive.addfile(tarfile.TarInfo("c/m\udce9d.ann"))
-    with pytest.raises(DataError, match=r"/c\.tar\.gz/c/m\\xe9d\.ann: this name is no UTF-8; rename it$"):
-        read(tmp_path / "c.tar.gz", "standoff")
-
-
-def test_a_standoff_archive_is_read_in_the_memory_of_a_few_documents(tmp_path: Path) -> None:
-    for n in range(40):
-        put(tmp_path / f"c/text/{n}.txt", "pain." + " " * 500_000)
-        put(tmp_path / f"c/sct/{n}.ann", "TT1\t22253000 | Pain | 0 4\tpain\n")
-    with tarfile.open(tmp_path / "c.tar.gz", "w:gz", compresslevel=1) as archive:
-        archive.add(tmp_path / "c", "c")
-    tracemalloc.start()
-    assert sum(1 for _ in stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c.tar.gz"))], 13)) == 40
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 10 * 2**20  # of the 20 MB that they all take
-
-
-@pytest.mark.parametrize("filler", [" ", "1", "1 ", "|", "1 2;"])
-def test_a_long_standoff_cell_is_refused_or_read_in_no_time(tmp_path: Path, filler: str) -> None:
-    put(tmp_path / "A.ann", f"TT1\t22253000 | Pain {filler * 10**5}x\tpain\nTT2\t22253000 | Pain | 0 4{' ' * 10**5}\tpain\n")
-    started = time.process_time()
-    mentions, rejects = read(tmp_path, "standoff")
-    assert time.process_time() - started < 2
-    assert [m.gold for m in mentions] == [[["22253000"]]]
-    assert [(r["line"], r["reason"]) for r in rejects] == [(1, "no offsets after the concepts")]
-
-
-def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -> None:
-    for name in "AB":
-        put(tmp_path / "c" / f"sct/{name}.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
-    found = stream_mentions([MentionsConfig(format="standoff", path=str(tmp_path / "c"))], 13)
-    assert next(found)
-    put(tmp_path / "c/sct/B.ann", "TT1\t49727002 | Cough | 0 5\tCough\n")
-    assert [mention.text for mention in found if isinstance(mention, Mention)] == ["Cough"]
 
 
 @pytest.mark.parametrize(
@@ -627,20 +325,6 @@ def test_an_empty_corpus_says_why_without_a_word_of_a_document(tmp_path: Path, f
     ) as error:
         read(tmp_path / "c", format)
     assert "Secret" not in str(error.value)
-
-
-def test_standoff_file_that_is_not_utf8_is_read_as_cp1252(tmp_path: Path) -> None:
-    put(tmp_path / "sct/A.ann", "TT1\t83901003 | Sjögren's syndrome | 0 7\tSjögren\n", "cp1252")
-    put(tmp_path / "sct/B.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")
-    put(tmp_path / "text/A.txt", "Sjögren here", "cp1252")
-    assert [(m.text, m.context) for m in read(tmp_path, "standoff")[0]] == [("Sjögren", "Sjögren here"), ("Pain", None)]
-
-
-def test_standoff_without_annotations_or_a_whole_archive_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.ann file"):
-        read(tmp_path, "standoff")
-    with pytest.raises(DataError, match="neither a folder nor a whole"):
-        read(put(tmp_path / "x.tar.gz", "not a tar"), "standoff")
 
 
 def test_concept_names_are_mentions_of_their_own_concepts(tmp_path: Path) -> None:
