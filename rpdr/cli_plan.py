@@ -46,9 +46,13 @@ def _calibrate(config: Config) -> int:
     from rpdr.pipeline.plan_view import rates_table
     from rpdr.pipeline.progress import console, stage_progress
     from rpdr.pipeline.run import Run
+    from rpdr.pipeline.stages import plain
 
     with stage_progress("calibrate") as progress:
-        rates = calibrate(Run(config), progress)
+        try:
+            rates = calibrate(Run(config), progress)
+        except Exception as error:
+            raise plain("calibrate", error) from error
     console.print(rates_table(rates))
     return 0
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ATTENTION = {"full_attention", "sliding_attention"}  # kinds of layers, as transformers calls them
 CONFIG = "config.json"  # what each model has that transformers loads
 SHORT = 200  # characters of another library's words that an error repeats
+CONVERTING, CONVERTED_S = ".converting-", 3600.0  # a GGUF file's model before it is whole, and the seconds that no machine takes for that
 SAMPLED = 4096  # numbers of a tensor that tell it from another
 HUB_S = 5.0  # how long the hub may take to say whether it has a model
 
@@ -42,6 +45,10 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
         encoder = Encoder(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:
         raise _cannot_load(model, "encoder", error) from error
+    positions = getattr(getattr(encoder[0], "auto_model", None), "config", None)
+    most = getattr(positions, "max_position_embeddings", None)
+    if isinstance(most, int) and max_tokens > most:
+        raise ModelError(f"retriever.max_tokens: {max_tokens} are more than {model} has positions for, {most}; lower it")
     encoder.max_seq_length = max_tokens
     return encoder
 
@@ -183,7 +190,10 @@ def _converted(gguf: Path) -> Path:
         return folder
     logging.getLogger("gguf").setLevel(logging.ERROR)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as half:
+    for left in folder.parent.glob(f"{CONVERTING}*"):
+        if time.time() - left.stat().st_mtime > CONVERTED_S:  # its process was killed
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=CONVERTING) as half:
         read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         # transformers marks the config as quantised although the weights no longer are; a fresh model forgets that
         if hasattr(read.config, "quantization_config"):

@@ -154,6 +154,13 @@ def test_a_value_of_a_few_names_the_nearest_or_all(tmp_path: Path):
     assert "data_policy: 'x': should be one of public, deidentified, restricted (" in refusal(tmp_path, SMALL + "data_policy: x\n")
 
 
+@pytest.mark.parametrize("key", ["link.top_k", "teacher.sandbox.accuracy", "corpora"])
+def test_a_key_without_a_value_is_told_to_have_one_or_be_left_out(tmp_path: Path, key: str):
+    (tmp_path / "c.yaml").write_text(SMALL)
+    with pytest.raises(ConfigError, match=rf"^{key}: is empty; give it a value, or leave it out for its default \("):
+        load(tmp_path / "c.yaml", {key: None})
+
+
 @pytest.mark.parametrize(("section", "keys"), [("kb", "format: table\npath: kb.csv\n"), ("student", "epochs: 3\n"), ("student", "")])
 def test_a_section_whose_lines_are_not_indented_is_told_so_and_nothing_else(tmp_path: Path, section: str, keys: str):
     whole = "run_dir: x\nkb: {format: obo, path: x}\nmentions: [{format: jsonl, path: x}]\n"

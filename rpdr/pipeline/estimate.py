@@ -40,15 +40,18 @@ OF_CANDIDATES = ("candidate_ids", "candidate_names")
 ENOUGH = 30  # answers of a model that say more of it than any assumption
 
 
-def estimate_of(run: Run, keys: Sequence[MentionKey] | None = None, examples: Sequence[Example] | None = None) -> Estimate:
-    """What is still to be asked and paid for. `teach` gives what it has already: the `keys` to ask about and the `examples`.
+def estimate_of(
+    run: Run, keys: Sequence[MentionKey] | None = None, examples: Sequence[Example] | None = None, anew: bool = False
+) -> Estimate:
+    """What is still to be asked and paid for. `teach` gives what it has already: the `keys` to ask about and the `examples`. `anew`: candidates will be
+    retrieved anew, and those that there are do not count.
 
     Without candidates, concepts drawn at random stand in for them. Raises RunError where nothing is prepared or it is another
     config's, and ConfigError as `teach` would.
     """
     settings = run.config.teacher
     endpoint = resolve_endpoint(settings, run.config.data_policy, to_ask=False)
-    retrieved = _retrieved(run)
+    retrieved = not anew and _retrieved(run)
     if keys is None:
         pool = mentions_of(run)
         keys = queue_of(run, pool) if retrieved and settings.max_mentions < len(pool) else at_random(list(pool), run.config.seed)

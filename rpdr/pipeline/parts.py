@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rpdr.config import Needs
 from rpdr.models import best_device
-from rpdr.pipeline.cluster import placed, pool_cpus, share_gpu, share_threads
+from rpdr.pipeline.cluster import check_here, placed, pool_cpus, share_gpu, share_threads
 from rpdr.retriever.vectors import InParts, Part, check_total, part_files
 
 
@@ -28,6 +28,8 @@ def parts_at_work(index: Path, needs: Needs | None) -> Iterator[list[Any]]:
     if len(files) < 2:
         yield []
         return
+    if needs:
+        check_here(needs, len(files))
     options = placed(needs, num_cpus=pool_cpus(1.0, 1 / (16 * len(files))))
     group = _apart(options, len(files))
     options |= {"max_restarts": -1, "max_task_retries": -1}
@@ -74,7 +76,7 @@ class PartActor:
     def __init__(self, file: Path, parts: int, needs: Needs | None) -> None:
         share_threads(parts, needs)
         share_gpu(needs)
-        self._part = Part.load(file).to(best_device())
+        self._part = Part.load(file).to(best_device() if needs is None or needs.gpus else "cpu")  # a card that was not asked for is others'
 
     def total(self) -> int:
         """How many vectors it has."""

@@ -74,11 +74,23 @@ def work_of(run: Run, mentions: float | None = None, distinct: float | None = No
     rates = Rates.load(run.path("plan", FILE))
     if not run.finished(STAGES["prepare"]):
         raise not_prepared(run, "plan")
-    made = _Made(run, rates, as_configured)
     corpus = corpus_of(run, mentions, distinct)
-    todo = [name for name in UNTIL_LINKED if not run.summary(name) or run.stale(STAGES[name]) or (name == "link" and mentions)]
+    todo = _left(run)
+    made = _Made(run, rates, as_configured, frozenset(todo))
+    if mentions and "link" not in todo:
+        todo.append("link")
     stages = tuple(StageWork(name, made.steps(name, corpus)) for name in todo)
     return Work(tuple(stage for stage in stages if stage.steps), corpus, rates, made.teacher_usd, (*made.notes, *corpus.notes))
+
+
+def _left(run: Run) -> list[str]:
+    """Of UNTIL_LINKED what is not finished, would get further, or is made from what will be made anew."""
+    left: list[str] = []
+    for name in UNTIL_LINKED:
+        stage = STAGES[name]
+        if not run.summary(name) or run.stale(stage) or run.would_get_further(stage) or {*stage.after} & {*left}:
+            left.append(name)
+    return left
 
 
 def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpus:
@@ -92,7 +104,7 @@ def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpu
         if total > mine.num_rows:
             told = f"{distinct:.1%} of the mentions are taken to be distinct, by how that grows in {mine.num_rows:,} of them"
             notes.append(f"{told} (Heaps' law); --distinct says it better")
-    linked = run.summary("link")
+    linked = {} if run.stale(STAGES["link"]) else run.summary("link")
     if linked.get("distinct"):
         shares = {name: linked.get(name, 0) / linked["distinct"] for name, _ in DECIDERS.values()}
         retrieved, reranked = 1 - shares["exact"], shares["student_scored"]
@@ -126,11 +138,13 @@ def _exact(run: Run, mentions: pa.Table) -> float:
 
 
 class _Made:
-    """Steps out of a run's counts and rates. `notes` grow as they are made."""
+    """Steps out of a run's counts and rates; of the stages that are run `anew` what was found before does not count. `notes` grow as they are made."""
 
-    def __init__(self, run: Run, rates: Rates, as_configured: bool) -> None:
-        self.run, self.config, self.rates, self.as_configured = run, run.config, rates, as_configured
+    def __init__(self, run: Run, rates: Rates, as_configured: bool, anew: frozenset[str]) -> None:
+        self.run, self.config, self.rates, self.as_configured, self.anew = run, run.config, rates, as_configured, anew
         self.notes: list[str] = []
+        if self.config.retriever.index_parts > 1:
+            self.notes.append("what the index's parts hold (resources.indexing) is not planned: the nodes that retrieve want that room too")
         self.teacher_usd = 0.0
         made = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
         concepts = list(map_kb(run.path("kb", "concepts.parquet")))
@@ -147,6 +161,8 @@ class _Made:
             before = alone[READ] * corpus.further + alone[SPREAD]
             if before > HOUR / 10:
                 self.notes.append(f"link: of it {before / HOUR:.1f} h are the job's own process, which reads and spreads the corpus alone")
+            if self.config.link.engine == "vllm" and corpus.reranked:
+                self.notes.append("link: the student's rate is that of link.engine: torch; vLLM's is not measured")
             steps = self._stream(corpus.distinct, corpus.retrieved, corpus.reranked, shards, alone[WRITE])
             return (Driver(before), *steps) if steps else ()
         return getattr(self, f"_{stage}")()
@@ -167,8 +183,13 @@ class _Made:
             return ()
         self.teacher_usd = min(made.usd.expected, max(0.0, made.budget_usd - made.spent_usd))
         if settings.mode == "batch":
-            self.notes.append("teach: a batch is taken to be back after the provider's day")
-            return (Driver(24 * HOUR),)
+            at_a_time = settings.batch.requests * settings.batch.at_once
+            rounds = math.ceil(min(made.covered, made.to_ask) / at_a_time) * settings.votes
+            self.notes.append(
+                f"teach: {rounds} round{'s' if rounds > 1 else ''} of batches, each taken to be back after the provider's day; more at a time "
+                "(teacher.batch.at_once) are fewer rounds"
+            )
+            return (Driver(24 * HOUR * rounds),)
         known = measured(self.run.path("ledger"), settings, made.endpoint)
         if known:
             latency = known.seconds.expected
@@ -220,12 +241,12 @@ class _Made:
 
     @cached_property
     def _estimate(self) -> Estimate:
-        return estimate_of(self.run)
+        return estimate_of(self.run, anew="candidates" in self.anew)
 
     @cached_property
     def _learned(self) -> float:
         """Labels that the teacher gives, of those that are asked for and paid for."""
-        given = self.run.summary("teach").get("labelled")
+        given = None if "teach" in self.anew else self.run.summary("teach").get("labelled")
         if given is None:
             given = self._estimate.mentions - self._estimate.to_ask + self._estimate.covered
         return float(min(given, self.config.student.max_labels or given))

@@ -156,7 +156,7 @@ class Run:
             raise RunError(
                 f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one may find others; {remedy}{links_on}"
             )
-        return "id" in record and not self._would_get_further(record)
+        return "id" in record and not self.would_get_further(stage)
 
     def _of_an_earlier_rpdr(self, stage: Stage) -> bool:
         return self._record(stage.name).get("revision", 1) < stage.revision
@@ -210,10 +210,10 @@ class Run:
             before, [self.config.corpora[stage.name.removeprefix("link-")]] if of_corpus else [self.config.kb, *self.config.mentions]
         )
 
-    def _would_get_further(self, record: dict[str, Any]) -> bool:
-        """Whether a limit of the config ended the stage (its summary's `ended_by`: key -> limit then) and is higher now."""
+    def would_get_further(self, stage: Stage) -> bool:
+        """Whether a limit of the config ended the finished stage (its summary's `ended_by`: key -> limit then) and is higher now."""
         tree = self.config.model_dump(mode="json")
-        return any(_at(tree, key) > limit for key, limit in record["summary"].get("ended_by", {}).items())
+        return any(_at(tree, key) > limit for key, limit in self.summary(stage.name).get("ended_by", {}).items())
 
     @contextmanager
     def alone(self, stage: Stage) -> Iterator[None]:

@@ -55,7 +55,7 @@ class Shards:
         pa.default_memory_pool().release_unused()  # Arrow keeps for later what grows with the corpus: 290 MiB of 5 million mentions
         whole = np.array(bounds, dtype=np.int64).reshape(-1, count + 1)
         write_atomically(folder / BOUNDS, lambda file: np.save(file, whole))
-        return cls(folder, whole)
+        return cls.load(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Shards:

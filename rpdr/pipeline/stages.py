@@ -68,7 +68,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
         try:
             summary = _worked(name, run, progress, *what)
         except Exception as error:
-            raise _plain(name, error) from error
+            raise plain(name, error) from error
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     run.clear_work(stage)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
@@ -88,7 +88,7 @@ def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[st
     return work(run, progress, *what)
 
 
-def _plain(name: str, error: Exception) -> Exception:
+def plain(name: str, error: Exception) -> Exception:
     """The error that a user can act on: what a worker raised, or that Ray itself could not go on."""
     if not type(error).__module__.startswith("ray"):
         return error

@@ -71,6 +71,8 @@ class Submission:
         return {"working_dir": str(self.folder), "excludes": list(LEFT_OUT), "env_vars": self._variables(), **packages}
 
     def __post_init__(self) -> None:
+        if self.pip and not self.pip.is_file():
+            raise ConfigError(f"--pip {self.pip}: no such file; name a requirements file")
         self._inside(self.config_path)
         self._variables()
         self._check_options()
@@ -249,7 +251,9 @@ def _asked(ask: Callable[[], Any]) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    """In one line; of a long one its end, as a server's traceback says there what went wrong."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 300 else f"{words[:60]} … {words[-240:]}"
 
 
 def console() -> Console:

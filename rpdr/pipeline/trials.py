@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rpdr.config import Needs
+from rpdr.config import MentionsConfig, Needs
 from rpdr.corpus import Mention, load_mentions, save_mentions, stream_mentions
 from rpdr.errors import RunError
 from rpdr.files import write_tables
@@ -205,11 +205,11 @@ def _concepts(run: Run) -> Sequence[Concept]:
 
 
 def driver_of_link(run: Run) -> dict[str, float]:
-    """Seconds a mention of what a link job's own process does alone, tried on the run's own mentions: READ, SPREAD and WRITE."""
+    """Seconds a mention of what a link job's own process does alone, tried on its corpora's mentions, or the run's own: READ, SPREAD and WRITE."""
     with TemporaryDirectory() as folder:
         work, found = Path(folder), {}
         watch = Stopwatch()
-        rows = list(islice((row for row in stream_mentions(run.config.mentions, run.config.seed) if isinstance(row, Mention)), MENTIONS))
+        rows = list(islice((row for row in stream_mentions(_as_corpora(run), run.config.seed) if isinstance(row, Mention)), MENTIONS))
         found[READ] = watch.seconds
         splits = tuple({row.split for row in rows})
         save_mentions(work / "mentions.parquet", rows)
@@ -230,6 +230,13 @@ def driver_of_link(run: Run) -> dict[str, float]:
             seconds += watch.seconds
         found[WRITE] = seconds
         return {what: each / max(1, len(rows)) for what, each in found.items()}
+
+
+def _as_corpora(run: Run) -> list[MentionsConfig]:
+    """The run's corpora, else its mentions, read as a corpus is: each row of them is kept once, in no split of its own."""
+    whole = {"split": "corpus", "split_file": "", "split_documents": None, "keep_every": 1, "repeat": 0, "types": ()}
+    sources = list(run.config.corpora.values()) or [source.model_copy(update=whole) for source in run.config.mentions]
+    return [source.model_copy(update={"gold": "unknown"}) for source in sources]
 
 
 def _mentions(run: Run) -> list[dict[str, Any]]:

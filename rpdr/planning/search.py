@@ -16,7 +16,8 @@ from rpdr.planning.work import Gang, Process, StageWork, Step, Stream
 
 DRAWS = 20  # ways that it may go
 SURE = 0.9  # of them meet the deadline
-TRIED = 6  # of the cheapest sums
+TRIED = 6  # of the cheapest that meet the deadline where no node is lost
+LOOKED_AT = 60  # of the cheapest sums, of those that are not alike
 LOOSE = 1.15  # sums count the start of nodes that the step before has left
 
 
@@ -82,11 +83,16 @@ def _best(
     stages: Sequence[StageWork], sums: Iterable[tuple[float, float, tuple[Choice, ...]]], nodes: NodesConfig, deadline_s: float | None
 ) -> Plan | None:
     """The cheapest of some choices, in the order of their dollars. Losses are played only where a plan may still be the cheapest."""
-    likely = itertools.islice((choices for seconds, _, choices in sums if deadline_s is None or seconds <= LOOSE * deadline_s), TRIED)
-    calm = sorted(((simulated(stages, choices, nodes), choices) for choices in likely), key=lambda found: found[0].usd)
+    unlike: dict[tuple[float, float], tuple[Choice, ...]] = {}  # of a group that uses one node, all numbers of nodes come to the same sum
+    for seconds, usd, choices in sums:
+        if deadline_s is None or seconds <= LOOSE * deadline_s:
+            unlike.setdefault((seconds, usd), choices)
+    likely = itertools.islice(unlike.values(), LOOKED_AT)
+    played = ((simulated(stages, choices, nodes), choices) for choices in likely)
+    calm = itertools.islice((found for found in played if _meets(found[0].seconds, deadline_s)), TRIED)
     best: Plan | None = None
-    for outcome, choices in calm:
-        if _meets(outcome.seconds, deadline_s) and (best is None or outcome.usd < best.usd):
+    for outcome, choices in sorted(calm, key=lambda found: found[0].usd):
+        if best is None or outcome.usd < best.usd:
             plan = _played(stages, choices, nodes)
             if _meets(plan.seconds, deadline_s) and (best is None or plan.usd < best.usd):
                 best = plan

@@ -62,6 +62,8 @@ class OnDevice:
 def has_room(total: int, dimensions: int, dtype: torch.dtype, device: str) -> bool:
     """Whether so many vectors fit half of what this process has of a GPU's memory. Not of what is free, unless that is less: copies of a retriever would
     search exactly or not by who came first."""
-    free, whole = torch.cuda.mem_get_info(device)
+    named = torch.device(device).index
+    card = torch.cuda.current_device() if named is None else named  # not all of torch's functions know which "cuda" is
+    free, whole = torch.cuda.mem_get_info(card)
     wanted = total * dimensions * dtype.itemsize
-    return bool(wanted < whole * torch.cuda.get_per_process_memory_fraction(device) / 2 and wanted < free)
+    return bool(wanted < whole * torch.cuda.get_per_process_memory_fraction(card) / 2 and wanted < free)

@@ -15,7 +15,7 @@ from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError
 from rpdr.pipeline import cluster as module
 from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
-from rpdr.pipeline.stages import _plain
+from rpdr.pipeline.stages import plain
 
 
 def nodes(*cpus: float) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def test_what_a_worker_raised_comes_without_its_traceback() -> None:
     wrapped = RayTaskError("f", "Traceback: many lines", ModelError("x: cannot load this encoder")).as_instanceof_cause()
     assert isinstance(wrapped, ModelError)
     assert str(raised_by_worker(wrapped)) == "x: cannot load this encoder"
-    assert str(_plain("retriever", wrapped)) == "x: cannot load this encoder"
+    assert str(plain("retriever", wrapped)) == "x: cannot load this encoder"
 
 
 def test_a_handler_of_ctrl_c_that_a_library_leaves_is_gone_after_it():

@@ -14,9 +14,9 @@ import ray
 from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
-from rpdr.config import Config
+from rpdr.config import Config, Needs
 from rpdr.corpus import Mention, mention_key
-from rpdr.errors import RunError
+from rpdr.errors import ConfigError, RunError
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.models import load_encoder
@@ -84,6 +84,16 @@ def indexed(folder: Path) -> tuple[Run, Retriever]:
     )
     in_parts.save(run.path("index"))
     return run, whole
+
+
+def test_parts_that_one_machine_has_no_room_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("names-00000-of-00002.faiss", "names-00001-of-00002.faiss"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("rpdr.pipeline.cluster._ALONE", True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(ray, "nodes", list)
+    with pytest.raises(ConfigError, match="they ask for 4 CPU, which this machine has not"), parts_at_work(tmp_path, Needs(cpus=2)):
+        pass
 
 
 def test_candidates_are_those_of_one_process_and_a_lost_node_costs_none(tmp_path: Path, cluster: Cluster):

@@ -14,6 +14,7 @@ from rpdr.cli import main
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
 from rpdr.pipeline.calibrate import FILE, Rate, Rates, calibrate
+from rpdr.pipeline.estimate import estimate_of
 from rpdr.pipeline.plan import check_gpus, corpus_of, work_of
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.run import STAGES, Run
@@ -119,6 +120,34 @@ def test_a_stage_that_is_finished_is_not_planned(prepared: Path) -> None:
     finally:
         run.forget(STAGES["retriever"])
     assert "retriever" in [s.name for s in work_of(run).stages]
+
+
+def test_what_is_made_from_what_will_be_made_anew_is_planned_too(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(prepared)
+    finished = ("retriever", "candidates", "teach", "retune", "baselines", "distill", "link")
+    try:
+        for name in finished:
+            run.begin(STAGES[name])
+            run.finish(STAGES[name], 1.0, {"ended_by": {"teacher.budget_usd": 1.0}, "labelled": 7} if name == "teach" else {})
+        assert work_of(run).stages == ()
+        every = ["retriever", "candidates", "teach", "retune", "distill", "link"]
+        assert [s.name for s in work_of(run_of(prepared, **{"retriever.epochs": 9})).stages] == every
+        monkeypatch.setattr("rpdr.pipeline.plan.estimate_of", lambda run, anew: estimate_of(run, anew=not anew))  # there are no candidates
+        more = work_of(run_of(prepared, **{"teacher.budget_usd": 2.0, "student.epochs": 1})).stages
+        assert [s.name for s in more] == every[2:]
+        gang = stage(more, "distill").steps[1]
+        assert isinstance(gang, Gang)
+        assert gang.seconds > 7 * 0.1  # of more labels than the seven that there were
+    finally:
+        for name in reversed(finished):
+            run.forget(STAGES[name])
+
+
+def test_rounds_of_batches_take_a_day_each(prepared: Path) -> None:
+    batch = {"requests": 5, "at_once": 2}
+    work = work_of(run_of(prepared, **{"teacher.mode": "batch", "teacher.batch": batch, "teacher.max_mentions": 25, "teacher.votes": 2}))
+    assert stage(work.stages, "teach").steps == (Driver(6 * 24 * 3600.0),)
+    assert any("6 rounds of batches" in note for note in work.notes)
 
 
 def test_more_cpus_than_were_measured_are_faster_and_said_so(prepared: Path) -> None:

@@ -119,6 +119,11 @@ def test_a_config_outside_the_folder_is_refused(folder: Path, tmp_path: Path):
         Submission("prepare", folder / "c.yaml", load(folder / "c.yaml"), folder=tmp_path / "other")
 
 
+def test_requirements_that_are_not_there_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match=r"--pip typo\.txt: no such file"):
+        submission(folder, pip=Path("typo.txt"))
+
+
 def test_where_no_cluster_answers_the_error_names_the_remedy():
     with socket.socket() as held:  # so that no other process gets the port
         held.bind(("127.0.0.1", 0))

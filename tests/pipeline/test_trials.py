@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from rpdr.config import Config, MentionsConfig
 from rpdr.files import writing_rows
-from rpdr.pipeline.trials import WARM, _some_rows, _Steps
+from rpdr.pipeline.run import Run
+from rpdr.pipeline.trials import WARM, _as_corpora, _some_rows, _Steps
 
 STEP_S = 0.05
 
@@ -22,6 +24,23 @@ def test_a_step_takes_its_time_however_few_there_are(done: int):
         steps.told()
     assert steps.seconds >= 0.9 * STEP_S
     assert steps.begin < STEP_S * WARM
+
+
+def test_reading_is_measured_as_a_corpus_is_read_each_row_once(tmp_path: Path):
+    source = {
+        "format": "table",
+        "path": "m.csv",
+        "split": {"modulo": 4, "unlabelled": [0]},
+        "keep_every": 20,
+        "types": ["a"],
+        "columns": {"text": "t"},
+    }
+    tree = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{**source, "repeat": 100}]}
+    plain = MentionsConfig(format="table", path="m.csv", split="corpus", gold="unknown", columns={"text": "t"})
+    assert _as_corpora(Run(Config.model_validate(tree))) == [plain]
+    corpora = {"notes": {"format": "jsonl", "path": "n.jsonl", "keep_every": 2}}
+    [notes] = _as_corpora(Run(Config.model_validate({**tree, "corpora": corpora})))
+    assert (notes.path, notes.keep_every, notes.gold) == ("n.jsonl", 2, "unknown")
 
 
 def test_some_rows_are_read_from_no_more_of_a_file_than_holds_them(tmp_path: Path):

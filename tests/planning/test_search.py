@@ -52,6 +52,20 @@ def test_more_nodes_are_had_only_where_the_deadline_wants_them() -> None:
     assert slow.best.choices[0].type == "large"  # a third of the price a CPU, as spot
 
 
+def test_a_longer_deadline_is_never_dearer_however_many_sums_are_alike() -> None:
+    """Tuning uses one node of its group, whether that may have one or sixteen."""
+    tuning, there = process("tuning", "training", cpus=8), nodes(most=32)
+    there = there.model_copy(update={"groups": {**there.groups, "training": there.groups["training"].model_copy(update={"most": 16})}})
+    work = [StageWork("retriever", (Task(tuning, 600),)), linking(3e5)]
+    free = cheapest(work, there).best
+    assert free
+    found = [cheapest(work, there, free.seconds * share) for share in (0.5, 0.6, 0.9)]
+    usd = [one.best.usd for one in found if one.best]
+    assert len(usd) == 3
+    assert [*usd, free.usd] == sorted([*usd, free.usd], reverse=True)
+    assert usd[1] < found[1].fastest.usd
+
+
 def test_where_no_plan_meets_the_deadline_the_fastest_is_told() -> None:
     found = cheapest([linking(1e8)], nodes(), HOUR)
     assert found.best is None

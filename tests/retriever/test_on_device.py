@@ -55,16 +55,23 @@ def test_search_is_exact_in_however_many_products(flat: Part, monkeypatch: pytes
     )
 
 
+def whole_number(card: object) -> int:
+    """As torch.cuda's functions take a card whose number they want to be told: 1, or an error."""
+    assert type(card) is int
+    return 1
+
+
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_room_is_half_of_the_share_of_a_gpu_unless_less_is_free(monkeypatch: pytest.MonkeyPatch, share: float):
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: share)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda card: share * whole_number(card))
     whole = int(3000 * D * 4 * 2 / share)
     for free in (whole, 3000 * D * 4):  # the first copy, a later one
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, whole))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card, free=free: (free, whole * whole_number(card)))
         assert on_device.has_room(2999, D, torch.float32, "cuda")
         assert not on_device.has_room(3000, D, torch.float32, "cuda")
         assert on_device.has_room(5999, D, torch.float16, "cuda")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, whole))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (100, whole * whole_number(card)))
     assert not on_device.has_room(2, D, torch.float32, "cuda")
 
 
