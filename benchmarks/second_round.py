@@ -35,12 +35,14 @@ from rpdr.schema import ConceptId
 
 NAME, OWN = "second_round", "as its config has it"
 STUDENTS = "hard negatives are what a student takes for right, not what is most similar"
+NAMES_LATER = "labelled mentions are no names when the teacher is asked (labelled_names: false)"
 ARMS: dict[str, dict[str, Any]] = {
     OWN: {},
     "not tuned again (rounds: 1)": {"retriever.rounds": 1},
     "linked mentions are no names (aliases: false)": {"retriever.aliases": False},
     "what is commonly meant does not count (commonness: false)": {"retriever.commonness": False},
     "synonyms of the knowledge base are no pairs (max_synonym_pairs: 0)": {"retriever.max_synonym_pairs": 0},
+    NAMES_LATER: {"retriever.labelled_names": False},
     STUDENTS: {},
 }
 ROUNDS = ("first", "second")
@@ -69,7 +71,8 @@ def _run(name: str, arm: str, root: Path) -> Run:
         return _by_the_students_negatives(name, own, root)
     key = next(iter(ARMS[arm]))
     config = settings(name, MAIN, root, no_baselines=True, **{"run_dir": str(root / f"{name}-without-{key.split('.')[1]}"), **ARMS[arm]})
-    same = ("prepare",) if key == "retriever.max_synonym_pairs" else (*BEFORE, "teach")  # the others change the second round alone
+    # the others change the second round alone
+    same = ("prepare",) if key in ("retriever.max_synonym_pairs", "retriever.labelled_names") else (*BEFORE, "teach")
     run_until("retune", config, [Path(own.run_dir)], same)
     return Run(config)
 
