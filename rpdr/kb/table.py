@@ -52,9 +52,9 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
 def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -> None:
     """Raises DataError where a cell, or an item of its list, is no plain value: written out as Python does, it would be no name of the source's."""
     items = cell if lists and isinstance(cell, list) else [cell]
-    if odd := next((item for item in items if isinstance(item, list | tuple | dict | bytes)), None):
+    if odd := [item for item in items if isinstance(item, list | tuple | dict | bytes)]:
         wanted = "texts, or lists of texts" if lists else "texts"
-        raise DataError(f"{path}: row {line} has in the column {column!r} a {type(odd).__name__}; write {wanted} there")
+        raise DataError(f"{path}: row {line} has in the column {column!r} a {type(odd[0]).__name__}; write {wanted} there")
 
 
 def notes(path: Source, config: KbConfig) -> list[str]:

@@ -204,6 +204,7 @@ def test_parquet_ids_that_became_floats_are_refused(tmp_path: Path) -> None:
         ("synonyms", pa.array([[{"term": "wheezy"}]]), "dict"),
         ("synonyms", pa.array([{"term": "wheezy"}]), "dict"),
         ("name", pa.array([["Asthma", "wheezy"]]), "list"),
+        ("name", pa.array([[]], pa.list_(pa.string())), "list"),
         ("definition", pa.array([["of the lungs"]]), "list"),
     ],
 )
