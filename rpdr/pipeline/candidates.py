@@ -27,9 +27,8 @@ from rpdr.schema import CANDIDATES, STUDIED, MentionKey
 
 BATCH = 256
 FILE = "candidates.parquet"
-LABELLED_FILE = (
-    "labelled.parquet"  # beside an index in which labelled mentions are names, these met as new: a test mention may have the same key
-)
+# beside an index in which labelled mentions are names, these met as new: a test mention may have the same key
+LABELLED_FILE = "labelled.parquet"
 SECONDS = "seconds"
 
 
