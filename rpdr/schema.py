@@ -79,9 +79,8 @@ CANDIDATES = pa.schema(
         pa.field("candidate_ids", pa.list_(pa.string()), nullable=False),  # best first
         pa.field("candidate_names", pa.list_(pa.string()), nullable=False),  # the preferred name of each
         pa.field("matched_names", pa.list_(pa.string()), nullable=False),  # the name that scored best for each
-        pa.field(
-            "scores", pa.list_(pa.float32()), nullable=False
-        ),  # similarity, descending: a cosine in [-1, 1], and what is commonly meant on top
+        # similarities, descending: cosines in [-1, 1], and what is commonly meant on top
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
     ]
 )
 

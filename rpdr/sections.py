@@ -185,7 +185,7 @@ def _explain(error: Any, path: Path, nodes: yaml.Node | None, whole: type[Sectio
         each = "source" if dotted == "mentions" else "item"
         return f"{dotted}: should be a list: each {each} begins with `- `, or all stand in [ ] with commas between them {where}"
     if error["input"] is None and str(error["type"]).endswith("_type"):
-        return f"{dotted}: is empty; give it a value, or leave it out for its default {where}"
+        return f"{dotted}: is empty; give it a value, or leave it out where it has a default {where}"
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
     given = [] if isinstance(error["input"], dict) else [repr(error["input"])]  # of a section its name is enough
     return f"{': '.join([*([dotted, *given] if dotted else []), said])} {where}"

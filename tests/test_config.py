@@ -157,7 +157,7 @@ def test_a_value_of_a_few_names_the_nearest_or_all(tmp_path: Path):
 @pytest.mark.parametrize("key", ["link.top_k", "teacher.sandbox.accuracy", "corpora"])
 def test_a_key_without_a_value_is_told_to_have_one_or_be_left_out(tmp_path: Path, key: str):
     (tmp_path / "c.yaml").write_text(SMALL)
-    with pytest.raises(ConfigError, match=rf"^{key}: is empty; give it a value, or leave it out for its default \("):
+    with pytest.raises(ConfigError, match=rf"^{key}: is empty; give it a value, or leave it out where it has a default \("):
         load(tmp_path / "c.yaml", {key: None})
 
 
