@@ -71,10 +71,10 @@ class Governor:
         requests_per_minute: int = 0,
         tokens_per_minute: int = 0,
         patience_s: float = 60.0,
-        simulated: bool = False,
+        simulated: bool | None = None,
     ) -> None:
         """`patience_s`: after so long without an end, a request is taken for lost (its asker died) and the question may be asked again. `simulated`: the
-        teacher is. A rehearsal's dollars are none of a paid run's cap, nor the other way round."""
+        teacher is, or is not. A rehearsal's dollars are none of a paid run's cap, nor the other way round; where it is not said, all count."""
         self.budget_usd, self.price, self.patience_s, self.simulated = budget_usd, price, patience_s, simulated
         self.pace = Pace(requests_per_minute, tokens_per_minute)
         self.owner = uuid.uuid4().hex

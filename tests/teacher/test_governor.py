@@ -62,10 +62,11 @@ def test_a_rehearsals_dollars_are_none_of_a_paid_runs_cap_nor_the_other_way_roun
         return work
 
     assert run(tmp_path, paying("a", 8), simulated=True) == ("go", 8)
-    assert run(tmp_path, paying("b", 7)) == ("go", 7)
-    assert run(tmp_path, paying("c", 4)) == ("no_money", 7)
+    assert run(tmp_path, paying("b", 7), simulated=False) == ("go", 7)
+    assert run(tmp_path, paying("c", 4), simulated=False) == ("no_money", 7)
     assert run(tmp_path, paying("d", 2), simulated=True) == ("go", 10)
     ledger = Ledger(tmp_path)
+    assert run(tmp_path, paying("e", 1)) == ("no_money", 17)  # where nobody says whose they are, all count
     assert (ledger.spent_usd(simulated=True), ledger.spent_usd(simulated=False), ledger.spent_usd()) == (10, 7, 17)
     assert [[row["usd"] for row in ledger.account(simulated)] for simulated in (True, False, None)] == [[10], [7], [17]]
 
