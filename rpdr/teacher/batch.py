@@ -244,9 +244,8 @@ class BatchClient:
         if first.model == SANDBOX and not self.config.simulated:  # a rehearsal that was stopped: its sandbox ended with it
             await self._give_up(submission, "the sandbox teacher has ended")
             return
-        if first.model != model or (
-            first.endpoint != endpoint and not self.config.simulated
-        ):  # the sandbox's place is another one every time
+        elsewhere = first.endpoint != endpoint and not self.config.simulated  # the sandbox's place is another one every time
+        if first.model != model or elsewhere:
             raise TeacherError(
                 f"{endpoint}: batches of this run are still at {first.endpoint}, asked of {first.model!r}; "
                 "name these in teacher.base_url and teacher.model until they end"

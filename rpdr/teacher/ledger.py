@@ -256,7 +256,8 @@ def known(db: sqlite3.Connection, questions: Iterable[str]) -> dict[str, Known]:
 
 def spent_and_open(db: sqlite3.Connection, simulated: bool | None = None) -> tuple[float, list[sqlite3.Row]]:
     """(dollars of all ended requests; id, worst_usd, owner, mode and at of each open one). `simulated`: see Ledger.spent_usd."""
-    spent = sum(price for _, price in ended_since(db, 0, simulated))
+    ended = f"SELECT coalesce(sum(price_usd), 0) FROM ended LEFT JOIN sent USING (id) WHERE {_played(simulated)}"
+    spent = float(db.execute(ended).fetchone()[0])
     still = "SELECT id, worst_usd, owner, mode, sent.at FROM sent LEFT JOIN ended USING (id) WHERE state IS NULL"
     return spent, db.execute(f"{still} AND {_played(simulated)}").fetchall()
 
