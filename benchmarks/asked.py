@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from rpdr.corpus import Mention
 from rpdr.kb import load_kb
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.questions import question_of
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.teach import sandbox_of
+from rpdr.run import Run
+from rpdr.run.found import load_candidates
 from rpdr.schema import NIL, ConceptId, chosen_id
 from rpdr.teacher import Example, Question, SandboxTeacher, build_messages, read_answer
 from rpdr.teacher.client import ANSWERS_READ, Answer
@@ -47,7 +47,7 @@ class Asked:
 def teachers_answers(run: Run, mentions: Sequence[Mention]) -> list[list[ConceptId | None]]:
     """What the run's teacher says of each mention, then the few-label retriever's order; those of one question are asked about once."""
     settings = run.config.teacher
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    concepts = load_kb(run.concepts_file)
     definitions = {c.concept_id: c.definition for c in concepts}
     found = load_candidates(run, keys={m.key for m in mentions})
     client = Asked(sandbox_of(run, concepts, mentions), settings.several)

@@ -18,8 +18,8 @@ from finished import answers, run_in
 from outcome import keep
 
 from rpdr.corpus import load_mentions
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.reranker import Query, Reranker, queries
+from rpdr.run.found import load_candidates
 
 SIZES, USUAL = (32, 1, 256), 32
 SOME = 300  # mentions
@@ -32,7 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     run = run_in(str(options.run_dir))
     found = load_candidates(run, final=True)
-    keys = dict.fromkeys(m.key for m in load_mentions(run.path("corpus", "mentions.parquet"), "test"))
+    keys = dict.fromkeys(m.key for m in load_mentions(run.mentions_file, "test"))
     asked = list(dict.fromkeys(queries(found[key] for key in keys)))[:SOME]
     measured: dict[str, Any] = {}
     for precision in ("bf16", "fp32"):

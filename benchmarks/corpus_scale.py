@@ -38,7 +38,8 @@ from spans import Linking, Unasked, as_job, spans
 
 from rpdr.pipeline import link
 from rpdr.pipeline.account import number
-from rpdr.pipeline.run import Stopwatch, linking
+from rpdr.pipeline.progress import Stopwatch
+from rpdr.run import linking
 
 NAME = "corpus_scale"
 PARTS = ("retriever", "tenth", "student", "growth")

@@ -23,7 +23,7 @@ from six_sets import BEFORE, SETS, run_until, settings
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.report import SECOND, STUDENT, TITLES
-from rpdr.pipeline.run import STAGES, Run
+from rpdr.run import STAGES, Run
 
 NAME, ALL = "curves", 0
 COUNTS, ACCURACIES = (100, 300, 1000, ALL), (0.8, 0.9)

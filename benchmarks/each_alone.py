@@ -29,17 +29,17 @@ from rpdr.corpus import load_mentions, normalise
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.distill import gold_examples
-from rpdr.pipeline.pool import chosen_by_gold, right_among
-from rpdr.pipeline.retune import learned_labels
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.targets import prior_of
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import similarity_matrix
+from rpdr.run import Run
+from rpdr.run.found import load_candidates
+from rpdr.run.gold import chosen_by_gold, right_among
+from rpdr.run.labels import learned_labels
 
 NAME, OWN, RETRIEVER = "each_alone", "the run's own settings", "the retriever alone"
 ARMS: dict[str, dict[str, Any]] = {
@@ -128,7 +128,7 @@ def _measured(run: Run, chosen: list[Example], scores: Any) -> dict[str, Any]:
 def _nobodys(run: Run) -> list[dict[str, Any]]:
     """The dev mentions with gold whose text nobody has linked."""
     linked = {normalise(row["text"]) for row in learned_labels(run, ["text", "trust"])}
-    linked |= {normalise(m.text) for m in load_mentions(run.path("corpus", "mentions.parquet"), "labelled")}
+    linked |= {normalise(m.text) for m in load_mentions(run.mentions_file, "labelled")}
     return [row for row in chosen_by_gold(run, "dev", final=True) if normalise(row["text"]) not in linked]
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from rpdr.config import load
 from rpdr.corpus import Mention, load_mentions
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker
+from rpdr.run import Run
 
 
 def run_in(folder: str) -> Run:
@@ -22,7 +22,7 @@ def run_in(folder: str) -> Run:
 
 def annotated_test(run: Run) -> list[Mention]:
     """The test mentions that have gold."""
-    return [m for m in load_mentions(run.path("corpus", "mentions.parquet"), "test") if m.gold is not None]
+    return [m for m in load_mentions(run.mentions_file, "test") if m.gold is not None]
 
 
 def answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:

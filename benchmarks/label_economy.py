@@ -30,16 +30,16 @@ from rpdr.config import Config, load
 from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
 from rpdr.reranker import Calibration, Reranker, examples, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
+from rpdr.run import Run
+from rpdr.run.found import load_candidates
 from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Governor, Ledger, TeacherClient, Vote, resolve_endpoint, vote
 
@@ -111,8 +111,8 @@ def _labels(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """(rows of candidates with a `choice`, what they cost and how many are right), asked for until the budget is spent."""
     arm = Run(config)
-    definitions = {c.concept_id: c.definition for c in load_kb(run.path("kb", "concepts.parquet"))}
-    pool = {m.key: m for m in load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled")}
+    definitions = {c.concept_id: c.definition for c in load_kb(run.concepts_file)}
+    pool = {m.key: m for m in load_mentions(run.mentions_file, "unlabelled")}
     queue = queue_of(arm, mentions_of(arm))
     examples = examples_of(arm, definitions)
 
@@ -129,7 +129,7 @@ def _labels(
         await governor.close()
         return votes
 
-    with sandbox(arm, load_kb(run.path("kb", "concepts.parquet"))) as url:
+    with sandbox(arm, load_kb(run.concepts_file)) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
     labels = [{**found[MentionKey(v.key)], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
     right = sum(

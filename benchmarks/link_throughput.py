@@ -37,11 +37,11 @@ from rpdr.config import LinkConfig
 from rpdr.corpus import normalise
 from rpdr.files import locate, read_lines
 from rpdr.linker import Linker
+from rpdr.machine import machine
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.pipeline.account import DECIDERS
-from rpdr.pipeline.report import machine
-from rpdr.pipeline.run import Run, linking
 from rpdr.retriever import add_candidates
+from rpdr.run import Run, linking
 from rpdr.schema import CANDIDATES
 
 NAME = "link_throughput"

@@ -20,11 +20,10 @@ from outcome import against, keep, shown
 
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
-from rpdr.linker import load_retriever
-from rpdr.pipeline.candidates import final_retriever
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.reranker import Reranker, queries
 from rpdr.retriever import add_candidates, distinct_rows
+from rpdr.run.loaded import final_retriever, load_retriever
 
 
 def main() -> int:
@@ -38,7 +37,7 @@ def main() -> int:
     settings, usual = run.config.retriever, run.config.final_top_k
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
-    retriever = load_retriever(final_retriever(run), load_kb(run.path("kb", "concepts.parquet")), settings)
+    retriever = load_retriever(final_retriever(run), load_kb(run.concepts_file), settings)
     rows = add_candidates(retriever, pa.Table.from_pylist(distinct_rows(test)), max(options.top_k)).to_pylist()
     scores = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size).scores(queries(rows))
     place = {row["key"]: n for n, row in enumerate(rows)}

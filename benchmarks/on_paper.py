@@ -20,8 +20,8 @@ from rpdr.pipeline.calibrate import calibrate
 from rpdr.pipeline.plan import Work, work_of
 from rpdr.pipeline.plan_view import as_dict
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
 from rpdr.planning import NodesConfig, cheapest, read_nodes
+from rpdr.run import Run
 
 NAME = "on_paper"
 CLUSTER = Path(__file__).parents[1] / "cluster"

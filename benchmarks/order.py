@@ -18,8 +18,8 @@ from finished import answers, run_in
 from outcome import keep
 
 from rpdr.corpus import load_mentions
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.reranker import Reranker, queries
+from rpdr.run.found import load_candidates
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     options = parser.parse_args()
     run = run_in(options.run_dir)
     found = load_candidates(run, final=True)
-    keys = dict.fromkeys(m.key for m in load_mentions(run.path("corpus", "mentions.parquet"), "test"))
+    keys = dict.fromkeys(m.key for m in load_mentions(run.mentions_file, "test"))
     asked = queries(found[key] for key in keys)
     student = Reranker.load(run.path("student"), run.config.student, run.config.link.batch_size)
     rng = random.Random(run.config.seed)

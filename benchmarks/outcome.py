@@ -12,7 +12,7 @@ from rich.table import Table
 from rpdr.evaluation import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.files import write_json
-from rpdr.pipeline.report import machine
+from rpdr.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 

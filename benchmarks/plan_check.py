@@ -29,9 +29,9 @@ from rpdr.files import write_json
 from rpdr.pipeline.calibrate import FILE, calibrate
 from rpdr.pipeline.plan import UNTIL_LINKED, work_of
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.planning import Choice, NodesConfig, simulated
+from rpdr.run import Run
 
 CPUS = {"teaching": 1, "training": 1, "linking": 2}  # of a node of each group; one of the last is for Ray Data's own tasks
 GROUPS = tuple(CPUS)

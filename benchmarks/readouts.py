@@ -27,14 +27,14 @@ from torch import nn
 from rpdr.config import StudentConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.models import load_causal_lm
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import how_drawn, resampling
-from rpdr.pipeline.retune import learned_labels
 from rpdr.reranker import Calibration, Example, Query, Reranker, Student, examples, queries
 from rpdr.reranker.prompt import Prompt, Tokens
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.student import Head
 from rpdr.reranker.training import Hooks, train
+from rpdr.run.found import load_candidates
+from rpdr.run.labels import learned_labels
 
 
 class LetterPrompt(Prompt):

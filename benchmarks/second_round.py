@@ -25,12 +25,12 @@ from rpdr.config import Config
 from rpdr.evaluation import evaluate, outcomes, paired_test, recall_outcomes
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
-from rpdr.pipeline import retune
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import how_drawn, resampling
-from rpdr.pipeline.retune import learned_labels
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
+from rpdr.run import Run
+from rpdr.run import labels as taught
+from rpdr.run.found import load_candidates
+from rpdr.run.labels import learned_labels
 from rpdr.schema import ConceptId
 
 NAME, OWN = "second_round", "as its config has it"
@@ -85,7 +85,7 @@ def _by_the_students_negatives(name: str, own: Config, root: Path) -> Run:
     student = Reranker.load(run.path("student"), own.student, own.link.batch_size)
     found = zip(labels, student.scores(queries(labels)), strict=True)
     scores = {row["key"]: dict(zip(row["candidate_ids"], of_one.tolist(), strict=False)) for row, of_one in found}  # "none" is last
-    most_similar = retune.hardest
+    most_similar = taught.hardest
 
     def hardest(label: dict[str, Any], named: Collection[ConceptId]) -> ConceptId | None:
         mine = scores.get(label["key"], {})  # of a label that is too little trusted to be learned from there are none
@@ -93,7 +93,7 @@ def _by_the_students_negatives(name: str, own: Config, root: Path) -> Run:
         return most_similar({"candidate_ids": by_student}, named)
 
     config = settings(name, MAIN, root, no_baselines=True, run_dir=str(root / f"{name}-by-students-negatives"))
-    with patch.object(retune, "hardest", hardest):
+    with patch.object(taught, "hardest", hardest):
         run_until("retune", config, [run.folder], (*BEFORE, "teach"))
     return Run(config)
 

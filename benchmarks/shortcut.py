@@ -20,19 +20,19 @@ import numpy as np
 from finished import annotated_test, run_in
 from outcome import RESULTS, against, keep, shown
 
+from rpdr.answer import answers
 from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
-from rpdr.linker import answers
-from rpdr.pipeline.candidates import load_candidates
 from rpdr.pipeline.details import resampling
 from rpdr.pipeline.distill import shortcut_on_dev
 from rpdr.pipeline.names import disputed_names
-from rpdr.pipeline.pool import chosen_by_gold, right_among
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Reranker, queries
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
+from rpdr.run import Run
+from rpdr.run.found import load_candidates
+from rpdr.run.gold import chosen_by_gold, right_among
 from rpdr.schema import ConceptId
 
 NAME = "shortcut"
@@ -131,7 +131,7 @@ def _measured(run: Run, share: float) -> dict[str, Any]:
 
 def _by_exact_names(run: Run, rows: Sequence[dict[str, Any]], disputed: Sequence[str]) -> list[ConceptId | None]:
     """The concept that each is the name of; None where it is none's, or several concepts', or disputed."""
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    concepts = load_kb(run.concepts_file)
     owners = ExactNames.of(concepts, disputed).find([row["text"] for row in rows])
     return [None if owner == UNDECIDED else concepts[owner].concept_id for owner in owners]
 

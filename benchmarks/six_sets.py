@@ -25,15 +25,16 @@ from job import side_by_side
 from outcome import RESULTS, keep, shown
 from rich.console import Console
 
+from rpdr.answer import guess
 from rpdr.config import Config, load
 from rpdr.evaluation import outcomes, paired_test, score
 from rpdr.evaluation.systems import Score
-from rpdr.linker import guess
+from rpdr.machine import machine
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.report import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES, machine
-from rpdr.pipeline.run import STAGES, Run
+from rpdr.pipeline.report import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
 from rpdr.pipeline.stages import run_stages
+from rpdr.run import STAGES, Run
 
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
 SETS = {

@@ -30,7 +30,7 @@ from rpdr.corpus.mention import save_mentions
 from rpdr.corpus.normalise import mention_key
 from rpdr.files import write_json, write_text, writing_rows
 from rpdr.kb import read_kb, save_kb
-from rpdr.pipeline.run import STAGES, Run
+from rpdr.run import STAGES, Run
 from rpdr.schema import CANDIDATES, ConceptId
 
 DATA = "distinct spans of RPDR_DATA/throughput, ten HPO concepts each as candidates"
@@ -53,9 +53,9 @@ def make_pool(folder: Path, mentions: int, **teacher: Any) -> Path:
         run.begin(STAGES[name])
         run.finish(STAGES[name], 0.0, {"content": str(mentions)})
     concepts, _ = read_kb(run.config.kb)
-    save_kb(run.path("kb", "concepts.parquet"), concepts)
+    save_kb(run.concepts_file, concepts)
     texts = _spans(mentions + LABELLED)
-    save_mentions(run.path("corpus", "mentions.parquet"), [_mention(n, text, concepts) for n, text in enumerate(texts)])
+    save_mentions(run.mentions_file, [_mention(n, text, concepts) for n, text in enumerate(texts)])
     with writing_rows(run.path("candidates", "candidates.parquet"), CANDIDATES) as add:
         for text in texts:
             drawn = [concepts[i] for i in _drawn(text, len(concepts))]

@@ -144,8 +144,8 @@ def _config(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> int:
     from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
-    from rpdr.pipeline.run import linking
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
+    from rpdr.run import linking
 
     config = _config(options)
     if options.corpus is not None:
@@ -168,7 +168,7 @@ def _estimate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rpdr.pipeline.estimate import estimate_of, estimate_table, in_words
-    from rpdr.pipeline.run import Run
+    from rpdr.run import Run
 
     made = estimate_of(Run(_config(options)))
     if options.json:

@@ -45,8 +45,8 @@ def _calibrate(config: Config) -> int:
     from rpdr.pipeline.calibrate import calibrate
     from rpdr.pipeline.plan_view import rates_table
     from rpdr.pipeline.progress import console, stage_progress
-    from rpdr.pipeline.run import Run
     from rpdr.pipeline.stages import plain
+    from rpdr.run import Run
 
     with stage_progress("calibrate") as progress:
         try:
@@ -70,8 +70,8 @@ def _plan(options: argparse.Namespace, config: Config) -> int:
 
     from rpdr.pipeline.plan import check_gpus, work_of
     from rpdr.pipeline.plan_view import as_dict, in_words, plan_table, seconds_of
-    from rpdr.pipeline.run import Run
     from rpdr.planning import cheapest, read_nodes
+    from rpdr.run import Run
 
     _check_corpus(options.mentions, options.distinct)
     deadline_s = seconds_of(options.deadline) if options.deadline else None

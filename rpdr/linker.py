@@ -1,38 +1,27 @@
-"""The product in a notebook: `Linker.load("runs/quickstart").link(["heart attack"])`. No Ray.
-
-Also home of the rules that the batch job shares with it: what an exact name decides, how probabilities become an answer, and when it is withheld.
-"""
+"""The product in a notebook: `Linker.load("runs/quickstart").link(["heart attack"])`. No Ray."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from rpdr import config as configuration
+from rpdr.answer import answers, exact_answer, operating_point
 from rpdr.corpus.abbreviations import definitions, written_out
 from rpdr.corpus.context import given_context
 from rpdr.corpus.normalise import clean, mention_key
 from rpdr.errors import RunError
 from rpdr.kb import Concept, load_kb
-from rpdr.models import load_encoder
-from rpdr.pipeline.run import Run
-from rpdr.reranker import Calibration, OperatingPoint, Reranker, queries
-from rpdr.reranker.reranker import CALIBRATION_FILE
-from rpdr.reranker.shortcut import Shortcut
-from rpdr.reranker.vllm_engine import load_on_vllm
-from rpdr.retriever import ExactNames, Retriever, add_candidates, similarity_matrix
+from rpdr.reranker import Reranker
+from rpdr.retriever import ExactNames, Retriever, add_candidates
 from rpdr.retriever.exact import UNDECIDED
-from rpdr.retriever.vectors import Vectors
+from rpdr.run import Run
+from rpdr.run.loaded import load_reranker, load_retriever, retriever_folders
 from rpdr.schema import ConceptId
-
-AT_ONCE = 4  # batches of the student that its actor is given; vLLM makes batches of its own, and takes them together
-RETUNED = "retuned"  # the folder of the second round's retriever and index
 
 
 @dataclass(frozen=True)
@@ -146,122 +135,3 @@ class Linker:
             answer["abstained"],
             tuple(answer["concept_ids"]),
         )
-
-
-def retriever_folders(run_folder: Path, settings: configuration.RetrieverConfig) -> tuple[Path, Path]:
-    """(encoder, index) that find what the student re-ranks."""
-    again = run_folder / RETUNED
-    return (again if settings.rounds == 2 else run_folder) / "retriever", (again if settings.second_round else run_folder) / "index"
-
-
-def load_retriever(
-    folders: tuple[Path, Path],
-    concepts: Sequence[Concept],
-    settings: configuration.RetrieverConfig,
-    device: str | None = None,
-    own: Callable[[int], Vectors] | None = None,
-) -> Retriever:
-    """Of an encoder and an index in `folders`; `own`: see `Index.load`. Raises ModelError."""
-    encoder, index = folders
-    return Retriever.load(load_encoder(str(encoder.absolute()), settings.max_tokens, device), index, concepts, settings.prefix, own)
-
-
-def calibrated(folder: Path, settings: configuration.LinkConfig) -> tuple[Calibration, Shortcut | None]:
-    """Of a student's folder, under these settings: its calibration, as dev mentions are answered now, and what it is not asked about."""
-    calibration, shortcut = Calibration.load(folder / CALIBRATION_FILE), Shortcut.load(folder)
-    if shortcut is None or settings.shortcut is None or not calibration.dev_right:
-        return calibration, None
-    shortcut = shortcut.at(settings.shortcut, settings.exact_match)
-    return shortcut.seen_by(calibration), shortcut
-
-
-def load_reranker(run_folder: Path, config: configuration.Config, device: str | None = None, for_vllm: Path | None = None) -> Reranker:
-    """A run's student, under the settings of its config's `link`; `for_vllm`: what `vllm_engine.prepare` made of it. Raises ModelError."""
-    if for_vllm:
-        needs = config.resources.reranking
-        student = load_on_vllm(for_vllm, config.student, needs.gpus if needs else config.link.student_gpus)
-        reranker = Reranker(student, Calibration(), AT_ONCE * config.link.batch_size, "cpu")
-    else:
-        reranker = Reranker.load(run_folder / "student", config.student, config.link.batch_size, device)
-    reranker.calibration, reranker.shortcut = calibrated(run_folder / "student", config.link)
-    return reranker
-
-
-def operating_point(calibration: Calibration, settings: configuration.LinkConfig) -> OperatingPoint | None:
-    """Where to abstain under these settings; None: nowhere."""
-    return None if settings.target_precision is None else calibration.operating_point(settings.target_precision, settings.exact_match)
-
-
-def answers(
-    reranker: Reranker, rows: Sequence[dict[str, Any]], allow_nil: bool, point: OperatingPoint | None = None
-) -> list[dict[str, Any]]:
-    """For rows of schema.CANDIDATES: concept_id, name (both None for NIL or abstained), concept_ids, abstained, nil, confidence, ranked_ids,
-    ranked_scores, source. The student is asked about what the retriever is not sure enough of."""
-    if not rows:
-        return []
-    shortcut, taken = reranker.shortcut, np.zeros(len(rows), dtype=bool)
-    found: list[dict[str, Any]] = [{}] * len(rows)
-    if shortcut:
-        similarities = similarity_matrix([row["scores"] for row in rows], max(len(row["scores"]) for row in rows))
-        probabilities, taken = shortcut.probabilities(similarities, allow_nil)
-        for n in np.flatnonzero(taken).tolist():
-            found[n] = _answer(rows[n], probabilities[n], shortcut.calibration, allow_nil, point, "retriever")
-    hard = np.flatnonzero(~taken).tolist()
-    if hard:
-        for n, p in zip(hard, reranker.probabilities(queries(rows[n] for n in hard)), strict=True):
-            found[n] = _answer(rows[n], p, reranker.calibration, allow_nil, point, "student")
-    return found
-
-
-def _answer(
-    row: Mapping[str, Any], p: np.ndarray, calibration: Calibration, allow_nil: bool, point: OperatingPoint | None, source: str
-) -> dict[str, Any]:
-    """By probabilities (k + 1,), "none of these" last."""
-    n = len(row["candidate_ids"])
-    [best], [nil], [sure] = calibration.decide(p[None], allow_nil)
-    order = np.argsort(-p[:n], kind="stable")
-    abstained = point is not None and not point.gives(float(sure))
-    silent = nil or abstained
-    also = [row["candidate_ids"][i] for i in order[1:] if p[i] > calibration.also_above]
-    return {
-        "concept_id": None if silent else row["candidate_ids"][best],
-        "name": None if silent else row["candidate_names"][best],
-        "concept_ids": [] if silent else [row["candidate_ids"][best], *also],
-        "abstained": abstained,
-        "nil": bool(nil),
-        "confidence": float(sure),
-        "ranked_ids": [row["candidate_ids"][i] for i in order],
-        "ranked_scores": p[order].tolist(),
-        "source": source,
-    }
-
-
-def exact_answer(concept_id: ConceptId, name: str, calibration: Calibration, point: OperatingPoint | None) -> dict[str, Any]:
-    """What `answers` gives for a mention that is a name of this concept alone, whose preferred name is `name`."""
-    sure = calibration.exact_confidence
-    abstained = point is not None and not point.gives(sure, exact=True)
-    return {
-        "concept_id": None if abstained else concept_id,
-        "name": None if abstained else name,
-        "concept_ids": [] if abstained else [concept_id],
-        "abstained": abstained,
-        "nil": False,
-        "confidence": sure,
-        "ranked_ids": [concept_id],
-        "ranked_scores": [sure],
-        "source": "exact",
-    }
-
-
-def guesses(row: Mapping[str, Any], calibration: Calibration) -> list[ConceptId]:
-    """All concepts that a row of schema.LINKED says or, where it abstained, would have said; `calibration`: the student's."""
-    if row["nil"] or not row["abstained"]:
-        return list(row["concept_ids"])
-    above = calibration.also_above if row["source"] == "student" else 1.0
-    first, *others = row["ranked_ids"]
-    return [first, *(i for i, p in zip(others, row["ranked_scores"][1:], strict=True) if p > above)]
-
-
-def guess(row: Mapping[str, Any]) -> ConceptId | None:
-    """What a row of schema.LINKED says or, where it abstained, would have said; None for NIL."""
-    return None if row["nil"] else row["ranked_ids"][0]

@@ -291,7 +291,7 @@ def test_a_calibration_that_was_cut_off_begins_from_the_head_as_it_was_trained(f
 
     from rpdr.pipeline.distill import calibrate
     from rpdr.pipeline.progress import stage_progress
-    from rpdr.pipeline.run import Run
+    from rpdr.run import Run
 
     shutil.copytree(finished[0], tmp_path / "run")
     run = Run(load(finished[1], {"run_dir": str(tmp_path / "run")}))

@@ -1,1 +1,1 @@
-"""How each stage is spread over a Ray cluster. Ray is imported here, in jobs/ and in cli.py, and nowhere else."""
+"""The stages, and how each is spread over a Ray cluster. Ray is imported here, and nowhere else."""

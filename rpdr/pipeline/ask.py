@@ -23,9 +23,8 @@ from rpdr.pipeline.account import dollars
 from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
-from rpdr.pipeline.progress import StageProgress
+from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
-from rpdr.pipeline.run import Stopwatch
 from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, TeacherClient, Vote, vote
 
 AT_A_TIME = 64  # questions that an actor is given

@@ -11,15 +11,14 @@ import pyarrow.parquet as pq
 from rpdr.corpus import load_mentions
 from rpdr.files import write_table
 from rpdr.kb import load_kb
-from rpdr.linker import RETUNED
 from rpdr.models import load_encoder
-from rpdr.pipeline import teach
 from rpdr.pipeline.links import gold_pairs
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retriever import tuned_encoder
-from rpdr.pipeline.retune import TRUSTED, names_one_of_several, taught_pairs
-from rpdr.pipeline.run import Run
+from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.run import Run
+from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
+from rpdr.run.loaded import RETUNED
 from rpdr.schema import CANDIDATES
 
 ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
@@ -28,13 +27,13 @@ ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"
 def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Rankings of the test and dev mentions by each baseline, as baselines/NAME.parquet; nothing unless `retriever.baselines` is set."""
     settings = run.config.retriever
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test") if settings.baselines else []
+    mentions = load_mentions(run.mentions_file, "labelled", "dev", "test") if settings.baselines else []
     asked = distinct_rows([m for m in mentions if m.split in ("test", "dev")])
     if not asked:
         return {"measured": False}
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    concepts = load_kb(run.concepts_file)
     # those that the second round would believe
-    trusted = pq.read_table(run.path("labels", teach.FILE), filters=pc.field("trust") > TRUSTED).to_pylist()
+    trusted = pq.read_table(run.teacher_labels, filters=pc.field("trust") > TRUSTED).to_pylist()
     taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))
 
     def measure(name: str, encoder: Any) -> None:

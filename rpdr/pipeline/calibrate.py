@@ -24,12 +24,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import write_json
+from rpdr.machine import machine
 from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
-from rpdr.pipeline.pool import not_prepared
-from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.report import machine
-from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.trials import BEGIN, TRIALS, driver_of_link
+from rpdr.run import Run
+from rpdr.run.folder import not_prepared
 
 FILE = "rates.json"
 SECONDS = 10.0  # of a trial

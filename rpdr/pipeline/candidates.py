@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, actors_between
@@ -17,30 +15,27 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_table
 from rpdr.kb import map_kb
-from rpdr.linker import RETUNED, load_retriever, retriever_folders
 from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads
 from rpdr.pipeline.parts import asked, parts_at_work
-from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
-from rpdr.schema import CANDIDATES, STUDIED, MentionKey
+from rpdr.run import Run
+from rpdr.run.loaded import load_retriever
+from rpdr.schema import CANDIDATES, STUDIED
 
 BATCH = 256
-FILE = "candidates.parquet"
-# beside an index in which labelled mentions are names, these met as new: a test mention may have the same key
-LABELLED_FILE = "labelled.parquet"
 SECONDS = "seconds"
 
 
 def candidates(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Retrieve once for each distinct mention of every split but `corpus`, whose mentions are retrieved as they are linked."""
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
+    mentions = load_mentions(run.mentions_file, *STUDIED)
     if not mentions:
         raise DataError(
             f"candidates: no mentions in the splits {', '.join(STUDIED)}; give one of the `mentions` sources another split than corpus"
         )
     found, seconds = retrieved(run, mentions, (run.path("retriever"), run.path("index")), run.config.retriever.top_k, progress)
-    write_table(run.path("candidates", FILE), found, CANDIDATES)
+    write_table(run.teacher_candidates, found, CANDIDATES)
     return {"distinct": len(found), "mentions": len(mentions), "mentions_per_s": len(found) / seconds}
 
 
@@ -62,31 +57,6 @@ def retrieved(
             done += batch.num_rows
             progress.update(done, asked.num_rows, "retrieving candidates")
     return pa.concat_tables([CANDIDATES.empty_table(), *found]).sort_by("key"), seconds
-
-
-def candidates_file(run: Run, final: bool = False, split: str = "test") -> Path:
-    """Rows of schema.CANDIDATES, of the mentions of this `split` among others, as the teacher saw them; `final`: as the student does (test, dev and
-    labelled). Labelled mentions are met as new, none finds itself."""
-    if final and run.config.retriever.second_round:
-        return run.path(RETUNED, LABELLED_FILE if split == "labelled" else FILE)
-    as_new = run.path("index", LABELLED_FILE)
-    return as_new if split == "labelled" and as_new.exists() else run.path("candidates", FILE)
-
-
-def load_candidates(run: Run, final: bool = False, keys: Collection[str] | None = None) -> dict[MentionKey, dict[str, Any]]:
-    """Rows of `candidates_file` by mention key, as `candidates_in`."""
-    return candidates_in(candidates_file(run, final), keys)
-
-
-def candidates_in(file: Path, keys: Collection[str] | None = None) -> dict[MentionKey, dict[str, Any]]:
-    """Rows of a file of schema.CANDIDATES by mention key; those of these `keys` alone, where they are told: a pool of millions is gigabytes."""
-    filters = None if keys is None else pc.field("key").isin(pa.array(keys, pa.string()))
-    return {row["key"]: row for row in pq.read_table(file, columns=CANDIDATES.names, filters=filters).to_pylist()}
-
-
-def final_retriever(run: Run) -> tuple[Path, Path]:
-    """(encoder, index) that find what the student re-ranks."""
-    return retriever_folders(run.folder, run.config.retriever)
 
 
 def retrieving(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from rpdr.answer import guess
 from rpdr.corpus import Mention, normalise
 from rpdr.evaluation import (
     ERRORS,
@@ -33,11 +34,10 @@ from rpdr.evaluation import (
     slices,
 )
 from rpdr.kb import Concept
-from rpdr.linker import calibrated, guess
-from rpdr.pipeline import teach
-from rpdr.pipeline.pool import golds_by_key
-from rpdr.pipeline.retune import labels_file, learned_labels
-from rpdr.pipeline.run import Run
+from rpdr.run import Run
+from rpdr.run.gold import golds_by_key
+from rpdr.run.labels import labels_file, learned_labels
+from rpdr.run.loaded import calibrated
 from rpdr.schema import ConceptId, Gold, chosen_id, chosen_ids, members
 
 SAID = ("a concept", "NIL")
@@ -241,9 +241,7 @@ def parts(told: Answered, old: np.ndarray, mentions: Sequence[Mention], names: t
     test, golds = told.mentions, told.golds
     repeats: Counter[str] = Counter()
     learned = learned_labels(told.run, ["key", "text", "candidate_ids", "choice", "also"])
-    taught = pq.read_table(told.run.path("labels", teach.FILE), columns=["text"])[
-        "text"
-    ].to_pylist()  # also what the student did not learn from
+    taught = pq.read_table(told.run.teacher_labels, columns=["text"])["text"].to_pylist()  # also what the student did not learn from
     before = dict.fromkeys(map(normalise, taught), "teacher")
     for m in mentions:
         repeats[normalise(m.text)] += 1

@@ -37,10 +37,7 @@ from rpdr.pipeline.cluster import (
 )
 from rpdr.pipeline.elsewhere import Board, run_elsewhere
 from rpdr.pipeline.names import by_exact_names, disputed_names
-from rpdr.pipeline.pool import chosen_by_gold, questions_by_gold, right_among
-from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retune import learned_labels
-from rpdr.pipeline.run import STAGES, Run, Stopwatch
+from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
 from rpdr.reranker.balance import ENOUGH, fit_balance
@@ -53,6 +50,9 @@ from rpdr.reranker.targets import prior_loss, prior_of
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import similarity_matrix
 from rpdr.retriever.exact import DISPUTED_FILE
+from rpdr.run import STAGES, Run
+from rpdr.run.gold import chosen_by_gold, questions_by_gold, right_among
+from rpdr.run.labels import learned_labels
 from rpdr.schema import NIL
 
 IN_PLACE = 4  # starts at one checkpoint
@@ -352,7 +352,7 @@ def shortcut_on_dev(
     nil: np.ndarray,
     exact: Sequence[bool],
 ) -> Shortcut:
-    """What dev tells of the retriever's answers, by rows of `pool.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its calibration,
+    """What dev tells of the retriever's answers, by rows of `gold.chosen_by_gold`, the student's `scores` (n, k + 1) of them, its calibration,
     which candidates are `right` (n, k + 1) bool, "none" last, whether the gold is NIL (n,) bool, and whether an exact name decides it."""
     allow_nil = run.config.link.allow_nil
     probabilities = calibration.probabilities(scores)

@@ -14,7 +14,7 @@ import ray
 from rpdr.config import Config, Needs
 from rpdr.pipeline.cluster import beside_the_driver, connect, placed
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.run import Run
+from rpdr.run import Run
 
 LOOK_EVERY_S = 0.5
 TRIES = 10  # of nodes that were lost

@@ -23,11 +23,11 @@ from rich.table import Table
 from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
-from rpdr.pipeline import candidates
 from rpdr.pipeline.account import dollars
-from rpdr.pipeline.pool import examples_of, leaves, mentions_of, not_prepared, queue_of
+from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
-from rpdr.pipeline.run import STAGES, Run
+from rpdr.run import STAGES, Run
+from rpdr.run.folder import not_prepared
 from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
@@ -223,11 +223,11 @@ def _rows(run: Run, keys: Sequence[str], retrieved: bool) -> list[dict[str, Any]
     wanted = pc.field("key").isin(pa.array(keys, pa.string()))
     columns = ["key", "text", "context", "type"]
     if retrieved:
-        found = pq.read_table(run.path("candidates", candidates.FILE), columns=[*columns, *OF_CANDIDATES], filters=wanted)
+        found = pq.read_table(run.teacher_candidates, columns=[*columns, *OF_CANDIDATES], filters=wanted)
         return found.to_pylist()
-    mentions = pq.read_table(run.path("corpus", "mentions.parquet"), columns=columns, filters=wanted).to_pylist()
+    mentions = pq.read_table(run.mentions_file, columns=columns, filters=wanted).to_pylist()
     distinct = {row["key"]: row for row in mentions}
-    concepts = pq.read_table(run.path("kb", "concepts.parquet"), columns=["concept_id", "name"]).to_pylist()
+    concepts = pq.read_table(run.concepts_file, columns=["concept_id", "name"]).to_pylist()
     rng = random.Random(run.config.seed)
     rows = []
     for row in distinct.values():
@@ -239,7 +239,7 @@ def _rows(run: Run, keys: Sequence[str], retrieved: bool) -> list[dict[str, Any]
 
 def _stand_ins(run: Run, wanted: int) -> list[Example]:
     """Examples as long as they will be, before there are candidates."""
-    labelled = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["key"], filters=[("split", "=", "labelled")])
+    labelled = pq.read_table(run.mentions_file, columns=["key"], filters=[("split", "=", "labelled")])
     keys = sorted(set(labelled["key"].to_pylist()))
     rows = _rows(run, random.Random(run.config.seed).sample(keys, min(wanted, len(keys))), False)
     definitions = _definitions(run, {i for row in rows for i in row["candidate_ids"]})
@@ -249,7 +249,7 @@ def _stand_ins(run: Run, wanted: int) -> list[Example]:
 def _definitions(run: Run, ids: Collection[str] | None) -> Mapping[ConceptId, str | None]:
     wanted = None if ids is None else pc.field("concept_id").isin(pa.array(sorted(ids), pa.string()))
     columns = ["concept_id", "definition"]
-    rows = pq.read_table(run.path("kb", "concepts.parquet"), columns=columns, filters=wanted).to_pylist()
+    rows = pq.read_table(run.concepts_file, columns=columns, filters=wanted).to_pylist()
     return {row["concept_id"]: row["definition"] for row in rows}
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.evaluation.table import markdown_table
-from rpdr.pipeline.run import STAGES, Run, resolve_run_dir
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.card import Facts, Merged
 from rpdr.reranker.export import export
 from rpdr.reranker.reranker import CALIBRATION_FILE
+from rpdr.run import STAGES, Run, resolve_run_dir
 
 
 def export_run(

@@ -23,23 +23,21 @@ import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy
 
+from rpdr.answer import answers, exact_answer, operating_point
 from rpdr.config import Config, actors_between
 from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
-from rpdr.linker import AT_ONCE, answers, calibrated, exact_answer, load_reranker, operating_point
 from rpdr.pipeline.account import DECIDERS, number, spent
-from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, final_retriever, retrieving, with_seconds
+from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.elsewhere import TRIES
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
-from rpdr.pipeline.progress import StageProgress, console
-from rpdr.pipeline.run import ANOTHER_CORPUS, STAGES, WORK, Run, Stage, Stopwatch, linking, resolve_run_dir
+from rpdr.pipeline.progress import StageProgress, Stopwatch, console
 from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
-from rpdr.pipeline.sources import Seen, changed, seen
 from rpdr.pipeline.store import MANIFEST, REJECTED, Store, bucket_of, is_ours, may_leave, shard_file, store_at
 from rpdr.remote import is_url, shown
 from rpdr.reranker import OperatingPoint
@@ -48,6 +46,10 @@ from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import LAST_FILE as EXACT_FILE
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
+from rpdr.run import STAGES, WORK, Run, Stage, linking, resolve_run_dir
+from rpdr.run.folder import ANOTHER_CORPUS
+from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
+from rpdr.run.sources import Seen, changed, seen
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 
 SPLITS = ("test", "corpus")
@@ -66,7 +68,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
         _prepare_for_vllm(run, folder / WORK)
     store.check_writable()
     if not corpus:
-        summary = _link_file(run, STAGES["link"], run.path("corpus", "mentions.parquet"), folder / WORK, store, progress)
+        summary = _link_file(run, STAGES["link"], run.mentions_file, folder / WORK, store, progress)
         if not summary["mentions"]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
         return {**summary, "start_s": watch.seconds}
@@ -176,7 +178,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     connect()
     settings = run.config.link
     if settings.exact_match and not ExactNames.saved(work):
-        ExactNames.for_student(map_kb(run.path("kb", "concepts.parquet")), run.path("student")).save(work)
+        ExactNames.for_student(map_kb(run.concepts_file), run.path("student")).save(work)
     total = int(output.shards.mentions.sum())
     watch, meters = Stopwatch(), Meters(run.folder.name, "linked")
     retrieved = asked = questions = 0
@@ -208,7 +210,7 @@ def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None
     least, most, options = _students(run)
     keep_data_on(run.config.resources.retrieving)
     numbers = ray.data.range(len(todo), override_num_blocks=len(todo))
-    names = run.path("kb", "concepts.parquet") if settings.exact_match else None
+    names = run.concepts_file if settings.exact_match else None
     questions = numbers.map_batches(_read, fn_args=(todo, work, names), batch_size=1, batch_format="pyarrow")
     rows = _rows_at_once(int(output.shards.mentions[todo].sum()), most)
     questions = questions.repartition(target_num_rows_per_block=rows)

@@ -23,18 +23,19 @@ from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.estimate import estimate_of, measured
 from rpdr.pipeline.links import gold_pairs
-from rpdr.pipeline.pool import mentions_of, not_prepared
-from rpdr.pipeline.retriever import AGAIN, most_synonyms, synonym_pairs
+from rpdr.pipeline.pool import mentions_of
 from rpdr.pipeline.retune import FOLDS
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.shards import questions
 from rpdr.pipeline.trials import READ, SPREAD, WRITE
+from rpdr.pipeline.tuning import AGAIN, most_synonyms, synonym_pairs
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
 from rpdr.planning.pools import OF_RAY_DATA
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED
+from rpdr.run import STAGES, Run
+from rpdr.run.folder import not_prepared
 from rpdr.schema import STUDIED
 from rpdr.teacher.estimate import LATENCY_S, Estimate
 
@@ -95,7 +96,7 @@ def _left(run: Run) -> list[str]:
 
 def corpus_of(run: Run, mentions: float | None, distinct: float | None) -> Corpus:
     """By what the run has linked before, else by the mentions that are prepared."""
-    table = pq.read_table(run.path("corpus", "mentions.parquet"), columns=["split", "text", "context"])
+    table = pq.read_table(run.mentions_file, columns=["split", "text", "context"])
     mine = table.filter(pc.field("split").isin(["test", "corpus"]))
     total = float(mentions or mine.num_rows)
     notes = []
@@ -133,7 +134,7 @@ def _distinct(keys: pa.ChunkedArray, mentions: float) -> float:
 def _exact(run: Run, mentions: pa.Table) -> float:
     """The share of the distinct mentions that are the name of one concept."""
     texts = pc.unique(mentions["text"]).to_pylist()
-    found = ExactNames.for_student(map_kb(run.path("kb", "concepts.parquet")), run.path("student")).find(texts)
+    found = ExactNames.for_student(map_kb(run.concepts_file), run.path("student")).find(texts)
     return float((found != UNDECIDED).mean()) if texts else 0.0
 
 
@@ -146,8 +147,8 @@ class _Made:
         if self.config.retriever.index_parts > 1:
             self.notes.append("what the index's parts hold (resources.indexing) is not planned: the nodes that retrieve want that room too")
         self.teacher_usd = 0.0
-        made = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
-        concepts = list(map_kb(run.path("kb", "concepts.parquet")))
+        made = load_mentions(run.mentions_file, "labelled", "dev", "test")
+        concepts = list(map_kb(run.concepts_file))
         self.gold = len(gold_pairs([m for m in made if m.split == "labelled"], concepts))
         self.synonyms = min(len(synonym_pairs(concepts)), self.config.retriever.max_synonym_pairs)
         self.names = sum(len(concept.names) for concept in concepts)

@@ -20,8 +20,8 @@ from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
 from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress, say
-from rpdr.pipeline.run import Run
-from rpdr.pipeline.sources import seen
+from rpdr.run import Run
+from rpdr.run.sources import seen
 from rpdr.schema import REJECTS
 from rpdr.teacher import Masker
 
@@ -44,8 +44,8 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     of_mentions = dict.fromkeys(chain.from_iterable(map(mention_notes, run.config.mentions)))  # once of a file that several sources read
     say([*kb_notes(run.config.kb), *_lost(refused, len(concepts), rejected), *of_mentions])  # before what may come of it
     known = KnownConcepts(concepts)
-    save_kb(run.path("kb", "concepts.parquet"), concepts)
-    path = run.path("corpus", "mentions.parquet")
+    save_kb(run.concepts_file, concepts)
+    path = run.mentions_file
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
     found = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)

@@ -92,3 +92,15 @@ def stage_progress(label: str) -> Iterator[StageProgress]:
 def _remind(shown: StageProgress, ended: threading.Event) -> None:
     while not ended.wait(min(A_MINUTE, SILENCE_S)):
         shown.remind()
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start

@@ -5,19 +5,16 @@ Retriever and student are measured on the test mentions; the teacher on the pool
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
-import torch
 
+from rpdr.answer import guess, guesses
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import (
     Resampling,
@@ -33,18 +30,19 @@ from rpdr.evaluation import (
     write_report,
 )
 from rpdr.kb import load_kb
-from rpdr.linker import calibrated, guess, guesses
-from rpdr.pipeline import details, teach
+from rpdr.machine import machine
+from rpdr.pipeline import details
 from rpdr.pipeline.account import spent as cost_of
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
-from rpdr.pipeline.candidates import load_candidates
-from rpdr.pipeline.pool import golds_by_key
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.retriever import TUNED_ALONE
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.several import retrievers_sets
 from rpdr.remote import shown
 from rpdr.reranker import nil_threshold
+from rpdr.run import STAGES, Run
+from rpdr.run.found import load_candidates
+from rpdr.run.gold import golds_by_key
+from rpdr.run.loaded import calibrated
 from rpdr.schema import STUDIED, ConceptId, Gold, MentionKey, chosen_ids
 from rpdr.teacher.ledger import VALID
 
@@ -56,8 +54,8 @@ DASHBOARD = "rpdr"  # the uid of cluster/grafana.json
 def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Measure and write; the summary names the page."""
     progress.update(0, None, "measuring")
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), *STUDIED)
+    concepts = load_kb(run.concepts_file)
+    mentions = load_mentions(run.mentions_file, *STUDIED)
     dev, test = ([m for m in mentions if m.split == split and m.gold is not None] for split in ("dev", "test"))
     taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
     prepared = run.summary("prepare")
@@ -86,7 +84,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "meters_url": _meters_url(run),
     }
     systems, comparison = [], []
-    taught_rows = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
+    taught_rows = pq.read_table(run.teacher_labels).to_pylist()
     if test:
         golds = [m.gold or [] for m in test]
         unseen = _unseen(test, mentions)
@@ -411,21 +409,3 @@ def _meters_url(run: Run) -> str | None:
     first, last = min(end - seconds for end, seconds in times), max(end for end, _ in times)
     asked = urlencode({"var-run": run.folder.name, "from": int(first * 1000), "to": int(last * 1000)})
     return f"{url.rstrip('/')}/d/{DASHBOARD}?{asked}"
-
-
-def machine() -> dict[str, Any]:
-    """Where this runs: CPU, cores, GPU, Python and the versions that matter."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), cpu)
-    except OSError:
-        pass
-    packages = ("rpdr", "ray", "torch", "transformers", "peft", "deepspeed", "sentence-transformers", "pyarrow")
-    return {
-        "cpu": cpu,
-        "cores": psutil.cpu_count(),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }

@@ -3,31 +3,28 @@ dev finds more so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from rpdr.config import RetrieverConfig
 from rpdr.corpus import load_mentions
 from rpdr.files import sha256_tree, write_rows, write_table
-from rpdr.kb import Concept, load_kb
-from rpdr.models import load_encoder
-from rpdr.pipeline.candidates import LABELLED_FILE
+from rpdr.kb import load_kb
 from rpdr.pipeline.links import gold_pairs, met_as_new, remembering, with_labelled
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.run import Run
-from rpdr.retriever import Pair, Retriever, add_candidates, distinct_rows, train_encoder
+from rpdr.pipeline.tuning import tuned_encoder
+from rpdr.retriever import Retriever, add_candidates, distinct_rows
+from rpdr.run import Run
+from rpdr.run.found import LABELLED_FILE
 from rpdr.schema import CANDIDATES
 
 TUNED_ALONE = "tuned_alone.parquet"  # what the test and dev mentions find without labelled mentions as names
-AGAIN = (2, 5)  # of the epochs: on Ask A Patient, going on for two found as much as starting anew for five
 
 
 def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Tune, save in sentence-transformers form, index."""
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")
+    concepts = load_kb(run.concepts_file)
+    mentions = load_mentions(run.mentions_file, "labelled", "dev", "test")
     pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     tuned = tuned_encoder(run, concepts, pairs, progress)
     tuned.save(str(run.path("retriever")))
@@ -51,36 +48,3 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
         "names": built.index.own.total,
         "labelled_names": linked.index.aliases if linked else 0,
     }
-
-
-def tuned_encoder(
-    run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "", again: bool = False
-) -> Any:
-    """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs and on no more synonyms than
-    pairs, as it has met those. `what` it is tuned on, for who watches."""
-    settings = run.config.retriever
-    encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
-    train_encoder(
-        encoder,
-        pairs,
-        synonym_pairs(concepts),
-        epochs=-(-settings.epochs * AGAIN[0] // AGAIN[1]) if again else settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        max_synonyms=most_synonyms(settings, len(pairs)) if again else settings.max_synonym_pairs,
-        seed=run.config.seed,
-        prefix=settings.prefix,
-        precision=settings.precision,
-        on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
-    )
-    return encoder
-
-
-def most_synonyms(settings: RetrieverConfig, pairs: int) -> int:
-    """How many synonyms an epoch of the second round takes beside so many labelled pairs."""
-    return min(settings.max_synonym_pairs, pairs)
-
-
-def synonym_pairs(concepts: Sequence[Concept]) -> list[Pair]:
-    """(name, preferred name) for every name; a concept's only name is paired with itself, which keeps concepts apart."""
-    return [Pair(name, c.name, c.concept_id) for c in concepts for name in ([name for name in c.names if name != c.name] or c.names)]

@@ -9,31 +9,30 @@ doi 10.1016/S0893-6080(05)80023-1). New mentions are met with all aliases, by an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rpdr.config import Config
 from rpdr.corpus import load_mentions, normalise
 from rpdr.files import sha256, sha256_tree, write_rows, write_table
 from rpdr.kb import Concept, load_kb
-from rpdr.linker import RETUNED, load_retriever
-from rpdr.pipeline import candidates, teach
+from rpdr.pipeline.candidates import retrieved
 from rpdr.pipeline.links import gold_pairs, links_of, met_as_new, remembering, with_links
-from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retriever import tuned_encoder
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.trust import believed_again
+from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Commonness, Pair, Retriever, rescored
+from rpdr.run import Run
+from rpdr.run.folder import CANDIDATES_FILE, LABELS_FILE
+from rpdr.run.found import LABELLED_FILE
+from rpdr.run.gold import by_gold
+from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
+from rpdr.run.loaded import RETUNED, final_retriever, load_retriever
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids
 
 FOLDS = 2
-TRUSTED = 0.5  # a label that is more probably right than not makes an alias
 PASSES = 2  # the first pass's aliases tell which labels to trust, the second's are of those
 
 
@@ -43,9 +42,9 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     settings = run.config.retriever
     if not settings.second_round:
         return {"tuned": False, "aliases": 0}
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"), "labelled", "dev", "test")  # the pool's are in its labels
-    labels = pq.read_table(run.path("labels", teach.FILE)).to_pylist()
+    concepts = load_kb(run.concepts_file)
+    mentions = load_mentions(run.mentions_file, "labelled", "dev", "test")  # the pool's are in its labels
+    labels = pq.read_table(run.teacher_labels).to_pylist()
     gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
     folder = run.path(RETUNED)
     readers: list[_Reader] = []
@@ -69,11 +68,11 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     final.save(folder / "index")
     progress.update(0, None, "retrieving candidates")
     asked = [m for m in mentions if m.split in ("dev", "test")]
-    found, _ = candidates.retrieved(run, asked, candidates.final_retriever(run), run.config.final_top_k, progress)
+    found, _ = retrieved(run, asked, final_retriever(run), run.config.final_top_k, progress)
     by_hand = met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
-    write_table(folder / candidates.FILE, found, CANDIDATES)
-    write_rows(folder / candidates.LABELLED_FILE, list(by_hand.values()), CANDIDATES)
-    write_rows(folder / teach.FILE, labels, LABELS)
+    write_table(folder / CANDIDATES_FILE, found, CANDIDATES)
+    write_rows(folder / LABELLED_FILE, list(by_hand.values()), CANDIDATES)
+    write_rows(folder / LABELS_FILE, labels, LABELS)
     return {
         "tuned": settings.rounds == 2,
         "content": sha256_tree(folder, without="index/names*.faiss"),  # in how many files, nothing hangs on
@@ -82,40 +81,6 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         "alias_discount": discount if final.index.aliases else None,
         "commonness": asdict(final.commonness.weights) if final.commonness else None,
     }
-
-
-def labels_file(run: Run) -> Path:
-    """Rows of schema.LABELS that the student learns from: as the teacher gave them, with the similarities of the last round."""
-    return run.path(RETUNED if run.config.retriever.second_round else "labels", teach.FILE)
-
-
-def learned_labels(run: Run, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """The teacher's labels that the student learns from, in the order in which they were asked for."""
-    settings = run.config.student
-    trusted = pc.field("trust") >= settings.min_trust
-    return pq.read_table(labels_file(run), columns=columns, filters=trusted).to_pylist()[: settings.max_labels or None]
-
-
-def taught_pairs(labels: Sequence[dict[str, Any]], concepts: Sequence[Concept], one_of_several: bool = False) -> list[Pair]:
-    """(mention, preferred name) for each concept that a label names, and the hardest candidate that the teacher passed over: not where it names
-    `one_of_several` that the mention means."""
-    names = {c.concept_id: c.name for c in concepts}
-    pairs = []
-    for row in labels:
-        named = chosen_ids(row)
-        other = None if one_of_several else hardest(row, named)
-        pairs += [Pair(row["text"], names[chosen], chosen, (names[other], other) if other else None) for chosen in named]
-    return pairs
-
-
-def hardest(label: dict[str, Any], named: Collection[ConceptId]) -> ConceptId | None:
-    """The candidate that is the most similar, of those that are not `named`; None if all are."""
-    return next((candidate for candidate in label["candidate_ids"] if candidate not in named), None)
-
-
-def names_one_of_several(config: Config) -> bool:
-    """Whether the teacher is asked for one concept of mentions that may mean several."""
-    return config.link.several and not config.teacher.several
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import numpy as np
 
 from rpdr.corpus import Mention, mention_key
 from rpdr.evaluation import nearest
-from rpdr.pipeline.pool import by_gold, right_among
 from rpdr.reranker import Calibration, fit_calibration
 from rpdr.reranker.calibration import also_threshold
 from rpdr.retriever import fit_prior, similarity_matrix
+from rpdr.run.gold import by_gold, right_among
 from rpdr.schema import ConceptId, MentionKey
 
 
 def with_threshold(calibration: Calibration, scores: np.ndarray, rows: Sequence[Mapping[str, Any]], allow_nil: bool) -> Calibration:
-    """With the threshold of what belongs to an answer beside its best candidate. `scores` (n, k + 1) of n rows of `pool.chosen_by_gold`. Of
+    """With the threshold of what belongs to an answer beside its best candidate. `scores` (n, k + 1) of n rows of `gold.chosen_by_gold`. Of
     alternatives that the best is in, that of most candidates counts."""
     probabilities = calibration.probabilities(scores)
     best, nil, _ = calibration.decide(probabilities, allow_nil)

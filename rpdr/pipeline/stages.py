@@ -13,8 +13,8 @@ from rich.markup import escape
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.pipeline.account import account, dollars
-from rpdr.pipeline.progress import StageProgress, console, stage_progress
-from rpdr.pipeline.run import STAGES, Run, Stage, Stopwatch, check_corpus, linking
+from rpdr.pipeline.progress import StageProgress, Stopwatch, console, stage_progress
+from rpdr.run import STAGES, Run, Stage, check_corpus, linking
 from rpdr.schema import SPLITS
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says

@@ -29,7 +29,7 @@ from rich.table import Column, Table
 import rpdr
 from rpdr.config import Config
 from rpdr.errors import ConfigError, RunError
-from rpdr.pipeline.run import check_corpus, refuse_secrets
+from rpdr.run import check_corpus, refuse_secrets
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
 LEFT_OUT = (".git/", ".venv/", "runs/", "__pycache__/", "*.egg-info/", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", ".netrc")

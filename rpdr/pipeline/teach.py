@@ -16,20 +16,19 @@ from typing import Any
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
-from rpdr.pipeline import candidates
 from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of, keys_asked
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_names
-from rpdr.pipeline.progress import StageProgress, say
+from rpdr.pipeline.progress import StageProgress, Stopwatch, say
 from rpdr.pipeline.questions import Questions, write_questions
-from rpdr.pipeline.run import STAGES, Run, Stopwatch
 from rpdr.pipeline.trust import ANSWERED, write_labels
+from rpdr.run import STAGES, Run
+from rpdr.run.labels import SET_ASIDE_FILE
 from rpdr.schema import NIL, SET_ASIDE, members
 from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
 
-FILE, SET_ASIDE_FILE = "labels.parquet", "set_aside.parquet"
 REFUSED = "refused_by_budget"
 ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried
 
@@ -38,10 +37,10 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept."""
     settings = run.config.teacher
     check_names(run)
-    concepts = load_kb(run.path("kb", "concepts.parquet"))
+    concepts = load_kb(run.concepts_file)
     definitions = {c.concept_id: c.definition for c in concepts}
     pool = mentions_of(run)
-    found = run.path("candidates", candidates.FILE)
+    found = run.teacher_candidates
     examples = examples_of(run, definitions)
     with sandbox(run, concepts) as sandbox_url:
         endpoint = resolve_endpoint(settings, run.config.data_policy, sandbox_url)
@@ -66,12 +65,12 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
                 kept = _keep(run, Questions(file), queue, votes, answered, perhaps_known)
             seconds = watch.seconds
             run.reopen(STAGES["teach"])
-            believed = write_labels(run, answered, run.path("labels", FILE))
+            believed = write_labels(run, answered, run.teacher_labels)
     ledger = Ledger(run.path("ledger"))
     account = ledger.account(settings.simulated)
     sources = kept["sources"]
     return {
-        "content": sha256_tree(run.path("labels", FILE)),
+        "content": sha256_tree(run.teacher_labels),
         "ended_by": {
             **({"teacher.budget_usd": settings.budget_usd} if sources[REFUSED] or kept["cut_short"] else {}),
             **({"teacher.max_mentions": settings.max_mentions} if len(queue) < len(pool) else {}),
@@ -163,7 +162,7 @@ def sandbox(run: Run, concepts: list[Concept]) -> Iterator[str | None]:
     if not run.config.teacher.simulated:
         yield None
         return
-    pool = load_mentions(run.path("corpus", "mentions.parquet"), "unlabelled")
+    pool = load_mentions(run.mentions_file, "unlabelled")
     with sandbox_of(run, concepts, pool).serve(host=address_for_askers()) as url:
         yield url
 

@@ -25,16 +25,18 @@ from rpdr.errors import RunError
 from rpdr.files import write_tables
 from rpdr.kb import Concept, map_kb
 from rpdr.models import best_device, load_encoder
-from rpdr.pipeline.candidates import BATCH, candidates_file
+from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.links import gold_pairs
-from rpdr.pipeline.retriever import synonym_pairs
-from rpdr.pipeline.run import Run, Stopwatch
+from rpdr.pipeline.progress import Stopwatch
 from rpdr.pipeline.shards import Shards, distinct, joined
+from rpdr.pipeline.tuning import synonym_pairs
 from rpdr.reranker import Calibration, Example, Reranker, queries
 from rpdr.reranker.student import Student
 from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import Retriever, add_candidates, train_encoder
 from rpdr.retriever.retriever import encode
+from rpdr.run import Run
+from rpdr.run.found import candidates_file
 from rpdr.schema import LINKED, STUDIED
 
 TEXTS = 4_000  # mentions that a trial works on
@@ -64,7 +66,7 @@ class Tuning:
         names = [name for concept in islice(self.concepts, NAMES) for name in concept.names][:NAMES]
         encoding = _per_unit("name", lambda some: encode(self.encoder, some, settings.prefix), names, BATCH, seconds / 3)
         steps = _Steps(seconds * 2 / 3)
-        gold = gold_pairs(load_mentions(self.run.path("corpus", "mentions.parquet"), "labelled"), list(self.concepts))
+        gold = gold_pairs(load_mentions(self.run.mentions_file, "labelled"), list(self.concepts))
         with suppress(_Enough):
             train_encoder(
                 self.encoder,
@@ -86,7 +88,7 @@ class Retrieving:
     """Unit: a `mention`, encoded and looked up."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.settings, self.concepts = run, run.config.retriever, map_kb(run.path("kb", "concepts.parquet"))
+        self.run, self.settings, self.concepts = run, run.config.retriever, map_kb(run.concepts_file)
         self.encoder = load_encoder(self.settings.model, self.settings.max_tokens)
 
     def measure(self, seconds: float) -> dict[str, float]:
@@ -201,7 +203,7 @@ def _per_unit(unit: str, work: Callable[[Any], Any], rows: Sequence[Any], batch:
 
 
 def _concepts(run: Run) -> Sequence[Concept]:
-    return map_kb(run.path("kb", "concepts.parquet"))
+    return map_kb(run.concepts_file)
 
 
 def driver_of_link(run: Run) -> dict[str, float]:
@@ -242,7 +244,7 @@ def _as_corpora(run: Run) -> list[MentionsConfig]:
 def _mentions(run: Run) -> list[dict[str, Any]]:
     """Distinct ones of the splits that are studied, in random order. Raises RunError where there is none."""
     wanted = {"columns": ["key", "text", "context", "type", "split"], "filters": [("split", "in", STUDIED)]}
-    table = pq.read_table(run.path("corpus", "mentions.parquet"), **wanted).to_pylist()
+    table = pq.read_table(run.mentions_file, **wanted).to_pylist()
     rows = list({row["key"]: row for row in table}.values())
     if not rows:
         raise RunError(

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from rpdr.corpus import normalise
 from rpdr.files import writing_rows
-from rpdr.pipeline.pool import chosen_by_gold
 from rpdr.pipeline.questions import ROWS_AT_ONCE
-from rpdr.pipeline.run import Run
 from rpdr.retriever import Prior, fit_prior, similarity_matrix
+from rpdr.run import Run
+from rpdr.run.gold import chosen_by_gold
 from rpdr.schema import LABELS
 from rpdr.teacher import believe, kind
 
@@ -56,7 +56,7 @@ def enough(texts: Iterable[str]) -> bool:
 
 
 def believed_again(labels: list[dict[str, Any]], dev: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of schema.LABELS, trusted as far as their similarities of another round say; `dev`: rows of `pool.by_gold` of that round."""
+    """Rows of schema.LABELS, trusted as far as their similarities of another round say; `dev`: rows of `gold.by_gold` of that round."""
     prior = _prior_of(dev if enough(row["text"] for row in dev) else labels)
     trust, _ = _believed([labels] if labels else [], prior)
     return [{**row, "trust": sure} for row, sure in zip(labels, trust.tolist(), strict=True)]

@@ -16,9 +16,9 @@ from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
 from rpdr.pipeline import details, report
-from rpdr.pipeline.retune import learned_labels
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Calibration
+from rpdr.run import Run
+from rpdr.run.labels import learned_labels
 from rpdr.schema import LABELS, ConceptId, Gold, MentionKey
 
 NAMES = {"C1": "Vomiting", "C2": "Nausea", "C3": "Dysphagia", "C4": "Nausea"}

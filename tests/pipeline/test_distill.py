@@ -17,10 +17,10 @@ from rpdr.files import write_rows
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.distill import Monitor, _balanced, _fit, _lost, gold_examples
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Example, Query
 from rpdr.reranker.balance import ENOUGH
 from rpdr.reranker.student import HEAD_FILE, Head
+from rpdr.run import Run
 from rpdr.schema import CANDIDATES, NIL, MentionKey
 
 
@@ -42,7 +42,7 @@ def test_of_gold_with_alternatives_each_is_right_and_where_answers_have_several_
     ]
     keys = [MentionKey(f"k{n}") for n in range(len(golds))]
     save_mentions(
-        run.path("corpus", "mentions.parquet"),
+        run.mentions_file,
         [Mention(key, key, "t", None, None, None, "dev", gold) for key, (gold, _) in zip(keys, golds, strict=True)],
     )
     names = ["C0", "C1", "C2", "C3"]
@@ -57,7 +57,7 @@ def test_a_question_that_hands_linked_in_two_ways_is_learned_once_and_either_is_
     run = run_in(tmp_path)
     golds: list[Any] = [[["C1"]], [["C2"]], [["C1"]], []]
     save_mentions(
-        run.path("corpus", "mentions.parquet"),
+        run.mentions_file,
         [Mention(f"m{n}", MentionKey("k"), "t", None, None, None, "dev", gold) for n, gold in enumerate(golds)],
     )
     names = ["C0", "C1", "C2"]

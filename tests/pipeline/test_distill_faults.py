@@ -21,10 +21,10 @@ from rpdr.config import Config
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.distill import _fit
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
 from rpdr.reranker import Example, Query
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.training import STATE_FILE
+from rpdr.run import Run
 
 pytestmark = pytest.mark.slow
 NAMES = ("Vomiting", "Nausea", "Fever")

@@ -11,7 +11,7 @@ from rpdr.pipeline import prepare
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.elsewhere import run_elsewhere
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
+from rpdr.run import Run
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rpdr.cli import main
 from rpdr.config import load
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.reranker import Calibration, Reranker, Student
+from rpdr.run import STAGES, Run
 
 SYSTEM = {"name": "Student", "acc_at_1": {"value": 0.71234, "low": 0.6, "high": 0.8}, "acc_at_5": None, "recall_at_10": None, "mentions": 9}
 METRICS = {"systems": [SYSTEM], "comparison": [], "protocol": "as always", "calibration": {"ece": 0.05}, "teacher": {}}

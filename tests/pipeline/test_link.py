@@ -14,10 +14,10 @@ from rpdr.files import write_json, write_rows
 from rpdr.pipeline import link as module
 from rpdr.pipeline.link import SOURCES, link
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import WORK, Run, Stage
 from rpdr.pipeline.shards import BOUNDS
-from rpdr.pipeline.sources import seen
 from rpdr.pipeline.store import REJECTED, shard_file
+from rpdr.run import WORK, Run, Stage
+from rpdr.run.sources import seen
 from rpdr.schema import REJECTS
 
 

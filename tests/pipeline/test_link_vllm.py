@@ -12,7 +12,7 @@ from rpdr.errors import ConfigError
 from rpdr.pipeline.cluster import raised_by_worker
 from rpdr.pipeline.link import link
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
+from rpdr.run import Run
 
 
 @pytest.mark.slow

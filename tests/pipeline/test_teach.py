@@ -20,13 +20,15 @@ from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.pipeline.estimate import estimate_of
-from rpdr.pipeline.pool import by_gold
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.run import STAGES, Run
 from rpdr.pipeline.stages import run_stages
-from rpdr.pipeline.teach import ENOUGH_REFUSED, FILE, SET_ASIDE_FILE
+from rpdr.pipeline.teach import ENOUGH_REFUSED
 from rpdr.pipeline.trust import write_labels
+from rpdr.run import STAGES, Run
+from rpdr.run.folder import LABELS_FILE
+from rpdr.run.gold import by_gold
+from rpdr.run.labels import SET_ASIDE_FILE
 from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
 from rpdr.teacher import Ledger, SandboxTeacher, at_random
 
@@ -63,7 +65,7 @@ def prepared(folder: Path, mentions: int, context: str | None = None, gold: Gold
         for n in range(mentions)
         for split in [("labelled" if n < 4 else "unlabelled")]
     ]
-    save_mentions(run.path("corpus", "mentions.parquet"), made)
+    save_mentions(run.mentions_file, made)
     offer = {"candidate_ids": ["C0", "C1", "C2", "C3"], "candidate_names": NAMES, "matched_names": NAMES, "scores": [0.9, 0.8, 0.7, 0.6]}
     rows = sorted(({"key": m.key, "text": m.text, "context": m.context, "type": None, **offer} for m in made), key=lambda r: r["key"])
     write_rows(run.path("candidates", "candidates.parquet"), rows, CANDIDATES)
@@ -81,19 +83,19 @@ def rows_of(run: Run, file: str) -> Iterator[dict[str, Any]]:
 
 def test_every_mention_of_the_pool_is_a_label_in_the_order_of_the_queue(tmp_path: Path):
     run, told = taught(prepared(tmp_path, 600))
-    labels = list(rows_of(run, FILE))
+    labels = list(rows_of(run, LABELS_FILE))
     assert [row["key"] for row in labels] == at_random([mention_key(f"phrase {n}") for n in range(4, 600)], run.config.seed)
     assert {row["choice"] for row in labels} == {1}
-    assert pq.read_schema(run.path("labels", FILE)).equals(LABELS)
+    assert pq.read_schema(run.teacher_labels).equals(LABELS)
     assert pq.read_schema(run.path("labels", SET_ASIDE_FILE)).equals(SET_ASIDE)
     assert (told["pool"], told["labelled"], told["missing"]) == (596, 596, 0)
-    assert sorted(path.name for path in run.path("labels").iterdir()) == [FILE, SET_ASIDE_FILE]
+    assert sorted(path.name for path in run.path("labels").iterdir()) == [run.teacher_labels.name, SET_ASIDE_FILE]
 
 
 def test_a_teacher_that_is_asked_for_several_names_them(tmp_path: Path):
     config = prepared(tmp_path, 60, teacher={"several": True, "max_output_tokens": 32}, gold=[["C1", "C3", "not offered"]])
     run, _ = taught(config)
-    assert {(row["choice"], *row["also"]) for row in rows_of(run, FILE)} == {(1, 3)}
+    assert {(row["choice"], *row["also"]) for row in rows_of(run, LABELS_FILE)} == {(1, 3)}
     assert set(Ledger(run.path("ledger")).rows()["choice_id"].to_pylist()) == {'["C1", "C3"]'}
 
 
@@ -120,7 +122,7 @@ def test_what_it_costs_is_told_before_and_held_against_the_ledger(tmp_path: Path
 def test_what_the_budget_does_not_cover_is_set_aside_and_asked_with_more(tmp_path: Path):
     config = prepared(tmp_path, 300)
     run, told = taught(config, **{"teacher.budget_usd": 0.004})
-    labels, aside = list(rows_of(run, FILE)), list(rows_of(run, SET_ASIDE_FILE))
+    labels, aside = list(rows_of(run, LABELS_FILE)), list(rows_of(run, SET_ASIDE_FILE))
     assert 0 < len(labels) < 296
     assert {row["source"] for row in aside} == {"refused_by_budget"}
     assert len({row["key"] for row in [*labels, *aside]}) == 296
@@ -143,7 +145,7 @@ def test_a_top_up_that_is_killed_between_its_labels_and_its_record_is_gone_on_wi
         patched.setattr("rpdr.pipeline.teach.write_labels", killed)
         with pytest.raises(KeyboardInterrupt):
             run_stages(load(config, {"teacher.max_mentions": 40}), ["teach"])
-    assert (told["labelled"], len(list(rows_of(run, FILE)))) == (20, 40)
+    assert (told["labelled"], len(list(rows_of(run, LABELS_FILE)))) == (20, 40)
     assert not run.finished(STAGES["teach"])
     with pytest.raises(RunError, match="retune: teach has not been run"):
         run.require_before(STAGES["retune"])
@@ -154,16 +156,16 @@ def test_a_top_up_that_is_killed_between_its_labels_and_its_record_is_gone_on_wi
 def test_an_answer_that_was_paid_for_is_kept_however_many_the_budget_refuses_before_it(tmp_path: Path):
     config = prepared(tmp_path, ENOUGH_REFUSED + 204)
     run = Run(load(config))
-    mentions = load_mentions(run.path("corpus", "mentions.parquet"))
+    mentions = load_mentions(run.mentions_file)
     last = at_random([m.key for m in mentions if m.split == "unlabelled"], run.config.seed)[-20:]
     often = [replace(m, mention_id=f"{m.mention_id} {n}") for m in mentions if m.key in last for n in range(9)]
-    save_mentions(run.path("corpus", "mentions.parquet"), [*mentions, *often])
+    save_mentions(run.mentions_file, [*mentions, *often])
     _, told = taught(config, **{"teacher.choose": "worth", "teacher.max_mentions": 20})
     assert told["labelled"] == 20
     run = run_stages(load(config, {"teacher.budget_usd": told["spent_usd"]}), ["teach"], redo=True)
     again = run.summary("teach")
     assert (again["labelled"], again["from_ledger"], again["missing"]) == (20, 20, ENOUGH_REFUSED + 180)
-    assert {row["key"] for row in rows_of(run, FILE)} == set(last)
+    assert {row["key"] for row in rows_of(run, LABELS_FILE)} == set(last)
 
 
 def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):
@@ -174,12 +176,12 @@ def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):
     for secret in ("Smithson", "12 March", "7946"):
         assert secret not in sent
     assert told["masked"] == {"NAME": 8, "DATE": 8, "PHONE": 8}
-    assert "Smithson" in next(rows_of(run, FILE))["context"]  # it is the machine's own
+    assert "Smithson" in next(rows_of(run, LABELS_FILE))["context"]  # it is the machine's own
 
 
 def test_votes_say_how_many_agreed_and_what_they_saved(tmp_path: Path):
     run, told = taught(prepared(tmp_path, 40, teacher={"votes": 3}))
-    assert {(row["agreed"], row["asked"], len(row["ledger_ids"])) for row in rows_of(run, FILE)} == {(2, 2, 2)}
+    assert {(row["agreed"], row["asked"], len(row["ledger_ids"])) for row in rows_of(run, LABELS_FILE)} == {(2, 2, 2)}
     assert told["saved_by_early_stop"] == 36
 
 

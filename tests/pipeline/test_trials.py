@@ -10,8 +10,8 @@ import pytest
 
 from rpdr.config import Config, MentionsConfig
 from rpdr.files import writing_rows
-from rpdr.pipeline.run import Run
 from rpdr.pipeline.trials import WARM, _as_corpora, _some_rows, _Steps
+from rpdr.run import Run
 
 STEP_S = 0.05
 

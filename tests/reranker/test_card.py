@@ -11,8 +11,8 @@ import pytest
 import yaml
 from stirred import stirred
 
+from rpdr.answer import answers
 from rpdr.config import Config, StudentConfig
-from rpdr.linker import answers
 from rpdr.reranker import Calibration, Query, Reranker
 from rpdr.reranker.card import Facts, Merged, card, write_card
 from rpdr.reranker.export import export

@@ -18,7 +18,7 @@ from rpdr.errors import ConfigError, RunError
 from rpdr.files import RELATIVE
 from rpdr.pipeline.account import dollars
 from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured, spent_since
-from rpdr.pipeline.run import Run
+from rpdr.run import Run
 from rpdr.teacher import Question, SandboxTeacher, build_messages
 from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
 from rpdr.teacher.ledger import Known

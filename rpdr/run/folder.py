@@ -10,10 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,99 +20,15 @@ from urllib.parse import urlsplit
 import yaml
 
 from rpdr.config import Config, KbConfig, MentionsConfig
-from rpdr.errors import ConfigError, RpdrError, RunError
-from rpdr.files import expanded, home, sha256, sweep, write_json, write_text
-from rpdr.pipeline.sources import changed, paths_of, places_of
+from rpdr.errors import RpdrError, RunError
+from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_json, write_text
 from rpdr.remote import refuse_secret
+from rpdr.run.sources import changed, paths_of, places_of
+from rpdr.run.stages import STAGES, TUNABLE, Stage
 
 ANOTHER_CORPUS = "give it a corpus of another name in the config"
+CANDIDATES_FILE, LABELS_FILE = "candidates.parquet", "labels.parquet"
 WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
-    raised where mended code, or another default, finds something else than it did: what was made before is stale. `resumes`: whether a start goes on
-    from what an unfinished one has left."""
-
-    name: str
-    after: tuple[str, ...]
-    sections: tuple[str, ...]
-    owns: tuple[str, ...]
-    revision: int = 1
-    resumes: bool = True
-
-
-# in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
-LINK_REVISION = 4
-STAGES = {
-    stage.name: stage
-    for stage in (
-        # in the first, an empty cell alone in its row was none
-        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=3),
-        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
-        # written, and mentions in Unicode's compatible form; in the third labelled mentions were no names
-        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=4),
-        Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
-        Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
-        Stage(
-            "retune",
-            ("teach",),
-            ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
-            ("retuned",),
-            # in the first, test mentions that had been linked by hand too had candidates as of new ones; in the second, what had been linked
-            # and is another concept's name had no discount; the third tuned as the first of `retriever`, and by default no second time; the fourth on all
-            # synonyms again
-            revision=5,
-        ),
-        Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
-        Stage(
-            "distill",
-            ("retune",),
-            ("student", "link.allow_nil", "link.several", "link.exact_match", "seed"),
-            ("student", "student.training"),
-            # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context;
-            # the fourth read no ends of long names, and believed all labels wholly by default; the fifth took of gold with alternatives one alone as right,
-            # let names decide that were linked to other concepts alone, and in bf16 began at scores that were rounded; the sixth counted repeats of a text on dev
-            # as further evidence, and of a question that hands had linked in several ways learned the last; the eighth asked LLMs that know no text without
-            # their <bos> without it
-            revision=9,
-        ),
-        Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),
-        # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each;
-        # in the third, "none of these" stood among the first five of some systems alone; the fourth drew repeats of a text one by one where no documents are known,
-        # ranked no other concept behind an exact name, and called what the student had not learned from met by nobody
-        Stage("report", ("link", "baselines"), ("report",), ("report",), revision=6),
-    )
-}
-
-
-def linking(corpus: str) -> Stage:
-    """The stage that links one of the config's `corpora`: nothing is made from it, so it may be added to a finished run."""
-    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), revision=LINK_REVISION)
-
-
-def check_corpus(config: Config, corpus: str) -> None:
-    """Raises ConfigError where this is none of the config's `corpora`."""
-    if corpus not in config.corpora:
-        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
-        raise ConfigError(
-            f"corpora.{corpus or repr(corpus)}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under "
-            "`mentions`"
-        )
-
-
-# what a user may change between two starts of a stage without making its results another experiment
-TUNABLE = {
-    # what only a later stage reads, which names it; and how what is found is laid out
-    "retriever": ("baselines", "rounds", "aliases", "commonness", "index_parts"),
-    "teacher": (
-        *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
-        *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),
-    ),
-    "link": ("allowed_stores", "engine", "retriever_actors", "student_actors", "student_gpus", "batch_size"),
-    "student": ("checkpoint_every_steps", "micro_batch_tokens", "workers", "threads_per_worker", "use_gpu"),  # they change rounding alone
-}
 
 
 class Run:
@@ -126,6 +40,26 @@ class Run:
     def path(self, *parts: str) -> Path:
         """A path inside the run directory."""
         return self.folder.joinpath(*parts)
+
+    @property
+    def mentions_file(self) -> Path:
+        """Rows of schema.MENTIONS, of all splits."""
+        return self.path("corpus", "mentions.parquet")
+
+    @property
+    def concepts_file(self) -> Path:
+        """The knowledge base, which `load_kb` and `map_kb` read."""
+        return self.path("kb", "concepts.parquet")
+
+    @property
+    def teacher_candidates(self) -> Path:
+        """Rows of schema.CANDIDATES: what the teacher may choose from, and what test and dev mentions find before it has taught."""
+        return self.path("candidates", CANDIDATES_FILE)
+
+    @property
+    def teacher_labels(self) -> Path:
+        """Rows of schema.LABELS, as the teacher gave them; `labels.labels_file` has them as the student learns from them."""
+        return self.path("labels", LABELS_FILE)
 
     @property
     def portable(self) -> Config:
@@ -358,6 +292,12 @@ def resolve_run_dir(run_dir: str) -> Path:
     return path.absolute()
 
 
+def not_prepared(run: Run, command: str) -> RunError:
+    """The error of a command that needs mentions, where the run has none: perhaps it is another folder's run that is meant."""
+    here = "" if run.config.run_dir.startswith(("/", "~", "$")) else f" ({RELATIVE})"
+    return RunError(f"{command}: {run.folder} has no mentions yet{here}; run first what costs nothing: rpdr prepare --config …")
+
+
 def _at(tree: dict[str, Any], dotted: str) -> Any:
     """A section, or a key of one; None where the tree has none."""
     section, _, key = dotted.partition(".")
@@ -368,15 +308,3 @@ def _at(tree: dict[str, Any], dotted: str) -> Any:
 def _without(section: Any, names: tuple[str, ...]) -> Any:
     """A section without these keys; None where nothing is left of it."""
     return {key: value for key, value in section.items() if key not in names} or None if isinstance(section, dict) else section
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._start

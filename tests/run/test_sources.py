@@ -9,8 +9,8 @@ import pytest
 from rpdr.config import MentionsConfig
 from rpdr.errors import DataError
 from rpdr.files import sha256_tree
-from rpdr.pipeline import sources as module
-from rpdr.pipeline.sources import paths_of, seen
+from rpdr.run import sources as module
+from rpdr.run.sources import paths_of, seen
 
 
 def test_a_file_that_stays_as_it_is_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,12 +11,12 @@ import pytest
 
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.pipeline import run as module
 from rpdr.pipeline.link import throw_away
-from rpdr.pipeline.run import STAGES, Run, linking, resolve_run_dir
-from rpdr.pipeline.sources import seen
 from rpdr.pipeline.stages import link_corpus, run_stages
 from rpdr.pipeline.store import Folder
+from rpdr.run import STAGES, Run, linking, resolve_run_dir
+from rpdr.run import folder as module
+from rpdr.run.sources import seen
 
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:

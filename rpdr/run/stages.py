@@ -1,0 +1,94 @@
+"""The stages of a run: what each reads, which part of the config shapes it, what it owns, and whether what an earlier rpdr has made is still the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rpdr.config import Config
+from rpdr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
+    raised where mended code, or another default, finds something else than it did: what was made before is stale. `resumes`: whether a start goes on
+    from what an unfinished one has left."""
+
+    name: str
+    after: tuple[str, ...]
+    sections: tuple[str, ...]
+    owns: tuple[str, ...]
+    revision: int = 1
+    resumes: bool = True
+
+
+# in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
+LINK_REVISION = 4
+STAGES = {
+    stage.name: stage
+    for stage in (
+        # in the first, an empty cell alone in its row was none
+        Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=3),
+        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
+        # written, and mentions in Unicode's compatible form; in the third labelled mentions were no names
+        Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=4),
+        Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
+        Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
+        Stage(
+            "retune",
+            ("teach",),
+            ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
+            ("retuned",),
+            # in the first, test mentions that had been linked by hand too had candidates as of new ones; in the second, what had been linked
+            # and is another concept's name had no discount; the third tuned as the first of `retriever`, and by default no second time; the fourth on all
+            # synonyms again
+            revision=5,
+        ),
+        Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
+        Stage(
+            "distill",
+            ("retune",),
+            ("student", "link.allow_nil", "link.several", "link.exact_match", "seed"),
+            ("student", "student.training"),
+            # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context;
+            # the fourth read no ends of long names, and believed all labels wholly by default; the fifth took of gold with alternatives one alone as right,
+            # let names decide that were linked to other concepts alone, and in bf16 began at scores that were rounded; the sixth counted repeats of a text on dev
+            # as further evidence, and of a question that hands had linked in several ways learned the last; the eighth asked LLMs that know no text without
+            # their <bos> without it
+            revision=9,
+        ),
+        Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),
+        # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each;
+        # in the third, "none of these" stood among the first five of some systems alone; the fourth drew repeats of a text one by one where no documents are known,
+        # ranked no other concept behind an exact name, and called what the student had not learned from met by nobody
+        Stage("report", ("link", "baselines"), ("report",), ("report",), revision=6),
+    )
+}
+
+
+def linking(corpus: str) -> Stage:
+    """The stage that links one of the config's `corpora`: nothing is made from it, so it may be added to a finished run."""
+    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), revision=LINK_REVISION)
+
+
+def check_corpus(config: Config, corpus: str) -> None:
+    """Raises ConfigError where this is none of the config's `corpora`."""
+    if corpus not in config.corpora:
+        there = f"there are: {', '.join(config.corpora)}" if config.corpora else "there are none"
+        raise ConfigError(
+            f"corpora.{corpus or repr(corpus)}: the config has no such corpus ({there}); add it with `format`, `path` and `columns`, as under "
+            "`mentions`"
+        )
+
+
+# what a user may change between two starts of a stage without making its results another experiment
+TUNABLE = {
+    # what only a later stage reads, which names it; and how what is found is laid out
+    "retriever": ("baselines", "rounds", "aliases", "commonness", "index_parts"),
+    "teacher": (
+        *("budget_usd", "max_mentions", "requests_per_minute", "tokens_per_minute", "timeout_s", "patience_s", "max_attempts"),
+        *("actors", "concurrency", "api_key_env", "allowed_hosts", "price", "mode", "batch"),
+    ),
+    "link": ("allowed_stores", "engine", "retriever_actors", "student_actors", "student_gpus", "batch_size"),
+    "student": ("checkpoint_every_steps", "micro_batch_tokens", "workers", "threads_per_worker", "use_gpu"),  # they change rounding alone
+}
