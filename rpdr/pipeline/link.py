@@ -25,7 +25,7 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.answer import answers, exact_answer, operating_point
 from rpdr.config import Config, actors_between
-from rpdr.corpus import stream_mentions
+from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
@@ -36,7 +36,7 @@ from rpdr.pipeline.elsewhere import TRIES
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
-from rpdr.pipeline.progress import StageProgress, Stopwatch, console
+from rpdr.pipeline.progress import StageProgress, Stopwatch, console, say
 from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
 from rpdr.pipeline.store import MANIFEST, REJECTED, Store, bucket_of, is_ours, may_leave, shard_file, store_at
 from rpdr.remote import is_url, shown
@@ -104,6 +104,7 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
     files = seen([source])
     write_json(told, files)
     unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer
+    say(mention_notes(unread))
     write_corpus(stream_mentions([unread], run.config.seed), mentions, rejects, progress)
     return files
 

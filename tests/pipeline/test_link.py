@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rpdr.config import Config
+from rpdr.config import Config, MentionsConfig
 from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import RunError
 from rpdr.files import write_json, write_rows
@@ -79,6 +79,20 @@ def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monke
     with stage_progress("link") as progress:
         link(run_over(tmp_path / "run", tmp_path / "notes.jsonl"), progress, "notes")
     assert asked == [["fever", "cough"]]
+
+
+def test_a_corpus_whose_columns_are_named_in_part_is_told_what_of_it_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "notes.csv").write_text("id,phrase,gold\n7,fever,C1\n")
+    run = run_over(tmp_path / "run", tmp_path / "x.jsonl")
+    notes = MentionsConfig.model_validate({"format": "table", "path": str(tmp_path / "notes.csv"), "columns": {"text": "phrase"}})
+    run.config.corpora["notes"] = notes
+    said: list[str] = []
+    monkeypatch.setattr(module, "say", said.extend)
+    monkeypatch.setattr(module, "_link_file", lambda *_: {})
+    with stage_progress("link") as progress:
+        link(run, progress, "notes")
+    [note] = said
+    assert "its column id is not read; name it under `columns`" in note  # without it answers are joined by the row's number
 
 
 def test_beside_a_gpu_the_student_leaves_all_cpus_to_those_who_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
