@@ -52,7 +52,10 @@ def text_of(result: dict[str, Any]) -> str:
     if "rows" in result:
         return _plain(result)
     teacher = result.get("teacher", {})
-    lines = [comparison_line(row) for row in result.get("comparison", [])]
+    compared = result.get("comparison", [])
+    of_all = [{**row, "on": ""} for row in compared if row["on"] == "all"]
+    repeated = all({**row, "on": ""} in of_all for row in compared)  # where nothing had been linked by hand, "unseen" says nothing more
+    lines = [comparison_line(row) for row in compared if not (repeated and row["on"] != "all")]
     for group in (result.get("before") or {}).get("groups", []):
         told = [_part(row, result["before"]["new"], result["before"]["old"]) for row in group["rows"]]
         lines.append(f"Acc@1 by who had linked the same text before: {'; '.join(told)}.")

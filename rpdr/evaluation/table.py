@@ -37,10 +37,11 @@ def results_table(systems: Sequence[SystemResult]) -> Table:
 def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
     """A GitHub Markdown table from the `systems` of metrics.json: values to 3 decimals with [low, high].
 
-    A column in which no system has a value is left out.
+    A column in which no system has a value, or none another than for all mentions, is left out.
     """
     columns: list[tuple[str, list[str]]] = [("System", [visible(s["name"]).replace("|", "\\|") for s in systems])]
-    for key, heading in {**METRICS, "unseen_acc_at_1": "Acc@1, unseen"}.items():
+    unseen = any(s["unseen_acc_at_1"] != s["acc_at_1"] for s in systems if s.get("unseen_acc_at_1"))
+    for key, heading in {**METRICS, **({"unseen_acc_at_1": "Acc@1, unseen"} if unseen else {})}.items():
         columns.append((heading, [_markdown_score(s.get(key)) for s in systems]))
     columns.append(("Price", [_UNKNOWN if s.get("price_usd") is None else usd(s["price_usd"]) for s in systems]))
     columns.append(("Mentions/s", [_UNKNOWN if s.get("mentions_per_s") is None else f"{s['mentions_per_s']:,.1f}" for s in systems]))

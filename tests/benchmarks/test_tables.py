@@ -96,3 +96,17 @@ def test_made_again_it_is_the_same_and_another_number_is_noticed(results: Path):
 def test_markers_and_results_must_fit(results: Path, page: str, says: str):
     with pytest.raises(DataError, match=says):
         rendered({"page.md": page}, results)
+
+
+def test_where_nobody_had_linked_a_text_by_hand_unseen_mentions_are_told_once(tmp_path: Path):
+    def page(of_unseen: float) -> str:
+        told = metrics(0.712)
+        [row] = told["comparison"]
+        told["comparison"] = [row, {**row, "on": "unseen", "difference": of_unseen}]
+        told["systems"][0]["unseen_acc_at_1"] = {**told["systems"][0]["acc_at_1"], "value": 0.712 if of_unseen == 0.04 else 0.702}
+        (tmp_path / "demo.json").write_text(json.dumps(figures(told, "make demo", "Demo data")))
+        return rendered({"README.md": PAGE}, tmp_path)["README.md"]
+
+    assert "unseen" not in page(0.04)
+    assert "Acc@1, unseen" in page(0.03)
+    assert "unseen mentions: +0.030" in page(0.03)
