@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import autoscaling
+import pytest
 import teacher_faults
 import teacher_throughput
 from outcome import RESULTS
@@ -34,3 +37,26 @@ def test_throughput_of_the_teacher_says_by_how_many_actors():
     }
     for title, actors in titles.items():
         assert any(row[0].startswith(title) and f"{actors} actor" in row[0] for row in found["rows"])
+
+
+def autoscaled() -> tuple[dict[str, Any], autoscaling.Seen]:
+    found = kept("autoscaling")
+    nodes = [(at, {group: tuple(map(str, range(count))) for group, count in there.items()}) for at, there in found["nodes"]]
+    return found, autoscaling.Seen(0, "", found["stages"], nodes, found["lost"])
+
+
+@pytest.mark.parametrize("group", autoscaling.GROUPS)
+def test_figures_of_autoscaling_are_those_of_the_nodes_that_were_seen(group: str):
+    found, seen = autoscaled()
+    assert found["figures"][group] == pytest.approx(autoscaling.figures(seen, group))
+
+
+def test_nodes_that_left_before_their_last_stage_ended_are_not_said_to_have_left_after_it():
+    found, seen = autoscaled()
+    assert max(at for at, there in found["nodes"] if there.get("training")) < seen.stages["distill"][1]
+    assert autoscaling.figures(seen, "training")["down_s"] < 0
+
+
+def test_distill_needs_a_node_to_calibrate_on():
+    student = autoscaling.config(Path("run"))["resources"]["reranking"]["labels"]
+    assert student[autoscaling.GROUP] in autoscaling.NEEDED["distill"]
