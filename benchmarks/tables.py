@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from outcome import where
+
 from rpdr.errors import DataError
 from rpdr.evaluation.table import comparison_line, markdown_table
 from rpdr.files import write_text
@@ -74,9 +76,10 @@ def _plain(result: dict[str, Any]) -> str:
 
 
 def _made_by(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
-    return f"`{result['command']}` on {where}."
+    machines = result.get("machines") or {where(result["machine"]): []}
+    first, *others = machines
+    told = [first, *(f"{other} ({', '.join(machines[other])})" for other in others)]
+    return f"`{result['command']}` on {', and on '.join(told)}."
 
 
 def _part(row: dict[str, Any], new: str, old: str) -> str:

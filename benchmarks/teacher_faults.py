@@ -24,6 +24,7 @@ from outcome import RESULTS, keep
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, label_keys, make_pool, sandbox, teach
 
+from rpdr.machine import machine
 from rpdr.teacher import Ledger
 from rpdr.teacher.ledger import FILE
 
@@ -47,9 +48,11 @@ def main() -> int:
     for mode, measure, mentions in (("sync", _sync, options.mentions), ("batch", _batch, options.batch_mentions)):
         if mode in options.modes:
             with tempfile.TemporaryDirectory() as folder:
-                found[mode] = measure(Path(folder), mentions, random.Random(options.seed))
-    command = f"python benchmarks/teacher_faults.py --mentions {options.mentions} --batch-mentions {options.batch_mentions}"
-    keep("teacher_faults", command, DATA, ("", "sync", "batch"), rows(found["sync"], found["batch"]), **found)
+                found[mode] = {**measure(Path(folder), mentions, random.Random(options.seed)), "machine": machine()}
+    sync, batch = found["sync"], found["batch"]
+    command = f"python benchmarks/teacher_faults.py --mentions {sync['mentions']} --batch-mentions {batch['mentions']}"
+    machines = {mode: found[mode]["machine"] for mode in MODES}
+    keep("teacher_faults", command, DATA, ("", "sync", "batch"), rows(sync, batch), machines=machines, **found)
     return 0
 
 

@@ -26,6 +26,7 @@ from outcome import RESULTS, keep
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, make_pool, sandbox, teach
 
+from rpdr.machine import machine
 from rpdr.teacher.ledger import FILE
 
 LIMITS = (50, 150)  # requests a second
@@ -46,16 +47,18 @@ def main() -> int:
     path = RESULTS / "teacher_throughput.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     parts: dict[str, Any] = {name: found.get(name) for name in PARTS}
+    on = found.get("measured_on", {})
     measure = {
         "limits": lambda: [_at_limit(limit) for limit in LIMITS],
         "cpu": lambda: {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)},
         "memory": lambda: [_unlimited(size) for size in (options.small, options.large)],
     }
     for name in options.parts:
-        parts[name] = measure[name]()
+        parts[name], on[name] = measure[name](), machine()
         Console(stderr=True).print(name, parts[name])
-    command = f"python benchmarks/teacher_throughput.py --small {options.small} --large {options.large}"
-    keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), **parts)
+    small, large = [pool["mentions"] for pool in parts["memory"]] if parts["memory"] else (options.small, options.large)
+    command = f"python benchmarks/teacher_throughput.py --small {small} --large {large}"
+    keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), machines=on, measured_on=on, **parts)
     return 0
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import autoscaling
+import corpus_scale
+import each_alone
+import link_throughput
 import pytest
 import teacher_faults
 import teacher_throughput
@@ -60,3 +64,23 @@ def test_nodes_that_left_before_their_last_stage_ended_are_not_said_to_have_left
 def test_distill_needs_a_node_to_calibrate_on():
     student = autoscaling.config(Path("run"))["resources"]["reranking"]["labels"]
     assert student[autoscaling.GROUP] in autoscaling.NEEDED["distill"]
+
+
+def test_what_other_calls_have_measured_keeps_their_machine_and_their_command():
+    assert all(point["machine"] for points in kept("curves")["points"].values() for point in points.values())
+    assert all(arm["machine"] for arms in kept("second_round")["arms"].values() for arm in arms.values())
+    throughput, scale = kept("link_throughput"), kept("corpus_scale")
+    assert throughput["command"].split(" && ") == [measured["command"] for measured in throughput["found"].values()]
+    assert scale["found"]["growth"]["beside_others"]
+    assert "--beside-others" in scale["command"]
+
+
+def test_commands_have_the_flags_that_were_given():
+    run = Path("runs/mine")
+    throughput = link_throughput.command(argparse.Namespace(run_dir=run, rounds=2, phrases=True))
+    assert throughput == "python benchmarks/link_throughput.py mine --rounds 2 --phrases"
+    scale = argparse.Namespace(run_dir=run, times=10, minutes=60.0, only=["growth"], beside_others=True)
+    assert corpus_scale.command(scale) == "python benchmarks/corpus_scale.py mine --times 10 --minutes 60 --only growth --beside-others"
+    assert each_alone.command("mine", 3, ["twice the epochs"]) == (
+        'python benchmarks/each_alone.py --run-dir mine --labels 3 --arms "twice the epochs"'
+    )

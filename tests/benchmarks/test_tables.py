@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import outcome
 import pytest
 
 from benchmarks.collect import figures
@@ -82,6 +83,13 @@ def test_made_again_it_is_the_same_and_another_number_is_noticed(results: Path):
     assert once["other.md"] == pages["other.md"]
     assert rendered(once, results) == once
     assert rendered({name: text.replace("0.712", "0.912") for name, text in once.items()}, results) == once
+
+
+def test_what_was_measured_on_several_machines_says_what_on_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outcome, "RESULTS", tmp_path)
+    old, new = ({"cpu": name, "cores": 2, "gpu": None} for name in ("Old CPU", "New CPU"))
+    outcome.keep("demo", "make demo", "Demo data", ("A",), [["1"]], machines={"a": new, "b": old, "c": old})
+    assert "`make demo` on Old CPU, 2 cores, and on New CPU, 2 cores (a).\n" in rendered({"page.md": PAGE}, tmp_path)["page.md"]
 
 
 @pytest.mark.parametrize(
