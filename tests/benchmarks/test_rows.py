@@ -12,6 +12,7 @@ import corpus_scale
 import each_alone
 import link_throughput
 import pytest
+import shortcut
 import teacher_faults
 import teacher_throughput
 from outcome import RESULTS
@@ -84,3 +85,13 @@ def test_commands_have_the_flags_that_were_given():
     assert each_alone.command("mine", 3, ["twice the epochs"]) == (
         'python benchmarks/each_alone.py --run-dir mine --labels 3 --arms "twice the epochs"'
     )
+
+
+def test_time_that_the_shortcut_saves_is_told_where_it_was_measured_in_turns_alone():
+    found = kept("shortcut")
+    assert (found["columns"], found["rows"]) == shortcut.table(found["runs"])
+    assert shortcut.SAVED not in found["columns"]
+    again = {**found["runs"], "new": {"row": ["new"], "seconds": {"student": [10.0, 2.0, 10.0], "shortcut": [1.0, 4.0, 30.0]}}}
+    columns, rows = shortcut.table(again)
+    assert columns[-1] == shortcut.SAVED
+    assert [row[-1] for row in rows] == [*["–"] * len(found["rows"]), "60%"]
