@@ -36,6 +36,7 @@ from job import Job
 from outcome import RESULTS, keep
 from spans import Linking, Unasked, as_job, spans
 
+from rpdr.machine import machine
 from rpdr.pipeline import link
 from rpdr.pipeline.account import number
 from rpdr.pipeline.progress import Stopwatch
@@ -71,7 +72,8 @@ def main() -> int:
             jobs = Linking(__file__, Path(folder), options.run_dir, *sets, unasked=part != "student")
             if part == "growth" and options.beside_others and part in found and not found[part].get("beside_others"):
                 found[ALONE] = found[part]
-            found[part] = {"retriever": _retriever, "tenth": _tenth, "student": _student, "growth": _growth}[part](jobs, options)
+            measured = {"retriever": _retriever, "tenth": _tenth, "student": _student, "growth": _growth}[part](jobs, options)
+            found[part] = {**measured, "command": command(options), "machine": machine()}
         _keep(found, options)
     return 0
 
@@ -191,13 +193,21 @@ def _keep(found: dict[str, Any], options: argparse.Namespace) -> None:
         rows += [_row("The first million, as the first row", grown["one"]), _row(f"{grown['times']} times as many", grown["more"])]
     keep(
         NAME,
-        f"python benchmarks/corpus_scale.py {options.run_dir.name}",
+        " && ".join(dict.fromkeys(found[part]["command"] for part in PARTS if part in found)),
         "RPDR_DATA/throughput, 1.9 million spans of real medical text",
         ("Corpus", "Mentions", "Distinct", "Minutes", "Mentions a second", "Distinct a second", "Peak memory, MiB"),
         rows,
         protocol=_protocol(found),
+        machines={part: measured["machine"] for part, measured in found.items()},
         found=found,
     )
+
+
+def command(options: argparse.Namespace) -> str:
+    """What makes the parts of a call again."""
+    only = "" if tuple(options.only) == PARTS else f" --only {' '.join(options.only)}"
+    beside = " --beside-others" * options.beside_others
+    return f"python benchmarks/corpus_scale.py {options.run_dir.name} --times {options.times} --minutes {options.minutes:g}{only}{beside}"
 
 
 def _row(title: str, linked: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from six_sets import BEFORE, SETS, run_until, settings
 
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
+from rpdr.machine import machine
 from rpdr.pipeline.report import SECOND, STUDENT, TITLES
 from rpdr.run import STAGES, Run
 
@@ -101,6 +102,7 @@ def _kept(of: str, point: Point, config: Config) -> dict[str, Any]:
         **{key: systems[TITLES[name]]["acc_at_1"] for key, name in (("second_round", SECOND), ("student", STUDENT))},
         "comparison": metrics["comparison"],
         "created_at": metrics["created_at"],
+        "machine": machine(),
     }
     found.setdefault(of, {})[point.name] = measured
     return found
@@ -128,6 +130,7 @@ def _write(of: str, found: dict[str, Any]) -> None:
         protocol="Acc@1 on all test mentions; 95 % percentile bootstrap, by document where documents are known; one run each. It is the student that filters or not: the "
         "second round does in both. Worse: the most that a point of the same curve with "
         "fewer labels was better, and whether that point is above this one's interval.",
+        machines={name: point["machine"] for name, point in found[of].items()},
         points=found,
     )
 

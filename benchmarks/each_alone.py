@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -29,6 +30,7 @@ from rpdr.corpus import load_mentions, normalise
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
+from rpdr.machine import machine
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.distill import gold_examples
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
@@ -98,7 +100,13 @@ def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
     hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
     student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
     reranker = Reranker(student, Calibration(), 32, best_device())
-    return {"name": name, **_measured(run, chosen, lambda rows: reranker.scores(queries(rows))), "labels": len(rows), **ARMS[name]}
+    return {
+        "name": name,
+        **_measured(run, chosen, lambda rows: reranker.scores(queries(rows))),
+        "labels": len(rows),
+        "machine": machine(),
+        **ARMS[name],
+    }
 
 
 def _measured(run: Run, chosen: list[Example], scores: Any) -> dict[str, Any]:
@@ -148,16 +156,22 @@ def _write(run: Run, told: dict[str, Any], options: argparse.Namespace) -> None:
     student = run.config.student
     keep(
         NAME,
-        f"python benchmarks/each_alone.py --run-dir {Path(options.run_dir).name} --labels {options.labels}",
+        command(Path(options.run_dir).name, options.labels, arms),
         options.data,
         ("Trained with", "Loss on dev, nats", "Acc@1", "against the retriever whose candidates it re-ranks"),
         rows,
         protocol=f"`{student.model}`, {student.layers or 'all'} layers, learning rate {student.learning_rate:g}, {options.labels:,} labels of the "
         f"sandbox teacher ({run.config.teacher.sandbox.accuracy:.2f}), 2 epochs, but for what the row says; one run each. Loss: on the {first['dev']} dev "
         f"mentions whose text nobody had linked, at the temperature that suits them best. Acc@1: all test mentions; {how_drawn(annotated_test(run))}.",
+        machines={name: arm["machine"] for name, arm in arms.items()},
         labels=options.labels,
         arms=told,
     )
+
+
+def command(run: str, labels: int, arms: Iterable[str]) -> str:
+    """What makes these arms again."""
+    return " ".join(["python benchmarks/each_alone.py", "--run-dir", run, "--labels", str(labels), "--arms", *map(json.dumps, arms)])
 
 
 if __name__ == "__main__":

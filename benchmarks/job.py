@@ -53,10 +53,12 @@ class Job:
             found[0].kill()
         return bool(found)
 
-    def kill_process(self, words: str) -> None:
-        """SIGKILL those of its processes whose command line holds these words."""
-        for process in self.processes(words):
+    def kill_process(self, words: str) -> bool:
+        """SIGKILL those of its processes whose command line holds these words; whether there was one."""
+        found = self.processes(words)
+        for process in found:
             process.kill()
+        return bool(found)
 
     def sweep(self) -> None:
         """End what a killed driver left: Ray's processes notice its death, but not at once."""

@@ -21,11 +21,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from finished import run_in
 from job import Job
 from outcome import keep
 from rich.console import Console
@@ -88,16 +89,22 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = _measured(Path(folder), options)
-    command = f"python benchmarks/link_faults.py RUN_DIR --mentions {options.mentions} --runs {options.runs} --shard-mentions {options.shard_mentions}"
-    command += " --unasked" if options.unasked else ""
+    run = run_in(str(options.run_dir))
     columns = ("Killed", "Runs", "Rows lost", "Rows doubled", "Other concepts", "Largest difference of a confidence", "Answered twice")
     taken = "The retriever's answers are taken. " if options.unasked else ""
     protocol = f"{taken}Answered twice: of {found['answered_by_models']:,}, on average; what an actor had not finished when it was killed, a batch, is not counted."
-    data = f"the first {options.mentions:,} spans of RPDR_DATA/throughput"
-    keep(
-        "link_faults" if options.unasked else "link_faults_asked", command, data, columns, _rows(found["runs"]), protocol=protocol, **found
-    )
+    data = f"the first {options.mentions:,} spans of RPDR_DATA/throughput, linked to {PurePath(run.config.kb.path).name} by the finished run {run.folder.name}"
+    name = "link_faults" if options.unasked else "link_faults_asked"
+    keep(name, command(options), data, columns, _rows(found["runs"]), protocol=protocol, **found)
     return 0
+
+
+def command(options: argparse.Namespace) -> str:
+    """What makes these results again."""
+    flags = {name: getattr(options, name.replace("-", "_")) for name in ("mentions", "runs", "shard-mentions", "seed")}
+    kinds = [] if tuple(options.kinds) == KINDS else ["--kinds", *options.kinds]
+    told = [*(f"--{name} {value}" for name, value in flags.items()), *kinds, *["--unasked"] * options.unasked]
+    return " ".join(["python benchmarks/link_faults.py", options.run_dir.name, *told])
 
 
 def _measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -116,8 +123,7 @@ class Bench:
     """A corpus, and jobs that link it."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        sets = (f"link.shard_mentions={options.shard_mentions}", "link.exact_match=true")
-        self.jobs = Linking(__file__, folder, options.run_dir, *sets, unasked=options.unasked)
+        self.jobs = Linking(__file__, folder, options.run_dir, f"link.shard_mentions={options.shard_mentions}", unasked=options.unasked)
         self.folder, self.corpus, self.tally = folder, folder / "corpus.tsv", folder / "tally.txt"
         self.corpus.write_text("\n".join(["mention", *spans(options.mentions)]) + "\n", encoding="utf-8")
         self.tally.touch()
@@ -136,10 +142,7 @@ class Bench:
             job = self._start(name, **environment)
             while self._answers() - before < at and job.process.poll() is None:
                 time.sleep(0.1)
-            if second:
-                second.kill_process("raylet/raylet")
-            else:
-                job.kill(ACTORS.get(kind, kind))
+            must_kill(kind, job, second)
             while self.jobs.failed(name, job, must=starts > 3):
                 job, starts = self._start(name, **environment), starts + 1
         linked = self.jobs.linked(name)
@@ -187,6 +190,13 @@ class Bench:
 
     def _answers(self) -> int:
         return sum(map(int, self.tally.read_text(encoding="ascii").split()))
+
+
+def must_kill(kind: str, job: Job, second: Job | None) -> None:
+    """Kill it, of `second` its raylet; SystemExit where it was not there: a run of which nothing was killed shows nothing."""
+    ended = job.process.poll() is not None
+    if ended or not (second.kill_process("raylet/raylet") if second else job.kill(ACTORS.get(kind, kind))):
+        raise SystemExit(f"nothing was killed: {'the job had ended' if ended else f'no {kind} was found'}; give it more --mentions")
 
 
 def _rows(runs: list[dict[str, Any]]) -> list[list[str]]:

@@ -75,14 +75,21 @@ def main() -> int:
     rows = [row for name, measured in found.items() for row in _rows(name, measured)]
     keep(
         NAME,
-        "python benchmarks/link_throughput.py RUN_DIR",
+        " && ".join(measured["command"] for measured in found.values()),
         "; ".join(measured["data"] for measured in found.values()),
         ("Run", "Against", "Mentions a second", *(f"{title} is so many times as fast" for title in JOBS.values())),
         rows,
         protocol=" ".join([_protocol(), *(_told(name, measured) for name, measured in found.items())]),
+        machines={name: measured["machine"] for name, measured in found.items()},
         found=found,
     )
     return 0
+
+
+def command(options: argparse.Namespace) -> str:
+    """What makes the rows of a run again."""
+    flags = ["--rounds", str(options.rounds), *["--phrases"] * options.phrases]
+    return " ".join(["python benchmarks/link_throughput.py", options.run_dir.name, *flags])
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +117,7 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
     whose = "phrases of Ask A Patient's train file" if options.phrases else "test mentions"
     often = "as often as there" if options.phrases else "each as often as a phrase drawn from Ask A Patient's train file"
     return {
-        "command": " ".join(["python benchmarks/link_throughput.py", options.run_dir.name, *["--phrases"] * options.phrases]),
+        "command": command(options),
         "data": f"{options.run_dir.name}: the {len(mentions):,} distinct {whose}; repeats: {len(repeated):,}, {often}",
         "mentions": len(mentions),
         "mentions_per_s": rates,

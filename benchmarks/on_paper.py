@@ -9,7 +9,7 @@ Of a finished run, on the node types of cluster/nodes-cpu.yaml, each kind of wor
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -47,10 +47,11 @@ def main() -> int:
     keep(
         NAME,
         f"python benchmarks/on_paper.py {options.run_dir.name}{' --calibrate' if options.calibrate else ''}",
-        f"the cheapest nodes that link so many mentions within a day, of which {DISTINCT:.1%} are distinct, by the finished run {options.run_dir.name}",
+        f"the cheapest nodes that link so many mentions within a day, of which {DISTINCT:.1%} are distinct, by the finished run {options.run_dir.name}, "
+        f"to {PurePath(made.kb.path).name}",
         ("Mentions", "Nodes that link", "Market", "Hours", "of which the job alone", "Dollars"),
         [row for work, plan in zip(works, plans, strict=True) for row in _rows(work, plan)],
-        protocol=f"On paper, nobody has made it. `{student.model}`, {student.layers or 'all'} layers. {_told(works[0])} The job alone: what its own process reads, "
+        protocol=f"On paper, nobody has made it. `{made.retriever.model}`; `{student.model}`, {student.layers or 'all'} layers. {_told(works[0])} The job alone: what its own process reads, "
         f"spreads and writes, which no nodes shorten. Prices: {nodes.source} of {nodes.as_of}; of spot nodes an assumption.",
         plans=plans,
         nodes=_types(nodes),

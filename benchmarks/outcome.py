@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,37 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def keep(
-    name: str, command: str, data: str, columns: Sequence[str], rows: Sequence[Sequence[str]], simulated: bool = True, **measured: Any
+    name: str,
+    command: str,
+    data: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    simulated: bool = True,
+    machines: Mapping[str, Mapping[str, Any]] | None = None,
+    **measured: Any,
 ) -> None:
-    """Print the table and write results/NAME.json. `simulated`: the sandbox teacher had a part in it, and the result says so."""
+    """Print the table and write results/NAME.json. `simulated`: the sandbox teacher had a part in it, and the result says so. `machines`: of what each
+    part was measured on, by its name, where earlier calls have measured some; else this one."""
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-    told = {"command": command, "data": data, "simulated_teacher": simulated, "machine": machine(), "columns": columns, "rows": rows}
+    on = {"machine": machine()} if machines is None else {"machines": by_machine(machines)}
+    told = {"command": command, "data": data, "simulated_teacher": simulated, **on, "columns": columns, "rows": rows}
     write_json(RESULTS / f"{name}.json", {**told, **measured})
+
+
+def by_machine(machines: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What was measured on each, that of most first."""
+    found: dict[str, list[str]] = {}
+    for name, on in machines.items():
+        found.setdefault(where(on), []).append(name)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def where(on: Mapping[str, Any]) -> str:
+    """A machine, in words."""
+    return f"{on['cpu']}, {on['cores']} cores" + (f", {on['gpu']}" if on.get("gpu") else "")
 
 
 def shown(score: Score) -> str:

@@ -25,6 +25,7 @@ from rpdr.config import Config
 from rpdr.evaluation import evaluate, outcomes, paired_test, recall_outcomes
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
+from rpdr.machine import machine
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.reranker import Reranker, queries
 from rpdr.run import Run
@@ -105,7 +106,7 @@ def _kept(name: str, arm: str, run: Run) -> dict[str, Any]:
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
     of_concepts = drawn.of(np.array([bool(gold) for gold in golds]))  # NIL has no recall
-    told: dict[str, Any] = {"summary": run.summary("retune"), "changed": ARMS[arm], "protocol": how_drawn(test)}
+    told: dict[str, Any] = {"summary": run.summary("retune"), "changed": ARMS[arm], "protocol": how_drawn(test), "machine": machine()}
     first_right: dict[str, np.ndarray] = {}
     among: dict[str, np.ndarray] = {}
     for which, final in zip(ROUNDS, (False, True), strict=True):
@@ -159,6 +160,7 @@ def _write(found: dict[str, Any]) -> None:
         protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
         f"each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text{of_older}. "
         "Recall: of the mentions that have a concept.",
+        machines={f"{SETS[name]}, {arm}": told["machine"] for name, arms in found.items() for arm, told in arms.items()},
         arms=found,
     )
 

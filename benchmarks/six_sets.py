@@ -189,6 +189,7 @@ def nil_share(run: Run) -> float:
 
 def _write(runs: dict[str, Any]) -> None:
     rows = [row for name in SETS if name in runs for row in _rows(SETS[name], runs[name])]
+    on = {f"{SETS[name]} ({accuracy})": figures["machine"] for name in SETS for accuracy, figures in sorted(runs.get(name, {}).items())}
     keep(
         NAME,
         COMMAND,
@@ -206,7 +207,8 @@ def _write(runs: dict[str, Any]) -> None:
         "Gemma 3 270M. Micro F1: on CHIP-CDN, whose student re-ranks 20 candidates, answers have as many concepts as "
         "a threshold from dev lets in; elsewhere one. CADEC's and Ask A Patient's knowledge bases hold the sets' own concepts, about a thousand each. 95 % "
         f"percentile bootstrap and exact randomisation test {_how_drawn(runs)} "
-        f"–: not run yet. {_trained_on(runs)}.",
+        "–: not run yet.",
+        machines=on,
         runs=runs,
     )
     keep(
@@ -225,6 +227,7 @@ def _write(runs: dict[str, Any]) -> None:
         [_in_short(SETS[name], runs[name]) for name in SETS if f"{MAIN:g}" in runs.get(name, {})],
         protocol=f"Acc@1 on test mentions; the teacher is right in {MAIN:.0%} of what it is asked, where the right concept is among the candidates. The second round, "
         "a retriever, and the student learn from its labels, the retrievers before them from what is linked by hand alone. –: not measured yet.",
+        machines={name: machine for name, machine in on.items() if name.endswith(f"({MAIN:g})")},
     )
     keep(
         MORE,
@@ -235,6 +238,7 @@ def _write(runs: dict[str, Any]) -> None:
         protocol="Met by nobody: the text is neither among the labelled mentions nor among those that the teacher labelled. ECE: the mean gap between confidence and "
         "share of right answers; in brackets what a perfect confidence would stay below in 95 of 100 draws. Answered at a target precision: see "
         "`link.target_precision`, which dev must show with 95 % certainty. –: not run yet.",
+        machines=on,
     )
     keep(
         INTERVALS,
@@ -244,6 +248,7 @@ def _write(runs: dict[str, Any]) -> None:
         [row for name in SETS if name in runs for row in _with_intervals(SETS[name], runs[name])],
         protocol=f"The figures of the table of the six sets with their 95 % percentile bootstrap intervals, drawn {_how_drawn(runs)} "
         "Retrievers, and the teacher on the pool that it labelled: of the run with the teacher of 0.90.",
+        machines=on,
     )
     keep(
         TESTS,
@@ -254,6 +259,7 @@ def _write(runs: dict[str, Any]) -> None:
         protocol="What each student is right in more often than the retrievers of its own run, and than its teacher, who is simulated and was asked about the "
         f"same test mentions. 95 % percentile bootstrap and exact randomisation test {_how_drawn(runs)} As names too: see the table of the six sets. "
         "–: that run has not measured it.",
+        machines=on,
     )
 
 
@@ -307,18 +313,6 @@ def _of(accuracy: float) -> str:
 
 def _taught_by(accuracy: float) -> str:
     return "gold" if accuracy == GOLD else f"{accuracy:.2f}"
-
-
-def _trained_on(runs: dict[str, Any]) -> str:
-    """Which sets' students were trained on what."""
-    on: dict[str, list[str]] = {}
-    for name in (name for name in SETS if name in runs):
-        for accuracy, figures in sorted(runs[name].items()):
-            at = figures["machine"]
-            where = f"one {at['gpu']}" if at["gpu"] else f"{at['cpu']}, {at['cores']} cores"
-            on.setdefault(where, []).append(f"{SETS[name]} ({accuracy})")
-    told = "; ".join(f"{where}: {', '.join(names)}" for where, names in on.items())
-    return f"Trained on {told}"
 
 
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """Write the tables of README.md and docs/measured.md from benchmarks/results: what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
 
-With --check, change nothing, and exit with 1 if a page does not say what the results say.
+With --check, change nothing, and exit with 1 if a page does not say what the results say, or has a figure of three decimals in its text that no results have.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from outcome import where
 
 from rpdr.errors import DataError
 from rpdr.evaluation.table import comparison_line, markdown_table
@@ -21,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/measured.md")
 SECTION = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
 MARKER = re.compile(r"<!-- /?results:")
+CODE = re.compile(r"```.*?```", re.DOTALL)
+DECIMAL = re.compile(r"(?<![\w.,])\d+\.\d{3}(?!\d)")
+OF_A_TEST = ("difference", "low", "high")  # what results have of comparisons that no table shows
 
 
 def rendered(pages: Mapping[str, str], results: Path) -> dict[str, str]:
@@ -45,6 +50,27 @@ def rendered(pages: Mapping[str, str], results: Path) -> dict[str, str]:
         return match.group(1) + text_of(made) + match.group(4)
 
     return {name: SECTION.sub(section, text) for name, text in pages.items()}
+
+
+def unmeasured(pages: Mapping[str, str], results: Path) -> dict[str, list[str]]:
+    """By page the figures of three decimals in the text around tables that no table has, nor a comparison in a results file: a slip of who typed them.
+    What a table has by chance passes."""
+    known = {number for text in pages.values() for match in SECTION.finditer(text) for number in DECIMAL.findall(match.group(3))}
+    for path in sorted(results.glob("*.json")):
+        known |= {f"{abs(value):.3f}" for value in _of_tests(json.loads(path.read_text(encoding="utf-8")))}
+    found = {name: DECIMAL.findall(CODE.sub("", SECTION.sub("", text))) for name, text in pages.items()}
+    return {name: unknown for name, numbers in found.items() if (unknown := [number for number in numbers if number not in known])}
+
+
+def _of_tests(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        if "p_value" in value:
+            yield from (value[name] for name in OF_A_TEST if name in value)
+        for each in value.values():
+            yield from _of_tests(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _of_tests(each)
 
 
 def text_of(result: dict[str, Any]) -> str:
@@ -77,9 +103,10 @@ def _plain(result: dict[str, Any]) -> str:
 
 
 def _made_by(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
-    return f"`{result['command']}` on {where}."
+    machines = result.get("machines") or {where(result["machine"]): []}
+    first, *others = machines
+    told = [first, *(f"{other} ({', '.join(machines[other])})" for other in others)]
+    return f"`{result['command']}` on {', and on '.join(told)}."
 
 
 def _part(row: dict[str, Any], new: str, old: str) -> str:
@@ -91,7 +118,7 @@ def _part(row: dict[str, Any], new: str, old: str) -> str:
 
 
 def main() -> int:
-    """0: the pages are up to date, or were written. 1: --check found another text. 2: markers and results do not fit."""
+    """0: the pages are up to date, or were written. 1: --check found another text, or a figure that was not measured. 2: markers and results do not fit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
@@ -104,6 +131,11 @@ def main() -> int:
     changed = [name for name in PAGES if after[name] != before[name]]
     if check and changed:
         sys.stderr.write(f"error: {', '.join(changed)} does not say what benchmarks/results say; run python benchmarks/tables.py\n")
+        return 1
+    slips = unmeasured(after, ROOT / "benchmarks" / "results") if check else {}
+    for name, numbers in slips.items():
+        sys.stderr.write(f"error: {name}: no table or results file has {', '.join(numbers)}; say what a table says\n")
+    if slips:
         return 1
     for name in changed:
         write_text(ROOT / name, after[name])

@@ -24,6 +24,7 @@ from outcome import RESULTS, keep
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, label_keys, make_pool, sandbox, teach
 
+from rpdr.machine import machine
 from rpdr.teacher import Ledger
 from rpdr.teacher.ledger import FILE
 
@@ -47,9 +48,11 @@ def main() -> int:
     for mode, measure, mentions in (("sync", _sync, options.mentions), ("batch", _batch, options.batch_mentions)):
         if mode in options.modes:
             with tempfile.TemporaryDirectory() as folder:
-                found[mode] = measure(Path(folder), mentions, random.Random(options.seed))
-    command = f"python benchmarks/teacher_faults.py --mentions {options.mentions} --batch-mentions {options.batch_mentions}"
-    keep("teacher_faults", command, DATA, ("", "sync", "batch"), rows(found["sync"], found["batch"]), **found)
+                found[mode] = {**measure(Path(folder), mentions, random.Random(options.seed)), "machine": machine()}
+    sync, batch = found["sync"], found["batch"]
+    command = f"python benchmarks/teacher_faults.py --mentions {sync['mentions']} --batch-mentions {batch['mentions']}"
+    machines = {mode: found[mode]["machine"] for mode in MODES}
+    keep("teacher_faults", command, DATA, ("", "sync", "batch"), rows(sync, batch), machines=machines, **found)
     return 0
 
 
@@ -76,7 +79,7 @@ def _sync(folder: Path, mentions: int, rng: random.Random) -> dict[str, Any]:
         "kills": kills,
         "paid_for_lost_or_unreadable_answers": in_faults,
         # each of them is one more call that had to be paid, but for what was set aside after two: what else was paid is ours
-        "paid_calls_to_a_clean_pass_with_these_faults": (found["meter"]["sync"]["billed"] - found["in_flight_at_kills"])
+        "paid_calls_to_a_clean_pass_with_these_faults": found["meter"]["sync"]["billed"]
         / (mentions + in_faults - sum(found["set_aside"].values())),
         "median_seconds_lost_to_a_kill": sorted(kill["seconds_lost"] for kill in kills)[len(kills) // 2],
     }
@@ -189,7 +192,7 @@ def _account(folder: Path, server: Sandbox, mentions: int) -> dict[str, Any]:
         "unreadable": unreadable,
         "meter": meter,
         "ledger_usd": ledger.spent_usd(),
-        "paid_calls_to_a_clean_pass": (billed - in_flight) / mentions,
+        "paid_calls_to_a_clean_pass": billed / mentions,
     }
 
 
@@ -208,6 +211,7 @@ def rows(sync: dict[str, Any], batch: dict[str, Any]) -> list[list[str]]:
             f"{found['labelled_twice']:,} / {found['unaccounted']:,}",
             f"{found['paid_calls_to_a_clean_pass']:.3f}",
             "" if forced is None else f"{forced:.3f}",
+            f"{found['meter']['questions']['paid_again_after_an_answer']:,}",
             " / ".join(f"{kill['seconds_lost']:.0f}" for kill in found["kills"]),
         ]
 
@@ -221,6 +225,7 @@ def rows(sync: dict[str, Any], batch: dict[str, Any]) -> list[list[str]]:
         "labelled twice / lost",
         "paid calls ÷ calls of a clean pass",
         "… ÷ the calls that these faults force",
+        "paid again after a readable answer had gone out",
         "seconds until 50 more answers after each kill",
     )
     return [list(row) for row in zip(names, told(sync), told(batch), strict=True)]

@@ -26,6 +26,7 @@ from outcome import RESULTS, keep
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, make_pool, sandbox, teach
 
+from rpdr.machine import machine
 from rpdr.teacher.ledger import FILE
 
 LIMITS = (50, 150)  # requests a second
@@ -33,6 +34,7 @@ PARTS = ("limits", "cpu", "memory")
 A_FEW = 5_000  # mentions
 SECONDS = 90  # of asking at a limit: a whole minute and more
 LOOK_S = 2.0
+ACTORS = 2  # in all parts, so that what is reached at a limit and without one can be compared
 
 
 def main() -> int:
@@ -45,16 +47,18 @@ def main() -> int:
     path = RESULTS / "teacher_throughput.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     parts: dict[str, Any] = {name: found.get(name) for name in PARTS}
+    on = found.get("measured_on", {})
     measure = {
         "limits": lambda: [_at_limit(limit) for limit in LIMITS],
         "cpu": lambda: {"bare": _bare(A_FEW), "job": _unlimited(A_FEW)},
         "memory": lambda: [_unlimited(size) for size in (options.small, options.large)],
     }
     for name in options.parts:
-        parts[name] = measure[name]()
+        parts[name], on[name] = measure[name](), machine()
         Console(stderr=True).print(name, parts[name])
-    command = f"python benchmarks/teacher_throughput.py --small {options.small} --large {options.large}"
-    keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), **parts)
+    small, large = [pool["mentions"] for pool in parts["memory"]] if parts["memory"] else (options.small, options.large)
+    command = f"python benchmarks/teacher_throughput.py --small {small} --large {large}"
+    keep("teacher_throughput", command, DATA, ("Measured", "Value"), _rows(**parts), machines=on, measured_on=on, **parts)
     return 0
 
 
@@ -62,28 +66,33 @@ def _rows(limits: list[dict[str, Any]] | None, cpu: dict[str, Any] | None, memor
     """What is shown of what was measured."""
     rows = []
     for row in limits or ():
-        rows.append([f"share of a limit of {row['limit_per_s']} requests a second that is used", f"{row['share']:.1%}"])
+        rows.append([f"share of a limit of {row['limit_per_s']} requests a second that is used, {_by(row)}", f"{row['share']:.1%}"])
         rows.append(["… of that limit in the fullest minute", f"{row['fullest_minute']:.1%}"])
     if cpu:
         bare, job = cpu["bare"], cpu["job"]
         rows += [
-            ["requests a second without a limit", f"{job['requests_per_s']:.0f}"],
+            [f"requests a second without a limit, {_by(job)}", f"{job['requests_per_s']:.0f}"],
             ["CPU a request, all processes of the job", f"{job['cpu_ms_a_request']:.1f} ms"],
             ["… of a bare asyncio loop on the same SDK", f"{bare['cpu_ms_a_request']:.1f} ms"],
             ["CPU a request ÷ the bare loop's", f"{job['cpu_ms_a_request'] / bare['cpu_ms_a_request']:.2f}"],
         ]
     if memory:
         rows += [
-            [f"peak memory of the job's processes, {pool['mentions']:,} mentions", f"{pool['peak_uss_mib']:,.0f} MiB"] for pool in memory
+            [f"peak memory of the job's processes, {pool['mentions']:,} mentions, {_by(pool)}", f"{pool['peak_uss_mib']:,.0f} MiB"]
+            for pool in memory
         ]
         rows.append(["peak memory, large pool ÷ small", f"{memory[1]['peak_uss_mib'] / memory[0]['peak_uss_mib']:.2f}"])
     return rows
 
 
+def _by(measured: dict[str, Any]) -> str:
+    return f"{measured['actors']} actor{'s' * (measured['actors'] > 1)}"
+
+
 def _at_limit(limit: int) -> dict[str, Any]:
     """What share of a limit is used, from the first request to the last."""
     with tempfile.TemporaryDirectory() as folder:
-        config = make_pool(Path(folder), limit * SECONDS, actors=2, concurrency=64, requests_per_minute=60 * limit, budget_usd=100.0)
+        config = make_pool(Path(folder), limit * SECONDS, actors=ACTORS, concurrency=64, requests_per_minute=60 * limit, budget_usd=100.0)
         with sandbox(Path(folder), "--latency", "0.05", "--invalid-rate", "0") as server:
             _job(config, server, Path(folder))
             refused = server.meter()["refused"]
@@ -92,6 +101,7 @@ def _at_limit(limit: int) -> dict[str, Any]:
         fullest = _fullest_minute(Path(folder)) / (60 * limit)
     return {
         "limit_per_s": limit,
+        "actors": ACTORS,
         "reached_per_s": rate,
         "share": rate / limit,
         "fullest_minute": fullest,
@@ -102,11 +112,11 @@ def _at_limit(limit: int) -> dict[str, Any]:
 def _unlimited(mentions: int) -> dict[str, Any]:
     """Rate, CPU a request and peak memory without a limit."""
     with tempfile.TemporaryDirectory() as folder:
-        config = make_pool(Path(folder), mentions, actors=1, concurrency=64, budget_usd=1_000.0)
+        config = make_pool(Path(folder), mentions, actors=ACTORS, concurrency=64, budget_usd=1_000.0)
         with sandbox(Path(folder), "--latency", "0.05", "--invalid-rate", "0") as server:
             found = _job(config, server, Path(folder))
         first, last, requests = _sent(Path(folder))
-    return {"mentions": mentions, "requests_per_s": (requests - 1) / (last - first), **found}
+    return {"mentions": mentions, "actors": ACTORS, "requests_per_s": (requests - 1) / (last - first), **found}
 
 
 def _job(config: Path, server: Sandbox, folder: Path) -> dict[str, Any]:

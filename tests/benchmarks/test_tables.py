@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import outcome
 import pytest
 
 from benchmarks.collect import figures
-from benchmarks.tables import rendered
+from benchmarks.tables import rendered, unmeasured
 from rpdr.errors import DataError
 
 PAGE = "# x\n\n<!-- results:demo -->\n<!-- /results:demo -->\n\nend\n"
@@ -82,6 +83,20 @@ def test_made_again_it_is_the_same_and_another_number_is_noticed(results: Path):
     assert once["other.md"] == pages["other.md"]
     assert rendered(once, results) == once
     assert rendered({name: text.replace("0.712", "0.912") for name, text in once.items()}, results) == once
+
+
+def test_a_figure_in_the_text_that_no_results_have_is_named(results: Path):
+    page = rendered({"page.md": PAGE}, results)["page.md"]
+    right = f"Acc@1 0.712, over the retriever by 0.040 [+0.010, 0.070]; 1,000.123, S52.501A and 2.60.100 are none.\n```sh\n--rate 0.555\n```\n{page}"
+    assert unmeasured({"page.md": right}, results) == {}
+    assert unmeasured({"page.md": right.replace("Acc@1 0.712", "Acc@1 0.721")}, results) == {"page.md": ["0.721"]}
+
+
+def test_what_was_measured_on_several_machines_says_what_on_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outcome, "RESULTS", tmp_path)
+    old, new = ({"cpu": name, "cores": 2, "gpu": None} for name in ("Old CPU", "New CPU"))
+    outcome.keep("demo", "make demo", "Demo data", ("A",), [["1"]], machines={"a": new, "b": old, "c": old})
+    assert "`make demo` on Old CPU, 2 cores, and on New CPU, 2 cores (a).\n" in rendered({"page.md": PAGE}, tmp_path)["page.md"]
 
 
 @pytest.mark.parametrize(
