@@ -23,7 +23,7 @@ from six_sets import BEFORE, SETS, run_until, settings
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
 from rpdr.machine import machine
-from rpdr.pipeline.report import SECOND, STUDENT, TITLES
+from rpdr.pipeline.systems import SECOND, STUDENT, TITLES
 from rpdr.run import STAGES, Run
 
 NAME, ALL = "curves", 0

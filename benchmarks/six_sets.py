@@ -33,8 +33,8 @@ from rpdr.evaluation.systems import Score
 from rpdr.machine import machine
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.report import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
 from rpdr.pipeline.stages import run_stages
+from rpdr.pipeline.systems import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
 from rpdr.run import STAGES, Run
 
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import jinja2
 import numpy as np
@@ -131,6 +131,7 @@ class Example(TypedDict):
     confidence: float | None  # a label's: its trust
     candidates: list[str]  # the first names, as the student ordered them, or, of a label, the retriever
     rank: int | None  # of the right one among all of them
+    written: NotRequired[str | None]  # as it stands there, where abbreviations were written out
 
 
 class Cause(TypedDict):
@@ -223,6 +224,7 @@ class Metrics(TypedDict, total=False):
     parts: Parts
     kb: Kb
     machine: Machine
+    meters_url: str | None  # of a dashboard of the run's own time
 
 
 def write_report(folder: Path, metrics: Mapping[str, Any]) -> Path:

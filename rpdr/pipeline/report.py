@@ -5,7 +5,7 @@ Retriever and student are measured on the test mentions; the teacher on the pool
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,62 +14,85 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow.parquet as pq
 
-from rpdr.answer import guess, guesses
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import (
     Resampling,
     SystemResult,
-    compare_sets,
     evaluate,
-    firsts,
-    is_hit,
     names_several,
     noise_kind,
     outcomes,
-    paired_test,
     write_report,
 )
-from rpdr.kb import load_kb
+from rpdr.kb import Concept, load_kb
 from rpdr.machine import machine
 from rpdr.pipeline import details
 from rpdr.pipeline.account import spent as cost_of
-from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
+from rpdr.pipeline.baselines import FROM_TEACHER
 from rpdr.pipeline.progress import StageProgress
-from rpdr.pipeline.retriever import TUNED_ALONE
-from rpdr.pipeline.several import retrievers_sets
+from rpdr.pipeline.systems import (
+    RETRIEVER,
+    SECOND,
+    STUDENT,
+    TITLES,
+    Ranking,
+    comparisons,
+    first_round,
+    note_of,
+    rankings_of,
+    retrieved_by,
+    sets_of,
+    unseen_of,
+    weight_of,
+)
 from rpdr.remote import shown
-from rpdr.reranker import nil_threshold
 from rpdr.run import STAGES, Run
 from rpdr.run.found import load_candidates
 from rpdr.run.gold import golds_by_key
-from rpdr.run.loaded import calibrated
-from rpdr.schema import STUDIED, ConceptId, Gold, MentionKey, chosen_ids
+from rpdr.schema import STUDIED, Gold, chosen_id, chosen_ids
 from rpdr.teacher.ledger import VALID
 
-Ranking = list[ConceptId | None]
-RETRIEVER, LABELLED_NAMES, SECOND, STUDENT = "retriever", "labelled_names", "second_round", "student"
 DASHBOARD = "rpdr"  # the uid of cluster/grafana.json
 
 
 def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Measure and write; the summary names the page."""
     progress.update(0, None, "measuring")
-    concepts = load_kb(run.concepts_file)
-    mentions = load_mentions(run.mentions_file, *STUDIED)
-    dev, test = ([m for m in mentions if m.split == split and m.gold is not None] for split in ("dev", "test"))
-    taught, trained, linked = run.summary("teach"), run.summary("distill"), run.summary("link")
-    prepared = run.summary("prepare")
-    metrics: dict[str, Any] = {
+    concepts, mentions = load_kb(run.concepts_file), load_mentions(run.mentions_file, *STUDIED)
+    labels = pq.read_table(run.teacher_labels).to_pylist()
+    systems, of_test = _on_test(run, mentions, labels, concepts)
+    teacher, agreement, noise = _on_pool(run, mentions, labels, concepts)
+    if teacher:
+        systems.insert(max(0, len(systems) - 1), teacher)
+    taught, linked = run.summary("teach"), run.summary("link")
+    metrics: dict[str, Any] = {  # laid out as evaluation.report.Metrics
+        **_about(run, mentions),
+        **of_test,
+        **noise,
+        "systems": [asdict(system) for system in systems],
+        "learning": _learning(run),
+        "teacher": {
+            **{name: taught.get(name) for name in TAUGHT},
+            **_bill(run, taught, linked),
+            "agreement_with_gold": agreement,
+        },
+    }
+    page = write_report(run.path("report"), metrics)
+    return {"page": str(page)}
+
+
+def _about(run: Run, mentions: Sequence[Mention]) -> dict[str, Any]:
+    """What was run, where, on what."""
+    prepared, linked = run.summary("prepare"), run.summary("link")
+    counts = ("mentions", "distinct", "nil", "exact", "by_retriever", "student_scored", "mentions_per_s")
+    return {
         "title": run.folder.name,
         "run_dir": run.config.run_dir,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "protocol": protocol(run, trained, test),
-        "simulated_teacher": bool(taught.get("simulated")),
+        "protocol": protocol(run, run.summary("distill"), _annotated(mentions, "test")),
+        "simulated_teacher": bool(run.summary("teach").get("simulated")),
         "corpus": {
-            **{
-                name: linked.get(name)
-                for name in ("mentions", "distinct", "nil", "exact", "by_retriever", "student_scored", "mentions_per_s")
-            },
+            **{name: linked.get(name) for name in counts},
             "linked": linked["mentions"] - linked["nil"] - linked["abstained"],
             "abstained": linked["abstained"] if linked["operating_point"] else None,
             "rejects": prepared["rejects"],
@@ -83,115 +106,87 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "machine": machine(),
         "meters_url": _meters_url(run),
     }
-    systems, comparison = [], []
-    taught_rows = pq.read_table(run.teacher_labels).to_pylist()
-    if test:
-        golds = [m.gold or [] for m in test]
-        unseen = _unseen(test, mentions)
-        answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
-        rows = [answered[m.mention_id] for m in test]
-        measured = {m.key for m in mentions if m.split in ("dev", "test")}
-        retrieved = load_candidates(run, keys=measured)
-        reranked = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else retrieved
-        found = _retrieved(run, retrieved, reranked)
-        rankings = _rankings(run, dev, test, rows, found)
-        rates = {_first_round(found): run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
-        prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
-        fitted, _ = calibrated(run.path("student"), run.config.link)
-        answered_sets = _sets(run, dev, test, rankings, found)
-        answered_sets[STUDENT] = [guesses(row, fitted) for row in rows]
-        for name, ranked in rankings.items():
-            systems.append(
-                _evaluated(
-                    run,
-                    TITLES[name],
-                    ranked,
-                    golds,
-                    unseen,
-                    prices.get(name, 0.0),
-                    rates.get(name),
-                    _note(run, name),
-                    details.resampling(run, test),
-                    answered_sets[name],
-                )
-            )
-        comparison = _comparisons(run, details.resampling(run, test), rankings, answered_sets, golds, unseen)
-        taught_texts = {normalise(row["text"]) for row in taught_rows}
-        metrics["unseen_taught"] = sum(normalise(m.text) in taught_texts for m, new in zip(test, unseen, strict=True) if new)
-        told = details.Answered(run, test, rows, [reranked[m.key]["candidate_ids"] for m in test])
-        metrics["calibration"] = details.calibration(told)
-        metrics["selective"] = details.selective(told, linked)
-        metrics["errors"] = details.errors(told, concepts)
-        metrics["parts"] = details.parts(told, outcomes(rankings[RETRIEVER], golds, 1), mentions, (TITLES[STUDENT], TITLES[RETRIEVER]))
-    agreement = None
+
+
+def _on_test(
+    run: Run, mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]
+) -> tuple[list[SystemResult], dict[str, Any]]:
+    """(each retriever that was measured, then the student; how they differ, and where the student errs): nothing where no test mention has gold."""
+    dev, test = _annotated(mentions, "dev"), _annotated(mentions, "test")
+    if not test:
+        return [], {"comparison": []}
+    taught, linked = run.summary("teach"), run.summary("link")
+    golds, unseen, drawn = [m.gold or [] for m in test], unseen_of(test, mentions), details.resampling(run, test)
+    answered = {row["mention_id"]: row for row in pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()}
+    rows = [answered[m.mention_id] for m in test]
+    measured = {m.key for m in mentions if m.split in ("dev", "test")}
+    first = load_candidates(run, keys=measured)
+    last = load_candidates(run, final=True, keys=measured) if run.config.retriever.second_round else first
+    found = retrieved_by(run, first, last)
+    rankings = rankings_of(run, dev, test, rows, found)
+    sets = sets_of(run, dev, test, rows, rankings, found)
+    prices = dict.fromkeys((STUDENT, SECOND, FROM_TEACHER), taught.get("spent_usd"))
+    rates = {first_round(found): run.summary("candidates").get("mentions_per_s"), STUDENT: linked.get("student_mentions_per_s")}
+    systems = [
+        evaluate(
+            TITLES[name],
+            ranked,
+            golds,
+            unseen,
+            resampling=drawn,
+            price_usd=prices.get(name, 0.0),
+            mentions_per_s=rates.get(name),
+            note=note_of(run, name),
+            sets=sets[name],
+        )
+        for name, ranked in rankings.items()
+    ]
+    taught_texts = {normalise(row["text"]) for row in labels}
+    told = details.Answered(run, test, rows, [last[m.key]["candidate_ids"] for m in test])
+    return systems, {
+        "comparison": comparisons(run, drawn, rankings, sets, golds, unseen),
+        "unseen_taught": sum(normalise(m.text) in taught_texts for m, new in zip(test, unseen, strict=True) if new),
+        "calibration": details.calibration(told),
+        "selective": details.selective(told, linked),
+        "errors": details.errors(told, concepts),
+        "parts": details.parts(told, outcomes(rankings[RETRIEVER], golds, 1), mentions, (TITLES[STUDENT], TITLES[RETRIEVER])),
+    }
+
+
+def _on_pool(
+    run: Run, mentions: Sequence[Mention], labels: Sequence[dict[str, Any]], concepts: Sequence[Concept]
+) -> tuple[SystemResult | None, float | None, dict[str, Any]]:
+    """(the teacher, the share of its labels that are right, what kinds of wrong ones there are), on what it labelled and has gold; where there is some."""
     pool = {m.key: m for m in mentions if m.split == "unlabelled" and m.gold is not None}
-    labels = [row for row in taught_rows if row["key"] in pool]
-    if labels:
-        right = golds_by_key(m for m in mentions if m.split == "unlabelled")
-        label_golds = [right[row["key"]] for row in labels]
-        drawn = details.resampling(run, [pool[row["key"]] for row in labels])
-        teacher, agreement = _teacher(run, labels, label_golds, taught, drawn)
-        systems.insert(max(0, len(systems) - 1), teacher)
-        metrics["label_noise"] = details.label_noise(run, labels, label_golds, concepts, drawn)
-    metrics["learning"] = {
+    known = [row for row in labels if row["key"] in pool]
+    if not known:
+        return None, None, {}
+    right = golds_by_key(m for m in mentions if m.split == "unlabelled")
+    golds = [right[row["key"]] for row in known]
+    drawn = details.resampling(run, [pool[row["key"]] for row in known])
+    teacher, agreement = _teacher(run, known, golds, run.summary("teach"), drawn)
+    return teacher, agreement, {"label_noise": details.label_noise(run, known, golds, concepts, drawn)}
+
+
+def _annotated(mentions: Sequence[Mention], split: str) -> list[Mention]:
+    return [m for m in mentions if m.split == split and m.gold is not None]
+
+
+def _learning(run: Run) -> dict[str, Any]:
+    trained = run.summary("distill")
+    return {
         "curve": trained.get("loss_curve", []),
         "held_out": trained["held_out_losses"],
         "retriever": trained.get("retriever_loss"),
         "epochs": run.config.student.epochs,
-        "weight": _weight(trained),
+        "weight": weight_of(trained),
     }
-    metrics["systems"] = [asdict(s) for s in systems]
-    metrics["comparison"] = comparison
-    metrics["teacher"] = {
-        **{name: taught.get(name) for name in TAUGHT},
-        **_bill(run, taught, linked),
-        "agreement_with_gold": agreement,
-    }
-    page = write_report(run.path("report"), metrics)
-    return {"page": str(page)}
-
-
-def _unseen(test: Sequence[Mention], mentions: Sequence[Mention]) -> np.ndarray:
-    """(n,) bool, of the test mentions: nobody had linked the text by hand. A labelled mention may have no gold yet: that links nothing."""
-    seen = {normalise(m.text) for m in mentions if m.split == "labelled" and m.gold is not None}
-    return np.array([normalise(m.text) not in seen for m in test])
 
 
 TAUGHT = (
     *("model", "labelled", "believed_accuracy", "invalid", "none", "missing", "from_ledger", "saved_by_early_stop"),
     *("spent_usd", "budget_usd", "prompt_tokens", "completion_tokens", "stopped_by_budget", "account", "masked"),
 )
-TITLES = {
-    ZERO_SHOT: "Retriever, zero-shot",
-    RETRIEVER: "Retriever, few labels",
-    LABELLED_NAMES: "Retriever, few labels as names too",
-    FROM_TEACHER: "Retriever, few + teacher's labels",
-    SECOND: "Retriever, second round",
-    STUDENT: "Student",
-}
-
-
-def _note(run: Run, name: str) -> str:
-    settings = run.config.retriever
-    few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
-    discount = run.summary("retune").get("alias_discount")
-    common = "; what is commonly meant counts" if run.summary("retune").get("commonness") else ""
-    aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
-    reranked = "the second round" if settings.second_round else "the few-label retriever"
-    unheard = "; dev gave what it learned no weight: it says what that says" if _weight(run.summary("distill")) == 0 else ""
-    return {
-        ZERO_SHOT: "the encoder as it comes",
-        RETRIEVER: few,
-        LABELLED_NAMES: few + ", which are names too and tell what is common; the teacher chose from its candidates",
-        FROM_TEACHER: taught,
-        SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
-        STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
-    }[name]
-
-
-def _weight(trained: Mapping[str, Any]) -> float | None:
-    """How much of what the student learned dev believes, by the summary of `distill`."""
-    return (trained.get("balance") or {}).get("learned")
 
 
 def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
@@ -227,155 +222,29 @@ def _made_of(run: Run) -> str:
     )
 
 
-Found = Mapping[MentionKey, dict[str, Any]]
-
-
-def _retrieved(run: Run, candidates: Found, reranked: Found) -> dict[str, Found]:
-    """Rows of schema.CANDIDATES of each retriever that was measured, in the order of the results table."""
-    alone = run.path("index", TUNED_ALONE)
-    found = {
-        LABELLED_NAMES if alone.exists() else RETRIEVER: candidates,
-        **({SECOND: reranked} if run.config.retriever.second_round else {}),
-    }
-    for name, path in ((RETRIEVER, alone), *((name, run.path("baselines", f"{name}.parquet")) for name in (ZERO_SHOT, FROM_TEACHER))):
-        if path.exists():
-            found[name] = {row["key"]: row for row in pq.read_table(path).to_pylist()}
-    return {name: found[name] for name in (ZERO_SHOT, RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND) if name in found}
-
-
-def _reranked(run: Run, found: Collection[str]) -> str:
-    """Whose candidates the student re-ranks, of those that were measured."""
-    return SECOND if run.config.retriever.second_round else _first_round(found)
-
-
-def _first_round(found: Collection[str]) -> str:
-    """Whose candidates the teacher chose from."""
-    return LABELLED_NAMES if LABELLED_NAMES in found else RETRIEVER
-
-
-def _rankings(
-    run: Run, dev: Sequence[Mention], test: Sequence[Mention], answered: Sequence[dict[str, Any]], found: Mapping[str, Found]
-) -> dict[str, list[Ranking]]:
-    """Each system's answers for the test mentions, best first, the retrievers' by what they `found`; the student's are in `answered`."""
-    rankings: dict[str, list[Ranking]] = {}
-    for name, rows in found.items():
-        threshold = _nil_threshold(dev, rows) if run.config.link.allow_nil else -1.0
-        rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
-    offered = found[_reranked(run, found)]
-    rankings[STUDENT] = [_by_student(row, offered[m.key]["candidate_ids"]) for row, m in zip(answered, test, strict=True)]
-    return rankings
-
-
-def _by_student(row: Mapping[str, Any], candidates: Sequence[ConceptId]) -> Ranking:
-    """Of a row of schema.LINKED; behind what an exact name decided, which has no ranking, the candidates in the retriever's order."""
-    if guess(row) is None:
-        return [None, *row["ranked_ids"]]
-    return [*row["ranked_ids"], *(i for i in candidates if row["source"] == "exact" and i not in row["ranked_ids"])]
-
-
-def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
-    """A retriever's ranking; "none" stands before it where not even the first candidate is as similar as the threshold. Behind others it stands in
-    no ranking: it is mostly the retriever's miss, and systems differ in where they would put it."""
-    return [None, *row["candidate_ids"]] if row["scores"][0] < threshold else list(row["candidate_ids"])
-
-
-def _nil_threshold(dev: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> float:
-    """The similarity under which the retriever alone should say NIL: the best on dev; never where dev has no NIL."""
-    nil = np.array([m.gold == [] for m in dev], dtype=bool)
-    if not nil.any():
-        return -1.0
-    right = np.array([is_hit(found[m.key]["candidate_ids"], m.gold or [], 1) if m.gold else False for m in dev])
-    return nil_threshold(np.array([found[m.key]["scores"][0] for m in dev]), right, nil)
-
-
-def _evaluated(
-    run: Run,
-    name: str,
-    ranked: list[Ranking],
-    golds: list[Gold],
-    unseen: np.ndarray,
-    price: float | None,
-    rate: float | None,
-    note: str,
-    resampling: Resampling,
-    sets: Sequence[Sequence[ConceptId]] | None = None,
-) -> SystemResult:
-    return evaluate(
-        name,
-        ranked,
-        golds,
-        unseen,
-        resampling=resampling,
-        price_usd=price,
-        mentions_per_s=rate,
-        note=note,
-        sets=sets,
-    )
-
-
-Sets = list[list[ConceptId]]
-
-
-def _sets(
-    run: Run,
-    dev: Sequence[Mention],
-    test: Sequence[Mention],
-    rankings: Mapping[str, list[Ranking]],
-    found: Mapping[str, Found],
-) -> dict[str, Sets]:
-    """All concepts of each answer of each system: the first alone, but, where the student's answers have several, of retrievers as many as a threshold
-    from dev lets in."""
-    sets = {name: firsts(ranked) for name, ranked in rankings.items()}
-    for name in found if run.config.link.several else ():
-        sets[name] = retrievers_sets(dev, test, found[name], sets[name], run.config.link.allow_nil)
-    return sets
-
-
-def _comparisons(
-    run: Run, resampling: Resampling, rankings: dict[str, list[Ranking]], sets: dict[str, Sets], golds: list[Gold], unseen: np.ndarray
-) -> list[dict[str, Any]]:
-    """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too."""
-    found = []
-    reranked = _reranked(run, rankings)
-    for other in (RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND):
-        if other not in rankings:
-            continue
-        told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked, "untaught": other == LABELLED_NAMES}
-        a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
-        for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
-            if rows.any():
-                result = paired_test(a[rows], b[rows], resampling.of(rows))
-                found.append({**told, "metric": "acc_at_1", "on": on, **asdict(result)})
-        if names_several(golds):
-            result = compare_sets(sets[STUDENT], sets[other], golds, resampling)
-            found.append({**told, "metric": "micro_f1", "on": "all", **asdict(result)})
-    return found
-
-
 def _teacher(
     run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any], resampling: Resampling
 ) -> tuple[SystemResult, float]:
     """(the teacher on its own pool, with the retriever's order after its choice; the share of its labels that are right, "none" among them where no candidate was)."""
     ranked: list[Ranking] = []
     for row in labels:
-        chosen = details.chosen_id(row)
+        chosen = chosen_id(row)
         ranked.append([chosen, *(i for i in row["candidate_ids"] if i != chosen)])
     agreement = [
         noise_kind(answers[0], gold, row["candidate_ids"]) is None for answers, gold, row in zip(ranked, golds, labels, strict=True)
     ]
     simulated = taught.get("simulated")
     who = "knows the answers, and errs at a set rate" if simulated else str(taught.get("model"))
-    result = _evaluated(
-        run,
+    result = evaluate(
         f"Teacher, on its pool{' (simulated)' if simulated else ''}",
         ranked,
         list(golds),
         np.zeros(len(golds), dtype=bool),
-        taught.get("spent_usd"),
-        None if simulated else taught.get("mentions_per_s"),  # how fast a server on this machine is tells nothing
-        f"{who}; after its choice, the retriever's order",
-        resampling,
-        [chosen_ids(row) for row in labels],
+        resampling=resampling,
+        price_usd=taught.get("spent_usd"),
+        mentions_per_s=None if simulated else taught.get("mentions_per_s"),  # how fast a server on this machine is tells nothing
+        note=f"{who}; after its choice, the retriever's order",
+        sets=[chosen_ids(row) for row in labels],
     )
     return replace(result, on_pool=True), float(np.mean(agreement))
 

@@ -15,7 +15,7 @@ from rpdr.corpus import Mention
 from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
-from rpdr.pipeline import details, report
+from rpdr.pipeline import details, systems
 from rpdr.reranker import Calibration
 from rpdr.run import Run
 from rpdr.run.labels import learned_labels
@@ -252,18 +252,18 @@ def test_mentions_of_no_document_are_drawn_by_text(tmp_path: Path):
 
 def test_behind_an_exact_name_stand_the_candidates_and_behind_a_ranking_nothing():
     row = {"ranked_ids": ["C2"], "nil": False, "source": "exact"}
-    assert report._by_student(row, ["C1", "C2", "C3"]) == ["C2", "C1", "C3"]
-    assert report._by_student({**row, "source": "student", "ranked_ids": ["C3", "C1"]}, ["C1", "C2", "C3"]) == ["C3", "C1"]
-    assert report._by_student({**row, "source": "student", "nil": True}, ["C1"]) == [None, "C2"]
+    assert systems._by_student(row, ["C1", "C2", "C3"]) == ["C2", "C1", "C3"]
+    assert systems._by_student({**row, "source": "student", "ranked_ids": ["C3", "C1"]}, ["C1", "C2", "C3"]) == ["C3", "C1"]
+    assert systems._by_student({**row, "source": "student", "nil": True}, ["C1"]) == [None, "C2"]
 
 
 def test_none_of_these_stands_before_a_retriever_s_candidates_or_nowhere():
     row = {"candidate_ids": ["C1", "C2"], "scores": [0.6, 0.2]}
-    assert report._by_threshold(row, 0.5) == ["C1", "C2"]
-    assert report._by_threshold(row, 0.7) == [None, "C1", "C2"]
+    assert systems._by_threshold(row, 0.5) == ["C1", "C2"]
+    assert systems._by_threshold(row, 0.7) == [None, "C1", "C2"]
 
 
 def test_what_stands_among_the_labelled_mentions_without_a_link_has_not_been_seen():
     labelled = [mention(0, "Sick", [["C2"]], "labelled"), mention(1, "left knee", None, "labelled"), mention(2, "flu", [], "labelled")]
     test = [mention(n, text, []) for n, text in enumerate(("sick", "Left  knee", "flu", "fever"))]
-    assert report._unseen(test, [*labelled, *test]).tolist() == [False, True, False, True]
+    assert systems.unseen_of(test, [*labelled, *test]).tolist() == [False, True, False, True]
