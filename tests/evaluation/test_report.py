@@ -311,12 +311,18 @@ def test_a_simulated_teacher_is_named_and_a_real_one_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "difference", "p", "words"),
-    [(0.3, 0.5, 0.4, 1e-7, "is better than"), (-0.5, -0.3, -0.4, 1e-7, "is worse than"), (-0.1, 0.2, 0.05, 0.4, "No clear difference")],
+    [
+        (0.3, 0.5, 0.4, 1e-7, "<b>student</b> is better than retriever"),
+        (-0.5, -0.3, -0.4, 1e-7, "<b>student</b> is worse than retriever"),
+        (-0.1, 0.2, 0.05, 0.4, "No clear difference between <b>student</b> and retriever"),
+    ],
 )
 def test_headline_says_only_what_the_test_allows(low: float, high: float, difference: float, p: float, words: str) -> None:
     metrics = full()
     metrics["comparison"][0] |= {"low": low, "high": high, "difference": difference, "p_value": p}
-    assert words in render(metrics)
+    assert words in " ".join(render(metrics).split())
+    headline = build(metrics)["headline"]
+    assert (headline["new"]["value"], headline["old"]["value"]) == ("0.900", "0.500")  # the student's is the new one
 
 
 def test_files_are_written_as_plain_json(tmp_path: Path) -> None:

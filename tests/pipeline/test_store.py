@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +96,27 @@ def test_a_signal_while_an_object_is_opened_leaves_no_empty_one_in_its_place(buc
     assert store.read_json("_manifest.json") == {"of": 2}
 
 
+KILLED = """
+import sys, time
+import pyarrow as pa
+from rpdr.pipeline import store
+
+def half(table):
+    for _ in range(20):
+        yield table
+    print("half", flush=True)
+    time.sleep(60)
+
+store.IN_MEMORY = 100
+table = pa.table({"n": range(100_000)})
+store.store_at(sys.argv[1]).write_tables("shard-000001.parquet", half(table), table.schema)
+"""
+
+
 def test_an_object_whose_writer_was_killed_is_not_there(bucket: str):
-    script = (
-        "import sys, time; from pyarrow import fs; files, root = fs.FileSystem.from_uri(sys.argv[1]); "
-        "stream = files.open_output_stream(root + '/shard-000001.parquet'); stream.write(bytes(12 * 2**20)); print('half', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script, bucket], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen([sys.executable, "-c", KILLED, bucket], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "half\n"
-        time.sleep(0.5)  # its first parts are on the server
         writer.send_signal(signal.SIGKILL)
     assert store_at(bucket).names() == set()
 

@@ -55,6 +55,18 @@ def test_errors_among_the_surest_are_not_hidden_by_the_rest():
     assert not operating_point(confidences, np.arange(500) >= 100, target=0.9).reachable
 
 
+def test_what_passes_again_behind_a_failure_is_not_taken():
+    # at all five hundred the test would pass once more, but what lies between is not shown
+    right = (np.arange(500) < 100) | (np.arange(500) >= 150)
+    point = operating_point(np.linspace(1, 0.5, 500), right, target=0.85)
+    assert (point.reachable, point.answered, point.right) == (True, 108, 100)
+
+
+def test_each_of_the_starts_has_its_share_of_the_doubt():
+    # one of 140 wrong: 95 % would be shown by a test that had all of 1 - CERTAINTY for itself
+    assert not operating_point(np.linspace(1, 0.5, 140), np.arange(140) > 0, target=0.95).reachable
+
+
 def test_equal_confidences_are_answered_alike():
     # 0.9 would be reached by a part of those at 0.7, not by all of them
     confidences = np.array([0.8] * 100 + [0.7] * 400)

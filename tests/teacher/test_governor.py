@@ -227,6 +227,41 @@ def test_a_question_whose_asker_was_killed_is_asked_again(tmp_path: Path):
     assert time.monotonic() - before < 30  # and not at the end of patience, which is a minute
 
 
+def test_a_question_whose_asker_lives_but_is_silent_is_asked_again_when_patience_ends(tmp_path: Path):
+    async def both() -> tuple[str, float]:
+        one, two = Governor(10.0, DOLLAR_A_TOKEN, tmp_path), Governor(10.0, DOLLAR_A_TOKEN, tmp_path, patience_s=0.3)
+        await one.reserve(sent("a", "q", "k"))
+        before = time.monotonic()
+        second = await asyncio.wait_for(two.reserve(sent("b", "q", "k")), 10)
+        waited = time.monotonic() - before
+        await one.close()
+        await two.close()
+        return second.verdict, waited
+
+    verdict, waited = asyncio.run(both())
+    assert verdict == "go"
+    assert waited > 0.2
+
+
+def test_a_question_that_is_at_the_providers_in_a_batch_is_not_asked_again_however_long_it_takes(tmp_path: Path):
+    crash(tmp_path, sent("a", "q", "k", mode="batch"))
+
+    async def work(governor: Governor) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(governor.reserve(sent("b", "q", "k")), 0.5)
+
+    run(tmp_path, work, patience_s=0.1)
+    assert Ledger(tmp_path).rows().num_rows == 1
+
+
+def test_what_a_batch_holds_is_not_waited_for(tmp_path: Path):
+    async def work(governor: Governor) -> str:
+        await governor.reserve(sent("a", prompt=9, mode="batch"))
+        return (await asyncio.wait_for(governor.reserve(sent("b", prompt=5)), 10)).verdict
+
+    assert run(tmp_path, work) == "no_money"
+
+
 def test_an_actor_that_was_replaced_may_ask_again_at_once(tmp_path: Path):
     async def work(governor: Governor) -> str:
         await governor.reserve(sent("a", "q", "k"))
@@ -311,6 +346,44 @@ def test_after_a_429_nothing_leaves_until_the_pool_has_cooled(tmp_path: Path):
         return [time.monotonic() - before]
 
     assert 0.5 <= run(tmp_path, work)[0] <= 10
+
+
+def test_a_429_holds_back_what_already_waits_for_its_slot(tmp_path: Path):
+    async def work(governor: Governor) -> None:
+        waiting = asyncio.gather(*(governor.reserve(sent(str(n), prompt=0)) for n in range(3)))
+        await asyncio.sleep(0.2)
+        await governor.cool(1.5)
+        await waiting
+
+    run(tmp_path, work, requests_per_minute=60)  # two leave at once, the third a second later
+    assert let_through(tmp_path)[2] >= 1.5
+
+
+def unwritable(id: str) -> Ended:
+    return replace(valid(id), choice_id="\ud800")  # half a character: no text that SQLite takes
+
+
+def test_an_answer_that_cannot_be_kept_fails_none_that_shares_its_transaction(tmp_path: Path):
+    async def work(governor: Governor) -> list[Any]:
+        for id in "abc":
+            await governor.reserve(sent(id))
+        ends = (valid("a"), unwritable("b"), valid("c"))
+        return await asyncio.gather(*(governor.settle(sent(end.id), end) for end in ends), return_exceptions=True)
+
+    first, error, last = run(tmp_path, work)
+    assert (first, type(error), last) == (1, UnicodeEncodeError, 1)
+    assert [row["state"] for row in Ledger(tmp_path).rows().to_pylist()] == ["valid", "open", "valid"]
+
+
+def test_what_was_reserved_in_a_transaction_that_is_done_again_is_counted_once(tmp_path: Path):
+    async def work(governor: Governor) -> list[str]:
+        asked = [governor.reserve(sent("a", prompt=5)), governor.reserve(sent("b", prompt=4))]
+        one, two, _ = await asyncio.wait_for(
+            asyncio.gather(*asked, governor.settle(sent("c"), unwritable("c")), return_exceptions=True), 10
+        )
+        return [one.verdict, two.verdict]
+
+    assert run(tmp_path, work, budget=9.0) == ["go", "go"]
 
 
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path):
