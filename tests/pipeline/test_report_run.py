@@ -13,8 +13,10 @@ from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
 from rpdr.kb import Concept, save_kb
+from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.report import FROM_TEACHER, LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES, ZERO_SHOT, report
+from rpdr.pipeline.report import report
+from rpdr.pipeline.systems import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
 from rpdr.run import STAGES, Run
 from rpdr.schema import CANDIDATES, LABELS, LINKED, NIL, ConceptId, Gold, MentionKey
 
