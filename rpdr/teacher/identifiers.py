@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import phonenumbers
 
-from rpdr.teacher.people import PEOPLE, PLACES, Check, Span, found
+from rpdr.teacher.people import LATIN, PEOPLE, PLACES, Check, Span, found
 
 HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
 
@@ -32,8 +32,7 @@ def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
 
 # --- e-mail addresses, URLs, IP addresses ---
 
-_LATIN = "A-Za-z0-9À-ɏ"
-_EMAIL = re.compile(rf"(?<![{_LATIN}._%+'-])[{_LATIN}._%+'-]++@[{_LATIN}-]++(?:\.[{_LATIN}-]++)++")
+_EMAIL = re.compile(rf"(?<![{LATIN}._%+'-])[{LATIN}._%+'-]++@[{LATIN}-]++(?:\.[{LATIN}-]++)++")
 _URL = re.compile(
     r"""(?:\b(?:https?|s?ftp)://|\bwww\.)[^\s<>"'，。；、）】一-龥]*(?<![.,;:!?)\]])"""
     r"|(?<![A-Za-z0-9_@.-])(?:[a-z0-9-]{1,63}+\.){1,5}(?:com|net|org|edu|gov|mil|info|biz|cn|fr|nl|ru|(?:co|org|ac|nhs|gov)\.uk|(?:com|edu|gov|org)\.cn)(?![A-Za-z0-9_]|[.-][A-Za-z0-9])"

@@ -16,7 +16,7 @@ from typing import Any
 from rpdr.config import TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.teacher.identifiers import HARD, identifiers
-from rpdr.teacher.people import Span, again
+from rpdr.teacher.people import LATIN, Span, again
 from rpdr.teacher.prompt import Question
 
 PATTERNS_ALONE = (
@@ -117,7 +117,7 @@ def _places(mention: str, context: str) -> list[tuple[int, int]]:
     """Where the mention stands in its context, as a word of its own where it is written with Latin letters."""
     if not mention:
         return []
-    letter = "[A-Za-z0-9À-ɏ]"
+    letter = f"[{LATIN}]"
     before = f"(?<!{letter})" if re.match(letter, mention) else ""
     after = f"(?!{letter})" if re.match(letter, mention[-1]) else ""
     return [match.span() for match in re.finditer(before + re.escape(mention) + after, context, re.IGNORECASE)]

@@ -33,8 +33,11 @@ def found(text: str, patterns: Sequence[tuple[str, re.Pattern[str], Check]]) -> 
 
 # --- addresses ---
 
+LATIN = "A-Za-z0-9À-ɏ"
 _UP = "A-ZÀ-ÖØ-ÞĆČĎĐĘĚĞİŁŃŇŐŒŘŚŞŠŤŮŰŹŻŽ"
 _CAPITAL = rf"[{_UP}][\w.'’-]*+"
+# of a word, a quotation mark before it or none: else each letter of what has no blanks would be a beginning to look on from
+_AT_ITS_START = r"(?<![\w.-])(?<![\w.'’-]['’])"
 _STREET = (
     "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Close|Crescent|Gardens|Grove|Parkway|Circle|Row|Mews"
     "|Walk|Trail|Turnpike|St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir"
@@ -43,7 +46,7 @@ _STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT"
     "|VA|WA|WV|WI|WY|DC|PR|AA|AE|AP"
 )
-_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
+_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_AT_ITS_START}{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
 _POSTCODE = r"(?:GIR 0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
 _DE_LA = r"(?:de |del |de la |della |da |do |dos |du |des |d['’]|de l['’])?"
 _ADDRESS = re.compile(
@@ -65,7 +68,7 @@ _ADDRESS = re.compile(
     rf"|\b(?:[Cc]alle|C/|Avda\.?|Avenida|Plaza|Paseo|[Vv]ia|Viale|Piazza|Corso|Rua|Travessa) (?:(?:de |del |de la |della |da |do |dos ){{0,2}}{_CAPITAL} ?){{1,4}}"
     r",? ?(?:n[º°.]? ?)?\d{1,4}\b(?:,? \d{5} [A-ZÀ-Þ]\w+)?"
     # any road 12, 12345 Town; Town, 12345; 1234 AB, Town
-    rf"|\b(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
+    rf"|{_AT_ITS_START}(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
     rf"(?:(?: {_CAPITAL})+?,)? (?:[A-Z]{{1,2}}-)?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}} ?[A-Z]{{2}}\b),? {_CAPITAL}"
     rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
     rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
@@ -114,7 +117,7 @@ _WHAT_HAS_NAMES = re.compile(
     rf"|(?i:\bmy name is|\bname's) (?P<mine>[A-Za-z]{{2,20}}(?: [A-Z]\w{{1,20}}){{0,2}})"
 )
 _CREDENTIALS = re.compile(
-    rf"(?<![A-Za-z0-9_-])(?P<name>{_PART}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?P<name>{_PART}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
 )
 _HAN_NAMED = re.compile(
     rf"(?:姓名\s|(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀|医师|医生)\s?[:：]\s?)(?P<labelled>{_FAMILY}[{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
@@ -135,7 +138,7 @@ _EPONYM = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(
-    rf"(?<![A-Za-z0-9_’'-])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
 )
 _KIN = re.compile(
     r"(?i:\b(?:wife|husband|son|daughter|mother|father|brother|sister|partner|spouse|aunt|uncle|niece|nephew|grandson|granddaughter|friend|girlfriend"

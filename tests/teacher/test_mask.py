@@ -244,6 +244,10 @@ HOSTILE = {
     "labels": "name: address: mrn: " * 50_000,
     "initials": "A. " * 333_000,
     "spaces": " " * 1_000_000,
+    "capitals and digits": "A1" * 500_000,
+    "capitals and apostrophes": "A'" * 500_000,
+    "marks in between": "A1.A'" * 200_000,
+    "capitals beyond ASCII": "É" * 1_000_000,
 }
 
 
