@@ -132,7 +132,9 @@ SET_ASIDE = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # "set_aside", "refused_by_budget" or "failed", see teacher.Answer
+        pa.field(
+            "source", pa.string(), nullable=False
+        ),  # "set_aside", "refused_by_budget" or "failed", see teacher.Answer; "masked": not asked
         pa.field("reason", pa.string(), nullable=False),
         pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),
     ]

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import pyarrow.parquet as pq
 
@@ -14,7 +15,7 @@ from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
 from rpdr.run.gold import chosen_by_gold
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
+from rpdr.teacher import Example, Masker, Question, at_random, by_worth, is_masked_away, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
 
@@ -54,9 +55,14 @@ def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[E
     for row in labelled:
         example = Example(question_of(row, definitions), row["choice"], tuple(row["also"]))
         (right if row["choice"] != NIL else none).append(example)
-    few = none[: wanted // 4]
     as_it_leaves = leaves(run.config)
-    return [replace(example, question=as_it_leaves(example.question)[0]) for example in right[: wanted - len(few)] + few]
+
+    def some(examples: Sequence[Example], count: int) -> list[Example]:
+        left = (replace(example, question=as_it_leaves(example.question)[0]) for example in examples)
+        return list(islice((e for e, whole in zip(left, examples, strict=True) if not is_masked_away(whole.question, e.question)), count))
+
+    few = some(none, wanted // 4)
+    return some(right, wanted - len(few)) + few
 
 
 def leaves(config: Config) -> Leaves:

@@ -16,7 +16,7 @@ from typing import Any
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
-from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
+from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of, keys_asked
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
@@ -83,6 +83,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         **believed,
         "invalid": sources["set_aside"],
         "failed": sources["failed"],
+        "masked_away": sources[MASKED],
         "from_ledger": sources["ledger"],
         "saved_by_early_stop": kept["saved_by_early_stop"],
         "missing": len(queue) - kept["labelled"],

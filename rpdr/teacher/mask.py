@@ -22,6 +22,7 @@ from rpdr.teacher.prompt import Question
 PATTERNS_ALONE = (
     "data_policy: deidentified: names are found by patterns and a list of English names alone; with teacher.names_model a model finds more"
 )
+_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(sorted(HARD))})\]")  # of those that a mention may hold
 DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 PERSONS = {
     "PER",
@@ -111,6 +112,11 @@ def mask_question(masker: Masker, question: Question) -> tuple[Question, dict[st
         context, counts = _replaced(context, list(_around(places, spans)))
         total.update(counts)
     return replace(question, text=text, context=context), dict(total)
+
+
+def is_masked_away(question: Question, as_it_leaves: Question) -> bool:
+    """Whether placeholders are all that is left of the mention: a drug R115777 has the form of a record's number."""
+    return question.text != as_it_leaves.text and not re.search(r"[^\W_]", _PLACEHOLDER.sub("", as_it_leaves.text))
 
 
 def _places(mention: str, context: str) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from rpdr.kb.reader import save_kb
 from rpdr.pipeline.estimate import estimate_of
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.stages import run_stages
+from rpdr.pipeline.stages import _in_short, run_stages
 from rpdr.pipeline.teach import ENOUGH_REFUSED
 from rpdr.pipeline.trust import write_labels
 from rpdr.run import STAGES, Run
@@ -177,6 +177,25 @@ def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):
         assert secret not in sent
     assert told["masked"] == {"NAME": 8, "DATE": 8, "PHONE": 8}
     assert "Smithson" in next(rows_of(run, LABELS_FILE))["context"]  # it is the machine's own
+
+
+def test_a_mention_that_masking_leaves_nothing_of_is_neither_asked_about_nor_paid_for_nor_a_label(tmp_path: Path):
+    config = prepared(tmp_path, 12, data_policy="deidentified")
+    run = Run(load(config))
+    drugs = {"phrase 0": "SR141716A", "phrase 9": "R115777"}  # one of the examples, one of the pool
+    save_mentions(run.mentions_file, [replace(m, text=drugs.get(m.text, m.text)) for m in load_mentions(run.mentions_file)])
+    rows = pq.read_table(run.teacher_candidates).to_pylist()
+    write_rows(run.teacher_candidates, [{**row, "text": drugs.get(row["text"], row["text"])} for row in rows], CANDIDATES)
+    assert (estimate_of(run).mentions, estimate_of(run).to_ask) == (7, 7)
+    run, told = taught(config)
+    [aside] = rows_of(run, SET_ASIDE_FILE)
+    assert (aside["text"], aside["source"], aside["ledger_ids"]) == ("R115777", "masked", [])
+    assert "not asked: all of it has the form of an identifier" in aside["reason"]
+    assert (told["pool"], told["labelled"], told["missing"], told["masked_away"]) == (8, 7, 1, 1)
+    ledger = Ledger(run.path("ledger")).rows()
+    assert ledger.num_rows == 7
+    assert "RECORD" not in " ".join(ledger["messages"].to_pylist())
+    assert "1 not asked, as masking leaves nothing of them" in _in_short("teach", told)
 
 
 def test_votes_say_how_many_agreed_and_what_they_saved(tmp_path: Path):

@@ -68,6 +68,10 @@ MASKER = Masker()
         ("Re: Smith, John. cc: O'Brien, Michael. Patient Smith-Jones, Anna K. (45F)", "Re: [NAME]. cc: [NAME]. Patient [NAME] (45F)"),
         ("Seen by Novakova, Emily MD, discussed with Anderson, Karen R.N.", "Seen by [NAME] MD, discussed with [NAME] R.N."),
         ("M. Dupont, M. Jean Moreau et M. DURAND", "M. [NAME], M. [NAME] et M. [NAME]"),
+        (
+            "12 ene 2021, 12-ene-2021, 3 ene, ENE 3; 12-Mar, 3-Mar-2021, March 3-April 5",
+            "[DATE], [DATE], [DATE], [DATE]; [DATE], [DATE], [DATE]-[DATE]",
+        ),
         ("姓名：欧阳娜娜，司马先生，姓名 张伟，医师：李明", "姓名：[NAME]，[NAME]先生，姓名 [NAME]，医师：[NAME]"),
         ("患者李小明因胸痛，患者王某某", "患者[NAME]因胸痛，患者[NAME]"),
     ],
@@ -87,6 +91,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "Alexander disease, Lou Gehrig's disease, James Ramsay Hunt syndrome, Pierre Robin sequence, Mary Joseph's nodule",
         "Parkinson, Wilson and Huntington disease; Tyler, Allen and Kelly syndrome; Martin, Bell syndrome; Vein, Galen; Sage, Basil",
         "M. Crohn, M. Parkinson, M. Wilson, M. Avium, M. tuberculosis, 0.1 M. Rice",
+        "4-ene-VPA, 17-ene steroid, 4-ene-3-one, oct-1-en-3-ol, dec-2-enoic acid, CAS 15687-27-1",
         "mother Alzheimer's, father MI, brother Down syndrome",
         "lisinopril 5 mg, BP 120/80, K 3.5-5.0, pain 5/10, 1/2 tablet, 1-2-1",
         "for 3 days, over 10-14 days, 3/7, since 1999, in 1999-2003, 45 years old, at 14:30",
