@@ -24,7 +24,7 @@ from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
 from rpdr.pipeline.account import dollars
-from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared
@@ -64,8 +64,8 @@ def estimate_of(
     definitions = _definitions(run, None if examples is None else {i for row in rows for i in row["candidate_ids"]})
     if examples is None:
         examples = examples_of(run, definitions) if retrieved else _stand_ins(run, settings.examples)
-    as_it_leaves = leaves(run.config)
-    leaving = [(question, as_it_leaves(question)[0]) for question in (question_of(row, definitions) for row in rows)]
+    as_it_leaves, hidden = leaves(run.config), hidden_of(run, list(drawn))
+    leaving = [(question, as_it_leaves(question)[0]) for question in (question_of(row, definitions, hidden) for row in rows)]
     unasked = {question.key for question, left in leaving if is_masked_away(question, left)}
     sample = _sampled(run, endpoint, [left for _, left in leaving if left.key not in unasked], examples, drawn)
     return estimate(

@@ -10,6 +10,7 @@ from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import Ledger
 from rpdr.teacher.mask import PATTERNS_ALONE, Masker, is_masked_away, mask_question
+from rpdr.teacher.people import Span
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
 from rpdr.teacher.trust import believe, kind
@@ -40,6 +41,7 @@ __all__ = [
     "Masker",
     "Question",
     "SandboxTeacher",
+    "Span",
     "TeacherClient",
     "Vote",
     "at_random",

@@ -16,6 +16,7 @@ from rpdr.corpus.context import around
 from rpdr.corpus.normalise import clean
 from rpdr.files import sha256
 from rpdr.schema import NIL
+from rpdr.teacher.people import Span
 
 MAX_TEXT, MAX_CONTEXT, MAX_DEFINITION = 300, 500, 120  # characters
 # what may stand before the number of an answer: marks, and words that say that this is it
@@ -38,7 +39,7 @@ SYSTEM_SEVERAL = (
 
 @dataclass(frozen=True)
 class Question:
-    """A mention and its candidates, best first; `definitions[i]` may be None."""
+    """A mention and its candidates, best first; `definitions[i]` may be None; `hidden`: what of the context is to be masked, by what was around it."""
 
     key: str
     text: str
@@ -47,6 +48,7 @@ class Question:
     candidate_ids: tuple[str, ...]
     candidate_names: tuple[str, ...]
     definitions: tuple[str | None, ...]
+    hidden: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

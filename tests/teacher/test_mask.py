@@ -7,14 +7,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faker import Faker
 
 from rpdr.config import TeacherConfig
+from rpdr.corpus.context import hidden_in, window
+from rpdr.corpus.normalise import tidied
 from rpdr.errors import ModelError
 from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
+from rpdr.teacher.people import Span
 from rpdr.teacher.prompt import Question
 
 MASKER = Masker()
@@ -227,6 +231,31 @@ def recall() -> dict[str, float]:
         masked[kind] += not any(secret in left for secret in secrets)
         assert re.search("5 mg|120/80", left), left
     return {kind: masked[kind] / asked[kind] for kind in asked}
+
+
+def test_a_context_hides_what_the_whole_note_would():
+    lost = 0
+    for n, (_, note, _) in enumerate(notes(seed=5, count=1500)):
+        fill = " and then has" + " more and" * (n % 12) + " worse "  # no end of a sentence: the window is cut between words
+        document = tidied(note.replace(". ", " ") + fill + "chest pain" + fill + note)
+        start = len(note.replace(". ", " ") + fill)
+        context = window(document, start, start + 10)
+        cut = replace(question("chest pain", context), hidden=tuple(Span(*s) for s in hidden_in(context, document, MASKER.spans(document))))
+        whole = MASKER.mask(document)[0]
+        left = {name: mask_question(MASKER, asked)[0].context or "" for name, asked in (("told", cut), ("alone", replace(cut, hidden=())))}
+        assert all(word in whole for word in re.findall(r"\w+", left["told"])), (note, left)
+        assert "chest pain" in left["told"]
+        lost += not all(word in whole for word in re.findall(r"\w+", left["alone"]))
+    assert lost > 10
+
+
+def test_a_label_that_is_cut_off_still_tells_what_is_masked():
+    document = "Hospital number 443322 admitted from the emergency department this morning having two days of worsening central chest pain"
+    context = window(document, document.index("chest pain"), len(document))
+    assert context.startswith("443322")
+    hidden = tuple(Span(*span) for span in hidden_in(context, document, MASKER.spans(document)))
+    masked, counts = mask_question(MASKER, replace(question("chest pain", context), hidden=hidden))
+    assert (masked.context, counts) == (context.replace("443322", "[RECORD]"), {"RECORD": 1})
 
 
 @pytest.mark.parametrize(
