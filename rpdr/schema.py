@@ -34,6 +34,7 @@ def chosen_ids(label: Mapping[str, Any]) -> list[ConceptId]:
 
 
 SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
+ASKED = SPLITS[:2]  # whose contexts leave for the teacher: in examples, and in questions
 STUDIED = SPLITS[:4]  # all but the corpus, which is only linked and may be larger than memory
 
 CONCEPTS = pa.schema(
@@ -61,6 +62,15 @@ MENTIONS = pa.schema(
     ]
 )
 
+HIDDEN = pa.schema(  # of a question whose context was cut out of a longer text: what that tells to be masked before it leaves
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("start", pa.int32(), nullable=False),
+        pa.field("end", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+    ]
+)
+
 REJECTS = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),
@@ -85,7 +95,11 @@ CANDIDATES = pa.schema(
 )
 
 QUESTIONS = pa.schema(  # what the teacher is asked about; see pipeline.questions
-    [*CANDIDATES, pa.field("definitions", pa.list_(pa.string()), nullable=False)]  # of each candidate, null where it has none
+    [
+        *CANDIDATES,
+        pa.field("definitions", pa.list_(pa.string()), nullable=False),  # of each candidate, null where it has none
+        pa.field("hidden", pa.list_(pa.struct([field for field in HIDDEN if field.name != "key"])), nullable=False),
+    ]
 )
 
 LEDGER = pa.schema(  # one row a request; kept in SQLite, see teacher.ledger
@@ -132,7 +146,9 @@ SET_ASIDE = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # "set_aside", "refused_by_budget" or "failed", see teacher.Answer
+        pa.field(
+            "source", pa.string(), nullable=False
+        ),  # "set_aside", "refused_by_budget" or "failed", see teacher.Answer; "masked": not asked
         pa.field("reason", pa.string(), nullable=False),
         pa.field("ledger_ids", pa.list_(pa.string()), nullable=False),
     ]

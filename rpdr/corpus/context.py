@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import itemgetter
 
 from rpdr.corpus.normalise import MAX_CHARS, clean
 
+Hidden = tuple[int, int, str]  # start and end of what must not leave, and what it is
 WINDOW_CHARS = 100
 # words whose point ends no sentence: without a title before it, a name is not known as one
 _SHORT = "Mr Mrs Ms Mx Dr Drs Prof Rev St Hr Fr Pat No Nr Nos Tel geb Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec vs approx"
@@ -34,6 +38,19 @@ def given_context(context: str | None, text: str) -> str | None:
     if not context or not context.strip():
         return None
     return clean(around(text, context, MAX_CHARS)) or None
+
+
+def hidden_in(context: str, document: str, spans: Sequence[Hidden]) -> list[Hidden]:
+    """Of a context that was cut out of a document the places that `spans` of the document cover, wherever it stands there: the label that tells a number to
+    be a record's may be outside. `document`: tidied; `spans`: in order, none overlapping. If it is not found there, as half of a composed character is not, all of it."""
+    places = [found.start() for found in re.finditer(re.escape(context), document)]
+    if not places:
+        return [(0, len(context), "CONTEXT")]
+    hidden: set[Hidden] = set()
+    for at in places:
+        first, last = bisect_right(spans, at, key=itemgetter(1)), bisect_left(spans, at + len(context), key=itemgetter(0))
+        hidden.update((max(start, at) - at, min(end - at, len(context)), kind) for start, end, kind in spans[first:last])
+    return sorted(hidden)
 
 
 def around(text: str, context: str, chars: int) -> str:

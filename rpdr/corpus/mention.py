@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rpdr import files
+from rpdr.corpus.context import Hidden
 from rpdr.errors import DataError
 from rpdr.schema import MENTIONS, SPLITS, Gold, MentionKey
 
@@ -20,7 +21,10 @@ ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One mention; the fields are those of schema.MENTIONS."""
+    """One mention; the fields are those of schema.MENTIONS, and one that a saved mention lacks.
+
+    `hidden`: of a context that was cut out of a longer text, what must not leave by what the whole text tells; None of any other, and where it is not asked about.
+    """
 
     mention_id: str
     key: MentionKey
@@ -31,6 +35,7 @@ class Mention:
     split: str
     gold: Gold | None
     written: str | None = None
+    hidden: tuple[Hidden, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,15 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 
 
 def clean(text: str) -> str:
-    """Invisible characters left out, NFKC, control characters to spaces, white space collapsed and stripped; the first MAX_CHARS characters alone are read."""
-    text = text[:MAX_CHARS]
+    """`tidied`; the first MAX_CHARS characters alone are read."""
+    return tidied(text[:MAX_CHARS])[:MAX_CHARS].rstrip()
+
+
+def tidied(text: str) -> str:
+    """Invisible characters left out, NFKC, control characters to spaces, white space collapsed and stripped."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
-    return " ".join(_NOT_TEXT.sub(" ", text).split())[:MAX_CHARS].rstrip()
+    return " ".join(_NOT_TEXT.sub(" ", text).split())
 
 
 def normalise(text: str) -> str:

@@ -16,18 +16,18 @@ from rpdr import files
 from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus import concept_names, jsonl, pubtator, standoff, table
 from rpdr.corpus.abbreviations import definitions, written_out
-from rpdr.corpus.context import given_context
+from rpdr.corpus.context import Hidden, given_context, hidden_in
 from rpdr.corpus.fields import not_read
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
-from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key, normalise
+from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key, normalise, tidied
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.rejects import Reject, reject
 from rpdr.kb.rows import EmptyFile, open_parquet, text_of
 from rpdr.remote import shown
-from rpdr.schema import SPLITS, Gold
+from rpdr.schema import ASKED, SPLITS, Gold
 
 _READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Reject]]] = {
     "table": table.read,
@@ -60,13 +60,14 @@ def stream_mentions(
     known: KnownConcepts | None = None,
     defining: Callable[[str], str] = str,
     by_rule: Sequence[Counter[str | None]] = (),
+    identified: Callable[[str], Sequence[Hidden]] | None = None,
 ) -> Iterator[Mention | Reject]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
     without `repeat` only a number a mention is remembered.
 
     `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it; `defining`: what of a
     document may define abbreviations; in `by_rule`, one of each source, its mentions with gold are counted by the split that `split` gives them, None where
-    that is none.
+    that is none; `identified`: what of a text must not leave, None where all may.
     Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
     """
     for config in sources:
@@ -75,7 +76,7 @@ def stream_mentions(
                 open_parquet(path)
     for index, config in enumerate(sources):
         found, refused, first = 0, 0, None
-        stream = _read_source(index, config, known, defining, by_rule[index] if by_rule else Counter())
+        stream = _read_source(index, config, known, defining, by_rule[index] if by_rule else Counter(), identified)
         if config.repeat:
             read = list(stream)
             drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
@@ -119,7 +120,12 @@ def _md5(text: str) -> int:
 
 
 def _read_source(
-    index: int, config: MentionsConfig, known: KnownConcepts | None, defining: Callable[[str], str], by_rule: Counter[str | None]
+    index: int,
+    config: MentionsConfig,
+    known: KnownConcepts | None,
+    defining: Callable[[str], str],
+    by_rule: Counter[str | None],
+    identified: Callable[[str], Sequence[Hidden]] | None,
 ) -> Iterator[Mention | Reject]:
     split_by_doc = _split_by_doc(config)
     key_of = lru_cache(maxsize=100_000)(mention_key)
@@ -130,6 +136,11 @@ def _read_source(
             return {}
         return definitions(defining(document))  # what is masked defines no more than the whole
 
+    @lru_cache(maxsize=1)
+    def identified_in(whole: str) -> Sequence[Hidden]:
+        return identified(whole) if identified else ()
+
+    tidy = lru_cache(maxsize=1)(tidied)
     ids = UniqueIds()
     for number, raw in enumerate(_rows(config), start=1):
         if isinstance(raw, dict):
@@ -162,7 +173,10 @@ def _read_source(
             gold = known.resolve(gold, config)
         mention_id = f"{index}:{ids.unused(raw.id, number)}"
         written = given if given != text else None
-        yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold, written)
+        hidden = None
+        if context and split in ASKED and document and len(whole := tidy(document)) > len(context):
+            hidden = tuple(hidden_in(context, whole, identified_in(whole))) if identified else ()
+        yield Mention(mention_id, key_of(text, type, context), text, context, type, raw.doc_id, split, gold, written, hidden)
 
 
 def _rows(config: MentionsConfig) -> Iterator[RawMention | Reject]:

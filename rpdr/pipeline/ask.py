@@ -25,9 +25,11 @@ from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
-from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, TeacherClient, Vote, vote
+from rpdr.schema import NIL
+from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
 
 AT_A_TIME = 64  # questions that an actor is given
+MASKED = "masked"  # the source of a vote on what was not asked
 STATUS_EVERY_S = 1.0
 PLACE = "place"  # of a question in the queue
 VOTES = pa.schema(  # teacher.Vote, whose request_ids are the label's ledger_ids
@@ -147,6 +149,12 @@ def _row(place: int, found: Vote) -> dict[str, Any]:
     return {PLACE: place, **row, "ledger_ids": ids}
 
 
+def unasked(question: Question) -> Vote:
+    """Of a mention that masking leaves nothing of: an answer would be paid for, and teach that such mentions mean nothing."""
+    reason = "not asked: all of it has the form of an identifier, and is masked (data_policy: deidentified)"
+    return Vote(question.key, False, NIL, 0, 0, None, [], MASKED, reason)
+
+
 class Asker:
     """Rows of the questions file in, votes out, by one client."""
 
@@ -157,8 +165,14 @@ class Asker:
     async def ask(self, rows: Sequence[int]) -> list[Vote]:
         """A vote a row, in their order."""
         asking = self.asking
-        asked, masked = zip(*(self._leaves(question_of(row)) for row in self._questions.rows(rows)), strict=True)
-        return await vote(self.client, asked, asking.examples, asking.config.seed, asking.settings.votes, masked)
+        questions = [question_of(row) for row in self._questions.rows(rows)]
+        left = {question.key: self._leaves(question) for question in questions}
+        votes = {question.key: unasked(question) for question in questions if is_masked_away(question, left[question.key][0])}
+        asked = [left[question.key] for question in questions if question.key not in votes]
+        leaving, masked = [question for question, _ in asked], [kinds for _, kinds in asked]
+        found = await vote(self.client, leaving, asking.examples, asking.config.seed, asking.settings.votes, masked)
+        votes.update((answer.key, answer) for answer in found)
+        return [votes[question.key] for question in questions]
 
     @classmethod
     async def ask_with(cls, asking: Asking, rows: Sequence[int], client: TeacherClient | BatchClient) -> list[Vote]:

@@ -24,12 +24,12 @@ from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
 from rpdr.pipeline.account import dollars
-from rpdr.pipeline.pool import examples_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, resolve_endpoint
+from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, is_masked_away, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
 from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, Spent, deviation, estimate
 from rpdr.teacher.ledger import FILE, FREE, INVALID, LOST, VALID, connect
@@ -64,15 +64,16 @@ def estimate_of(
     definitions = _definitions(run, None if examples is None else {i for row in rows for i in row["candidate_ids"]})
     if examples is None:
         examples = examples_of(run, definitions) if retrieved else _stand_ins(run, settings.examples)
-    as_it_leaves = leaves(run.config)
-    questions = [as_it_leaves(question_of(row, definitions))[0] for row in rows]
-    sample = _sampled(run, endpoint, questions, examples, drawn)
+    as_it_leaves, hidden = leaves(run.config), hidden_of(run, list(drawn))
+    leaving = [(question, as_it_leaves(question)[0]) for question in (question_of(row, definitions, hidden) for row in rows)]
+    unasked = {question.key for question, left in leaving if is_masked_away(question, left)}
+    sample = _sampled(run, endpoint, [left for _, left in leaving if left.key not in unasked], examples, drawn)
     return estimate(
         settings,
         endpoint.base_url or "the sandbox teacher",
         quote(settings, endpoint.base_url, endpoint.local or settings.simulated),
         sample,
-        len(keys),
+        len(keys) - round(sum(drawn[key] for key in unasked)),
         made_at=time.time(),
         spent_usd=Ledger(ledger).spent_usd(settings.simulated),
         measured=measured(ledger, settings, endpoint.base_url),

@@ -6,15 +6,20 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
+from rpdr.corpus.mention import ROWS_AT_ONCE
 from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
+from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.gold import chosen_by_gold
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Example, Masker, Question, at_random, by_worth, mask_question
+from rpdr.teacher import Example, Masker, Question, Span, at_random, by_worth, is_masked_away, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
 
@@ -49,14 +54,33 @@ def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[E
     labelled = list({row["key"]: row for row in chosen_by_gold(run, "labelled")}.values())  # a question once, however often it stands there
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
+    hidden = hidden_of(run, [row["key"] for row in labelled])
     right: list[Example] = []
     none: list[Example] = []
     for row in labelled:
-        example = Example(question_of(row, definitions), row["choice"], tuple(row["also"]))
+        example = Example(question_of(row, definitions, hidden), row["choice"], tuple(row["also"]))
         (right if row["choice"] != NIL else none).append(example)
-    few = none[: wanted // 4]
     as_it_leaves = leaves(run.config)
-    return [replace(example, question=as_it_leaves(example.question)[0]) for example in right[: wanted - len(few)] + few]
+
+    def some(examples: Sequence[Example], count: int) -> list[Example]:
+        left = (replace(example, question=as_it_leaves(example.question)[0]) for example in examples)
+        return list(islice((e for e, whole in zip(left, examples, strict=True) if not is_masked_away(whole.question, e.question)), count))
+
+    few = some(none, wanted // 4)
+    return some(right, wanted - len(few)) + few
+
+
+def hidden_of(run: Run, keys: Sequence[str]) -> dict[MentionKey, list[Span]]:
+    """What is masked in the contexts of these keys for what stands around them, in any of the texts that they were cut out of."""
+    path = run.path("corpus", HIDDEN_FILE)
+    if run.config.data_policy != "deidentified" or not path.exists():
+        return {}
+    found: dict[MentionKey, list[Span]] = {}
+    rows = pq.read_table(path, filters=pc.field("key").isin(pa.array(keys, pa.string())))
+    for batch in rows.to_batches(ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            found.setdefault(row.pop("key"), []).append(Span(**row))
+    return found
 
 
 def leaves(config: Config) -> Leaves:

@@ -10,8 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
+from rpdr.corpus.context import Hidden
 from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
 from rpdr.corpus.overlap import overlap_notes
 from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
@@ -21,8 +24,9 @@ from rpdr.kb import kb_notes, read_kb, save_kb
 from rpdr.kb.rejects import Reject
 from rpdr.pipeline.progress import StageProgress, say
 from rpdr.run import Run
+from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.sources import seen
-from rpdr.schema import REJECTS
+from rpdr.schema import ASKED, HIDDEN, REJECTS
 from rpdr.teacher import Masker
 
 REASONS = 3  # why mentions were set aside, that are told
@@ -47,8 +51,10 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     save_kb(run.concepts_file, concepts)
     path = run.mentions_file
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
-    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), [gold.by_rule for gold in golds])
-    found = write_corpus(chain(refused, _with_gold(read, golds)), path, rejected, progress)
+    by_rule = [gold.by_rule for gold in golds]
+    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), by_rule, _identified(run.config))
+    with writing_rows(run.path("corpus", HIDDEN_FILE), HIDDEN) as hide:
+        found = write_corpus(chain(refused, _hiding(_with_gold(read, golds), hide)), path, rejected, progress)
     splits, reasons = found.splits, found.reasons
     contexts = _contexts(found.contexts, run.config.student.use_context)
     say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *contexts, *_empty(splits, golds)])
@@ -63,6 +69,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "kb_rejects": len(refused),
         "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
         "written_out": found.written_out,
+        "cut_contexts": found.cut_contexts,
         "policy": run.config.data_policy,
         "masked_by": _masked_by(run.config),
         "unknown_gold_ids": known.unknown.total(),
@@ -72,20 +79,34 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
 
 
-def check_names(run: Run) -> None:
-    """Raises RunError where mentions are to be masked before they leave, but what they abbreviate was written out under another policy, or masked by other
-    means, and may be a name."""
+def check_masked(run: Run) -> None:
+    """Raises RunError where mentions are to be masked before they leave, but the texts that they stand in were read under another policy, masked by other
+    means, or not at all: names may be written out, and what tells that something identifies may be cut off."""
     told, mask = run.summary("prepare"), _masked_by(run.config)
-    if mask and told.get("written_out") and told.get("masked_by") != mask:
-        other = (
-            f"under data_policy {told['policy']}"
-            if told["policy"] != run.config.data_policy
-            else "with another teacher.names_model or phone_regions"
-        )
+    by_another, earlier = told.get("masked_by") != mask, "cut_contexts" not in told
+    if not mask or not (by_another or earlier):
+        return
+    cut = _with_context(run.mentions_file) if earlier else told["cut_contexts"]
+    written_out = told.get("written_out") if by_another else 0
+    why = [
+        *([f"{written_out:,} have abbreviations written out, of names too"] if written_out else []),
+        *([f"{cut:,} have a context that may be a part of a text, and the rest tells what in it identifies"] if cut else []),
+    ]
+    if why:
+        other = "by an earlier rpdr"
+        if by_another and "policy" in told:
+            same = told["policy"] == run.config.data_policy
+            other = "with another teacher.names_model or phone_regions" if same else f"under data_policy {told['policy']}"
         raise RunError(
-            f"teach: the mentions of {run.folder} were prepared {other}, and {told['written_out']:,} have abbreviations "
-            "written out, of names too; make them again under data_policy deidentified: rpdr prepare --redo"
+            f"teach: the mentions of {run.folder} were prepared {other}, and {' and '.join(why)}; make them again under data_policy deidentified: "
+            "rpdr prepare --redo"
         )
+
+
+def _with_context(mentions: Path) -> int:
+    """How many mentions have a context that leaves."""
+    contexts = pq.read_table(mentions, columns=["context"], filters=[("split", "in", ASKED)])["context"]
+    return len(contexts) - contexts.null_count
 
 
 def _masked_by(config: Config) -> list[str]:
@@ -100,6 +121,20 @@ def _defining(config: Config) -> Callable[[str], str]:
         return str
     masker = Masker.of(config.teacher)
     return lambda document: masker.mask(document)[0]
+
+
+def _identified(config: Config) -> Callable[[str], Sequence[Hidden]] | None:
+    """What must not leave of a text, where it is masked before it does."""
+    return Masker.of(config.teacher).spans if config.data_policy == "deidentified" else None
+
+
+def _hiding(found: Iterable[Mention | Reject], hide: Callable[[dict[str, Any]], None]) -> Iterator[Mention | Reject]:
+    """The same; what of a mention's context must not leave, by the text that it was cut out of, goes to `hide`, rows of schema.HIDDEN."""
+    for row in found:
+        if isinstance(row, Mention):
+            for start, end, kind in row.hidden or ():
+                hide({"key": row.key, "start": start, "end": end, "kind": kind})
+        yield row
 
 
 def _with_gold(found: Iterable[Mention | Reject], golds: Sequence[SourceGold]) -> Iterator[Mention | Reject]:
@@ -149,12 +184,14 @@ def _contexts(mentions: int, use_context: bool) -> list[str]:
 
 @dataclass
 class Written:
-    """What `write_corpus` wrote: mentions by split, rejects by reason, mentions with abbreviations written out, unlabelled ones with a context."""
+    """What `write_corpus` wrote: mentions by split, rejects by reason, mentions with abbreviations written out, unlabelled ones with a context, and those
+    that may leave with a context that was cut out of a longer text."""
 
     splits: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     written_out: int = 0
     contexts: int = 0
+    cut_contexts: int = 0
 
 
 def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> Written:
@@ -166,6 +203,7 @@ def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Pat
                 write(row)
                 told.splits[row.split] += 1
                 told.written_out += row.written is not None
+                told.cut_contexts += row.hidden is not None
                 told.contexts += row.context is not None and row.split == "unlabelled"
                 if told.splits.total() % ROWS_AT_ONCE == 0:
                     progress.update(told.splits.total(), None, "reading mentions")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +15,19 @@ import pyarrow.parquet as pq
 
 from rpdr.files import atomic_file
 from rpdr.schema import QUESTIONS, ConceptId, MentionKey
-from rpdr.teacher import Question
+from rpdr.teacher import Question, Span
 
 ROWS_AT_ONCE = 256  # of one block of the file: what a read of one row maps
 
 
 def write_questions(
-    path: Path, candidates: Path, keys: Collection[MentionKey], definitions: Mapping[ConceptId, str | None]
+    path: Path,
+    candidates: Path,
+    keys: Collection[MentionKey],
+    definitions: Mapping[ConceptId, str | None],
+    hidden: Mapping[MentionKey, Sequence[Span]],
 ) -> dict[MentionKey, int]:
-    """The row number of each key's question. `candidates`: Parquet of schema.CANDIDATES; what is not among `keys` is left out."""
+    """The row number of each key's question. `candidates`: Parquet of schema.CANDIDATES; what is not among `keys` is left out; `hidden`: see `question_of`."""
     numbers: dict[MentionKey, int] = {}
     waiting: list[dict[str, Any]] = []
     with atomic_file(path) as file, pa.ipc.new_file(file, QUESTIONS) as writer:
@@ -36,7 +41,11 @@ def write_questions(
             for row in batch.to_pylist():
                 if row["key"] in keys:
                     numbers[row["key"]] = len(numbers)
-                    waiting.append({**row, "definitions": [definitions.get(i) for i in row["candidate_ids"]]})
+                    told = {
+                        "definitions": [definitions.get(i) for i in row["candidate_ids"]],
+                        "hidden": [span._asdict() for span in hidden.get(row["key"], ())],
+                    }
+                    waiting.append({**row, **told})
             flush(ROWS_AT_ONCE)
         flush(1)
     return numbers
@@ -53,8 +62,13 @@ class Questions:
         return [self._file.get_batch(n // ROWS_AT_ONCE).slice(n % ROWS_AT_ONCE, 1).to_pylist()[0] for n in numbers]
 
 
-def question_of(row: Mapping[str, Any], definitions: Mapping[ConceptId, str | None] | None = None) -> Question:
-    """The question of a row of schema.QUESTIONS; or of schema.CANDIDATES, with the concepts' `definitions`."""
+def question_of(
+    row: Mapping[str, Any],
+    definitions: Mapping[ConceptId, str | None] | None = None,
+    hidden: Mapping[MentionKey, Sequence[Span]] = MappingProxyType({}),
+) -> Question:
+    """The question of a row of schema.QUESTIONS; or of schema.CANDIDATES, with the concepts' `definitions` and what of each key's context is `hidden`."""
     ids = tuple(row["candidate_ids"])
     about = row["definitions"] if definitions is None else (definitions.get(i) for i in ids)
-    return Question(row["key"], row["text"], row["context"], row["type"], ids, tuple(row["candidate_names"]), tuple(about))
+    spans = tuple(Span(**span) for span in row["hidden"]) if definitions is None else tuple(hidden.get(row["key"], ()))
+    return Question(row["key"], row["text"], row["context"], row["type"], ids, tuple(row["candidate_names"]), tuple(about), spans)

@@ -121,8 +121,9 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
     if name == "teach":
         stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
         failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
+        masked = f"; {s['masked_away']:,} not asked, as masking leaves nothing of them" if s["masked_away"] else ""
         spent = f"{dollars(s['spent_usd'])} of {dollars(s['budget_usd'])}"
-        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for {spent}{stopped}{failed}"
+        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for {spent}{stopped}{failed}{masked}"
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
         aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []

@@ -16,11 +16,11 @@ from typing import Any
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
-from rpdr.pipeline.ask import PLACE, Asking, ask_in_actors, ask_in_batches
+from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of, keys_asked
-from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
-from rpdr.pipeline.prepare import check_names
+from rpdr.pipeline.pool import examples_of, hidden_of, mentions_of, queue_of
+from rpdr.pipeline.prepare import check_masked
 from rpdr.pipeline.progress import StageProgress, Stopwatch, say
 from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.trust import ANSWERED, write_labels
@@ -36,7 +36,7 @@ ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried
 def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept."""
     settings = run.config.teacher
-    check_names(run)
+    check_masked(run)
     concepts = load_kb(run.concepts_file)
     definitions = {c.concept_id: c.definition for c in concepts}
     pool = mentions_of(run)
@@ -52,7 +52,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
             check_student(run.config)
         say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         with _scratch(run) as (file, answered):
-            numbers = write_questions(file, found, set(keys), definitions)
+            numbers = write_questions(file, found, set(keys), definitions, hidden_of(run, keys))
             queue = [numbers[key] for key in keys]
             asked_before = keys_asked(run.path("ledger"), settings.model)
             perhaps_known = max((place for place, key in enumerate(keys, start=1) if key in asked_before), default=0)
@@ -83,6 +83,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         **believed,
         "invalid": sources["set_aside"],
         "failed": sources["failed"],
+        "masked_away": sources[MASKED],
         "from_ledger": sources["ledger"],
         "saved_by_early_stop": kept["saved_by_early_stop"],
         "missing": len(queue) - kept["labelled"],

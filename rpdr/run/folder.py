@@ -27,7 +27,7 @@ from rpdr.run.sources import changed, paths_of, places_of
 from rpdr.run.stages import STAGES, TUNABLE, Stage
 
 ANOTHER_CORPUS = "give it a corpus of another name in the config"
-CANDIDATES_FILE, LABELS_FILE = "candidates.parquet", "labels.parquet"
+CANDIDATES_FILE, LABELS_FILE, HIDDEN_FILE = "candidates.parquet", "labels.parquet", "hidden.parquet"
 WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
 
 

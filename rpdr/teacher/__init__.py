@@ -9,7 +9,8 @@ from rpdr.teacher.choose import at_random, by_worth
 from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import Ledger
-from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
+from rpdr.teacher.mask import PATTERNS_ALONE, Masker, is_masked_away, mask_question
+from rpdr.teacher.people import Span
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
 from rpdr.teacher.trust import believe, kind
@@ -40,6 +41,7 @@ __all__ = [
     "Masker",
     "Question",
     "SandboxTeacher",
+    "Span",
     "TeacherClient",
     "Vote",
     "at_random",
@@ -47,6 +49,7 @@ __all__ = [
     "build_messages",
     "by_worth",
     "check_endpoint",
+    "is_masked_away",
     "kind",
     "mask_question",
     "read_answer",

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import phonenumbers
 
-from rpdr.teacher.people import PEOPLE, PLACES, Check, Span, found
+from rpdr.teacher.people import LATIN, PEOPLE, PLACES, Check, Span, found
 
 HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
 
@@ -32,8 +32,7 @@ def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
 
 # --- e-mail addresses, URLs, IP addresses ---
 
-_LATIN = "A-Za-z0-9À-ɏ"
-_EMAIL = re.compile(rf"(?<![{_LATIN}._%+'-])[{_LATIN}._%+'-]++@[{_LATIN}-]++(?:\.[{_LATIN}-]++)++")
+_EMAIL = re.compile(rf"(?<![{LATIN}._%+'-])[{LATIN}._%+'-]++@[{LATIN}-]++(?:\.[{LATIN}-]++)++")
 _URL = re.compile(
     r"""(?:\b(?:https?|s?ftp)://|\bwww\.)[^\s<>"'，。；、）】一-龥]*(?<![.,;:!?)\]])"""
     r"|(?<![A-Za-z0-9_@.-])(?:[a-z0-9-]{1,63}+\.){1,5}(?:com|net|org|edu|gov|mil|info|biz|cn|fr|nl|ru|(?:co|org|ac|nhs|gov)\.uk|(?:com|edu|gov|org)\.cn)(?![A-Za-z0-9_]|[.-][A-Za-z0-9])"
@@ -65,18 +64,19 @@ _MONTHS = (  # by language; those that are words otherwise, or short, are below
     "|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
     "|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
     "|januari|februari|maart|augustus"
-    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|mrz|ene|abr|ago|dic"
+    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|mrz|abr|ago|dic"
 )
-_MONTH = rf"(?:(?i:{_MONTHS})|Mar(?:ch|s)?|MAR(?:CH|S)?|march|mars|Ma[iy]|MA[IY]|mai|mei)(?![A-Za-z0-9_])"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _YEAR = r"(?:1[89]\d\d|20\d\d)"
+_ENE = rf"(?i:ene)(?:(?i:(?<![\d-]ene))|(?=[ ./-]{{1,2}}(?:del? )?{_YEAR}))"  # a 4-ene is no fourth of January
+_MONTH = rf"(?:(?i:{_MONTHS})|Mar(?:ch|s)?|MAR(?:CH|S)?|march|mars|Ma[iy]|MA[IY]|mai|mei|{_ENE})(?![A-Za-z0-9_])"
 _DATE_WORDS = re.compile(
     # 3 March 2021, 3rd of March, 3. März 2021, 3 de marzo de 2021, 12-Mar-21, 12Mar2021
-    rf"(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th|er|º|ª)?(?:(?:\.? |-|\.|/)(?:of |de )?)?(?:{_MONTH}|may(?= {_YEAR}))"
+    rf"(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th|er|º|ª)?(?:(?:\.? |-(?![A-Za-z]{{3,9}}-[A-Za-z])|\.|/)(?:of |de )?)?(?:{_MONTH}|may(?= {_YEAR}))"
     rf"(?:(?:,? (?:de |del )?|[-./]\ ?){_YEAR}|[-/]\d\d\b|,? '\d\d\b)?(?!\d)"
     rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:{_YEAR}|\d\d)(?![A-Za-z0-9_])"
-    # March 3, 2021; March 3rd; Mar-03-2021
-    rf"|(?<![A-Za-z0-9_]){_MONTH}[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|\.\d|,(?!{_YEAR}\b)\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
+    # March 3, 2021; March 3rd; Mar-03-2021; oct-1-en-3-ol is none
+    rf"|(?<![A-Za-z0-9_]){_MONTH}(?!-\d\d?-[A-Za-z])[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|\.\d|,(?!{_YEAR}\b)\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
     rf"(?:(?:,? |,|-){_YEAR}\b)?"
     # March 12-15, 2021; may 12, 2021; 12th of may
     rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may)\.? ?{_DAY}(?: ?- ?{_DAY})?(?:st|nd|rd|th)?,? ?{_YEAR}\b|(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th) (?:of )?may\b"
@@ -233,7 +233,7 @@ def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
     groups = re.findall(r"\d+", shape)
     if re.fullmatch(r"\(?(?:19|20)\d\d ?- ?(?:19|20)\d\d\)?", shape) or shape.count("(") != shape.count(")"):  # years
         return False
-    if len(groups) > 7 or not 8 <= sum(map(len, groups)) <= 15:
+    if _is_cas(shape) or len(groups) > 7 or not 8 <= sum(map(len, groups)) <= 15:
         return False
     if shape.startswith("+"):
         return _parsed(shape, None, phonenumbers.is_possible_number)
@@ -248,6 +248,12 @@ def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
     ):
         return False
     return any(_parsed(shape, region, phonenumbers.is_valid_number) for region in regions)
+
+
+def _is_cas(shape: str) -> bool:
+    """Whether it is a substance's number of the Chemical Abstracts Service, by form and check digit."""
+    digits = [int(digit) for digit in shape if digit.isdigit()]
+    return bool(re.fullmatch(r"\d{2,7}-\d\d-\d", shape)) and sum(n * d for n, d in enumerate(reversed(digits))) % 10 == digits[-1]
 
 
 def _parsed(shape: str, region: str | None, check: Callable[[phonenumbers.PhoneNumber], bool]) -> bool:

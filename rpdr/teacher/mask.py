@@ -16,12 +16,13 @@ from typing import Any
 from rpdr.config import TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.teacher.identifiers import HARD, identifiers
-from rpdr.teacher.people import Span, again
+from rpdr.teacher.people import LATIN, Span, again
 from rpdr.teacher.prompt import Question
 
 PATTERNS_ALONE = (
     "data_policy: deidentified: names are found by patterns and a list of English names alone; with teacher.names_model a model finds more"
 )
+_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(sorted(HARD))})\]")  # of those that a mention may hold
 DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 PERSONS = {
     "PER",
@@ -64,14 +65,7 @@ class Masker:
         text = text.translate(DASHES)  # one for one: places stay
         found = [*identifiers(text, self.phone_regions), *self._persons(text)]
         found += again(text, [text[span.start : span.end] for span in found if span.kind == "NAME"])
-        merged: list[tuple[int, Span]] = []  # the surest comes first, and says what it is
-        for rank, span in sorted(enumerate(found), key=lambda ranked: (ranked[1].start, ranked[0])):
-            if merged and span.start < merged[-1][1].end:
-                surer, last = merged[-1]
-                merged[-1] = min(rank, surer), Span(last.start, max(last.end, span.end), span.kind if rank < surer else last.kind)
-            else:
-                merged.append((rank, span))
-        return [span for _, span in merged]
+        return _merged(found)
 
     def _persons(self, text: str) -> Iterator[Span]:
         if not self.names_model or not text.strip():
@@ -91,6 +85,18 @@ class Masker:
                 yield Span(int(found["start"]), int(found["end"]), "NAME")
 
 
+def _merged(found: Sequence[Span]) -> list[Span]:
+    """In order, none overlapping. The surest comes first, and says what it is."""
+    merged: list[tuple[int, Span]] = []
+    for rank, span in sorted(enumerate(found), key=lambda ranked: (ranked[1].start, ranked[0])):
+        if merged and span.start < merged[-1][1].end:
+            surer, last = merged[-1]
+            merged[-1] = min(rank, surer), Span(last.start, max(last.end, span.end), span.kind if rank < surer else last.kind)
+        else:
+            merged.append((rank, span))
+    return [span for _, span in merged]
+
+
 def _is_person(label: str) -> bool:
     return not PERSONS.isdisjoint(re.split(r"[^A-Z]+", label.upper()))
 
@@ -98,26 +104,31 @@ def _is_person(label: str) -> bool:
 def mask_question(masker: Masker, question: Question) -> tuple[Question, dict[str, int]]:
     """(the question as it may leave, what was masked in it by kind).
 
-    The context is masked. The mention is what is asked about: there, and where it stands in the context, only hard identifiers (HARD)
+    The context is masked, by what was around it too. The mention is what is asked about: there, and where it stands in the context, only hard identifiers (HARD)
     are masked; but if it stands in the context both inside a name or address and outside, the one inside is masked.
     """
     text, counts = _replaced(question.text, [span for span in masker.spans(question.text) if span.kind in HARD])
     total, context = Counter(counts), question.context
     if context:
-        spans, places = masker.spans(context), _places(question.text, context)
+        spans, places = _merged([*question.hidden, *masker.spans(context)]), _places(question.text, context)
         kinds = [next((s.kind for s in spans if s.kind in HARD and s.start <= a and b <= s.end), "") for a, b in places]
         if not counts and kinds and all(kinds):  # its context alone tells that the mention is a number of a record, say
             text, total = f"[{kinds[0]}]", Counter(kinds[:1])
         context, counts = _replaced(context, list(_around(places, spans)))
         total.update(counts)
-    return replace(question, text=text, context=context), dict(total)
+    return replace(question, text=text, context=context, hidden=()), dict(total)
+
+
+def is_masked_away(question: Question, as_it_leaves: Question) -> bool:
+    """Whether placeholders are all that is left of the mention: a drug R115777 has the form of a record's number."""
+    return question.text != as_it_leaves.text and not re.search(r"[^\W_]", _PLACEHOLDER.sub("", as_it_leaves.text))
 
 
 def _places(mention: str, context: str) -> list[tuple[int, int]]:
     """Where the mention stands in its context, as a word of its own where it is written with Latin letters."""
     if not mention:
         return []
-    letter = "[A-Za-z0-9À-ɏ]"
+    letter = f"[{LATIN}]"
     before = f"(?<!{letter})" if re.match(letter, mention) else ""
     after = f"(?!{letter})" if re.match(letter, mention[-1]) else ""
     return [match.span() for match in re.finditer(before + re.escape(mention) + after, context, re.IGNORECASE)]

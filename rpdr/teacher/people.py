@@ -33,8 +33,11 @@ def found(text: str, patterns: Sequence[tuple[str, re.Pattern[str], Check]]) -> 
 
 # --- addresses ---
 
+LATIN = "A-Za-z0-9À-ɏ"
 _UP = "A-ZÀ-ÖØ-ÞĆČĎĐĘĚĞİŁŃŇŐŒŘŚŞŠŤŮŰŹŻŽ"
 _CAPITAL = rf"[{_UP}][\w.'’-]*+"
+# of a word, a quotation mark before it or none: else each letter of what has no blanks would be a beginning to look on from
+_AT_ITS_START = r"(?<![\w.-])(?<![\w.'’-]['’])"
 _STREET = (
     "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Close|Crescent|Gardens|Grove|Parkway|Circle|Row|Mews"
     "|Walk|Trail|Turnpike|St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir"
@@ -43,7 +46,7 @@ _STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT"
     "|VA|WA|WV|WI|WY|DC|PR|AA|AE|AP"
 )
-_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
+_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_AT_ITS_START}{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
 _POSTCODE = r"(?:GIR 0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
 _DE_LA = r"(?:de |del |de la |della |da |do |dos |du |des |d['’]|de l['’])?"
 _ADDRESS = re.compile(
@@ -65,7 +68,7 @@ _ADDRESS = re.compile(
     rf"|\b(?:[Cc]alle|C/|Avda\.?|Avenida|Plaza|Paseo|[Vv]ia|Viale|Piazza|Corso|Rua|Travessa) (?:(?:de |del |de la |della |da |do |dos ){{0,2}}{_CAPITAL} ?){{1,4}}"
     r",? ?(?:n[º°.]? ?)?\d{1,4}\b(?:,? \d{5} [A-ZÀ-Þ]\w+)?"
     # any road 12, 12345 Town; Town, 12345; 1234 AB, Town
-    rf"|\b(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
+    rf"|{_AT_ITS_START}(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
     rf"(?:(?: {_CAPITAL})+?,)? (?:[A-Z]{{1,2}}-)?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}} ?[A-Z]{{2}}\b),? {_CAPITAL}"
     rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
     rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
@@ -96,7 +99,7 @@ _FAMILY = rf"(?:{_COMPOUND}|[{_SURNAME}])"
 _TITLED = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:Drs|Doctors|Messrs)\.? (?P<many>{_SEQUENCE}(?:(?:, | and | & ){_SEQUENCE}){{0,4}})|"
     r"(?<![A-Za-z0-9_-])(?:(?:Mr|Mrs|Ms|Miss|Mx|Drs?|Prof|Professor|Doctor|Rev|Sir|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra|Srta|Señora?|Dott(?:\.ssa)?|Dra|Sig(?:\.ra)?"
-    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|M\.(?= [A-Z]{3}))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
+    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|(?<![A-Z]\. )(?<!\d )M\.(?= [A-ZÀ-Þ]\w\w))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
     rf"(?P<name>{_SEQUENCE})"
     # MR SMITH, dr. smith, Nurse Williams: a scan and a sclerosis are MR and MS, so that the surname must be one
     r"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF) {1,2}(?P<caps>[A-Z][A-Z’'-]{1,20})(?![A-Za-z0-9_])"
@@ -114,7 +117,8 @@ _WHAT_HAS_NAMES = re.compile(
     rf"|(?i:\bmy name is|\bname's) (?P<mine>[A-Za-z]{{2,20}}(?: [A-Z]\w{{1,20}}){{0,2}})"
 )
 _CREDENTIALS = re.compile(
-    rf"(?<![A-Za-z0-9_-])(?P<name>{_PART}(?: {_PART}){{1,3}}),? (?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?:(?P<listed>{_PART}, (?P<given>{_NAME_WORD})(?: {_PART}){{0,2}})|(?P<name>{_PART}(?: {_PART}){{1,3}})),? "
+    r"(?:M\.?D\.?|D\.O\.|(?<=, )DO|R\.?N\.?|NP|PA-C|FRCP|FRCS|MBBS|Ph\.?D\.?|DDS|LPN|FACC|FACS|DPM|MBChB)(?![A-Za-z0-9_-])"
 )
 _HAN_NAMED = re.compile(
     rf"(?:姓名\s|(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀|医师|医生)\s?[:：]\s?)(?P<labelled>{_FAMILY}[{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
@@ -135,8 +139,13 @@ _EPONYM = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(
-    rf"(?<![A-Za-z0-9_’'-])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
 )
+# Smith, John A.
+_LISTED_LAST_FIRST = re.compile(
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<surname>{_NAME_WORD}), ?(?P<given>{_NAME_WORD})(?: [{_UP}](?:\.(?!\w)|(?![\w.’'-]))){{0,2}}))"
+)
+_MORE_OF_A_LIST = re.compile(rf"(?:(?:,|,? and|,? or|/) ?{_NAME_WORD}(?:['’]s?)?){{1,4}}")
 _KIN = re.compile(
     r"(?i:\b(?:wife|husband|son|daughter|mother|father|brother|sister|partner|spouse|aunt|uncle|niece|nephew|grandson|granddaughter|friend|girlfriend"
     rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{_UP}][a-zà-ÿ’'-]{{2,20}})(?: [{_UP}][a-zà-ÿ’'-]+)?)\b"
@@ -151,9 +160,9 @@ def _is_titled(match: re.Match[str]) -> bool:
         return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS
     if match["many"]:
         return True
-    if match[0].startswith("M.") and match["name"].isupper() and match["name"].casefold() not in surnames():
-        return False  # M. TUBERCULOSIS
     first = match["name"].split()[0].casefold()
+    if match[0].startswith("M.") and not _is_surname(first):
+        return False  # M. TUBERCULOSIS, M. Crohn
     return first not in _NO_NAMES and first not in _SMALL_WORDS
 
 
@@ -191,6 +200,23 @@ def _is_listed(match: re.Match[str]) -> bool:
     return not (_EPONYM.match(match.string, match.end("name")) or _EPONYM.fullmatch(" " + surname))
 
 
+def _has_degree(match: re.Match[str]) -> bool:
+    return not match["listed"] or match["given"].casefold() in given_names()
+
+
+def _is_listed_last_first(match: re.Match[str]) -> bool:
+    given = match["given"].casefold()
+    if given not in given_names() or given in _OF_LISTS or not _is_surname(match["surname"].casefold()):
+        return False
+    more = _MORE_OF_A_LIST.match(match.string, match.end("name"))  # Parkinson, Wilson and Huntington disease
+    return not any(_EPONYM.match(match.string, end) for end in (match.end("name"), more.end() if more else match.end("name")))
+
+
+def _is_surname(word: str) -> bool:
+    """Of its parts, Smith-Jones, one is enough."""
+    return word not in _WORDS | _SMALL_WORDS | _NO_NAMES | _NO_SURNAMES and not surnames().isdisjoint(re.sub("['’]", "", word).split("-"))
+
+
 def _is_kin(match: re.Match[str]) -> bool:
     return match["given"].casefold() in given_names() and not _EPONYM.match(match.string, match.end())
 
@@ -207,6 +233,10 @@ _NOT_GIVEN = (
     " august sunday monday friday said let use see go"
 )
 _WORDS = frozenset(_NOT_GIVEN.split())
+_LISTED_PLACES_AND_HERBS = "georgia virginia carolina florida israel china ginger rosemary basil sage dill wilson pat"
+_OF_LISTS = frozenset(_LISTED_PLACES_AND_HERBS.split())  # Augusta, Georgia
+_EPONYMS = "parkinson hodgkin addison cushing paget fabry gaucher whipple huntington osler graves wilson child vein"
+_NO_SURNAMES = frozenset(_EPONYMS.split())  # M. Wilson is Morbus Wilson; child, foster
 
 
 @cache
@@ -232,8 +262,9 @@ PEOPLE: tuple[tuple[str, re.Pattern[str], Check], ...] = (
     ("ADDRESS", _ADDRESS_WORDS, None),
     ("NAME", _TITLED, _is_titled),
     ("NAME", _WHAT_HAS_NAMES, _has_names),
-    ("NAME", _CREDENTIALS, None),
+    ("NAME", _CREDENTIALS, _has_degree),
     ("NAME", _HAN_NAMED, _is_han_name),
     ("NAME", _LISTED, _is_listed),
+    ("NAME", _LISTED_LAST_FIRST, _is_listed_last_first),
     ("NAME", _KIN, _is_kin),
 )

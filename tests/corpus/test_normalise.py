@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rpdr.corpus import mention_key, normalise
-from rpdr.corpus.context import given_context, window
+from rpdr.corpus.context import given_context, hidden_in, window
 from rpdr.corpus.normalise import MAX_CHARS, clean
 
 
@@ -92,3 +92,12 @@ def test_white_space_of_the_mention_may_differ_from_that_of_its_context(text: st
 
 def test_a_mention_of_white_space_alone_is_found_nowhere() -> None:
     assert given_context("x " * 5000, " ") == given_context("x " * 5000, "")
+
+
+def test_what_a_document_hides_is_hidden_wherever_a_context_stands_in_it():
+    document = "Mr Novak said: Novak has pain. MRN 4433 and Novak has pain."
+    spans = [(3, 8, "NAME"), (15, 20, "NAME"), (35, 39, "RECORD"), (44, 49, "NAME")]
+    assert hidden_in("Novak has pain.", document, spans) == [(0, 5, "NAME")]
+    assert hidden_in("vak has pain. MRN 44", document, spans) == [(0, 3, "NAME"), (18, 20, "RECORD")]
+    assert hidden_in("has pain", document, spans) == []
+    assert hidden_in("\u0301 has pain", document, spans) == [(0, 10, "CONTEXT")]  # half of a composed character: it is not known where

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import Config
@@ -71,6 +73,31 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
         folder.mkdir()
         run, _ = prepared(folder, [], rows, data_policy=policy)
         assert [m.text for m in load_mentions(run.mentions_file)] == expected
+
+
+def test_what_a_context_was_cut_out_of_tells_what_of_it_is_masked(tmp_path: Path):
+    far = "having two days of worsening central chest pain after the walk from the station to the ward of the hospital"
+    notes = [
+        f"My daughter Emily Novakova writes this. Novakova {far}",
+        f"Hospital number 443322 admitted from the emergency department this morning {far}",
+        "Mr Smith has chest pain",
+    ]
+    rows = [f"{n}|t|{note}\n{n}\t{(at := note.index('chest pain'))}\t{at + 10}\tchest pain\tX\tX:1\n" for n, note in enumerate(notes)]
+    long = " ".join(["Seen by Dr. Smithson.", *["it is worse"] * 100, "a rash, said Smithson"])
+    (tmp_path / "m.txt").write_text("\n".join(rows))
+    (tmp_path / "long.csv").write_text(f"text,context,gold\nrash,{json.dumps(long)},X:1\n")
+    split = {"split": "labelled"}
+    sources = [
+        {"format": "pubtator", "path": str(tmp_path / "m.txt"), **split},
+        {"format": "table", "path": str(tmp_path / "long.csv"), **split},
+    ]
+    for policy, expected in (("deidentified", {"Novakova": "NAME", "443322": "RECORD", "Smithson": "NAME"}), ("public", {})):
+        run, summary = prepared(tmp_path, [], mentions=sources, data_policy=policy)
+        contexts = {m.key: m.context or "" for m in load_mentions(run.mentions_file)}
+        hidden = pq.read_table(run.path("corpus", "hidden.parquet")).to_pylist()
+        assert {contexts[row["key"]][row["start"] : row["end"]]: row["kind"] for row in hidden} == expected
+        assert all(secret in " ".join(contexts.values()) for secret in ("Novakova", "443322", "Smithson"))  # the student's are as they were
+        assert summary["cut_contexts"] == 3
 
 
 def test_a_source_for_learning_or_measuring_that_has_no_gold_is_refused(tmp_path: Path):

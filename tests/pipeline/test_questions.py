@@ -9,6 +9,9 @@ import pytest
 from rpdr.files import write_rows
 from rpdr.pipeline.questions import ROWS_AT_ONCE, Questions, question_of, write_questions
 from rpdr.schema import CANDIDATES
+from rpdr.teacher import Span
+
+SPAN = Span(0, 4, "NAME")
 
 
 def row(n: int) -> dict:
@@ -20,13 +23,14 @@ def row(n: int) -> dict:
 def test_each_wanted_row_is_found_by_its_number(tmp_path: Path, count: int):
     write_rows(tmp_path / "c.parquet", [row(n) for n in range(2 * count)], CANDIDATES)
     wanted = {f"k{n:05}" for n in range(1, 2 * count, 2)}
-    numbers = write_questions(tmp_path / "q.arrow", tmp_path / "c.parquet", wanted, {"C1": "a definition"})
+    numbers = write_questions(tmp_path / "q.arrow", tmp_path / "c.parquet", wanted, {"C1": "a definition"}, {"k00001": [SPAN]})
     assert numbers.keys() == wanted
     questions = Questions(tmp_path / "q.arrow")
     keys = sorted(wanted, reverse=True)
     found = questions.rows([numbers[key] for key in keys])
     assert [r["key"] for r in found] == keys
     assert all(question_of(r).definitions == ("a definition", None) for r in found)
+    assert {r["key"]: question_of(r).hidden for r in found if question_of(r).hidden} == ({"k00001": (SPAN,)} if count else {})
     assert all(r["text"] == f"text {int(r['key'][1:])}" for r in found)
 
 

@@ -22,14 +22,14 @@ from rpdr.kb.reader import save_kb
 from rpdr.pipeline.estimate import estimate_of
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.stages import run_stages
+from rpdr.pipeline.stages import _in_short, run_stages
 from rpdr.pipeline.teach import ENOUGH_REFUSED
 from rpdr.pipeline.trust import write_labels
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import LABELS_FILE
 from rpdr.run.gold import by_gold
 from rpdr.run.labels import SET_ASIDE_FILE
-from rpdr.schema import CANDIDATES, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
+from rpdr.schema import CANDIDATES, HIDDEN, LABELS, NIL, SET_ASIDE, ConceptId, Gold, MentionKey
 from rpdr.teacher import Ledger, SandboxTeacher, at_random
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")
@@ -59,7 +59,7 @@ def prepared(folder: Path, mentions: int, context: str | None = None, gold: Gold
         run.begin(STAGES[name])
         run.finish(STAGES[name], 0.0, {"content": ""})
     with stage_progress("prepare") as progress:
-        prepare(run, progress)
+        run.finish(STAGES["prepare"], 0.0, {**prepare(run, progress), "content": ""})
     made = [
         Mention(f"m{n}", mention_key(f"phrase {n}", None, context), f"phrase {n}", context, None, None, split, gold)
         for n in range(mentions)
@@ -177,6 +177,54 @@ def test_names_and_dates_of_a_deidentified_context_do_not_leave(tmp_path: Path):
         assert secret not in sent
     assert told["masked"] == {"NAME": 8, "DATE": 8, "PHONE": 8}
     assert "Smithson" in next(rows_of(run, LABELS_FILE))["context"]  # it is the machine's own
+
+
+def test_what_only_the_text_around_a_context_tells_does_not_leave_either(tmp_path: Path):
+    context = "443322 admitted with phrase, Novakova said"
+    config = prepared(tmp_path, 12, context, data_policy="deidentified")
+    run = Run(load(config))
+    spans = [(0, 6, "RECORD"), (context.index("Novakova"), context.index(" said"), "NAME")]
+    told = [{"key": m.key, "start": a, "end": b, "kind": kind} for m in load_mentions(run.mentions_file) for a, b, kind in spans]
+    write_rows(run.path("corpus", "hidden.parquet"), told, HIDDEN)
+    run, summary = taught(config)
+    sent = Ledger(run.path("ledger")).rows()["messages"].to_pylist()
+    assert all(message.count("[RECORD] admitted with phrase, [NAME] said") == 5 for message in sent)  # four examples and the question
+    assert "443322" not in " ".join(sent)
+    assert summary["masked"] == {"NAME": 8, "RECORD": 8}
+    assert next(rows_of(run, LABELS_FILE))["context"] == context
+
+
+def test_contexts_of_which_an_earlier_rpdr_has_not_read_the_whole_text_do_not_leave(tmp_path: Path):
+    config = prepared(tmp_path, 8, "a phrase", data_policy="deidentified")
+    run = Run(load(config))
+    told = run.summary("prepare")
+    run.finish(STAGES["prepare"], 0.0, {key: value for key, value in told.items() if key != "cut_contexts"})
+    with pytest.raises(
+        RunError, match=r"prepared by an earlier rpdr, and 8 have a context that may be a part of a text, .* rpdr prepare --redo"
+    ):
+        taught(config)
+    run.finish(STAGES["prepare"], 0.0, {**told, "cut_contexts": 3, "policy": "public", "masked_by": []})
+    with pytest.raises(RunError, match=r"prepared under data_policy public, and 3 have a context that"):
+        taught(config)
+
+
+def test_a_mention_that_masking_leaves_nothing_of_is_neither_asked_about_nor_paid_for_nor_a_label(tmp_path: Path):
+    config = prepared(tmp_path, 12, data_policy="deidentified")
+    run = Run(load(config))
+    drugs = {"phrase 0": "SR141716A", "phrase 9": "R115777"}  # one of the examples, one of the pool
+    save_mentions(run.mentions_file, [replace(m, text=drugs.get(m.text, m.text)) for m in load_mentions(run.mentions_file)])
+    rows = pq.read_table(run.teacher_candidates).to_pylist()
+    write_rows(run.teacher_candidates, [{**row, "text": drugs.get(row["text"], row["text"])} for row in rows], CANDIDATES)
+    assert (estimate_of(run).mentions, estimate_of(run).to_ask) == (7, 7)
+    run, told = taught(config)
+    [aside] = rows_of(run, SET_ASIDE_FILE)
+    assert (aside["text"], aside["source"], aside["ledger_ids"]) == ("R115777", "masked", [])
+    assert "not asked: all of it has the form of an identifier" in aside["reason"]
+    assert (told["pool"], told["labelled"], told["missing"], told["masked_away"]) == (8, 7, 1, 1)
+    ledger = Ledger(run.path("ledger")).rows()
+    assert ledger.num_rows == 7
+    assert "RECORD" not in " ".join(ledger["messages"].to_pylist())
+    assert "1 not asked, as masking leaves nothing of them" in _in_short("teach", told)
 
 
 def test_votes_say_how_many_agreed_and_what_they_saved(tmp_path: Path):

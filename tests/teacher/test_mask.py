@@ -7,14 +7,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faker import Faker
 
 from rpdr.config import TeacherConfig
+from rpdr.corpus.context import hidden_in, window
+from rpdr.corpus.normalise import tidied
 from rpdr.errors import ModelError
 from rpdr.teacher.mask import PATTERNS_ALONE, Masker, mask_question
+from rpdr.teacher.people import Span
 from rpdr.teacher.prompt import Question
 
 MASKER = Masker()
@@ -64,6 +68,14 @@ MASKER = Masker()
             "92F, 92YO, 92 YEAR OLD, 92-Jährige, 120 years old, 九十二岁",
             "[AGE]F, [AGE]YO, [AGE] YEAR OLD, [AGE]-Jährige, [AGE] years old, [AGE]岁",
         ),
+        ("Smith, John 45M admitted. SMITH, JOHN A. MRN 443322; DOE,JANE", "[NAME] 45M admitted. [NAME] MRN [RECORD]; [NAME]"),
+        ("Re: Smith, John. cc: O'Brien, Michael. Patient Smith-Jones, Anna K. (45F)", "Re: [NAME]. cc: [NAME]. Patient [NAME] (45F)"),
+        ("Seen by Novakova, Emily MD, discussed with Anderson, Karen R.N.", "Seen by [NAME] MD, discussed with [NAME] R.N."),
+        ("M. Dupont, M. Jean Moreau et M. DURAND", "M. [NAME], M. [NAME] et M. [NAME]"),
+        (
+            "12 ene 2021, 12-ene-2021, 3 ene, ENE 3; 12-Mar, 3-Mar-2021, March 3-April 5",
+            "[DATE], [DATE], [DATE], [DATE]; [DATE], [DATE], [DATE]-[DATE]",
+        ),
         ("姓名：欧阳娜娜，司马先生，姓名 张伟，医师：李明", "姓名：[NAME]，[NAME]先生，姓名 [NAME]，医师：[NAME]"),
         ("患者李小明因胸痛，患者王某某", "患者[NAME]因胸痛，患者[NAME]"),
     ],
@@ -81,6 +93,9 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "Marcus Gunn pupil, Homer Wright rosette, Ann Arbor stage, Arnold Chiari, Clark Level; 康复科医生, 任何医生, 传导通路2号, 患者高热",
         "Parkinson's disease, Crohn disease, Graves, Hodgkin lymphoma and Charcot-Marie-Tooth",
         "Alexander disease, Lou Gehrig's disease, James Ramsay Hunt syndrome, Pierre Robin sequence, Mary Joseph's nodule",
+        "Parkinson, Wilson and Huntington disease; Tyler, Allen and Kelly syndrome; Martin, Bell syndrome; Vein, Galen; Sage, Basil",
+        "M. Crohn, M. Parkinson, M. Wilson, M. Avium, M. tuberculosis, 0.1 M. Rice",
+        "4-ene-VPA, 17-ene steroid, 4-ene-3-one, oct-1-en-3-ol, dec-2-enoic acid, CAS 15687-27-1",
         "mother Alzheimer's, father MI, brother Down syndrome",
         "lisinopril 5 mg, BP 120/80, K 3.5-5.0, pain 5/10, 1/2 tablet, 1-2-1",
         "for 3 days, over 10-14 days, 3/7, since 1999, in 1999-2003, 45 years old, at 14:30",
@@ -218,6 +233,31 @@ def recall() -> dict[str, float]:
     return {kind: masked[kind] / asked[kind] for kind in asked}
 
 
+def test_a_context_hides_what_the_whole_note_would():
+    lost = 0
+    for n, (_, note, _) in enumerate(notes(seed=5, count=1500)):
+        fill = " and then has" + " more and" * (n % 12) + " worse "  # no end of a sentence: the window is cut between words
+        document = tidied(note.replace(". ", " ") + fill + "chest pain" + fill + note)
+        start = len(note.replace(". ", " ") + fill)
+        context = window(document, start, start + 10)
+        cut = replace(question("chest pain", context), hidden=tuple(Span(*s) for s in hidden_in(context, document, MASKER.spans(document))))
+        whole = MASKER.mask(document)[0]
+        left = {name: mask_question(MASKER, asked)[0].context or "" for name, asked in (("told", cut), ("alone", replace(cut, hidden=())))}
+        assert all(word in whole for word in re.findall(r"\w+", left["told"])), (note, left)
+        assert "chest pain" in left["told"]
+        lost += not all(word in whole for word in re.findall(r"\w+", left["alone"]))
+    assert lost > 10
+
+
+def test_a_label_that_is_cut_off_still_tells_what_is_masked():
+    document = "Hospital number 443322 admitted from the emergency department this morning having two days of worsening central chest pain"
+    context = window(document, document.index("chest pain"), len(document))
+    assert context.startswith("443322")
+    hidden = tuple(Span(*span) for span in hidden_in(context, document, MASKER.spans(document)))
+    masked, counts = mask_question(MASKER, replace(question("chest pain", context), hidden=hidden))
+    assert (masked.context, counts) == (context.replace("443322", "[RECORD]"), {"RECORD": 1})
+
+
 @pytest.mark.parametrize(
     ("kind", "least"),
     [("NAME", 0.95), ("BARE", 0.9), ("DATE", 0.98), ("PHONE", 0.95), ("RECORD", 0.98), ("ADDRESS", 0.9), ("EMAIL", 1.0), ("URL", 0.98)],
@@ -244,6 +284,11 @@ HOSTILE = {
     "labels": "name: address: mrn: " * 50_000,
     "initials": "A. " * 333_000,
     "spaces": " " * 1_000_000,
+    "surnames before given names": "Smith, John, " * 77_000,
+    "capitals and digits": "A1" * 500_000,
+    "capitals and apostrophes": "A'" * 500_000,
+    "marks in between": "A1.A'" * 200_000,
+    "capitals beyond ASCII": "É" * 1_000_000,
 }
 
 
