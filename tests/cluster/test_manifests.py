@@ -188,6 +188,18 @@ def test_each_vm_of_a_cluster_wants_a_token_and_has_it(name: str):
     assert "useradd --create-home --uid 1000 ray" in (CLUSTER / "Dockerfile").read_text()
 
 
+@pytest.mark.parametrize(("mounted", "does"), [(True, ["mkdir"]), (False, ["mkdir", "mount"])])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_head_that_has_its_file_system_is_not_given_it_again(name: str, mounted: bool, does: list[str], tmp_path: Path):
+    (command,) = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())["initialization_commands"]
+    (tmp_path / "sudo").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/done\n")
+    (tmp_path / "mountpoint").write_text(f"#!/bin/sh\nexit {0 if mounted else 1}\n")
+    for stand_in in ("sudo", "mountpoint"):
+        (tmp_path / stand_in).chmod(0o755)
+    subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(tmp_path)}, check=True)
+    assert (tmp_path / "done").read_text().split() == does
+
+
 @pytest.mark.parametrize("name", CLOUDS)
 def test_rays_check_finds_what_is_wrong(name: str):
     given = prepare_config(yaml.safe_load((CLUSTER / f"{name}.yaml").read_text()))
