@@ -139,6 +139,12 @@ def test_every_kind_of_work_has_needs():
     assert [name for name, _ in needs()] == list(ResourcesConfig.model_fields)
 
 
+@pytest.mark.parametrize("name", ["resources", "resources-cpu"])
+def test_they_can_be_appended_to_a_config_whose_last_line_has_no_end(name: str):
+    tree = yaml.safe_load("link: {batch_size: 8}" + (CLUSTER / f"{name}.yaml").read_text())
+    assert list(tree) == ["link", "resources"]
+
+
 def fits(need: Needs, labels: dict[str, str], cpus: float, gpus: float, memory: float) -> bool:
     there = need.labels.items() <= labels.items()
     return there and need.cpus <= cpus and need.gpus <= gpus and need.memory_gib * 2**30 <= memory
