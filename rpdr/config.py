@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from rpdr.sections import Section, read_sections
+from rpdr.sections import Section, read_sections, unshown
 
 SANDBOX = "sandbox"  # the model's name of the simulated teacher
 
@@ -381,6 +381,15 @@ class TeacherConfig(Section):
         if url and not re.match(r"https?://", url, re.IGNORECASE):
             raise ValueError("needs http:// or https:// before it, e.g. http://localhost:8000/v1")
         return url
+
+    @pydantic.field_validator("api_key_env")
+    @classmethod
+    def _no_key_itself(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise unshown(
+                "is not the name of an environment variable, which has letters, digits and _ alone; put the key into one, as OPENAI_API_KEY, and name that"
+            )
+        return name
 
     @pydantic.field_validator("allowed_hosts")
     @classmethod
