@@ -418,7 +418,10 @@ def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_repeated(tm
     assert "hush" not in message
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "llm.example.org/v1", "ftp://llm.example.org"])
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "llm.example.org/v1", "ftp://llm.example.org", "me:hush@llm.example.org"])
 def test_an_endpoint_has_a_scheme(tmp_path: Path, url: str):
-    assert "needs http:// or https://" in refusal(tmp_path, SMALL, {"teacher.base_url": url})
+    for key in ("teacher.base_url", "report.grafana_url"):
+        message = refusal(tmp_path, SMALL, {key: url})
+        assert f"{key}: needs http:// or https://" in message
+        assert "hush" not in message
     assert load(written(tmp_path, SMALL), {"teacher.base_url": "HTTPS://llm.example.org/v1"}).teacher.base_url
