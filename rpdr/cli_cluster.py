@@ -51,7 +51,9 @@ def add_commands(commands: Any, stages: dict[str, str], read_config: Callable[[a
 
 def _take_address(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--address", metavar="URL", help=f"of the cluster's dashboard, e.g. http://127.0.0.1:8265; default: {' or '.join(ADDRESSES)}"
+        "--address",
+        metavar="URL",
+        help="of the cluster's dashboard, e.g. http://127.0.0.1:8265; default: RAY_API_SERVER_ADDRESS, or the dashboard of the head that RAY_ADDRESS names",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from rpdr.sections import Section, read_sections
+from rpdr.sections import Section, read_sections, unshown
 
 SANDBOX = "sandbox"  # the model's name of the simulated teacher
 
@@ -25,9 +25,16 @@ def _encoding(name: str) -> str:
     return name
 
 
+def _with_a_scheme(url: str) -> str:
+    if url and not re.match(r"https?://", url, re.IGNORECASE):
+        raise unshown("needs http:// or https:// before it, e.g. http://localhost:8000/v1")
+    return url
+
+
 # YAML reads -1 and 0 as numbers, where a gold id or a column is meant
 Text = Annotated[str, pydantic.BeforeValidator(lambda given: str(given) if type(given) is int else given)]
 Encoding = Annotated[str, pydantic.AfterValidator(_encoding)]
+ServerUrl = Annotated[str, pydantic.AfterValidator(_with_a_scheme)]
 
 
 class KbConfig(Section):
@@ -320,7 +327,7 @@ class TeacherConfig(Section):
     """The closed LLM, and what may be spent on it."""
 
     model: str = Field(SANDBOX, description="a model name of the endpoint; 'sandbox' starts the sandbox teacher on this machine")
-    base_url: str = Field("", description="chat-completions endpoint; empty: the SDK's default (or OPENAI_BASE_URL)")
+    base_url: ServerUrl = Field("", description="chat-completions endpoint; empty: the SDK's default (or OPENAI_BASE_URL)")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="hosts, e.g. [llm.hospital.example], that restricted data may go to beside this machine: exact names, no wildcards"
     )
@@ -368,6 +375,11 @@ class TeacherConfig(Section):
         """Whether it is the sandbox teacher, whom nobody pays."""
         return self.model == SANDBOX
 
+    @property
+    def where_the_key_goes(self) -> str:
+        """The remedy where it stands elsewhere."""
+        return f"take it out, and put a key into the environment variable {self.api_key_env} (teacher.api_key_env)"
+
     @pydantic.model_validator(mode="after")
     def _parameters_within_the_budget(self) -> TeacherConfig:
         for name in self.parameters.keys() & _BUDGETED.keys():
@@ -375,12 +387,14 @@ class TeacherConfig(Section):
                 raise ValueError(f"parameters: {name}: the budget is reserved by what is known of a request; {_BUDGETED[name]}")
         return self
 
-    @pydantic.field_validator("base_url")
+    @pydantic.field_validator("api_key_env")
     @classmethod
-    def _with_a_scheme(cls, url: str) -> str:
-        if url and not re.match(r"https?://", url, re.IGNORECASE):
-            raise ValueError("needs http:// or https:// before it, e.g. http://localhost:8000/v1")
-        return url
+    def _no_key_itself(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise unshown(
+                "is not the name of an environment variable, which has letters, digits and _ alone; put the key into one, as OPENAI_API_KEY, and name that"
+            )
+        return name
 
     @pydantic.field_validator("allowed_hosts")
     @classmethod
@@ -582,9 +596,8 @@ class ReportConfig(Section):
     machine_usd_per_hour: float | None = Field(
         None, ge=0, description="of the machine that links, to set the student's cost beside the teacher's"
     )
-    grafana_url: str | None = Field(
+    grafana_url: ServerUrl | None = Field(
         None,
-        pattern=r"^https?://",
         description="of a Grafana with cluster/grafana.json, e.g. http://localhost:3000: the report links to the run's meters",
     )
 

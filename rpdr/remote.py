@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -59,6 +59,17 @@ def refuse_secret(url: str, kind: type[RpdrError], setting: str = "") -> None:
     if is_url(url) and (_PASSWORD.search(url) or any(name not in _HARMLESS for name, _ in parse_qsl(url.partition("?")[2]))):
         remedy = "take it out, and give secrets in the environment (for s3: AWS_SECRET_ACCESS_KEY)"
         raise kind(f"{setting}{shown(url)}: has a secret in it, or a parameter that is none of {', '.join(_HARMLESS)}; {remedy}")
+
+
+def refuse_more_than_an_address(url: str, kind: type[RpdrError], setting: str, remedy: str = "take it out") -> None:
+    """Raises an error of this kind where the URL of a server has, or may have, a secret in it; none of the URL is shown."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise kind(f"{setting}: is no URL ({error}); mend it") from None
+    found = "a user or password" if "@" in parts.netloc else "a query" if parts.query else "a fragment" if parts.fragment else ""
+    if found:
+        raise kind(f"{setting}: the URL has {found} in it, which may be a secret, and would stand in the run's records; {remedy}")
 
 
 def connected(url: str, kind: type[RpdrError], setting: str = "") -> tuple[fs.FileSystem, str]:

@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
 from rpdr.errors import ConfigError
 
 LITERAL = r"'([^']*)'"  # a value among those that pydantic expects
+UNSHOWN = "unshown"  # the type of an error of a value that may be a secret
+A_KEY = re.compile(r"\w*api[_-]?key", re.IGNORECASE)  # a key of a config that would hold one
 
 
 class Section(pydantic.BaseModel):
@@ -31,6 +34,11 @@ class Loader(yaml.SafeLoader):
         tag = str(super().resolve(kind, value, implicit))
         leading = tag == "tag:yaml.org,2002:int" and re.fullmatch(r"[-+]?0\d+", value)
         return self.DEFAULT_SCALAR_TAG if leading else tag
+
+
+def unshown(said: str) -> PydanticCustomError:
+    """For a validator to raise: what is wrong with a value, which the error will not repeat, as it may be a secret."""
+    return PydanticCustomError(UNSHOWN, "{said}", {"said": said})
 
 
 Whole = TypeVar("Whole", bound=Section)
@@ -171,6 +179,8 @@ def _explain(error: Any, path: Path, nodes: yaml.Node | None, whole: type[Sectio
     dotted = ".".join(str(part) for part in location)
     line = _line_of(nodes, location)
     where = f"({path}, line {line})" if line else f"({path})"
+    if error["type"] == "extra_forbidden" and A_KEY.fullmatch(str(location[-1])):
+        return f"{dotted}: no key stands in a config; put it into the environment variable OPENAI_API_KEY, and take this out {where}"
     if error["type"] == "extra_forbidden":
         return f"{dotted}: unknown key; {_nearest(location[-1], _valid_keys(whole, location[:-1]), 'valid here: ')} {where}"
     if error["type"] == "missing":
@@ -187,7 +197,8 @@ def _explain(error: Any, path: Path, nodes: yaml.Node | None, whole: type[Sectio
     if error["input"] is None and str(error["type"]).endswith("_type"):
         return f"{dotted}: is empty; give it a value, or leave it out where it has a default {where}"
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
-    given = [] if isinstance(error["input"], dict) else [repr(error["input"])]  # of a section its name is enough
+    shown = error["type"] != UNSHOWN and not isinstance(error["input"], dict)  # of a section its name is enough
+    given = [repr(error["input"])] if shown else []
     return f"{': '.join([*([dotted, *given] if dotted else []), said])} {where}"
 
 

@@ -403,7 +403,25 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str):
     assert "try utf-8" in message
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "llm.example.org/v1", "ftp://llm.example.org"])
+@pytest.mark.parametrize("key", ["api_key", "openai_api_key", "apikey", "API-KEY"])
+def test_a_key_is_sent_to_the_environment_and_not_repeated(tmp_path: Path, key: str):
+    message = refusal(tmp_path, SMALL + f"teacher: {{{key}: sk-hush}}\n")
+    assert f"teacher.{key}: no key stands in a config; put it into the environment variable OPENAI_API_KEY" in message
+    assert "hush" not in message
+    assert "did you mean 'api_key_env'?" in refusal(tmp_path, SMALL + "teacher: {api_key_en: MINE}\n")
+
+
+@pytest.mark.parametrize("value", ["sk-hush", "sk-proj_hush", "hush=", "${hush}", "1hush", "hush\n", ""])
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_repeated(tmp_path: Path, value: str):
+    message = refusal(tmp_path, SMALL, {"teacher.api_key_env": value})
+    assert "teacher.api_key_env: is not the name of an environment variable" in message
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "llm.example.org/v1", "ftp://llm.example.org", "me:hush@llm.example.org"])
 def test_an_endpoint_has_a_scheme(tmp_path: Path, url: str):
-    assert "needs http:// or https://" in refusal(tmp_path, SMALL, {"teacher.base_url": url})
+    for key in ("teacher.base_url", "report.grafana_url"):
+        message = refusal(tmp_path, SMALL, {key: url})
+        assert f"{key}: needs http:// or https://" in message
+        assert "hush" not in message
     assert load(written(tmp_path, SMALL), {"teacher.base_url": "HTTPS://llm.example.org/v1"}).teacher.base_url

@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +24,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr import errors
 from rpdr.config import Needs
-from rpdr.errors import ConfigError, RpdrError
+from rpdr.errors import ConfigError, RpdrError, RunError
+from rpdr.pipeline.progress import say
+from rpdr.remote import shown
 
+PATIENCE_S, PAUSE_S = 60.0, 1.0  # how long a cluster that RAY_ADDRESS names, and that may be about to begin, is waited for
 _ALONE: list[bool] = []  # filled where this process has started a Ray of its own
+JOINED_BY = (
+    "it is the HOST:PORT of a head that runs (port 6379, where `ray start` was told no other); to work on this machine alone, unset it. "
+    "What `rpdr submit` asks, the dashboard's URL, is RAY_API_SERVER_ADDRESS"
+)
 
 
 def joins() -> bool:
@@ -33,7 +42,7 @@ def joins() -> bool:
 
 
 def connect() -> None:
-    """Start or join Ray once a process; quiet, as rpdr has its own progress display."""
+    """Start or join Ray once a process; quiet, as rpdr has its own progress display. Raises RunError where RAY_ADDRESS names nothing that can be joined."""
     if not ray.is_initialized():
         _begin()
     context = DataContext.get_current()  # in a process that Ray has started, too
@@ -54,9 +63,37 @@ def _begin() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
     local = {} if joins() else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
-    with _quiet_backend():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    if joins():
+        _wait_for(os.environ["RAY_ADDRESS"])
+    try:
+        with _quiet_backend():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    except (ValueError, ConnectionError, RuntimeError) as error:
+        if not joins():
+            raise
+        address = os.environ["RAY_ADDRESS"]
+        why = str(error).replace(address, shown(address)).partition(". ")[0]  # what follows are remedies of Ray's, for its own programs
+        raise RunError(f"RAY_ADDRESS {shown(address)}: cannot be joined ({why}); {JOINED_BY}") from error
     _ALONE[:] = [True] * (not joins())
+
+
+def _wait_for(address: str) -> None:
+    """Raises RunError where nothing listens at a HOST:PORT, which Ray would try in silence for minutes. What has another form Ray finds by itself."""
+    found = re.fullmatch(r"\[?([^/\[\]]+)\]?:(\d{1,5})", address)
+    if not found or address.startswith("unix:"):
+        return
+    until, told = time.monotonic() + PATIENCE_S, False
+    while True:
+        try:
+            socket.create_connection((found[1], int(found[2])), timeout=5 * PAUSE_S).close()
+            return
+        except (OSError, OverflowError) as error:  # OverflowError: there is no such port
+            if time.monotonic() > until:
+                raise RunError(f"RAY_ADDRESS {address}: no Ray cluster answers there ({error}); {JOINED_BY}") from error
+        if not told:
+            say([f"RAY_ADDRESS {address}: nothing answers there yet; waiting for it"])
+            told = True
+        time.sleep(min(PAUSE_S, PATIENCE_S))
 
 
 @contextmanager

@@ -272,7 +272,7 @@ def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any]) -> dict[s
 def _meters_url(run: Run) -> str | None:
     """Of the dashboard of cluster/grafana.json, at this run and the time of its stages."""
     url = run.config.report.grafana_url
-    if url is None:
+    if not url:
         return None
     times = [(datetime.fromisoformat(s["finished_at"]).timestamp(), s["seconds"]) for n in STAGES if (s := run.summary(n))]
     first, last = min(end - seconds for end, seconds in times), max(end for end, _ in times)

@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 import requests
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.status import Status
@@ -137,7 +137,12 @@ def submit(client: JobSubmissionClient, what: Submission) -> str:
 
 def reach(address: str | None) -> JobSubmissionClient:
     """The cluster's job server, by its dashboard's address. Raises RunError: no answer, or no token."""
-    return _asked(lambda: JobSubmissionClient(address))
+    if address and address != "auto" and "://" not in address:  # which Ray would take for a head's, whose port is another
+        address = f"http://{address}"
+    try:
+        return _asked(lambda: JobSubmissionClient(address))
+    except ValueError as error:  # of an address
+        raise _no_answer(error) from error
 
 
 def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
@@ -242,12 +247,14 @@ def _asked(ask: Callable[[], Any]) -> Any:
         raise RunError(
             "the cluster wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what its nodes were given"
         ) from error
-    except (ConnectionError, requests.RequestException) as error:
-        raise RunError(
-            f"no Ray cluster answers there ({_line(error)}); --address is its dashboard's, e.g. http://127.0.0.1:8265"
-        ) from error
+    except (ConnectionError, requests.RequestException, RayError) as error:
+        raise _no_answer(error) from error
     except RuntimeError as error:
         raise RunError(_line(error)) from error
+
+
+def _no_answer(error: Exception) -> RunError:
+    return RunError(f"no Ray cluster answers there ({_line(error)}); --address is its dashboard's, e.g. http://127.0.0.1:8265")
 
 
 def _line(error: BaseException) -> str:

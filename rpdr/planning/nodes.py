@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
@@ -20,6 +20,7 @@ GROUP = "rpdr.io/group"  # the label that says of what worker group a node is
 MANY = 1000  # processes a node, of those that ask for nothing
 SPARE = 1e-9  # of a share of a GPU: thirds add up to less than one
 Market = Literal["on_demand", "spot"]
+Kind = Literal["tuning", "retrieving", "teaching", "training", "reranking"]  # of work, as `rpdr calibrate` measures it
 
 
 class NodeType(Section):
@@ -32,10 +33,14 @@ class NodeType(Section):
     spot_usd_per_hour: float | None = Field(None, ge=0, description="null: not to be had as spot")
     lost_per_hour: float = Field(0.0, ge=0, description="of one spot node: how often it is taken away in an hour, on average")
     starts_s: float = Field(120, ge=0, description="from the demand for a node to its first process")
-    speed: dict[str, float] = Field(
+    speed: dict[Kind, Annotated[float, Field(gt=0)]] = Field(
         default={},
         description="kind of work -> how many times as fast as what was calibrated a process is here, e.g. {reranking: 12}; 1 where not said",
     )
+
+    def speed_at(self, kind: str) -> float:
+        """Of a process of this kind of work, in those of what was calibrated."""
+        return next((times for name, times in self.speed.items() if name == kind), 1.0)
 
 
 class Group(Section):

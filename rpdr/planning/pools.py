@@ -31,7 +31,7 @@ def _sized(step: Step, choices: Sequence[Choice], nodes: NodesConfig) -> Step:
 def _shared(step: Stream, pools: Sequence[Pool], choice: Choice, nodes: NodesConfig) -> list[int]:
     """Of these pools on the nodes of one group: one more for the pool that has most to do a process, until none fits beside Ray Data's own tasks."""
     node = nodes.types[choice.type]
-    work = [pool.share * pool.seconds * crowding(pool.process.needs) / node.speed.get(pool.process.kind, 1.0) for pool in pools]
+    work = [pool.share * pool.seconds * crowding(pool.process.needs) / node.speed_at(pool.process.kind) for pool in pools]
     rooms = Rooms([Room(node) for _ in range(choice.nodes)])
     rooms.take(OF_RAY_DATA)
     sizes = [0] * len(pools)

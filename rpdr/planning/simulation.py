@@ -234,7 +234,7 @@ class _World:
     def _work(self, doing: _Doing) -> Life:
         """Less on a faster type, or where the machine that all nodes share rests."""
         begun, process = self.env.now, doing.process
-        speed = self._fleet(process).type.speed.get(process.kind, 1.0)
+        speed = self._fleet(process).type.speed_at(process.kind)
         try:
             crowded = 1.0 if self.nodes.cores else crowding(process.needs)
             yield from self._compute(doing, lambda: crowded * self._stretch() * (1 - self._rests() * (1 - process.alone)) / speed)

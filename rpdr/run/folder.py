@@ -15,14 +15,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import RpdrError, RunError
 from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_json, write_text
-from rpdr.remote import refuse_secret
+from rpdr.remote import refuse_more_than_an_address, refuse_secret
 from rpdr.run.sources import changed, paths_of, places_of
 from rpdr.run.stages import STAGES, TUNABLE, Stage
 
@@ -267,16 +266,8 @@ def refuse_secrets(config: Config, kind: type[RpdrError]) -> None:
         *(("mentions: ", source) for source in config.mentions),
         *((f"corpora.{name}: ", source) for name, source in config.corpora.items()),
     ]
-    for setting, url in (("teacher.base_url", config.teacher.base_url), ("report.grafana_url", config.report.grafana_url)):
-        if url and "@" in urlsplit(url).netloc:
-            raise kind(
-                f"{setting}: the URL has a secret in it, and would stand in the run's config.yaml; take it out"
-                + (
-                    ", and name the environment variable that holds the key in teacher.api_key_env"
-                    if config.teacher.base_url == url
-                    else ""
-                )
-            )
+    refuse_more_than_an_address(config.teacher.base_url, kind, "teacher.base_url", config.teacher.where_the_key_goes)
+    refuse_more_than_an_address(config.report.grafana_url or "", kind, "report.grafana_url")
     places = [(setting, place) for setting, source in sources for place in places_of(source)]
     for setting, where in [*places, ("link.output: ", config.link.output or "")]:
         refuse_secret(where, kind, setting)

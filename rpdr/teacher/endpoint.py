@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import BudgetError, ConfigError, TeacherError
+from rpdr.remote import refuse_more_than_an_address
 from rpdr.teacher.prices import is_hosted, quote
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def resolve_endpoint(config: TeacherConfig, data_policy: str, sandbox_url: str |
         raise ConfigError(
             "the environment variable OPENAI_BASE_URL needs http:// or https:// before its host; mend it, or give teacher.base_url"
         )
-    if "@" in urlsplit(url).netloc:  # it would be written to the ledger and the report
-        raise ConfigError(f"teacher.base_url: holds a user or password; put the key into the environment variable {config.api_key_env}")
+    setting = "teacher.base_url" if config.base_url else "the environment variable OPENAI_BASE_URL"
+    refuse_more_than_an_address(url, ConfigError, setting, config.where_the_key_goes)
     local = is_local(url)
     restricted = data_policy == "restricted"
     if restricted and not (local or is_allowed(url, config.allowed_hosts)):

@@ -23,6 +23,7 @@ from rpdr.files import sha256
 from rpdr.schema import LEDGER
 
 FILE = "ledger.sqlite"
+LOCKED_S = 60.0  # how long another's transaction is waited for
 # how a request can end: only the first two were answered, and paid for; `lost`: it may have been served, so its worst case stays counted
 VALID, INVALID, FREE, LOST = "valid", "invalid", "free", "lost"
 SUBMITTED, MERGED = "submitted", "merged"  # what is kept of a batch
@@ -179,17 +180,23 @@ class Ledger:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """A connection to the ledger of `folder`, which is made where it is missing. Raises RunError if the file is no ledger."""
+    """A connection to the ledger of `folder`, which is made where it is missing. Raises RunError if the file is no ledger, or cannot be opened now."""
     folder.mkdir(parents=True, exist_ok=True)
-    # isolation_level None: transactions are begun and ended by name
-    db = sqlite3.connect(folder / FILE, timeout=60, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
+    db: sqlite3.Connection | None = None
     try:
+        # isolation_level None: transactions are begun and ended by name
+        db = sqlite3.connect(folder / FILE, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
+        db.row_factory = sqlite3.Row
         # no write-ahead log: that would need all writers on one machine. FULL: on disk when a transaction returns
         db.executescript("PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL;" + TABLES + APPEND_ONLY)
     except sqlite3.DatabaseError as error:
-        db.close()
-        raise RunError(f"{folder / FILE}: cannot be read as a ledger ({error}); restore it, or move it away and pay anew") from error
+        if db:
+            db.close()
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):  # without what says more of it
+            raise RunError(f"{folder / FILE}: cannot be read as a ledger ({error}); restore it, or move it away and pay anew") from error
+        raise RunError(
+            f"{folder / FILE}: cannot be opened ({error}); what it holds is kept: free space, or see that the file system has locks, and start again"
+        ) from error
     return db
 
 

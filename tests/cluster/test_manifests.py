@@ -139,6 +139,12 @@ def test_every_kind_of_work_has_needs():
     assert [name for name, _ in needs()] == list(ResourcesConfig.model_fields)
 
 
+@pytest.mark.parametrize("name", ["resources", "resources-cpu"])
+def test_they_can_be_appended_to_a_config_whose_last_line_has_no_end(name: str):
+    tree = yaml.safe_load("link: {batch_size: 8}" + (CLUSTER / f"{name}.yaml").read_text())
+    assert list(tree) == ["link", "resources"]
+
+
 def fits(need: Needs, labels: dict[str, str], cpus: float, gpus: float, memory: float) -> bool:
     there = need.labels.items() <= labels.items()
     return there and need.cpus <= cpus and need.gpus <= gpus and need.memory_gib * 2**30 <= memory
@@ -186,6 +192,18 @@ def test_each_vm_of_a_cluster_wants_a_token_and_has_it(name: str):
     assert given["file_mounts"] == {path: "~/.ray/auth_token"}
     assert path.startswith("/home/ray/")  # not ~: of an image that does not set HOME, Ray takes it for /root
     assert "useradd --create-home --uid 1000 ray" in (CLUSTER / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(("mounted", "does"), [(True, ["mkdir"]), (False, ["mkdir", "mount"])])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_head_that_has_its_file_system_is_not_given_it_again(name: str, mounted: bool, does: list[str], tmp_path: Path):
+    (command,) = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())["initialization_commands"]
+    (tmp_path / "sudo").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/done\n")
+    (tmp_path / "mountpoint").write_text(f"#!/bin/sh\nexit {0 if mounted else 1}\n")
+    for stand_in in ("sudo", "mountpoint"):
+        (tmp_path / stand_in).chmod(0o755)
+    subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(tmp_path)}, check=True)
+    assert (tmp_path / "done").read_text().split() == does
 
 
 @pytest.mark.parametrize("name", CLOUDS)

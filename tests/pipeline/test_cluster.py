@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
 from rpdr.config import Needs
-from rpdr.errors import ConfigError, ModelError
+from rpdr.errors import ConfigError, ModelError, RunError
 from rpdr.pipeline import cluster as module
 from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import plain
@@ -39,6 +40,50 @@ def test_ray_tells_its_makers_nothing_unless_it_may(monkeypatch: pytest.MonkeyPa
     os.environ["RAY_USAGE_STATS_ENABLED"] = "1"
     connect()
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+
+
+def test_a_cluster_that_is_not_there_is_said_so_before_ray_tries_it_for_minutes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("it was left to Ray"))
+    monkeypatch.setattr(module, "PATIENCE_S", 0.01)
+    with socket.socket() as held:  # so that no other process gets the port
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address})
+        with pytest.raises(RunError, match=f"RAY_ADDRESS {address}: no Ray cluster answers there .*unset it"):
+            connect()
+    assert "waiting for it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://127.0.0.1:1", "unix:/tmp/ray:1"])
+def test_what_is_no_host_and_port_is_left_to_ray(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
+    monkeypatch.setattr(ray, "init", lambda **_: asked.append(address))
+    monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address})
+    connect()
+    assert asked == [address]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_head_that_listens_is_joined(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
+    monkeypatch.setattr(ray, "init", lambda **_: asked.append(host))
+    with socket.create_server(
+        ("::1" if ":" in host else "127.0.0.1", 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+    ) as head:
+        monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": f"{host}:{head.getsockname()[1]}"})
+        connect()
+    assert asked == [host]
+
+
+def test_a_dashboards_url_as_ray_address_is_told_from_a_heads_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "RAY_ADDRESS": "http://user:hush@127.0.0.1:8265"})
+    with pytest.raises(
+        RunError, match=r"RAY_ADDRESS http://user@127\.0\.0\.1:8265: cannot be joined .*HOST:PORT.*RAY_API_SERVER_ADDRESS"
+    ) as refused:
+        connect()
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from local_cluster import LocalCluster, local_cluster
+from ray.exceptions import RpcError
 
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
+from rpdr.pipeline import submit as module
 from rpdr.pipeline.submit import Submission, reach
 
 CONFIG = """run_dir: {run_dir}
@@ -129,6 +131,29 @@ def test_where_no_cluster_answers_the_error_names_the_remedy():
         held.bind(("127.0.0.1", 0))
         with pytest.raises(RunError, match=r"no Ray cluster answers there.*--address"):
             reach(f"http://127.0.0.1:{held.getsockname()[1]}")
+
+
+def test_an_address_without_a_scheme_is_a_dashboards_too():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(RunError, match=rf"no Ray cluster answers there .*http://{address}.*--address"):
+            reach(address)
+
+
+def test_what_is_no_address_is_said_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    with pytest.raises(RunError, match=r"no Ray cluster answers there .*nonsense.*--address"):
+        reach(None)
+
+
+def test_a_head_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch):
+    def of_a_head(_: object) -> None:
+        raise RpcError("Timed out while waiting for GCS to become available.")  # after 40 s
+
+    monkeypatch.setattr(module, "JobSubmissionClient", of_a_head)
+    with pytest.raises(RunError, match=r"no Ray cluster answers there \(Timed out"):
+        reach(None)
 
 
 @dataclass(frozen=True)

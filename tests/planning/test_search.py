@@ -135,6 +135,16 @@ def test_stages_that_want_other_types_of_one_group_are_told_so() -> None:
             "as_of: 2026-01-01\nsource: x\nhead: a\ntypes: {a: {cpu: 1, memory_gib: 1, usd_per_hour: 1}}\ngroups: {g: {types: [a], most: 1}}",
             "did you mean 'cpus'",
         ),
+        (
+            "as_of: 2026-01-01\nsource: x\nhead: a\ntypes:\n  a: {cpus: 1, memory_gib: 1, usd_per_hour: 1, speed: {reranking: 0}}\n"
+            "groups: {g: {types: [a], most: 1}}",
+            r"types\.a\.speed\.reranking: 0: Input should be greater than 0 .*line 5",
+        ),
+        (
+            "as_of: 2026-01-01\nsource: x\nhead: a\ntypes:\n  a: {cpus: 1, memory_gib: 1, usd_per_hour: 1, speed: {rerankin: 12}}\n"
+            "groups: {g: {types: [a], most: 1}}",
+            r"types\.a\.speed\.rerankin: 'rerankin': did you mean 'reranking'\?",
+        ),
         ("- a", "a file of node types is a mapping of sections, e.g. `types:`"),
     ],
 )

@@ -403,11 +403,19 @@ def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, outpu
 
 
 @pytest.mark.parametrize(
-    "section", [{"teacher": {"base_url": "https://me:topsecret@gw.example/v1"}}, {"report": {"grafana_url": "https://topsecret@x"}}]
+    "section",
+    [
+        {"teacher": {"base_url": "https://me:topsecret@gw.example/v1"}},
+        {"teacher": {"base_url": "https://gw.example/v1?key=topsecret"}},
+        {"teacher": {"base_url": "https://gw.example/v1#topsecret"}},
+        {"teacher": {"base_url": "https://topsecret@[gw.example/v1"}},
+        {"report": {"grafana_url": "https://topsecret@x"}},
+        {"report": {"grafana_url": "https://x/?auth_token=topsecret"}},
+    ],
 )
 def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, section: dict[str, Any]):
     run = run_in(tmp_path / "run", **section)
-    with pytest.raises(RunError, match=r"(base|grafana)_url: .*secret") as refused:
+    with pytest.raises(RunError, match=r"(base|grafana)_url: .*(secret|no URL)") as refused:
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
     assert not (tmp_path / "run").exists()

@@ -238,6 +238,17 @@ def test_a_url_that_holds_a_password_is_refused_and_not_repeated():
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["https://llm.example/v1?key=hunter2", "https://llm.example/v1#hunter2"])
+def test_a_url_that_may_hold_a_key_is_refused_wherever_it_stands_and_not_repeated(url: str, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match=r"teacher\.base_url: the URL has a .*MY_KEY") as caught:
+        resolve_endpoint(config(base_url=url), "public")
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match=r"OPENAI_BASE_URL: the URL has a .*MY_KEY") as caught:
+        resolve_endpoint(config(base_url=""), "restricted")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_where_nothing_listens_is_an_error_that_names_the_url():
     with socket.socket() as held:  # so that no other process gets the port
         held.bind(("127.0.0.1", 0))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
+from rpdr.errors import RunError
 from rpdr.schema import LEDGER
-from rpdr.teacher import Ledger
+from rpdr.teacher import Ledger, ledger
 from rpdr.teacher.ledger import FREE, INVALID, VALID, Ended, Sent, append_ended, append_sent, connect
 
 
@@ -57,6 +59,39 @@ def test_nothing_can_be_changed_or_taken_out(tmp_path: Path):
     for change in ("UPDATE ended SET price_usd = 0", "DELETE FROM sent", "UPDATE sent SET worst_usd = 0", "DELETE FROM prefixes"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             db.execute(change)
+
+
+def test_what_is_no_ledger_is_to_be_restored_or_moved_away(tmp_path: Path):
+    (tmp_path / ledger.FILE).write_text("no database, but long enough to be looked at as one\n" * 100)
+    with pytest.raises(RunError, match=r"not a database.*restore it, or move it away"):
+        connect(tmp_path)
+
+
+def test_of_a_locked_ledger_nothing_is_lost_and_nobody_is_told_to_pay_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    keep(tmp_path, "a", "q")
+    monkeypatch.setattr(ledger, "LOCKED_S", 0.1)
+    holder = connect(tmp_path)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RunError, match=r"ledger\.sqlite: cannot be opened \(database is locked\); what it holds is kept"):
+        connect(tmp_path)
+    holder.close()
+    assert Ledger(tmp_path).spent_usd() == 0.5
+
+
+def test_where_a_disk_is_full_space_is_asked_for(tmp_path: Path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # of a file: SQLite's pages do not fit
+    try:
+        with pytest.raises(RunError, match=r"cannot be opened .*free space"):
+            connect(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_folder_in_which_nothing_can_be_opened_is_no_broken_ledger(tmp_path: Path):
+    (tmp_path / ledger.FILE).mkdir()
+    with pytest.raises(RunError, match="cannot be opened"):
+        connect(tmp_path)
 
 
 def test_a_valid_answer_wins_over_invalid_ones(tmp_path: Path):
