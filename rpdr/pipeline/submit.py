@@ -23,6 +23,7 @@ import requests
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Column, Table
 
@@ -190,7 +191,7 @@ def jobs_table(client: JobSubmissionClient) -> Table:
         ended = datetime.fromtimestamp(job.end_time / 1000) if job.end_time else datetime.now()
         state = job.status.lower() + (f" ({job.driver_exit_code})" if job.driver_exit_code else "")
         took = str(ended - begun).partition(".")[0]
-        table.add_row(job.submission_id, job.metadata["run_dir"], state, f"{begun:%Y-%m-%d %H:%M}", took)
+        table.add_row(job.submission_id, escape(job.metadata["run_dir"]), state, f"{begun:%Y-%m-%d %H:%M}", took)
     return table
 
 

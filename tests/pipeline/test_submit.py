@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from local_cluster import LocalCluster, local_cluster
 from ray.exceptions import RpcError
+from ray.job_submission import JobDetails, JobStatus
+from rich.console import Console
 
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
 from rpdr.pipeline import submit as module
-from rpdr.pipeline.submit import Submission, reach
+from rpdr.pipeline.submit import Submission, jobs_table, reach
 
 CONFIG = """run_dir: {run_dir}
 kb: {{format: table, path: kb.csv}}
@@ -154,6 +157,17 @@ def test_a_head_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "JobSubmissionClient", of_a_head)
     with pytest.raises(RunError, match=r"no Ray cluster answers there \(Timed out"):
         reach(None)
+
+
+def test_a_run_directory_with_brackets_is_listed_whole():
+    class Jobs:
+        def list_jobs(self) -> list[JobDetails]:
+            told = {"rpdr": "1", "run_dir": "/runs/x[/y]"}
+            return [JobDetails(type="SUBMISSION", submission_id="one", status=JobStatus.RUNNING, entrypoint="", metadata=told)]
+
+    shown = Console(file=StringIO(), width=200)
+    shown.print(jobs_table(Jobs()))
+    assert "/runs/x[/y]" in shown.file.getvalue()
 
 
 @dataclass(frozen=True)
