@@ -80,11 +80,37 @@ def test_a_secret_in_a_url_is_not_passed_with_a_job(folder: Path):
     assert "hush" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PGPASS", "AZURE_STORAGE_CONNECTION_STRING"),
+        *("NPM_AUTH", "Proxy_Authorization"),
+    ],
+)
 def test_a_secret_is_not_passed_with_a_job(folder: Path, name: str):
     with pytest.raises(ConfigError, match=f"--env {name}: a secret would stand in the job's record") as refused:
         submission(folder, environment=(f"{name}=sk-123456",))
     assert "sk-123456" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:hush@proxy:3128", "https://hush@host/simple", "postgres://me:hush@db/x", "git+https://${ME}:hush@host/x.git@v1"]
+)
+def test_neither_is_one_in_the_url_of_a_variable_or_of_a_requirement(folder: Path, url: str):
+    with pytest.raises(ConfigError, match=r"--env WAY: the user or password of its URL would stand in the job's record") as refused:
+        submission(folder, environment=(f"WAY={url}",))
+    assert "hush" not in str(refused.value)
+    (folder / "more.txt").write_text(f"numpy\n--extra-index-url {url}\n")
+    with pytest.raises(ConfigError, match=r"more\.txt: in line 2 the user or password of a URL would stand in the job's record") as refused:
+        submission(folder, pip=folder / "more.txt")
+    assert "hush" not in str(refused.value)
+
+
+def test_what_is_no_secret_is_passed(folder: Path):
+    lines = ("git+ssh://git@host/x.git@v1", "x @ https://host/a@b.whl", "--index-url https://${USER}:${TOKEN}@host/simple", "y>=1")
+    (folder / "more.txt").write_text("\n".join(lines))
+    given = ("RAY_AUTH_MODE=token", "RPDR_DATA=/shared/data", "HTTPS_PROXY=http://proxy:3128", "MAIL=me@host")
+    assert len(submission(folder, environment=given, pip=folder / "more.txt").runtime_env["env_vars"]) == 4
 
 
 def test_the_teachers_key_is_a_secret_by_whatever_name(folder: Path):
