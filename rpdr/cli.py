@@ -19,6 +19,7 @@ import rpdr
 from rpdr import cli_cluster, cli_plan
 from rpdr.errors import ConfigError, RpdrError
 from rpdr.files import unusable
+from rpdr.show import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except RpdrError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {visible(' '.join(str(error).split()))}\n")  # an endpoint's words, and a file's name, are anybody's
         return 2
     except OSError as error:  # what no reader or writer has put into words
         if not (why := unusable(error)):
             raise
-        sys.stderr.write(f"error: {why}\n")
+        sys.stderr.write(f"error: {visible(why)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; start it again to go on from here\n")
@@ -150,7 +151,7 @@ def _run(options: argparse.Namespace) -> int:
     config = _config(options)
     if options.corpus is not None:
         run = link_corpus(config, options.corpus, options.redo)
-        console.print(f"Linked: {run.summary(linking(options.corpus).name)['output']}", soft_wrap=True)
+        console.print(f"Linked: {run.summary(linking(options.corpus).name)['output']}", soft_wrap=True, markup=False)
         return 0
     stages = options.stages or list(STAGES)
     run = run_stages(config, stages, options.redo)
@@ -160,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
         console.print(results_table([from_json(system) for system in metrics["systems"]]))
         if metrics["simulated_teacher"]:
             console.print("[dim]The teacher is simulated: it knows the answers of its pool and errs at a set rate.[/dim]")
-        console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True)
+        console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -214,8 +215,6 @@ def _answers(links: Sequence[Link]) -> Table:
     """A row a phrase. What a user or a knowledge base wrote may hold what a terminal obeys, or what rich reads as markup."""
     from rich.table import Table
     from rich.text import Text
-
-    from rpdr.evaluation.show import visible
 
     table = Table("Mention", "Id", "Concept", "Confidence")
     for link in links:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.markup import render
 
 from rpdr import cli, cli_plan
+from rpdr.errors import TeacherError
 from rpdr.linker import Link
+from rpdr.pipeline.stages import _in_short
 from rpdr.schema import ConceptId
 
 CONFIG = """run_dir: run
@@ -156,6 +159,34 @@ def test_what_a_phrase_or_a_knowledge_base_holds_is_shown_and_not_obeyed():
         assert words in shown.getvalue()
 
 
+def test_an_error_shows_what_an_endpoint_or_a_file_name_holds_and_a_terminal_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for error in (
+        TeacherError("http://x: says \x1b]0;mine\x07 \u202e\n twice"),
+        PermissionError(13, "no", "/theirs/\x1b]0;mine\x07 \u202e"),
+    ):
+        assert cli.main(failing(monkeypatch, error)) == 2
+        said = capsys.readouterr().err
+        assert r"\x1b]0;mine\x07 \u202e" in said
+        assert not {"\x1b", "\x07", "\u202e"} & set(said)
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["/runs/exp[a]", "/runs/x[/y]"])
+def test_a_path_with_brackets_is_shown_whole(folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    class Linked:
+        def summary(self, stage: str) -> dict[str, str]:
+            return {"output": folder}
+
+    monkeypatch.setattr(cli, "_config", lambda options: None)
+    monkeypatch.setattr("rpdr.pipeline.stages.link_corpus", lambda *asked: Linked())
+    assert cli.main(["link", "--config", "c.yaml", "--corpus", "notes"]) == 0
+    assert f"Linked: {folder}\n" in capsys.readouterr().err
+    counts = dict.fromkeys(("mentions", "distinct", "shards", "nil", "operating_point"), 0)
+    assert render(_in_short("link", {**counts, "output": folder})).plain.endswith(f"; in {folder}")
+
+
 @pytest.mark.parametrize(("command", "hint"), [("prepar", "did you mean 'prepare'?"), ("zzz", "rpdr --help lists them")])
 def test_an_unknown_command_names_the_nearest(command: str, hint: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
@@ -164,7 +195,7 @@ def test_an_unknown_command_names_the_nearest(command: str, hint: str, capsys: p
     assert f"no command {command!r}; {hint}" in capsys.readouterr().err
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: OSError) -> list[str]:
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[str]:
     """A command that ends with this error."""
 
     def fail(config: object) -> int:

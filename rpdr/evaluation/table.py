@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rpdr.evaluation.show import usd, visible
 from rpdr.evaluation.systems import METRICS, Score, SystemResult
+from rpdr.show import usd, visible
 
 _UNKNOWN = "—"
 

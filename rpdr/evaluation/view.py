@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
-from rpdr.evaluation.show import duration, memory, number, p_value, signed_points, usd, visible
 from rpdr.evaluation.systems import METRICS
 from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective, verdict
+from rpdr.show import duration, memory, number, p_value, signed_points, usd, visible
 
 _CORPUS = (
     ("mentions", "mentions", ""),

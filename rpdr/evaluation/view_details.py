@@ -9,7 +9,7 @@ from typing import Any
 
 from rpdr.evaluation import causes as c
 from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, place, reach_of
-from rpdr.evaluation.show import number, signed_points, visible
+from rpdr.show import number, signed_points, visible
 
 AROUND = 4  # points of a curve that a running mean takes in on each side
 FEW = 30  # mentions under which a row is dimmed

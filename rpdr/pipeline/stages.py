@@ -123,7 +123,7 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
         masked = f"; {s['masked_away']:,} not asked, as masking leaves nothing of them" if s["masked_away"] else ""
         spent = f"{dollars(s['spent_usd'])} of {dollars(s['budget_usd'])}"
-        return f"{s['labelled']:,} of {s['pool']:,} labelled by {s['model']} for {spent}{stopped}{failed}{masked}"
+        return f"{s['labelled']:,} of {s['pool']:,} labelled by {escape(s['model'])} for {spent}{stopped}{failed}{masked}"
     if name == "retune":
         tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
         aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
@@ -140,7 +140,7 @@ def _in_short(name: str, s: dict[str, Any]) -> str:
         abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
         counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"
         refused = f"; {s['rejects']:,} rows set aside" if s.get("rejects") else ""
-        where = f"; in {s['output']}" if s.get("output") else ""
+        where = f"; in {escape(s['output'])}" if s.get("output") else ""
         return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}{refused}{where}"
     return ""
 

@@ -23,6 +23,7 @@ import requests
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Column, Table
 
@@ -33,7 +34,11 @@ from rpdr.run import check_corpus, refuse_secrets
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
 LEFT_OUT = (".git/", ".venv/", "runs/", "__pycache__/", "*.egg-info/", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", ".netrc")
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|CONNECTION_STRING|AUTH(?!_MODE)", re.IGNORECASE)
+BEFORE_A_HOST = re.compile(r"://([^/\s]*)@")  # of a URL
+TO_THE_NODES = (
+    "would stand in the job's record, which all who reach the cluster can read; give it to the cluster's nodes (cluster/README.md says how)"
+)
 A_STAGE_AT_WORK = re.compile(r"(?:\[\d+/\d+\] )?[\w-]+: .+ [\d,]+ of [\d,]+")  # as progress.py tells it where there is no terminal
 PATIENCE_S, PAUSE_S = 600.0, 2.0  # how long a cluster that does not answer is waited for while following
 STOPPED = 130
@@ -73,6 +78,9 @@ class Submission:
     def __post_init__(self) -> None:
         if self.pip and not self.pip.is_file():
             raise ConfigError(f"--pip {self.pip}: no such file; name a requirements file")
+        for number, line in enumerate(self.pip.read_text(errors="replace").splitlines() if self.pip else (), start=1):
+            if _has_password(line):
+                raise ConfigError(f"--pip {self.pip}: in line {number} the user or password of a URL {TO_THE_NODES}")
         self._inside(self.config_path)
         self._variables()
         self._check_options()
@@ -112,12 +120,20 @@ class Submission:
             if not equals or not name:
                 raise ConfigError(f"--env {name}: expected NAME=VALUE, e.g. --env RPDR_DATA=/shared/data")
             if name == self.config.teacher.api_key_env or SECRET.search(name):
-                raise ConfigError(
-                    f"--env {name}: a secret would stand in the job's record, which all who reach the cluster can read; give it to the "
-                    "cluster's nodes (cluster/README.md says how)"
-                )
+                raise ConfigError(f"--env {name}: a secret {TO_THE_NODES}")
+            if _has_password(value):
+                raise ConfigError(f"--env {name}: the user or password of its URL {TO_THE_NODES}")
             found[name] = value
         return found
+
+
+def _has_password(text: str) -> bool:
+    """Whether a URL in it has what may be a secret before its host: neither ${VARIABLE}, which is filled in there, nor the user of git's own URLs is."""
+    for before in BEFORE_A_HOST.findall(text):
+        user, colon, password = re.sub(r"\$\{\w+\}", "", before).partition(":")
+        if password or (user not in ("", "git") and not colon):
+            return True
+    return False
 
 
 def _is_relative(where: str) -> bool:
@@ -190,7 +206,7 @@ def jobs_table(client: JobSubmissionClient) -> Table:
         ended = datetime.fromtimestamp(job.end_time / 1000) if job.end_time else datetime.now()
         state = job.status.lower() + (f" ({job.driver_exit_code})" if job.driver_exit_code else "")
         took = str(ended - begun).partition(".")[0]
-        table.add_row(job.submission_id, job.metadata["run_dir"], state, f"{begun:%Y-%m-%d %H:%M}", took)
+        table.add_row(job.submission_id, escape(job.metadata["run_dir"]), state, f"{begun:%Y-%m-%d %H:%M}", took)
     return table
 
 

@@ -24,9 +24,9 @@ from rpdr.evaluation import (
     slices,
     write_report,
 )
-from rpdr.evaluation.show import duration, p_value, signed_points, usd, visible
 from rpdr.evaluation.view import build
 from rpdr.evaluation.view_details import learning
+from rpdr.show import duration, p_value, signed_points, usd, visible
 
 SECTIONS = {
     "comparison": "Paired comparisons",

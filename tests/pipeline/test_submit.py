@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from local_cluster import LocalCluster, local_cluster
 from ray.exceptions import RpcError
+from ray.job_submission import JobDetails, JobStatus
+from rich.console import Console
 
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
 from rpdr.pipeline import submit as module
-from rpdr.pipeline.submit import Submission, reach
+from rpdr.pipeline.submit import Submission, jobs_table, reach
 
 CONFIG = """run_dir: {run_dir}
 kb: {{format: table, path: kb.csv}}
@@ -77,11 +80,37 @@ def test_a_secret_in_a_url_is_not_passed_with_a_job(folder: Path):
     assert "hush" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OPENAI_API_KEY", "MY_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PGPASS", "AZURE_STORAGE_CONNECTION_STRING"),
+        *("NPM_AUTH", "Proxy_Authorization"),
+    ],
+)
 def test_a_secret_is_not_passed_with_a_job(folder: Path, name: str):
     with pytest.raises(ConfigError, match=f"--env {name}: a secret would stand in the job's record") as refused:
         submission(folder, environment=(f"{name}=sk-123456",))
     assert "sk-123456" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:hush@proxy:3128", "https://hush@host/simple", "postgres://me:hush@db/x", "git+https://${ME}:hush@host/x.git@v1"]
+)
+def test_neither_is_one_in_the_url_of_a_variable_or_of_a_requirement(folder: Path, url: str):
+    with pytest.raises(ConfigError, match=r"--env WAY: the user or password of its URL would stand in the job's record") as refused:
+        submission(folder, environment=(f"WAY={url}",))
+    assert "hush" not in str(refused.value)
+    (folder / "more.txt").write_text(f"numpy\n--extra-index-url {url}\n")
+    with pytest.raises(ConfigError, match=r"more\.txt: in line 2 the user or password of a URL would stand in the job's record") as refused:
+        submission(folder, pip=folder / "more.txt")
+    assert "hush" not in str(refused.value)
+
+
+def test_what_is_no_secret_is_passed(folder: Path):
+    lines = ("git+ssh://git@host/x.git@v1", "x @ https://host/a@b.whl", "--index-url https://${USER}:${TOKEN}@host/simple", "y>=1")
+    (folder / "more.txt").write_text("\n".join(lines))
+    given = ("RAY_AUTH_MODE=token", "RPDR_DATA=/shared/data", "HTTPS_PROXY=http://proxy:3128", "MAIL=me@host")
+    assert len(submission(folder, environment=given, pip=folder / "more.txt").runtime_env["env_vars"]) == 4
 
 
 def test_the_teachers_key_is_a_secret_by_whatever_name(folder: Path):
@@ -154,6 +183,17 @@ def test_a_head_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "JobSubmissionClient", of_a_head)
     with pytest.raises(RunError, match=r"no Ray cluster answers there \(Timed out"):
         reach(None)
+
+
+def test_a_run_directory_with_brackets_is_listed_whole():
+    class Jobs:
+        def list_jobs(self) -> list[JobDetails]:
+            told = {"rpdr": "1", "run_dir": "/runs/x[/y]"}
+            return [JobDetails(type="SUBMISSION", submission_id="one", status=JobStatus.RUNNING, entrypoint="", metadata=told)]
+
+    shown = Console(file=StringIO(), width=200)
+    shown.print(jobs_table(Jobs()))
+    assert "/runs/x[/y]" in shown.file.getvalue()
 
 
 @dataclass(frozen=True)
