@@ -197,6 +197,8 @@ def test_errors_and_labels_are_counted_by_cause_with_their_shares():
     assert "the right one is number 7" in body
     assert "9 of them are wrong (10.0%)" in body
     metrics = full()
+    metrics["teacher"]["believed_accuracy"] = 0.95
+    assert "95.0% were taken to be right: +5.0 points off." in " ".join(render(metrics).split())
     metrics["errors"]["abstaining"] = False
     assert "abstained from: 9" not in render(metrics)
 

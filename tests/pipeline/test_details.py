@@ -250,6 +250,13 @@ def test_mentions_of_no_document_are_drawn_by_text(tmp_path: Path):
     assert len(set(drawn.documents)) == 2
 
 
+def test_documents_of_two_sources_that_are_called_alike_are_two(tmp_path: Path):
+    mentions = [replace(mention(n, "sick", []), mention_id=id, doc_id="post 1") for n, id in enumerate(("0:a", "0:b", "1:a"))]
+    documents = details.resampling(run_in(tmp_path), mentions).documents
+    assert documents is not None
+    assert documents.tolist() == [0, 0, 1]
+
+
 def test_behind_an_exact_name_stand_the_candidates_and_behind_a_ranking_nothing():
     row = {"ranked_ids": ["C2"], "nil": False, "source": "exact"}
     assert systems._by_student(row, ["C1", "C2", "C3"]) == ["C2", "C1", "C3"]

@@ -20,7 +20,7 @@ from rpdr.reranker.batches import batches, share, steps
 from rpdr.reranker.prompt import Tokens
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.targets import Task, prior_loss, prior_of, target
-from rpdr.reranker.training import STATE_FILE, Hooks, train
+from rpdr.reranker.training import STATE_FILE, Hooks, _rate, train
 from rpdr.retriever import Prior
 
 NAMES = ("Vomiting", "Nausea", "Fever")
@@ -268,3 +268,7 @@ def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: Stude
     assert losses == pytest.approx([prior_loss(chosen, prior)], abs=1e-4)
     expected = prior.scores(np.array([e.query.similarities for e in chosen]))
     assert reranker.scores([e.query for e in chosen]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_learning_rate_rises_to_all_of_it_and_falls_to_a_twentieth():
+    assert [_rate(step, 100, 0.1) for step in (1, 10, 56, 100)] == [0.1, 1.0, 0.5, 0.05]
