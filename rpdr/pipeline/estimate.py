@@ -11,7 +11,6 @@ import random
 import statistics
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,13 @@ from rpdr.run.folder import not_prepared
 from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, is_masked_away, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
-from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, Spent, deviation, estimate
-from rpdr.teacher.ledger import FILE, FREE, INVALID, LOST, VALID, connect
+from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, deviation, estimate
+from rpdr.teacher.ledger import LOST
 from rpdr.teacher.prices import quote
 
 SAMPLE = 500  # mentions whose prompts are built
 OF_CANDIDATES = ("candidate_ids", "candidate_names")
+LOOKED_AT = 20_000  # of the last requests
 ENOUGH = 30  # answers of a model that say more of it than any assumption
 
 
@@ -57,7 +57,7 @@ def estimate_of(
         keys = queue_of(run, pool) if retrieved and settings.max_mentions < len(pool) else at_random(list(pool), run.config.seed)
         keys = keys[: settings.max_mentions]
     ledger = run.path("ledger")
-    asked_before = keys_asked(ledger, settings.model)
+    asked_before = Ledger(ledger).keys_asked(settings.model)
     drawn = _draw(keys, asked_before, run.config.seed)
     rows = _rows(run, list(drawn), retrieved)
     # of all concepts where the examples are still to be chosen: theirs are others than these questions'
@@ -100,34 +100,12 @@ def _missing_student(config: Config) -> list[str]:
 
 def deviation_of(run: Run, made: Estimate) -> Deviation:
     """How far what the ledger has paid since is from the estimate."""
-    return deviation(made, spent_since(run.path("ledger"), made.made_at))
-
-
-def spent_since(ledger: Path, since: float) -> Spent:
-    """What was asked since, in epoch seconds; what is open or lost at its worst case."""
-    if not (ledger / FILE).exists():
-        return Spent(0, 0, 0, 0, 0.0)
-    with closing(connect(ledger)) as db:
-        row = db.execute(
-            "SELECT count(DISTINCT s.key), count(*), coalesce(sum(e.prompt_tokens), 0), coalesce(sum(e.completion_tokens), 0), "
-            "coalesce(sum(coalesce(e.price_usd, s.worst_usd)), 0) FROM sent s LEFT JOIN ended e ON e.id = s.id "
-            "WHERE s.at >= ? AND coalesce(e.state, '') != ?",
-            (since, FREE),
-        ).fetchone()
-    return Spent(*row)
+    return deviation(made, Ledger(run.path("ledger")).spent_since(made.made_at))
 
 
 def measured(ledger: Path, settings: TeacherConfig, endpoint: str) -> Measured | None:
     """What answers of this model at this endpoint took, asked for as they would be now; None where there are too few."""
-    if not (ledger / FILE).exists():
-        return None
-    with closing(connect(ledger)) as db:
-        rows = db.execute(
-            "SELECT s.question, s.worst_tokens, s.parameters, s.at, s.mode, e.state, e.prompt_tokens, e.completion_tokens, e.at AS ended "
-            "FROM sent s JOIN ended e ON e.id = s.id WHERE s.model = ? AND (s.endpoint = ? OR s.model = 'sandbox') "  # whose place is another one every time
-            "AND s.max_output_tokens = ? AND e.state IN (?, ?, ?) ORDER BY s.seq DESC LIMIT 20000",
-            (settings.model, endpoint, settings.max_output_tokens, VALID, INVALID, LOST),
-        ).fetchall()
+    rows = Ledger(ledger).answers_of(settings.model, endpoint, settings.max_output_tokens, LOOKED_AT)
     more = {name: value for name, value in settings.parameters.items() if value is not None}
     rows = [row for row in rows if _more(row["parameters"], settings) == more]
     structured = bool(rows) and "response_format" in rows[0]["parameters"]
@@ -200,14 +178,6 @@ def _retrieved(run: Run) -> bool:
     if "prepare" not in made:
         raise not_prepared(run, "estimate")
     return "candidates" in made
-
-
-def keys_asked(ledger: Path, model: str) -> set[str]:
-    """The keys of the mentions that this model was asked about."""
-    if not (ledger / FILE).exists():
-        return set()
-    with closing(connect(ledger)) as db:
-        return {row["key"] for row in db.execute("SELECT DISTINCT key FROM sent WHERE model = ?", (model,))}
 
 
 def _draw(keys: Sequence[str], asked_before: Collection[str], seed: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
-from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of, keys_asked
+from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of
 from rpdr.pipeline.pool import examples_of, hidden_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_masked
 from rpdr.pipeline.progress import StageProgress, Stopwatch, say
@@ -54,7 +54,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         with _scratch(run) as (file, answered):
             numbers = write_questions(file, found, set(keys), definitions, hidden_of(run, keys))
             queue = [numbers[key] for key in keys]
-            asked_before = keys_asked(run.path("ledger"), settings.model)
+            asked_before = Ledger(run.path("ledger")).keys_asked(settings.model)
             perhaps_known = max((place for place, key in enumerate(keys, start=1) if key in asked_before), default=0)
             asking = Asking(run.config, endpoint, examples, file, run.path("ledger"))
             if settings.mode == "sync":

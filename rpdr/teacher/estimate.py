@@ -23,7 +23,7 @@ from typing import Any
 from rpdr.config import TeacherConfig
 from rpdr.teacher.client import worst_case_tokens
 from rpdr.teacher.dialect import Dialect, own_schema
-from rpdr.teacher.ledger import Known
+from rpdr.teacher.ledger import Known, Spent
 from rpdr.teacher.prices import Quote, cost_usd
 from rpdr.teacher.vote import AGREE
 
@@ -117,17 +117,6 @@ class Estimate:
         """For JSON."""
         found = asdict(self)
         return {**found, "notes": list(self.notes), "price_as_of": str(self.price_as_of) if self.price_as_of else None}
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the ledger says was asked and paid for. `mentions`: distinct ones."""
-
-    mentions: int
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float
 
 
 @dataclass(frozen=True)

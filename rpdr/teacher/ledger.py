@@ -111,6 +111,17 @@ class Submission:
     requests: list[Sent]  # without their messages
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What was asked and paid for. `mentions`: distinct ones."""
+
+    mentions: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+
+
 class Ledger:
     """The ledger of a run's folder, to read. Writing is the governor's, through `connect` and the functions below."""
 
@@ -140,6 +151,37 @@ class Ledger:
         with self._reader() as db:
             spent, still_open = spent_and_open(db, simulated) if db else (0.0, [])
         return spent + sum(row["worst_usd"] for row in still_open)
+
+    def spent_since(self, at: float) -> Spent:
+        """What was asked since, in epoch seconds; what is open or lost at its worst case."""
+        with self._reader() as db:
+            if not db:
+                return Spent(0, 0, 0, 0, 0.0)
+            row = db.execute(
+                "SELECT count(DISTINCT s.key), count(*), coalesce(sum(e.prompt_tokens), 0), coalesce(sum(e.completion_tokens), 0), "
+                "coalesce(sum(coalesce(e.price_usd, s.worst_usd)), 0) FROM sent s LEFT JOIN ended e ON e.id = s.id "
+                "WHERE s.at >= ? AND coalesce(e.state, '') != ?",
+                (at, FREE),
+            ).fetchone()
+            return Spent(*row)
+
+    def keys_asked(self, model: str) -> set[str]:
+        """The keys of the mentions that this model was asked about."""
+        with self._reader() as db:
+            return {row["key"] for row in db.execute("SELECT DISTINCT key FROM sent WHERE model = ?", (model,))} if db else set()
+
+    def answers_of(self, model: str, endpoint: str, max_output_tokens: int, most: int) -> list[sqlite3.Row]:
+        """What the last so many requests took that this model ended at this endpoint: question, worst_tokens, parameters, at, mode, state, prompt_tokens,
+        completion_tokens, ended. Of the simulated teacher those of all places: its own is another one every time."""
+        with self._reader() as db:
+            if not db:
+                return []
+            return db.execute(
+                "SELECT s.question, s.worst_tokens, s.parameters, s.at, s.mode, e.state, e.prompt_tokens, e.completion_tokens, e.at AS ended "
+                "FROM sent s JOIN ended e ON e.id = s.id WHERE s.model = ? AND (s.endpoint = ? OR s.model = ?) "
+                "AND s.max_output_tokens = ? AND e.state IN (?, ?, ?) ORDER BY s.seq DESC LIMIT ?",
+                (model, endpoint, SANDBOX, max_output_tokens, VALID, INVALID, LOST, most),
+            ).fetchall()
 
     def account(self, simulated: bool | None = None) -> list[dict[str, Any]]:
         """Requests, dollars and tokens by mode, state and attempt: what was paid for, and what of it was wasted. `simulated`: see `spent_usd`."""

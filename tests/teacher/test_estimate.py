@@ -17,9 +17,9 @@ from rpdr.config import Config, SandboxConfig, TeacherConfig
 from rpdr.errors import ConfigError, RunError
 from rpdr.files import RELATIVE
 from rpdr.pipeline.account import dollars
-from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured, spent_since
+from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured
 from rpdr.run import Run
-from rpdr.teacher import Question, SandboxTeacher, build_messages
+from rpdr.teacher import Ledger, Question, SandboxTeacher, build_messages
 from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
 from rpdr.teacher.ledger import Known
 from rpdr.teacher.prices import Quote, quote
@@ -73,7 +73,7 @@ def test_the_expected_dollars_are_within_a_tenth_of_the_ledgers(tmp_path: Path, 
     config = SandboxConfig(invalid_rate=0.02, latency_s=0.0)
     with SandboxTeacher({q.text: {q.candidate_names[0]} for q in asked}, config, seed=1).serve() as url:
         ask(url, tmp_path, asked, budget_usd=100, **teacher)
-    spent = spent_since(tmp_path, made.made_at)
+    spent = Ledger(tmp_path).spent_since(made.made_at)
     found = deviation(made, spent)
     assert (found.mentions, found.requests) == (300, spent.requests)
     assert found.off == pytest.approx(0, abs=0.1)
@@ -93,7 +93,7 @@ def test_what_the_ledger_has_of_a_model_says_more_than_any_assumption(tmp_path: 
         assert known.answers == ENOUGH
         made = made_of(sampled(asked[ENOUGH:]), measured=known, **teacher)
         ask(url, tmp_path, asked[ENOUGH:], budget_usd=100, **teacher)
-    found = deviation(made, spent_since(tmp_path, made.made_at))
+    found = deviation(made, Ledger(tmp_path).spent_since(made.made_at))
     assert found.mentions == 200 - ENOUGH  # what was asked before does not count
     assert found.off == pytest.approx(0, abs=0.03)
     assert "this ledger" in made.counted_by
@@ -115,7 +115,7 @@ def test_a_stage_that_the_budget_ended_is_compared_over_what_it_asked(tmp_path: 
     made = made_of(sampled(asked), budget_usd=0.2, **teacher)
     with SandboxTeacher({}, SandboxConfig(invalid_rate=0.0, latency_s=0.0), seed=1).serve() as url:
         ask(url, tmp_path, asked, budget_usd=0.2, concurrency=1, **teacher)
-    found = deviation(made, spent_since(tmp_path, made.made_at))
+    found = deviation(made, Ledger(tmp_path).spent_since(made.made_at))
     assert 0 < found.mentions < 100
     assert found.mentions == pytest.approx(made.covered, rel=0.15)
     assert found.off == pytest.approx(0, abs=0.1)
