@@ -663,6 +663,10 @@ class Config(Section):
             raise ValueError(
                 f"student.use_gpu: {student.use_gpu} and resources.training.gpus: {needs.gpus:g} contradict each other; leave use_gpu out"
             )
+        if needs and needs.gpus > 1:  # with several, DeepSpeed would look for the model on another than Ray has put it on
+            raise ValueError(
+                f"resources.training.gpus: {needs.gpus:g}: a training worker uses one GPU; give it 1, and raise student.workers"
+            )
         least, most = actors_between(student.workers)
         if needs and 0 < needs.gpus < 1 < most:
             raise ValueError(

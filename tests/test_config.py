@@ -341,6 +341,8 @@ def test_training_is_asked_for_where_it_can_be(tmp_path: Path):
     half = {"resources.training": {"cpus": 1, "gpus": 0.5}}
     assert "cannot share a GPU" in refusal(tmp_path, SMALL, {**half, "student.workers": 2})
     assert load(written(tmp_path, SMALL), {**half, "student.workers": 1}).resources.training
+    message = refusal(tmp_path, SMALL, {"resources.training": {"gpus": 2}})
+    assert "resources.training.gpus: 2: a training worker uses one GPU; give it 1, and raise student.workers" in message
     assert "student.workers: a range" in refusal(tmp_path, SMALL, {**needs, "student.workers": [1, 4]})
     assert load(written(tmp_path, SMALL), {"resources.training": {"gpus": 1}, "student.workers": [1, 4]}).student.workers == (1, 4)
 

@@ -29,6 +29,7 @@ from rpdr.teacher.client import (
     Answer,
     Prepared,
     TeacherClient,
+    no_money_there,
     read_reply,
     worst_case_tokens,
 )
@@ -299,8 +300,8 @@ class BatchClient:
         self._at_provider.discard(batch_id)
         await self._delete(batch.input_file_id, batch.output_file_id, batch.error_file_id)
         said = {*(code for code, _ in codes), *(end.why for end in ends.values() if end is not None)}
-        if no_money := said & NO_MONEY_THERE:
-            raise TeacherError(f"{self.client.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up")
+        if no_money := no_money_there(self.client.endpoint.base_url, said):
+            raise no_money
         # a batch that got on has only had too little time: what it did not come to has used up nothing
         got_on = any(end is None or end.why not in NOT_RUN for end in ends.values())
         ends.update({sent.question: _Again(why, why != TOO_MUCH) for sent in by_id.values()})
@@ -377,8 +378,8 @@ class BatchClient:
         where = self.client.endpoint.base_url
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return TeacherError(f"{where}: refused the key in {self.client.endpoint.api_key_env} (HTTP {error.status_code})")
-        if getattr(error, "code", None) in NO_MONEY_THERE:
-            return TeacherError(f"{where}: the account has no money left; top it up")
+        if no_money := no_money_there(where, {getattr(error, name, None) for name in ("code", "type")}):
+            return no_money
         words = f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else type(error).__name__
         if _passes(error):
             return TeacherError(f"{where}: does not answer ({words}); start again later: what has been submitted is found then, and kept")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -293,10 +293,8 @@ class TeacherClient:
 
     def _require_money(self, codes: set[str]) -> None:
         """Raises TeacherError where these say that the account has none."""
-        if no_money := codes & NO_MONEY_THERE:
-            self.health.stop(
-                TeacherError(f"{self.endpoint.base_url}: the account has no money left ({no_money.pop()}); top it up, and start again")
-            )
+        if error := no_money_there(self.endpoint.base_url, codes):
+            self.health.stop(error)
 
     async def _not_like_this(self, sent: Sent, error: openai.APIStatusError, arguments: dict[str, Any]) -> None:
         """After a 400, 413 or 422: returns where it says how to ask again. Raises _Refused where it may be this one question, TeacherError where
@@ -367,6 +365,12 @@ class TeacherClient:
         if self._openai is None:  # made in the event loop that uses it
             self._openai = self.endpoint.client(self.config.timeout_s)
         return self._openai
+
+
+def no_money_there(where: str, codes: Set[str | None]) -> TeacherError | None:
+    """What is to be told where these codes of an endpoint say that the account has none left."""
+    found = codes & NO_MONEY_THERE
+    return TeacherError(f"{where}: the account has no money left ({min(map(str, found))}); top it up, and start again") if found else None
 
 
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:

@@ -364,6 +364,13 @@ def test_an_account_without_money_is_said_of_lines_too_and_sets_no_mention_aside
     assert states(tmp_path) == {"free": 2, "valid": 2}
 
 
+@pytest.mark.parametrize("where", ["code", "type"])
+def test_an_account_without_money_is_told_as_such_of_a_batch_that_is_not_taken(tmp_path: Path, where: str):
+    reply, _ = provider((429, {"error": {"message": "You exceeded your current quota", where: "insufficient_quota"}}), (404, {}))
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"no money left \(insufficient_quota\); top it up, and start again"):
+        ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+
+
 def one_batch_of(questions: int, folder: Path, said: Callable[[int], Reply]) -> tuple[list[list[str]], list[Answer]]:
     """(the lines of each batch that was sent, the answers) where a completed batch says this, status and body, of the question at that place."""
     batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "completed", "output_file_id": "file-2"}
