@@ -78,14 +78,14 @@ class Run:
         or a stage before it, was made from others or is missing."""
         self.require_before(stage, today)
         moved = self._changed(stage) if today else None
-        remedy = f"{ANOTHER_CORPUS if stage.name.startswith('link-') else 'name a new run_dir'}, or add --redo to throw the results of {stage.name} away"
+        remedy = f"{ANOTHER_CORPUS if stage.corpus else 'name a new run_dir'}, or add --redo to throw the results of {stage.name} away"
         if moved:
             raise RunError(f"{stage.name}: {moved} since {self.folder} read it; {remedy}")
         record = self._record(stage.name)
         if record and record["inputs"] != self.inputs(stage) and not self._nothing_made(stage):
             raise RunError(f"{stage.name}: {self.folder} holds results made from another config or other data; {remedy}")
         if today and record and self._of_an_earlier_rpdr(stage) and not self._nothing_made(stage):
-            links_on = "" if stage.name.startswith("link-") else ". A finished student links on as it is: rpdr ask, rpdr link --corpus"
+            links_on = "" if stage.corpus else ". A finished student links on as it is: rpdr ask, rpdr link --corpus"
             raise RunError(
                 f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one may find others; {remedy}{links_on}"
             )
@@ -96,7 +96,7 @@ class Run:
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
-        record, elsewhere = self._record(stage.name), stage.name not in STAGES and self.config.link.output
+        record, elsewhere = self._record(stage.name), stage.corpus and self.config.link.output
         if "id" in record or (elsewhere and not record.get("inputs")):  # spoiled: some of it may still be in a store
             return False
         return not stage.resumes or not any(file.is_file() for name in stage.owns for file in self.path(name).rglob("*"))
@@ -111,7 +111,7 @@ class Run:
         student that links it is what it is."""
         for name in stage.after:
             # what would get further today may also stay as it is
-            if not self.finished(STAGES[name], today and stage.name in STAGES) and "id" not in self._record(name):
+            if not self.finished(STAGES[name], today and not stage.corpus) and "id" not in self._record(name):
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
 
     def refuse_other_reading(self, stage: str) -> None:
@@ -138,10 +138,7 @@ class Run:
         before = self._record(stage.name).get("summary", {}).get("sources")
         if before is None:
             return None
-        of_corpus = stage.name.startswith("link-")
-        return changed(
-            before, [self.config.corpora[stage.name.removeprefix("link-")]] if of_corpus else [self.config.kb, *self.config.mentions]
-        )
+        return changed(before, [self.config.corpora[stage.corpus]] if stage.corpus else [self.config.kb, *self.config.mentions])
 
     def would_get_further(self, stage: Stage) -> bool:
         """Whether a limit of the config ended the finished stage (its summary's `ended_by`: key -> limit then) and is higher now."""

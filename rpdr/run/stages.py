@@ -12,7 +12,7 @@ from rpdr.errors import ConfigError
 class Stage:
     """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
     raised where mended code, or another default, finds something else than it did: what was made before is stale. `resumes`: whether a start goes on
-    from what an unfinished one has left."""
+    from what an unfinished one has left. `corpus`: which of the config's `corpora` it links; empty for a stage that a run has once."""
 
     name: str
     after: tuple[str, ...]
@@ -20,6 +20,7 @@ class Stage:
     owns: tuple[str, ...]
     revision: int = 1
     resumes: bool = True
+    corpus: str = ""
 
 
 # in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
@@ -68,7 +69,9 @@ STAGES = {
 
 def linking(corpus: str) -> Stage:
     """The stage that links one of the config's `corpora`: nothing is made from it, so it may be added to a finished run."""
-    return Stage(f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), revision=LINK_REVISION)
+    return Stage(
+        f"link-{corpus}", ("distill",), ("student", "link", f"corpora.{corpus}"), (f"corpora/{corpus}",), LINK_REVISION, corpus=corpus
+    )
 
 
 def check_corpus(config: Config, corpus: str) -> None:
