@@ -38,9 +38,9 @@ from spans import Linking, Unasked, as_job, spans
 
 from rpdr.machine import machine
 from rpdr.pipeline import link
-from rpdr.pipeline.account import number
 from rpdr.pipeline.progress import Stopwatch
 from rpdr.run import linking
+from rpdr.show import shown_rate
 
 NAME = "corpus_scale"
 PARTS = ("retriever", "tenth", "student", "growth")
@@ -212,7 +212,7 @@ def command(options: argparse.Namespace) -> str:
 
 def _row(title: str, linked: dict[str, Any]) -> list[str]:
     part = "" if linked["shards"] == linked["of_shards"] else f", {linked['shards']} of {linked['of_shards']} shards"
-    rates = (number(linked[counted] / linked["seconds"]) for counted in ("mentions", "distinct"))
+    rates = (shown_rate(linked[counted] / linked["seconds"]) for counted in ("mentions", "distinct"))
     return [
         title + part,
         f"{linked['mentions']:,}",

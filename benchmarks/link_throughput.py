@@ -39,7 +39,7 @@ from rpdr.files import locate, read_lines
 from rpdr.linker import Linker
 from rpdr.machine import machine
 from rpdr.models import chosen_precision, load_causal_lm
-from rpdr.pipeline.account import DECIDERS
+from rpdr.pipeline.link_summary import DECIDERS
 from rpdr.retriever import add_candidates
 from rpdr.run import Run, linking
 from rpdr.schema import CANDIDATES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi overrides, lone surrogates, unassigned, line separators
@@ -28,6 +29,13 @@ def usd(value: float) -> str:
     return f"${value:.3f}" if value >= 0.01 else f"${value:.2g}" if value >= 0.0001 else "< $0.0001"
 
 
+def dollars(value: float) -> str:
+    """Dollars, small ones too: two digits that are not 0 at least, for who is to pay them."""
+    if value >= 1 or not value:
+        return f"${value:,.2f}"
+    return f"${value:.{max(4, 1 - math.floor(math.log10(value)))}f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 0.42 s, 12.3 s, 4 min 05 s, 2 h 10 min."""
     if seconds < 1:
@@ -43,6 +51,11 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
     """A count or rate with thousands separators; decimals only under 100."""
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.1f}"
+
+
+def shown_rate(value: float) -> str:
+    """A rate, as exactly as anyone needs it."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def p_value(value: float) -> str:

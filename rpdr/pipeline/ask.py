@@ -19,13 +19,13 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
-from rpdr.pipeline.account import dollars
 from rpdr.pipeline.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
 from rpdr.schema import NIL
+from rpdr.show import dollars
 from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
 
 AT_A_TIME = 64  # questions that an actor is given

@@ -22,12 +22,12 @@ from rich.table import Table
 from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
-from rpdr.pipeline.account import dollars
 from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared
 from rpdr.schema import NIL, ConceptId, MentionKey
+from rpdr.show import dollars
 from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, is_masked_away, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
 from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, deviation, estimate

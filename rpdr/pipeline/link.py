@@ -29,10 +29,10 @@ from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
-from rpdr.pipeline.account import DECIDERS, number, spent
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
 from rpdr.pipeline.elsewhere import TRIES
+from rpdr.pipeline.link_summary import DECIDERS, machine_usd
 from rpdr.pipeline.meters import Meters
 from rpdr.pipeline.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
@@ -51,6 +51,7 @@ from rpdr.run.folder import ANOTHER_CORPUS
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
 from rpdr.run.sources import Seen, changed, seen
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
+from rpdr.show import shown_rate
 
 SPLITS = ("test", "corpus")
 SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
@@ -195,8 +196,8 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
             questions += batch.num_rows
             rate = (output.mentions - before) / watch.seconds
             meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
-            price = f", ${spent(watch.seconds, usd):.2f}" if usd is not None else ""
-            progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
+            price = f", ${machine_usd(watch.seconds, usd):.2f}" if usd is not None else ""
+            progress.update(output.mentions, total, f"linking, {shown_rate(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]

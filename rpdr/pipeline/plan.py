@@ -18,10 +18,10 @@ from rpdr.config import Needs, actors_between
 from rpdr.corpus import load_mentions
 from rpdr.errors import ConfigError
 from rpdr.kb import map_kb
-from rpdr.pipeline.account import DECIDERS
 from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.estimate import estimate_of, measured
+from rpdr.pipeline.link_summary import DECIDERS
 from rpdr.pipeline.links import gold_pairs
 from rpdr.pipeline.pool import mentions_of
 from rpdr.pipeline.retune import FOLDS

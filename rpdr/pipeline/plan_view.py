@@ -9,7 +9,6 @@ from typing import Any
 from rich.table import Table
 
 from rpdr.errors import ConfigError
-from rpdr.pipeline.account import number
 from rpdr.pipeline.calibrate import Rates
 from rpdr.pipeline.plan import Work
 from rpdr.pipeline.trials import READ, SPREAD, WRITE
@@ -129,9 +128,11 @@ def rates_table(rates: Rates) -> Table:
     """What was calibrated."""
     table = Table("work", "loads in", "then, of one process", "processes at once")
     for kind, rate in rates.kinds.items():
-        each = ", ".join(f"{number(1 / seconds)} {unit}s a second" for unit, seconds in rate.seconds.items()) or "waits for the endpoint"
+        each = (
+            ", ".join(f"{shown_rate(1 / seconds)} {unit}s a second" for unit, seconds in rate.seconds.items()) or "waits for the endpoint"
+        )
         where = "a GPU" if rate.gpu else f"{rate.cpus:g} CPU{'s' if rate.cpus != 1 else ''} each"
         table.add_row(kind, f"{rate.load_s:.1f} s", each, f"{rate.processes}, {where}")
-    alone = ", ".join(f"{number(1 / seconds)} mentions {DONE[what]} a second" for what, seconds in rates.driver.items() if seconds)
+    alone = ", ".join(f"{shown_rate(1 / seconds)} mentions {DONE[what]} a second" for what, seconds in rates.driver.items() if seconds)
     table.add_row("link, by the job's own process", "", alone, "1")
     return table

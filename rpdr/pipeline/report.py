@@ -27,8 +27,8 @@ from rpdr.evaluation import (
 from rpdr.kb import Concept, load_kb
 from rpdr.machine import machine
 from rpdr.pipeline import details
-from rpdr.pipeline.account import spent as cost_of
 from rpdr.pipeline.baselines import FROM_TEACHER
+from rpdr.pipeline.link_summary import machine_usd
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.systems import (
     RETRIEVER,
@@ -264,7 +264,7 @@ def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any]) -> dict[s
         "saved_usd": not_asked * an_answer,
         "usd_per_million_mentions": 1e6 * spent / labelled if spent and labelled else None,
         "student_hours_per_million_mentions": 1e6 / an_actor / 3600 if an_actor else None,
-        "student_usd_per_million_mentions": cost_of(1e6 / all_of_it, usd_an_hour) if all_of_it and usd_an_hour is not None else None,
+        "student_usd_per_million_mentions": machine_usd(1e6 / all_of_it, usd_an_hour) if all_of_it and usd_an_hour is not None else None,
         "estimate": taught.get("deviation"),
     }
 

@@ -12,10 +12,11 @@ from rich.markup import escape
 
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.pipeline.account import account, dollars
+from rpdr.pipeline.link_summary import summary_lines
 from rpdr.pipeline.progress import StageProgress, Stopwatch, console, stage_progress
 from rpdr.run import STAGES, Run, Stage, check_corpus, linking
 from rpdr.schema import SPLITS
+from rpdr.show import dollars
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -72,7 +73,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     run.clear_work(stage)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
-    for title, told in account(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
+    for title, told in summary_lines(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
 
 
