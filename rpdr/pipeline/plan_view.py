@@ -17,6 +17,7 @@ from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import GROUP
 from rpdr.planning.pools import sized
 from rpdr.planning.search import DRAWS, SURE
+from rpdr.show import shown_rate
 
 DONE = {READ: "read", SPREAD: "spread", WRITE: "written"}
 
