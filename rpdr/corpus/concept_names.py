@@ -8,8 +8,8 @@ from rpdr.config import MentionsConfig
 from rpdr.corpus.mention import RawMention
 from rpdr.files import Source
 from rpdr.kb import read_kb
-from rpdr.kb.rejects import Reject
 from rpdr.remote import shown
+from rpdr.tables.rejects import Reject
 
 
 def read(_: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:

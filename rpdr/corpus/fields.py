@@ -10,8 +10,8 @@ from typing import Any
 from rpdr.config import MentionsConfig
 from rpdr.corpus.gold import parse_gold
 from rpdr.corpus.mention import RawMention
-from rpdr.kb.columns import named
-from rpdr.kb.rows import cell_text
+from rpdr.tables.columns import named
+from rpdr.tables.rows import cell_text
 
 FIELDS = ("id", "text", "context", "type", "doc_id", "gold")
 

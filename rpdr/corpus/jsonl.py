@@ -12,9 +12,9 @@ from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.kb.columns import listed, offered
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import lines_of, text_of
+from rpdr.tables.columns import listed, offered
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import lines_of, text_of
 
 LOOKED_AT = 100  # objects, for the keys that a source has
 _ARRAY = re.compile(r"\s*\[\s*\{")

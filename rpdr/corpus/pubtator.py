@@ -14,8 +14,8 @@ from rpdr.corpus.context import window
 from rpdr.corpus.gold import alternatives_of, gold_of, nil_if_any
 from rpdr.corpus.mention import RawMention
 from rpdr.files import Source
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import lines_of
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import lines_of
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 

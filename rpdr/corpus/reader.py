@@ -24,10 +24,10 @@ from rpdr.corpus.mention import Mention, RawMention
 from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key, normalise, tidied
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import EmptyFile, open_parquet, text_of
 from rpdr.remote import shown
 from rpdr.schema import ASKED, SPLITS, Gold
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import EmptyFile, open_parquet, text_of
 
 _READERS: dict[str, Callable[[Source, MentionsConfig], Iterator[RawMention | Reject]]] = {
     "table": table.read,

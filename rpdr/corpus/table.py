@@ -10,8 +10,8 @@ from rpdr.corpus.fields import float_ids, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import open_rows
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import open_rows
 
 
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:

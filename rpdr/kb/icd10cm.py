@@ -12,8 +12,8 @@ from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import text_of
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import text_of
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:

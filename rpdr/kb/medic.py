@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rpdr.config import KbConfig
 from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import lines_of
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import lines_of
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:

@@ -15,8 +15,8 @@ from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb.concept import Concept, concept_of, distinct_names
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import lines_of
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import lines_of
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _SYNONYM = re.compile(_QUOTED + r"(?:\s+(EXACT|NARROW|BROAD|RELATED))?(?:\s+([^\s\[{]+))?\s*(?:\[.*\])?\s*(?:\{.*\})?\s*(?:!.*)?$")

@@ -15,9 +15,10 @@ from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.kb import icd10cm, medic, obo, table
 from rpdr.kb.concept import Concept, distinct_names
-from rpdr.kb.mapped import MappedConcepts, concept_of_row, map_arrow, write_arrow
-from rpdr.kb.rejects import Reject, reject
+from rpdr.kb.mapped import MappedConcepts, concept_of_row
 from rpdr.schema import CONCEPTS, ConceptId
+from rpdr.tables.mapped import map_arrow, write_arrow
+from rpdr.tables.rejects import Reject, reject
 
 _READERS: dict[str, Callable[[Source, KbConfig], Iterator[tuple[int, Concept] | Reject]]] = {
     "obo": obo.read,

@@ -10,10 +10,10 @@ from typing import Any
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.kb.columns import named
 from rpdr.kb.concept import Concept, concept_of
-from rpdr.kb.rejects import Reject, reject
-from rpdr.kb.rows import Row, Rows, cell_text, open_rows
+from rpdr.tables.columns import named
+from rpdr.tables.rejects import Reject, reject
+from rpdr.tables.rows import Row, Rows, cell_text, open_rows
 
 OPTIONAL = ("synonyms", "definition")
 SYNONYM_SEPARATORS = "|;,"  # that synonyms may have between them in place of the config's, the least ambiguous first

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from rpdr.corpus import mention_key
 from rpdr.files import write_atomically
-from rpdr.kb.mapped import map_arrow, write_arrow
 from rpdr.schema import MENTIONS
+from rpdr.tables.mapped import map_arrow, write_arrow
 
 PART = 200_000  # mentions that are held in memory while spreading …
 PARTS = 1_000  # … or more, so that no more parts than these have to be opened for a shard

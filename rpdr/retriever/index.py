@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rpdr.kb.mapped import Texts, map_arrow, write_arrow
 from rpdr.machine import memory
 from rpdr.retriever.vectors import InParts, Part, PartsHere, Vectors, best, bounds_of, each_of, load_parts, of_an_earlier_rpdr, save_parts
+from rpdr.tables.mapped import Texts, map_arrow, write_arrow
 
 _SWIG: Any = faiss  # what SWIG adds to it and its stubs lack
 NAMES_FILE, ALIASES_FILE = "names.arrow", "aliases.faiss"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from rpdr.kb import load_kb, map_kb, save_kb
 from rpdr.kb.concept import concept_of
-from rpdr.kb.mapped import Texts, map_arrow, write_arrow
 
 CONCEPTS = [
     concept_of("C1", "Vomiting", ["emesis", "throwing up"], "Ejection of contents.", ["X1", "X2"]),
@@ -35,11 +33,3 @@ def test_what_was_saved_before_there_was_a_map_is_read(tmp_path: Path):
     save_kb(path, CONCEPTS)
     path.with_suffix(".arrow").unlink()
     assert list(map_kb(path)) == CONCEPTS
-
-
-def test_texts_that_are_added_stand_behind_those_that_are_mapped(tmp_path: Path):
-    write_arrow(tmp_path / "texts.arrow", pa.table({"text": ["a", "b", "c"]}))
-    texts = Texts(map_arrow(tmp_path / "texts.arrow")["text"])
-    more = texts.with_more(["d", "e"])
-    assert list(more) == ["a", "b", "c", "d", "e"]
-    assert (more[3], more[1:4], len(texts)) == ("d", ["b", "c", "d"], 3)

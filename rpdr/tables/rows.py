@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.kb.columns import has_known, listed, named, offered
-from rpdr.kb.rejects import Reject, reject
 from rpdr.remote import Remote
+from rpdr.tables.columns import has_known, listed, named, offered
+from rpdr.tables.rejects import Reject, reject
 
 LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
