@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from rpdr.config import Config
 from rpdr.corpus.mention import ROWS_AT_ONCE
+from rpdr.masking import Masker, Span
 from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.gold import chosen_by_gold
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Example, Masker, Question, Span, at_random, by_worth, is_masked_away, mask_question
+from rpdr.teacher import Example, Question, at_random, by_worth, is_masked_away, mask_question
 
 Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as it may leave, and what was masked in it
 

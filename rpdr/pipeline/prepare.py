@@ -21,13 +21,13 @@ from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
+from rpdr.masking import Masker
 from rpdr.pipeline.progress import StageProgress, say
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.sources import seen
 from rpdr.schema import ASKED, HIDDEN, REJECTS
 from rpdr.tables.rejects import Reject
-from rpdr.teacher import Masker
 
 REASONS = 3  # why mentions were set aside, that are told
 FEW = 5  # mentions with gold, of which none names a known concept by chance

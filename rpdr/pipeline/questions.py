@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rpdr.files import atomic_file
+from rpdr.masking import Span
 from rpdr.schema import QUESTIONS, ConceptId, MentionKey
-from rpdr.teacher import Question, Span
+from rpdr.teacher import Question
 
 ROWS_AT_ONCE = 256  # of one block of the file: what a read of one row maps
 

@@ -16,6 +16,7 @@ from typing import Any
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
+from rpdr.masking import PATTERNS_ALONE
 from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
 from rpdr.pipeline.cluster import address_for_askers, connect
 from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of
@@ -27,7 +28,7 @@ from rpdr.pipeline.trust import ANSWERED, write_labels
 from rpdr.run import STAGES, Run
 from rpdr.run.labels import SET_ASIDE_FILE
 from rpdr.schema import NIL, SET_ASIDE, members
-from rpdr.teacher import PATTERNS_ALONE, Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
+from rpdr.teacher import Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
 
 REFUSED = "refused_by_budget"
 ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried

@@ -9,8 +9,7 @@ from rpdr.teacher.choose import at_random, by_worth
 from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import Ledger
-from rpdr.teacher.mask import PATTERNS_ALONE, Masker, is_masked_away, mask_question
-from rpdr.teacher.people import Span
+from rpdr.teacher.mask import is_masked_away, mask_question
 from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
 from rpdr.teacher.sandbox import SandboxTeacher
 from rpdr.teacher.trust import believe, kind
@@ -31,17 +30,14 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "PATTERNS_ALONE",
     "Answer",
     "BatchClient",
     "Endpoint",
     "Example",
     "Governor",
     "Ledger",
-    "Masker",
     "Question",
     "SandboxTeacher",
-    "Span",
     "TeacherClient",
     "Vote",
     "at_random",

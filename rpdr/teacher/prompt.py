@@ -15,8 +15,8 @@ from typing import Any
 from rpdr.corpus.context import around
 from rpdr.corpus.normalise import clean
 from rpdr.files import sha256
+from rpdr.masking import Span
 from rpdr.schema import NIL
-from rpdr.teacher.people import Span
 
 MAX_TEXT, MAX_CONTEXT, MAX_DEFINITION = 300, 500, 120  # characters
 # what may stand before the number of an answer: marks, and words that say that this is it

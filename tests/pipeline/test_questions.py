@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rpdr.files import write_rows
+from rpdr.masking import Span
 from rpdr.pipeline.questions import ROWS_AT_ONCE, Questions, question_of, write_questions
 from rpdr.schema import CANDIDATES
-from rpdr.teacher import Span
 
 SPAN = Span(0, 4, "NAME")
 

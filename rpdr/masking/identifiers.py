@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import phonenumbers
 
-from rpdr.teacher.people import LATIN, PEOPLE, PLACES, Check, Span, found
+from rpdr.masking.people import LATIN, PEOPLE, PLACES, Check, Span, found
 
 HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
 
