@@ -268,3 +268,13 @@ def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: Stude
     assert losses == pytest.approx([prior_loss(chosen, prior)], abs=1e-4)
     expected = prior.scores(np.array([e.query.similarities for e in chosen]))
     assert reranker.scores([e.query for e in chosen]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_in_bf16_the_first_steps_are_as_long_without_shards_as_with_them(config: StudentConfig, tmp_path: Path):
+    def moved(zero_stage: int) -> torch.Tensor:
+        settings = config.model_copy(update={"precision": "bf16", "epochs": 1, "batch_size": 8, "zero_stage": zero_stage})
+        hooks = Hooks(lambda *_: None, lambda: tmp_path, lambda *_: None)
+        student = train(settings, examples(16), 7, hooks, resume_from=None, device="cpu", save_to=None)
+        return torch.cat([p.detach().float().flatten() for p in student.head.parameters()])
+
+    assert moved(0) == pytest.approx(moved(1), rel=0.02, abs=1e-4)
