@@ -218,4 +218,8 @@ def _engine(student: Student, config: StudentConfig, device: str) -> Any:
             "steps_per_print": 10**9,
         },
     )
+    # ZeRO 0 in bf16 has made a step without gradients, by which Adam would take its moments for older than they are and the first real step
+    # would be too short. A run in fp32 knows no such step: what it finds, and with it the stage's revision, is as it was
+    for state in optimizer.state.values():
+        state["step"].zero_()
     return engine

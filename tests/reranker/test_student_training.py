@@ -272,3 +272,13 @@ def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: Stude
 
 def test_the_learning_rate_rises_to_all_of_it_and_falls_to_a_twentieth():
     assert [_rate(step, 100, 0.1) for step in (1, 10, 56, 100)] == [0.1, 1.0, 0.5, 0.05]
+
+
+def test_in_bf16_the_first_steps_are_as_long_without_shards_as_with_them(config: StudentConfig, tmp_path: Path):
+    def moved(zero_stage: int) -> torch.Tensor:
+        settings = config.model_copy(update={"precision": "bf16", "epochs": 1, "batch_size": 8, "zero_stage": zero_stage})
+        hooks = Hooks(lambda *_: None, lambda: tmp_path, lambda *_: None)
+        student = train(settings, examples(16), 7, hooks, resume_from=None, device="cpu", save_to=None)
+        return torch.cat([p.detach().float().flatten() for p in student.head.parameters()])
+
+    assert moved(0) == pytest.approx(moved(1), rel=0.02, abs=1e-4)
