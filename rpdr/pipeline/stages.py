@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -70,11 +71,19 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
             summary = _worked(name, run, progress, *what)
         except Exception as error:
             raise plain(name, error) from error
+    _let_go_of_gpu()
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     run.clear_work(stage)
     console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
     for title, told in summary_lines(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
+
+
+def _let_go_of_gpu() -> None:
+    """Give back what torch holds of a GPU's memory for later: this process outlives the stage, and the next one's may want it."""
+    torch = sys.modules.get("torch")  # a stage that did without it has nothing to give back
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[str, Any]:

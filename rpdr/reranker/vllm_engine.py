@@ -28,7 +28,7 @@ LM = "lm"  # a folder of its own: vLLM takes whatever tensors lie beside a model
 SCORES_FILE = "asked.npy"  # the student's own, of ASKED
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.05}  # of the largest score: another engine rounds otherwise, in other kernels
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
-REMEDY = "see 'vLLM' in docs/serving.md, or set link.engine: torch"
+REMEDY = "see 'vLLM' in docs/serving.md (where memory is short: link.student_gpus: 0.5), or set link.engine: torch"
 
 
 def prepare(student: Path, config: StudentConfig, to: Path) -> None:
