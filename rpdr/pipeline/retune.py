@@ -108,6 +108,7 @@ def _tuned(
         encoder = tuned_encoder(
             run, concepts, gold + taught_pairs(some, concepts, names_one_of_several(run.config)), progress, what, again=True
         )
+        progress.update(0, None, f"indexing names {what}")  # minutes of a large knowledge base
         if only is not None:
             return Retriever.build(encoder, concepts, settings.prefix, only=only)
         return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold], settings.index_parts)
