@@ -42,6 +42,13 @@ def test_ray_tells_its_makers_nothing_unless_it_may(monkeypatch: pytest.MonkeyPa
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
+@pytest.fixture
+def no_ray() -> None:
+    """What another test of this process has begun is ended: who has joined a cluster joins no other."""
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_a_cluster_that_is_not_there_is_said_so_before_ray_tries_it_for_minutes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -56,6 +63,7 @@ def test_a_cluster_that_is_not_there_is_said_so_before_ray_tries_it_for_minutes(
     assert "waiting for it" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize("address", ["auto", "local", "ray://127.0.0.1:1", "unix:/tmp/ray:1"])
 def test_what_is_no_host_and_port_is_left_to_ray(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[object]()
@@ -65,6 +73,7 @@ def test_what_is_no_host_and_port_is_left_to_ray(address: str, monkeypatch: pyte
     assert asked == [address]
 
 
+@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_a_head_that_listens_is_joined(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[object]()
@@ -77,6 +86,7 @@ def test_a_head_that_listens_is_joined(host: str, monkeypatch: pytest.MonkeyPatc
     assert asked == [host]
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_dashboards_url_as_ray_address_is_told_from_a_heads_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, "RAY_ADDRESS": "http://user:hush@127.0.0.1:8265"})
     with pytest.raises(
