@@ -89,6 +89,8 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
     untaught = next((c for c in others if c.get("untaught") and c is not base), None)
     new, old = by_name[first["a"]], by_name[first["b"]]
     axis = axis_of([s["acc_at_1"] for s in (new, old)])
+    if unseen and new["unseen_mentions"] == new["mentions"]:  # which says nothing more
+        unseen = None
     return {
         "new": {"name": visible(new["name"])} | drawn(new["acc_at_1"], axis),
         "old": {"name": visible(old["name"])} | drawn(old["acc_at_1"], axis),

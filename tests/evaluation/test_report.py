@@ -327,6 +327,16 @@ def test_headline_says_only_what_the_test_allows(low: float, high: float, differ
     assert (headline["new"]["value"], headline["old"]["value"]) == ("0.900", "0.500")  # the student's is the new one
 
 
+def test_the_headline_tells_of_unseen_mentions_only_where_some_were_seen() -> None:
+    metrics = full()
+    metrics["comparison"].append({**metrics["comparison"][0], "on": "unseen"})
+    said = "mentions whose text nobody had linked by hand:"
+    assert said in " ".join(render(metrics).split())
+    for system in metrics["systems"]:
+        system["unseen_mentions"] = system["mentions"]
+    assert said not in " ".join(render(metrics).split())
+
+
 def test_files_are_written_as_plain_json(tmp_path: Path) -> None:
     metrics = full() | {
         "systems": [],
