@@ -79,9 +79,10 @@ class Linker:
             raise RunError(f"{folder}: no config.yaml here; run `rpdr prepare --config …` first")
         overrides = {"run_dir": str(folder.absolute()), **({} if target_precision is None else {"link.target_precision": target_precision})}
         config = configuration.load(folder / "config.yaml", overrides)
-        Run(config).require("distill")
+        run = Run(config)
+        run.require("distill")
         folders = retriever_folders(folder, config.retriever)
-        concepts = load_kb(folder / "kb" / "concepts.parquet")
+        concepts = load_kb(run.concepts_file)
         retriever = load_retriever(folders, concepts, config.retriever, device)
         return cls(config, retriever, load_reranker(folder, config, device))
 

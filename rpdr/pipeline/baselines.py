@@ -17,8 +17,8 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
 from rpdr.run import Run
+from rpdr.run.folder import RETUNED
 from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
-from rpdr.run.loaded import RETUNED
 from rpdr.schema import CANDIDATES
 
 ZERO_SHOT, FROM_TEACHER = "zero_shot", "from_teacher"

@@ -25,11 +25,11 @@ from rpdr.pipeline.trust import believed_again
 from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Commonness, Pair, Retriever, rescored
 from rpdr.run import Run
-from rpdr.run.folder import CANDIDATES_FILE, LABELS_FILE
+from rpdr.run.folder import CANDIDATES_FILE, LABELS_FILE, RETUNED
 from rpdr.run.found import LABELLED_FILE
 from rpdr.run.gold import by_gold
 from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
-from rpdr.run.loaded import RETUNED, final_retriever, load_retriever
+from rpdr.run.loaded import final_retriever, load_retriever
 from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids
 
 FOLDS = 2

@@ -27,6 +27,7 @@ from rpdr.run.stages import STAGES, TUNABLE, Stage
 
 ANOTHER_CORPUS = "give it a corpus of another name in the config"
 CANDIDATES_FILE, LABELS_FILE, HIDDEN_FILE = "candidates.parquet", "labels.parquet", "hidden.parquet"
+RETUNED = "retuned"  # the folder of the second round's retriever and index
 WORK = "_work"  # in a folder of a stage: what it has laid out to work on; readers of Parquet folders pass over names with an underscore
 
 

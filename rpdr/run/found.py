@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rpdr.run.folder import CANDIDATES_FILE, Run
-from rpdr.run.loaded import RETUNED
+from rpdr.run.folder import CANDIDATES_FILE, RETUNED, Run
 from rpdr.schema import CANDIDATES, MentionKey
 
 # beside an index in which labelled mentions are names, these met as new: a test mention may have the same key

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from rpdr.config import Config
 from rpdr.kb import Concept
 from rpdr.retriever import Pair
-from rpdr.run.folder import LABELS_FILE, Run
-from rpdr.run.loaded import RETUNED
+from rpdr.run.folder import LABELS_FILE, RETUNED, Run
 from rpdr.schema import ConceptId, chosen_ids
 
 SET_ASIDE_FILE = "set_aside.parquet"

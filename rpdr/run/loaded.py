@@ -14,10 +14,9 @@ from rpdr.reranker.shortcut import Shortcut
 from rpdr.reranker.vllm_engine import load_on_vllm
 from rpdr.retriever import Retriever
 from rpdr.retriever.vectors import Vectors
-from rpdr.run import Run
+from rpdr.run.folder import RETUNED, Run
 
 AT_ONCE = 4  # batches of the student that its actor is given; vLLM makes batches of its own, and takes them together
-RETUNED = "retuned"  # the folder of the second round's retriever and index
 
 
 def final_retriever(run: Run) -> tuple[Path, Path]:
