@@ -1,6 +1,6 @@
 """A run directory: where each artefact is, which stages are finished, and what each was made from.
 
-A stage's record, `.stages/NAME.json`, holds the hash of its inputs (config sections, the stages before it) and the revision of the stage that
+A stage's record holds the hash of its inputs (config sections, the stages before it) and the revision of the stage that
 made it. Both as they are today: the stage is not run again. Else it refuses to mix old with new, unless told to redo. What an earlier rpdr has
 made can still be read, and its student links on as it is.
 """
@@ -8,7 +8,6 @@ made can still be read, and its student links on as it is.
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +19,9 @@ import yaml
 
 from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import RpdrError, RunError
-from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_json, write_text
+from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_text
 from rpdr.remote import refuse_more_than_an_address, refuse_secret
+from rpdr.run.record import Record, read_record
 from rpdr.run.sources import changed, paths_of, places_of
 from rpdr.run.stages import STAGES, TUNABLE, Stage
 
@@ -72,33 +72,36 @@ class Run:
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
-        return sha256(sections, [self._record(name).get("id") for name in stage.after])
+        return sha256(sections, [self._id(name) for name in stage.after])
 
     def finished(self, stage: Stage, today: bool = True) -> bool:
         """Whether the stage is finished, from these inputs; `today`: from the files as they are today, too, and by this rpdr. Raises RunError if it,
         or a stage before it, was made from others or is missing."""
         self.require_before(stage, today)
-        moved = self._changed(stage) if today else None
-        remedy = f"{ANOTHER_CORPUS if stage.corpus else 'name a new run_dir'}, or add --redo to throw the results of {stage.name} away"
-        if moved:
-            raise RunError(f"{stage.name}: {moved} since {self.folder} read it; {remedy}")
-        record = self._record(stage.name)
-        if record and record["inputs"] != self.inputs(stage) and not self._nothing_made(stage):
-            raise RunError(f"{stage.name}: {self.folder} holds results made from another config or other data; {remedy}")
-        if today and record and self._of_an_earlier_rpdr(stage) and not self._nothing_made(stage):
-            links_on = "" if stage.corpus else ". A finished student links on as it is: rpdr ask, rpdr link --corpus"
-            raise RunError(
-                f"{stage.name}: {self.folder} holds results of an earlier rpdr, and this one may find others; {remedy}{links_on}"
-            )
-        return "id" in record and not self.would_get_further(stage)
+        if stale := self.stale(stage, today):
+            other = ANOTHER_CORPUS if stage.corpus else "name a new run_dir"
+            raise RunError(f"{stage.name}: {stale}; {other}, or add --redo to throw the results of {stage.name} away")
+        return self._id(stage.name) is not None and not self.would_get_further(stage)
 
-    def _of_an_earlier_rpdr(self, stage: Stage) -> bool:
-        return self._record(stage.name).get("revision", 1) < stage.revision
+    def stale(self, stage: Stage, today: bool = True) -> str | None:
+        """Why what is there of the stage is not what it would make now, in words; None where it is, or nothing is there. `today`: as in `finished`."""
+        record = self._record(stage.name)
+        if record is None or self._nothing_made(stage):
+            return None
+        moved = self._changed(stage) if today else None
+        if moved:
+            return f"{moved} since {self.folder} read it"
+        if record.inputs != self.inputs(stage):
+            return f"{self.folder} holds results made from another config or other data"
+        if today and record.revision < stage.revision:
+            links_on = "" if stage.corpus else " (a finished student links on as it is: rpdr ask, rpdr link --corpus)"
+            return f"{self.folder} holds results of an earlier rpdr, and this one may find others{links_on}"
+        return None
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
         record, elsewhere = self._record(stage.name), stage.corpus and self.config.link.output
-        if "id" in record or (elsewhere and not record.get("inputs")):  # spoiled: some of it may still be in a store
+        if record and (record.id or (elsewhere and not record.inputs)):  # being thrown away: some of it may still be in a store
             return False
         return not stage.resumes or not any(file.is_file() for name in stage.owns for file in self.path(name).rglob("*"))
 
@@ -112,7 +115,7 @@ class Run:
         student that links it is what it is."""
         for name in stage.after:
             # what would get further today may also stay as it is
-            if not self.finished(STAGES[name], today and not stage.corpus) and "id" not in self._record(name):
+            if not self.finished(STAGES[name], today and not stage.corpus) and self._id(name) is None:
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
 
     def refuse_other_reading(self, stage: str) -> None:
@@ -127,16 +130,9 @@ class Run:
                         "in the config, and the student links on as it is"
                     )
 
-    def stale(self, stage: Stage) -> bool:
-        """Whether the stage was begun or finished from other inputs than today's, or by an earlier rpdr that would find others."""
-        record = self._record(stage.name)
-        if not record:
-            return False
-        return record["inputs"] != self.inputs(stage) or self._of_an_earlier_rpdr(stage) or self._changed(stage) is not None
-
     def _changed(self, stage: Stage) -> str | None:
         """Which file that the finished stage had read is another now, in words."""
-        before = self._record(stage.name).get("summary", {}).get("sources")
+        before = self.summary(stage.name).get("sources")
         if before is None:
             return None
         return changed(before, [self.config.corpora[stage.corpus]] if stage.corpus else [self.config.kb, *self.config.mentions])
@@ -184,26 +180,25 @@ class Run:
         except OSError as error:
             raise RunError(f"run_dir {self.folder}: cannot be written ({error.strerror}); name another run_dir") from error
         if not self._record(stage.name) or self._nothing_made(stage):
-            write_json(self._record_path(stage.name), {"inputs": self.inputs(stage), "revision": stage.revision})
+            self._keep(stage, Record(self.inputs(stage), stage.revision))
         for name in stage.owns:
             sweep(self.path(name))
 
     def reopen(self, stage: Stage) -> None:
         """Before what a finished stage had made is replaced by what a later start found: killed from here on, it was begun, and is gone on with."""
-        write_json(self._record_path(stage.name), {"inputs": self._record(stage.name)["inputs"], "revision": stage.revision})
+        self._keep(stage, Record(self.began(stage), stage.revision))
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
         """Note that the stage is finished; `summary` is for the report. Raises RunError if it was begun from other inputs than there are now."""
-        inputs = self._record(stage.name).get("inputs")
-        if inputs != self.inputs(stage):
+        record, inputs = self._record(stage.name), self.inputs(stage)
+        if record is None or record.inputs != inputs:
             raise RunError(
                 f"{stage.name}: a stage before it was made again in {self.folder} while it was at work, and its results are of both; add --redo to "
                 "throw them away"
             )
-        at = datetime.now(UTC).isoformat(timespec="seconds")
         identity = sha256(inputs, summary.get("content", stage.revision))  # what is made from it is stale if that is another
-        told = {"finished_at": at, "seconds": round(seconds, 2), "summary": summary}
-        write_json(self._record_path(stage.name), {"id": identity, "inputs": inputs, "revision": stage.revision, **told})
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._keep(stage, Record(inputs, stage.revision, id=identity, finished_at=at, seconds=round(seconds, 2), summary=summary))
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for). Raises RunError where sources of the run lie there."""
@@ -229,15 +224,14 @@ class Run:
                 )
 
     def began(self, stage: Stage) -> str:
-        """The hash of the inputs that it was last begun from, also where it was spoiled since; empty where it was not."""
+        """The hash of the inputs that it was last begun from, also where it is being thrown away; empty where it was not."""
         record = self._record(stage.name)
-        return str(record.get("inputs") or record.get("were", ""))
+        return (record.inputs or record.were) if record else ""
 
     def spoil(self, stage: Stage) -> None:
         """Before anything of it is thrown away: killed from here on, what is left is of no config."""
-        record = self._record_path(stage.name)
-        if record.exists():
-            write_json(record, {"inputs": "", "were": self.began(stage)})
+        if self._record(stage.name):
+            self._keep(stage, Record("", were=self.began(stage)))
 
     def clear_work(self, stage: Stage) -> None:
         """Throw away what a finished stage had laid out to work on."""
@@ -247,14 +241,21 @@ class Run:
     def summary(self, name: str) -> dict[str, Any]:
         """A finished stage's summary, with its `seconds` and `finished_at`; empty if it is not finished."""
         record = self._record(name)
-        return {**record["summary"], "seconds": record["seconds"], "finished_at": record["finished_at"]} if "id" in record else {}
+        return {**record.summary, "seconds": record.seconds, "finished_at": record.finished_at} if record and record.id else {}
+
+    def _id(self, name: str) -> str | None:
+        """The hash of what the finished stage has made; None where it is not finished."""
+        record = self._record(name)
+        return (record.id or None) if record else None
+
+    def _record(self, name: str) -> Record | None:
+        return read_record(self._record_path(name))
+
+    def _keep(self, stage: Stage, record: Record) -> None:
+        record.write(self._record_path(stage.name))
 
     def _record_path(self, name: str) -> Path:
         return self.path(".stages", f"{name}.json")
-
-    def _record(self, name: str) -> dict[str, Any]:
-        path = self._record_path(name)
-        return json.loads(path.read_text()) if path.exists() else {}
 
 
 def refuse_secrets(config: Config, kind: type[RpdrError]) -> None:
