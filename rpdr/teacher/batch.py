@@ -1,6 +1,6 @@
-"""Ask the teacher by its Batch API, at the provider's lower price: reserve, upload, wait, merge into the same ledger under the same cap.
+"""Ask the teacher by its Batch API, at the provider's lower price: reserve, submit, wait, merge into the same ledger under the same cap.
 
-What was submitted is known by a mark that the provider keeps with it, so that a start after a crash finds it and submits nothing twice.
+What a killed start had submitted is merged by the next one before it asks anything.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
 from openai.types import Batch
 from openai.types.chat import ChatCompletion
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from rpdr.config import SANDBOX
 from rpdr.errors import TeacherError
+from rpdr.teacher.batch_api import BatchApi, NotTaken
 from rpdr.teacher.client import (
     MAY_BE_SERVED,
     NO_MONEY_THERE,
@@ -37,14 +37,10 @@ from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
 
-MARK = "rpdr"  # the metadata key of a submission
-ENDED = {"completed", "failed", "expired", "cancelled"}
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
-PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
 TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
-FILE_TIMEOUT_S = 600.0
 AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
 
 
@@ -62,16 +58,9 @@ class BatchClient:
 
     def __init__(self, client: TeacherClient, governor: Governor, tell: Callable[[int, int, str], None] = lambda *_: None) -> None:
         """`tell(done, total, doing)` hears of progress, in requests of the batches at the provider's."""
-        self.client, self.config, self.governor, self.tell = client, client.config, governor, tell
-        self._counts: dict[str, tuple[int, int]] = {}  # batch -> requests answered, requests
-        self._at_provider: set[str] = set()
+        self.client, self.config, self.governor = client, client.config, governor
+        self.api = BatchApi(client, tell)
         self._crowded_since = 0.0  # when the provider began to take nothing at all; 0: it does
-        self._patiently = retry(
-            stop=stop_after_delay(self.config.patience_s),
-            wait=wait_exponential_jitter(initial=min(0.5, self.config.batch.poll_s), max=30, jitter=min(1.0, self.config.batch.poll_s)),
-            retry=retry_if_exception(_passes),
-            reraise=True,
-        )
 
     async def ask_many(
         self, questions: Sequence[Question], examples: Sequence[Example], seed: int, masked: Sequence[dict[str, int]] = ()
@@ -98,9 +87,9 @@ class BatchClient:
         try:
             yield
         except BaseException as error:
-            await asyncio.shield(self._cancel())
+            await asyncio.shield(self.api.cancel_all())
             if isinstance(error, openai.APIError | json.JSONDecodeError):
-                raise self._stopped(error) from None
+                raise self.api.stopped(error) from None
             raise
 
     def _answer(self, asked: Prepared, known: Any, before: Any, refused: Iterable[str], failed: dict[str, str]) -> Answer:
@@ -207,37 +196,13 @@ class BatchClient:
                 json.dumps({"custom_id": sent.id, "method": "POST", "url": "/v1/chat/completions", "body": body}, ensure_ascii=False)
             )
         submission = Submission(owner, None, [sent for sent, _ in requests])
-        upload, file = (f"{owner}.jsonl", "\n".join(lines).encode()), None
         try:
-            files = self.client.openai().files
-            file = await self._patiently(files.create)(file=upload, purpose="batch", timeout=FILE_TIMEOUT_S)
-            batch = await self._patiently(self._create)(owner, file.id)
-        except (openai.APIError, ValueError) as error:
-            if file is None or not _may_have_arrived(error):  # otherwise the next start looks for it
-                if file is not None:
-                    await self._delete(file.id)
-                await self._release(submission.requests, "the batch was not taken")
-            raise self._stopped(error) from None
-        self._at_provider.add(batch.id)
-        await self.governor.note_batch(owner, batch.id, SUBMITTED)
-        return await self._finish(submission, batch.id)
-
-    async def _create(self, owner: str, file: str) -> Batch:
-        try:
-            return await self.client.openai().batches.create(
-                input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: owner}
-            )
-        except (openai.APIError, ValueError) as error:
-            if not _may_have_arrived(error):
-                raise
-            await asyncio.sleep(min(5.0, self.config.batch.poll_s))  # what has just arrived may not be listed yet
-            try:
-                found = await self._patiently(self._find)(owner)  # to create it anew while that is open would be to pay twice
-            except (openai.APIError, ValueError):  # whatever this one says: that the batch may be there is said by the first
-                raise self._stopped(error) from None
-            if found is None:
-                raise
-            return found
+            batch = await self.api.submit(owner, "\n".join(lines).encode())
+        except NotTaken:
+            await self._release(submission.requests, "the batch was not taken")
+            raise
+        await self.governor.note_batch(owner, batch, SUBMITTED)
+        return await self._finish(submission, batch)
 
     async def _resume(self, submission: Submission) -> None:
         """Merge what a start before this one submitted; give its money back where it never arrived."""
@@ -253,17 +218,16 @@ class BatchClient:
             )
         batch = submission.batch
         if batch is None:
-            found = await self._patiently(self._find)(submission.owner)
+            found = await self.api.find(submission.owner)
             if found is None:
                 await self._release(submission.requests, "never arrived")
                 return
             batch = found.id
-            self._at_provider.add(batch)
             await self.governor.note_batch(submission.owner, batch, SUBMITTED)
         try:
             await self._finish(submission, batch)
         except openai.NotFoundError:
-            self._at_provider.discard(batch)
+            self.api.forget(batch)
             await self._give_up(replace(submission, batch=batch), "the provider knows no such batch")
 
     async def _give_up(self, submission: Submission, why: str) -> None:
@@ -274,40 +238,49 @@ class BatchClient:
 
     async def _finish(self, submission: Submission, batch_id: str) -> dict[str, _Again]:
         """Wait for a batch and merge it: question -> why it must be asked again."""
-        self._at_provider.add(batch_id)
-        batch = await self._wait(batch_id, len(submission.requests))
-        by_id = {sent.id: sent for sent in submission.requests}
-        ends: dict[str, _Again | None] = {}
-        unreadable = False
-        for file in (batch.output_file_id, batch.error_file_id):
-            lines = await self._lines(file)
-            unreadable |= None in lines
-            found = [(by_id.pop(line["custom_id"], None), line) for line in lines if line is not None]
-            for start in range(0, len(found), AT_A_TIME):
-                merging = {sent.question: self._merge(sent, line) for sent, line in found[start : start + AT_A_TIME] if sent is not None}
-                ends.update(zip(merging, await asyncio.gather(*merging.values()), strict=True))
-        why = f"the batch {batch.status}"
-        codes = [(error.code or "", error.message or "") for error in (batch.errors.data or [] if batch.errors else [])]
-        if batch.status == "failed" and codes:
-            words = self.client.without_key(f"{codes[0][0]}: {codes[0][1]}")
-            why = TOO_MUCH if any(code == TOO_MUCH for code, _ in codes) else f"the batch failed ({words})"
+        batch = await self.api.ended(batch_id, len(submission.requests))
+        ends, without_line, unreadable = await self._merge_results(batch, submission.requests)
+        codes, why = self._why(batch)
         if batch.status == "completed" or unreadable:  # a request without a line was worked for all the same, or may have been
             lost = "no line of the batch that can be read" if unreadable else "no answer in a completed batch"
-            await asyncio.gather(*(self.governor.write_off(sent.id, lost) for sent in by_id.values()))
+            await asyncio.gather(*(self.governor.write_off(sent.id, lost) for sent in without_line))
         else:
-            await self._release(by_id.values(), why)
+            await self._release(without_line, why)
         await self.governor.note_batch(submission.owner, batch_id, MERGED)
-        self._at_provider.discard(batch_id)
-        await self._delete(batch.input_file_id, batch.output_file_id, batch.error_file_id)
-        said = {*(code for code, _ in codes), *(end.why for end in ends.values() if end is not None)}
-        if no_money := no_money_there(self.client.endpoint.base_url, said):
+        await self.api.done_with(batch)
+        if no_money := no_money_there(self.client.endpoint.base_url, {*codes, *(end.why for end in ends.values() if end is not None)}):
             raise no_money
         # a batch that got on has only had too little time: what it did not come to has used up nothing
         got_on = any(end is None or end.why not in NOT_RUN for end in ends.values())
-        ends.update({sent.question: _Again(why, why != TOO_MUCH) for sent in by_id.values()})
-        ended = {question: end for question, end in ends.items() if end is not None}
         for_nothing = NOT_RUN if batch.status == "completed" else {*NOT_RUN, why}
-        return {q: _Again(end.why, False) if got_on and end.why in for_nothing else end for q, end in ended.items()}
+        again = {question: end for question, end in ends.items() if end is not None}
+        again.update({sent.question: _Again(why, why != TOO_MUCH) for sent in without_line})
+        return {question: _Again(end.why, False) if got_on and end.why in for_nothing else end for question, end in again.items()}
+
+    async def _merge_results(self, batch: Batch, requests: Iterable[Sent]) -> tuple[dict[str, _Again | None], list[Sent], bool]:
+        """(question -> see `_merge`, requests that no line is of, whether a line could not be read)."""
+        without_line = {sent.id: sent for sent in requests}
+        ends: dict[str, _Again | None] = {}
+        unreadable = False
+        for file in (batch.output_file_id, batch.error_file_id):
+            lines = await self.api.results(file)
+            unreadable |= None in lines
+            found = [(without_line.pop(line["custom_id"], None), line) for line in lines if line is not None]
+            for start in range(0, len(found), AT_A_TIME):
+                merging = {sent.question: self._merge(sent, line) for sent, line in found[start : start + AT_A_TIME] if sent is not None}
+                ends.update(zip(merging, await asyncio.gather(*merging.values()), strict=True))
+        return ends, [*without_line.values()], unreadable
+
+    def _why(self, batch: Batch) -> tuple[list[str], str]:
+        """(the codes of what the provider says of the whole batch, why a request that it did not come to must be asked again)."""
+        told = (batch.errors.data if batch.errors else None) or []
+        codes = [error.code or "" for error in told]
+        if batch.status != "failed" or not told:
+            return codes, f"the batch {batch.status}"
+        if TOO_MUCH in codes:
+            return codes, TOO_MUCH
+        words = self.client.without_key(f"{codes[0]}: {told[0].message or ''}")
+        return codes, f"the batch failed ({words})"
 
     async def _merge(self, sent: Sent, line: dict[str, Any]) -> _Again | None:
         """Keep one line of a batch's result; why the question must be asked again, if it must."""
@@ -331,59 +304,8 @@ class BatchClient:
         learned = self.client.learns(status, codes, json.dumps(body or told), json.loads(sent.parameters))
         return _Again(why, not learned, never=status in OF_ONE and not learned)
 
-    async def _wait(self, batch_id: str, requests: int) -> Batch:
-        wait = min(1.0, self.config.batch.poll_s)
-        while True:
-            batch = await self._patiently(self.client.openai().batches.retrieve)(batch_id)
-            counts = batch.request_counts
-            self._counts[batch_id] = (counts.completed + counts.failed if counts else 0, requests)
-            done, total = (sum(count[n] for count in self._counts.values()) for n in (0, 1))
-            self.tell(done, total, f"waiting for batches ({batch.status})")
-            if batch.status in ENDED:
-                return batch
-            await asyncio.sleep(wait)
-            wait = min(self.config.batch.poll_s, wait * 1.5)
-
-    async def _lines(self, file: str | None) -> list[dict[str, Any] | None]:
-        """What each line of a file holds; None of one that cannot be read, which no request can be found by."""
-        if not file:
-            return []
-        content = await self._patiently(self.client.openai().files.content)(file, timeout=FILE_TIMEOUT_S)
-        # an answer may hold what else ends a line in Unicode
-        return [_line(text) for text in content.content.split(b"\n") if text.strip()]
-
-    async def _find(self, owner: str) -> Batch | None:
-        """The provider's batch of a submission, if it arrived."""
-        async for batch in self.client.openai().batches.list(limit=100):
-            if (batch.metadata or {}).get(MARK) == owner:
-                return batch
-        return None
-
-    async def _delete(self, *files: str | None) -> None:
-        """Providers keep files until they are told; some cannot be told."""
-        for file in files:
-            if file:
-                with suppress(openai.APIError, ValueError):
-                    await self.client.openai().files.delete(file)
-
     async def _release(self, requests: Iterable[Sent], why: str) -> None:
         await asyncio.gather(*(self.governor.release(sent.id, why) for sent in requests))
-
-    async def _cancel(self) -> None:
-        """Stop what is at the provider's: what it answered until then is merged by the next start."""
-        results = (self.client.openai().batches.cancel(batch) for batch in self._at_provider)
-        await asyncio.gather(*results, return_exceptions=True)
-
-    def _stopped(self, error: Exception) -> TeacherError:
-        where = self.client.endpoint.base_url
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return TeacherError(f"{where}: refused the key in {self.client.endpoint.api_key_env} (HTTP {error.status_code})")
-        if no_money := no_money_there(where, {getattr(error, name, None) for name in ("code", "type")}):
-            return no_money
-        words = f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else type(error).__name__
-        if _passes(error):
-            return TeacherError(f"{where}: does not answer ({words}); start again later: what has been submitted is found then, and kept")
-        return TeacherError(f"{where}: takes no batch ({words}); see teacher.mode: sync")
 
 
 def _completion(body: Any) -> ChatCompletion | None:
@@ -395,32 +317,9 @@ def _completion(body: Any) -> ChatCompletion | None:
         return None
 
 
-def _line(text: bytes) -> dict[str, Any] | None:
-    """See _lines."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return line if isinstance(line, dict) and isinstance(line.get("custom_id"), str) else None
-
-
 def _dict(value: Any) -> dict[str, Any]:
     """Of a line, which may hold anything."""
     return value if isinstance(value, dict) else {}
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether what went wrong can go right later."""
-    if isinstance(error, openai.RateLimitError):
-        return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
-    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING:
-        return True
-    # ValueError: a body that is no JSON
-    return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
-
-
-def _may_have_arrived(error: Exception) -> bool:
-    return _passes(error) and not isinstance(error, openai.RateLimitError)
 
 
 async def _all(work: Iterable[Any]) -> None:

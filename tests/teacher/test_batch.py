@@ -232,7 +232,7 @@ def die(where: str) -> None:
         places: dict[str, tuple[Any, str, int]] = {
             "before the batch was created": (client.client.openai().batches, "create", 0),
             "before its id was noted": (governor, "note_batch", 0),
-            "before it was merged": (client, "_lines", 0),
+            "before it was merged": (client.api, "results", 0),
             "within the merge": (governor, "settle", 10),
         }
         owner, name, after = places[where]
