@@ -27,8 +27,8 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.machine import machine
 from rpdr.pipeline.details import resampling
-from rpdr.pipeline.distill import shortcut_on_dev
 from rpdr.pipeline.names import disputed_names
+from rpdr.pipeline.on_dev import shortcut_on_dev
 from rpdr.reranker import Reranker, queries
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import UNDECIDED

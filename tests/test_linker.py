@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bare import bare_run
 
-from rpdr.config import Config, StudentConfig
+from rpdr.config import StudentConfig
 from rpdr.files import write_json
 from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
@@ -29,8 +30,7 @@ def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
             self.concepts = concepts
 
     mentions = [{"format": "jsonl", "path": "x", **source}]
-    config = Config.model_validate({"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": mentions})
-    return Linker(config, Known(), Scored(SURE))  # type: ignore[arg-type]  # all that it asks of a retriever here
+    return Linker(bare_run(folder, mentions=mentions).config, Known(), Scored(SURE))  # type: ignore[arg-type]  # all that it asks of a retriever here
 
 
 def test_a_link_that_abstained_has_a_guess_which_may_be_nil():
@@ -49,8 +49,7 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
     class Nothing:
         concepts = ()
 
-    sections = {"run_dir": str(tmp_path), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    config = Config.model_validate({**sections, "link": {"target_precision": 0.9}})
+    config = bare_run(tmp_path, link={"target_precision": 0.9}).config
     with pytest.warns(UserWarning, match=r"dev cannot show link\.target_precision 0\.9: there are none to show it"):
         Linker(config, Nothing(), Scored(SURE))  # type: ignore[arg-type]
     with warnings.catch_warnings():

@@ -289,7 +289,7 @@ def test_vllm_links_as_our_engine_does(finished):
 def test_a_calibration_that_was_cut_off_begins_from_the_head_as_it_was_trained(finished, tmp_path: Path):
     from safetensors.torch import load_file, save_file
 
-    from rpdr.pipeline.distill import calibrate
+    from rpdr.pipeline.on_dev import calibrate
     from rpdr.pipeline.progress import stage_progress
     from rpdr.run import Run
 

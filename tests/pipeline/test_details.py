@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bare import ONE_ROUND, bare_run
 
-from rpdr.config import Config
 from rpdr.corpus import Mention
 from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
@@ -27,13 +27,7 @@ ALL = list(NAMES)
 
 
 def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
-    minimal = {
-        "run_dir": str(folder),
-        "kb": {"format": "obo", "path": "x"},
-        "mentions": [{"format": "jsonl", "path": "x"}],
-        "retriever": {"aliases": False, "rounds": 1},
-    }
-    return Run(Config.model_validate({**minimal, "report": {"bootstrap_samples": 100}, **sections}))
+    return bare_run(folder, **{"retriever": ONE_ROUND, "report": {"bootstrap_samples": 100}, **sections})
 
 
 def mention(n: int, text: str, gold: Gold | None, split: str = "test", kind: str | None = None) -> Mention:

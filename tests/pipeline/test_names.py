@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rpdr.config import Config
+from bare import bare_run
+
 from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_json, write_rows
@@ -35,8 +36,7 @@ def taught(text: str, choice: int, trust: float = 0.9) -> dict[str, Any]:
 
 
 def run_with(folder: Path, mentions: list[Mention], labels: list[dict[str, Any]]) -> Run:
-    sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    run = Run(Config.model_validate({"run_dir": str(folder), **sources}))
+    run = bare_run(folder)
     save_kb(run.concepts_file, CONCEPTS)
     save_mentions(run.mentions_file, mentions)
     write_rows(run.path("retuned", "labels.parquet"), labels, LABELS)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from bare import bare_run
 from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
-from rpdr.config import Config, Needs
+from rpdr.config import Needs
 from rpdr.corpus import Mention, mention_key
 from rpdr.errors import ConfigError, RunError
 from rpdr.kb.concept import concept_of
@@ -63,17 +64,8 @@ def indexed(folder: Path) -> tuple[Run, Retriever]:
     concepts = [
         concept_of(f"C{n}", name, [f"{name} {more}" for more in ("symptom", "disorder", "sign")[: n % 4]]) for n, name in enumerate(NAMES)
     ]
-    run = Run(
-        Config.model_validate(
-            {
-                "run_dir": str(folder / "run"),
-                "kb": {"format": "obo", "path": "x"},
-                "mentions": [{"format": "jsonl", "path": "x"}],
-                "retriever": {"model": MODEL, "index_parts": 3},
-                "resources": {"indexing": {"cpus": 0.25, "labels": WHERE}},
-            }
-        )
-    )
+    resources = {"indexing": {"cpus": 0.25, "labels": WHERE}}
+    run = bare_run(folder / "run", retriever={"model": MODEL, "index_parts": 3}, resources=resources)
     encoder = load_encoder(MODEL, 32, "cpu")
     encoder.save(str(run.path("retriever")))
     save_kb(run.concepts_file, concepts)

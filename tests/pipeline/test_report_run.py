@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bare import bare_run
 
-from rpdr.config import Config
 from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
 from rpdr.files import write_rows
@@ -17,7 +17,7 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.report import report
 from rpdr.pipeline.systems import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
-from rpdr.run import STAGES, Run
+from rpdr.run import STAGES
 from rpdr.schema import CANDIDATES, LABELS, LINKED, NIL, ConceptId, Gold, MentionKey
 
 # ten test mentions: the gold of n is Cn, that of the last two NIL; which of them each system has right, and where its candidates lie
@@ -132,9 +132,7 @@ SUMMARIES: dict[str, dict[str, Any]] = {
 
 def measured(folder: Path, files: dict[str, str], retriever: dict[str, Any], taught: dict[str, Any] = TAUGHT) -> dict[str, Any]:
     """metrics.json of a run whose retrievers' candidates lie in these files."""
-    tree: dict[str, Any] = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    tree |= {"retriever": retriever, "report": {"bootstrap_samples": 100, "machine_usd_per_hour": 0.36}}
-    run = Run(Config.model_validate(tree))
+    run = bare_run(folder, retriever=retriever, report={"bootstrap_samples": 100, "machine_usd_per_hour": 0.36})
     for stage in STAGES.values():
         run.begin(stage)
         if stage.name != "report":

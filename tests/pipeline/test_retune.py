@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bare import bare_run
 
-from rpdr.config import Config
 from rpdr.corpus import Mention, load_mentions, mention_key, normalise
 from rpdr.corpus.mention import save_mentions
 from rpdr.errors import DataError
@@ -65,9 +65,8 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
 
 def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool = False) -> tuple[Run, list[dict[str, Any]]]:
     """A run whose teacher has labelled 40 mentions, every fourth with "none of these", every fifth not to be trusted."""
-    tree = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     settings = {"rounds": rounds, "aliases": aliases, "commonness": commonness, "baselines": True, "top_k": 3}
-    run = Run(Config.model_validate({**tree, "retriever": settings}))
+    run = bare_run(folder, retriever=settings)
     save_kb(run.concepts_file, CONCEPTS)
     texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
     splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
@@ -340,8 +339,7 @@ def test_the_second_round_goes_over_no_more_synonyms_than_pairs(
     told: dict[str, Any] = {}
     monkeypatch.setattr(tuning, "load_encoder", lambda *_: None)
     monkeypatch.setattr(tuning, "train_encoder", lambda *_, **settings: told.update(settings))
-    sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    run = Run(Config.model_validate({"run_dir": str(tmp_path), **sources}))
+    run = bare_run(tmp_path)
     pairs = [Pair(f"mention {n}", "Fever", "C2") for n in range(3)]
     with stage_progress("retune") as progress:
         tuning.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bare import bare_run
 
 from rpdr.config import Config
 from rpdr.errors import RunError
@@ -19,14 +20,6 @@ from rpdr.run import folder as module
 from rpdr.run.sources import seen
 
 
-def run_in(folder: Path, **sections: dict[str, Any]) -> Run:
-    return Run(
-        Config.model_validate(
-            {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}], **sections}
-        )
-    )
-
-
 def finish(run: Run, *names: str) -> None:
     for name in names:
         run.begin(STAGES[name])
@@ -34,21 +27,21 @@ def finish(run: Run, *names: str) -> None:
 
 
 def test_a_finished_stage_is_finished_for_the_same_config_alone(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever")
-    assert run_in(tmp_path).finished(STAGES["retriever"])
+    finish(bare_run(tmp_path), "prepare", "retriever")
+    assert bare_run(tmp_path).finished(STAGES["retriever"])
     with pytest.raises(RunError, match="--redo"):
-        run_in(tmp_path, retriever={"epochs": 9}).finished(STAGES["retriever"])
+        bare_run(tmp_path, retriever={"epochs": 9}).finished(STAGES["retriever"])
 
 
 def test_a_stage_refuses_a_config_that_an_earlier_stage_was_not_made_from(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     with pytest.raises(RunError, match=r"retriever: .*another config"):
-        run_in(tmp_path, retriever={"top_k": 5}).finished(STAGES["link"])
+        bare_run(tmp_path, retriever={"top_k": 5}).finished(STAGES["link"])
 
 
 def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
     with pytest.raises(RunError, match="rpdr prepare"):
-        run_in(tmp_path).finished(STAGES["link"])
+        bare_run(tmp_path).finished(STAGES["link"])
 
 
 @pytest.mark.parametrize(
@@ -64,35 +57,35 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
 )
 def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
     done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
-    finish(run_in(tmp_path), *done)
-    assert all(run_in(tmp_path, **change).finished(STAGES[name]) for name in done)
+    finish(bare_run(tmp_path), *done)
+    assert all(bare_run(tmp_path, **change).finished(STAGES[name]) for name in done)
 
 
 def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(tmp_path: Path):
     done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
     alone = {"none_reads": "mention"}
-    finish(run_in(tmp_path, student=alone), *done)
-    assert run_in(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
+    finish(bare_run(tmp_path, student=alone), *done)
+    assert bare_run(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
     with pytest.raises(RunError, match="distill"):
-        run_in(tmp_path).finished(STAGES["distill"])
+        bare_run(tmp_path).finished(STAGES["distill"])
 
 
 def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
     with pytest.raises(RunError, match="baselines"):
-        run_in(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
+        bare_run(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
 
 
 def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     with pytest.raises(RunError, match="distill"):
-        run_in(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
+        bare_run(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
 
 
 def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     monkeypatch.setitem(STAGES, "distill", replace(STAGES["distill"], revision=STAGES["distill"].revision + 1))
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     for stage in ("distill", "link"):
         with pytest.raises(RunError, match=r"^distill: .*results of an earlier rpdr.*--redo"):
             run.finished(STAGES[stage])
@@ -106,20 +99,20 @@ def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(
 
 
 def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("max_tokens_candidate: 48", "max_tokens_candidate: 24"))  # as another rpdr had it
-    run = run_in(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}})
+    run = bare_run(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}})
     with pytest.raises(RunError, match=r"student\.max_tokens_candidate is 48 by default now, and was 24"):
         link_corpus(run.config, "notes")
     assert not (tmp_path / ".stages" / "link-notes.json").exists()
 
 
 def test_where_another_revision_finds_the_same_what_is_made_from_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach")
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach")
     for stage, same in (("retriever", True), ("candidates", False)):  # the one's record holds what it found, the other's does not
         monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], revision=STAGES[stage].revision + 1))
-        run = run_in(tmp_path)
+        run = bare_run(tmp_path)
         run.forget(STAGES[stage])
         run.begin(STAGES[stage])
         run.finish(STAGES[stage], 1.0, {"content": stage} if same else {})
@@ -127,9 +120,9 @@ def test_where_another_revision_finds_the_same_what_is_made_from_it_stays(tmp_pa
 
 
 def test_a_killed_stage_is_not_finished_and_is_gone_on_with(tmp_path: Path):
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     run.begin(STAGES["prepare"])
-    assert not run_in(tmp_path).finished(STAGES["prepare"])
+    assert not bare_run(tmp_path).finished(STAGES["prepare"])
 
 
 def test_a_url_is_no_run_dir():
@@ -138,22 +131,22 @@ def test_a_url_is_no_run_dir():
 
 
 def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates")
-    run = run_in(tmp_path, teacher={"budget_usd": 1.0})
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates")
+    run = bare_run(tmp_path, teacher={"budget_usd": 1.0})
     run.begin(STAGES["teach"])
     run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
     assert run.finished(STAGES["teach"])
-    assert run_in(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
-    assert not run_in(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
+    assert bare_run(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
+    assert not bare_run(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
 
 
 def test_what_was_made_of_a_stage_that_could_go_further_now_stays_of_use(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates")
-    run = run_in(tmp_path, teacher={"budget_usd": 1.0})
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates")
+    run = bare_run(tmp_path, teacher={"budget_usd": 1.0})
     run.begin(STAGES["teach"])
     run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
     finish(run, "retune", "distill")
-    richer = run_in(tmp_path, teacher={"budget_usd": 2.0})
+    richer = bare_run(tmp_path, teacher={"budget_usd": 2.0})
     assert richer.finished(STAGES["distill"])
     assert not richer.finished(STAGES["link"])
 
@@ -165,7 +158,7 @@ def test_a_run_dir_may_hold_variables(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_config_for_another_node_names_the_folder_that_was_found_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    run = run_in(Path("runs/mine"))
+    run = bare_run(Path("runs/mine"))
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert Run(run.portable).folder == run.folder == tmp_path / "runs" / "mine"
@@ -211,12 +204,12 @@ def test_a_further_corpus_asks_for_no_file_that_taught_its_student(tmp_path: Pat
 
 def test_where_further_corpora_go_is_nothing_to_the_runs_own(tmp_path: Path):
     done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
-    finish(run_in(tmp_path), *done)
-    assert run_in(tmp_path, link={"output": "/elsewhere"}).finished(STAGES["link"])
+    finish(bare_run(tmp_path), *done)
+    assert bare_run(tmp_path, link={"output": "/elsewhere"}).finished(STAGES["link"])
 
 
 def test_what_was_half_thrown_away_is_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     finish(run, "prepare", "retriever")
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "names.faiss").write_bytes(b"half")
@@ -232,15 +225,15 @@ def test_what_was_half_thrown_away_is_of_no_config(tmp_path: Path, monkeypatch: 
 
 
 def test_a_stage_that_was_begun_from_a_wrong_config_and_made_nothing_is_begun_from_another(tmp_path: Path):
-    run_in(tmp_path).begin(STAGES["prepare"])
+    bare_run(tmp_path).begin(STAGES["prepare"])
     (tmp_path / "kb").mkdir()
     (tmp_path / "kb" / "concepts.parquet").write_bytes(b"of the wrong column")  # prepare begins at its beginning
-    mended = run_in(tmp_path, seed=7)
+    mended = bare_run(tmp_path, seed=7)
     assert not mended.finished(STAGES["prepare"])
     finish(mended, "prepare")
-    run_in(tmp_path, seed=7, retriever={"model": "misspelled"}).begin(STAGES["retriever"])
+    bare_run(tmp_path, seed=7, retriever={"model": "misspelled"}).begin(STAGES["retriever"])
     (tmp_path / "retriever").mkdir()
-    other = run_in(tmp_path, seed=7, retriever={"model": "right"})
+    other = bare_run(tmp_path, seed=7, retriever={"model": "right"})
     assert not other.finished(STAGES["retriever"])
     (tmp_path / "retriever" / "checkpoint").write_bytes(b"of the misspelled one")
     with pytest.raises(RunError, match="another config"):
@@ -248,8 +241,8 @@ def test_a_stage_that_was_begun_from_a_wrong_config_and_made_nothing_is_begun_fr
 
 
 def test_a_key_that_is_as_it_is_by_default_is_no_change(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever")
-    same = Config.model_validate(run_in(tmp_path).config.model_dump(mode="json"))  # written out, as config.yaml is
+    finish(bare_run(tmp_path), "prepare", "retriever")
+    same = Config.model_validate(bare_run(tmp_path).config.model_dump(mode="json"))  # written out, as config.yaml is
     assert Run(same).finished(STAGES["retriever"])
 
 
@@ -263,7 +256,7 @@ def test_sources_in_a_folder_that_the_run_writes_are_refused_and_stay(tmp_path: 
         if where.startswith("kb")
         else {"mentions": [{"format": "jsonl", "path": str(source)}]}
     )
-    run = run_in(tmp_path, **setting)
+    run = bare_run(tmp_path, **setting)
     for act in (run.begin, run.forget):
         with pytest.raises(RunError, match=r"is a source of the run.*name another run_dir"):
             act(STAGES["prepare"])
@@ -272,13 +265,13 @@ def test_sources_in_a_folder_that_the_run_writes_are_refused_and_stay(tmp_path: 
 
 def test_a_stage_that_reads_no_source_wants_no_variable_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MY_DATA", raising=False)
-    run_in(tmp_path, kb={"format": "obo", "path": "${MY_DATA}/kb.obo"}).begin(STAGES["report"])
+    bare_run(tmp_path, kb={"format": "obo", "path": "${MY_DATA}/kb.obo"}).begin(STAGES["report"])
 
 
 def test_files_of_others_in_a_folder_that_the_run_would_write_are_refused_and_stay(tmp_path: Path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "annual.docx").write_text("mine")
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     for act in (run.begin, run.forget):
         with pytest.raises(RunError, match=r"holds files that this run has not made.*name another run_dir"):
             act(STAGES["report"])
@@ -287,7 +280,7 @@ def test_files_of_others_in_a_folder_that_the_run_would_write_are_refused_and_st
 
 def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notes = {"format": "table", "path": "notes.csv"}
-    run = run_in(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
+    run = bare_run(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
     finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
     run.begin(linking("notes"))
     run.finish(linking("notes"), 1.0, {})
@@ -309,7 +302,7 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
 
 def test_what_is_called_as_shards_are_and_has_no_manifest_is_not_thrown_away(tmp_path: Path):
     notes, place = {"format": "table", "path": "notes.csv"}, tmp_path / "out" / "notes"
-    run = run_in(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
+    run = bare_run(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
     finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
     place.mkdir(parents=True)
     (place / "shard-000000.parquet").write_bytes(b"of a training set")
@@ -321,7 +314,7 @@ def test_what_is_called_as_shards_are_and_has_no_manifest_is_not_thrown_away(tmp
 def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
     notes, place = {"format": "table", "path": "notes.csv"}, tmp_path / "out" / "notes"
     runs = [
-        run_in(tmp_path / name, corpora={"notes": notes}, link={"output": str(tmp_path / "out"), "top_k": k})
+        bare_run(tmp_path / name, corpora={"notes": notes}, link={"output": str(tmp_path / "out"), "top_k": k})
         for name, k in (("a", 5), ("b", 6))
     ]
     for run in runs:
@@ -349,17 +342,17 @@ def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
 
 def test_a_corpus_whose_output_was_wrong_is_begun_with_another(tmp_path: Path):
     told: dict[str, Any] = {"corpora": {"notes": {"format": "table", "path": "notes.csv"}}}
-    wrong = run_in(tmp_path, **told, link={"output": "s3://mistyped"})
+    wrong = bare_run(tmp_path, **told, link={"output": "s3://mistyped"})
     finish(wrong, "prepare", "retriever", "candidates", "teach", "retune", "distill")
     wrong.begin(linking("notes"))
-    mended = run_in(tmp_path, **told, link={"output": "s3://right"})
+    mended = bare_run(tmp_path, **told, link={"output": "s3://right"})
     assert not mended.finished(linking("notes"))
     mended.begin(linking("notes"))
     assert mended.began(linking("notes")) == mended.inputs(linking("notes")) != wrong.inputs(linking("notes"))
 
 
 def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tmp_path: Path):
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
     run.begin(STAGES["link"])
     run.forget(STAGES["distill"])  # in another terminal
@@ -374,18 +367,18 @@ def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tm
 
 
 def test_a_stage_that_begins_sweeps_what_killed_ones_left_in_its_folders(tmp_path: Path):
-    run_in(tmp_path).begin(STAGES["prepare"])
+    bare_run(tmp_path).begin(STAGES["prepare"])
     left, other = tmp_path / "corpus" / ".mentions.parquet.x1_abcde", tmp_path / "ledger" / ".mine.x1_abcde"
     for path in (left, other):
         path.parent.mkdir()
         path.write_bytes(b"half")
-    run_in(tmp_path).begin(STAGES["prepare"])
+    bare_run(tmp_path).begin(STAGES["prepare"])
     assert not left.exists()
     assert other.exists()
 
 
 def test_what_a_finished_stage_had_laid_out_is_cleared_by_the_next_start_if_it_was_killed_before(tmp_path: Path):
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
     (tmp_path / "linked" / "_work").mkdir(parents=True)
     (tmp_path / "linked" / "shard-000000.parquet").write_bytes(b"stays")
@@ -395,7 +388,7 @@ def test_what_a_finished_stage_had_laid_out_is_cleared_by_the_next_start_if_it_w
 
 @pytest.mark.parametrize("output", ["s3://AKIA:topsecret@bucket/x", "abfs://c@account/x?sv=1&sig=topsecret"])
 def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, output: str):
-    run = run_in(tmp_path / "run", link={"output": output})
+    run = bare_run(tmp_path / "run", link={"output": output})
     with pytest.raises(RunError, match=r"link\.output: .*has a secret in it") as refused:
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
@@ -414,7 +407,7 @@ def test_a_secret_in_a_url_is_refused_before_it_is_written(tmp_path: Path, outpu
     ],
 )
 def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, section: dict[str, Any]):
-    run = run_in(tmp_path / "run", **section)
+    run = bare_run(tmp_path / "run", **section)
     with pytest.raises(RunError, match=r"(base|grafana)_url: .*(secret|no URL)") as refused:
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
@@ -422,26 +415,26 @@ def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, 
 
 
 def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
-    finish(run_in(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    again = run_in(tmp_path, retriever={"rounds": 1})
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    again = bare_run(tmp_path, retriever={"rounds": 1})
     assert again.finished(STAGES["teach"])
     with pytest.raises(RunError, match="retune"):
         again.finished(STAGES["distill"])
 
 
 def test_two_jobs_do_not_work_on_one_stage(tmp_path: Path):
-    run = run_in(tmp_path)
+    run = bare_run(tmp_path)
     with run.alone(STAGES["teach"]):
-        with run_in(tmp_path).alone(STAGES["link"]):  # another stage
+        with bare_run(tmp_path).alone(STAGES["link"]):  # another stage
             pass
-        with pytest.raises(RunError, match=r"teach: another job is at work on it"), run_in(tmp_path).alone(STAGES["teach"]):
+        with pytest.raises(RunError, match=r"teach: another job is at work on it"), bare_run(tmp_path).alone(STAGES["teach"]):
             pass
-    with run_in(tmp_path).alone(STAGES["teach"]):
+    with bare_run(tmp_path).alone(STAGES["teach"]):
         pass
 
 
 def test_what_is_refused_before_it_begins_leaves_nothing(tmp_path: Path):
-    run = run_in(tmp_path / "new")
+    run = bare_run(tmp_path / "new")
     with pytest.raises(RunError, match="rpdr prepare"), run.alone(STAGES["link"]):
         run.finished(STAGES["link"])
     assert not run.folder.exists()
@@ -453,5 +446,5 @@ def test_what_is_refused_before_it_begins_leaves_nothing(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_written_is_told_of_by_the_stage(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with run_in(tmp_path / "file" / "run").alone(STAGES["teach"]):
+    with bare_run(tmp_path / "file" / "run").alone(STAGES["teach"]):
         pass

@@ -1,4 +1,4 @@
-"""Stage `distill` when a training worker, or its machine, is lost: Ray, DeepSpeed and two workers, real but for the size of the model."""
+"""The student's training when a worker, or its machine, is lost: Ray, DeepSpeed and two workers, real but for the size of the model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import ray
 import ray.train
+from bare import bare_run
 from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
-from rpdr.config import Config
 from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.distill import _fit
 from rpdr.pipeline.progress import stage_progress
+from rpdr.pipeline.training_job import fit_student
 from rpdr.reranker import Example, Query
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.reranker.training import STATE_FILE
@@ -85,8 +85,7 @@ def test_a_killed_worker_is_replaced_a_lost_node_is_done_without_and_either_cost
     notes = tmp_path / "notes"
     student = {"model": str(base_model), "precision": "fp32", "workers": [1, 2], "threads_per_worker": 1, "use_gpu": False}
     student |= {"epochs": EPOCHS, "batch_size": 8, "checkpoint_every_steps": EVERY}
-    sources = {"kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
-    run = Run(Config.model_validate({"run_dir": str(tmp_path / "run"), **sources, "student": student}))
+    run = bare_run(tmp_path / "run", student=student)
     chosen: list[Any] = [Example(Query(f"{NAMES[n % 3]} all day {n}", NAMES, NAMES, (0.6, 0.5, 0.4)), n % 3) for n in range(48)]
     chosen[0] = noting(chosen[0], notes)
     saved: list[int] = []
@@ -116,7 +115,7 @@ def test_a_killed_worker_is_replaced_a_lost_node_is_done_without_and_either_cost
 
     threading.Thread(target=lose_or_tell, daemon=True).start()
     with stage_progress("distill") as progress:
-        losses, _, _ = _fit(run, chosen, [], progress)
+        losses, _, _ = fit_student(run, chosen, [], progress)
     if failed:
         raise failed[0]
     assert len(losses) == STEPS  # each once
