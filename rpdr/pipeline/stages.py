@@ -46,7 +46,6 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
     run, stage = Run(config), linking(corpus)
     with run.alone(stage):
         run.require_before(stage)
-        run.refuse_other_reading(stage.name)
         if redo:
             if config.link.output:
                 from rpdr.pipeline.link import throw_away

@@ -8,6 +8,7 @@ made can still be read, and its student links on as it is.
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from rpdr.config import Config, KbConfig, MentionsConfig
 from rpdr.errors import RpdrError, RunError
 from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_text
 from rpdr.remote import refuse_more_than_an_address, refuse_secret
-from rpdr.run.record import Record, read_record
+from rpdr.run.record import Record, difference, read_record
 from rpdr.run.sources import changed, paths_of, places_of
 from rpdr.run.stages import STAGES, TUNABLE, Stage
 
@@ -68,19 +69,26 @@ class Run:
 
     def inputs(self, stage: Stage) -> str:
         """The hash of all that `stage` is made from. What is as it is by default does not count: a key that a later version has is no change."""
-        tree = self.config.model_dump(mode="json", exclude_defaults=True)
+        return sha256(self._settings(stage, exclude_defaults=True), [self._id(name) for name in stage.after])
+
+    def _settings(self, stage: Stage, exclude_defaults: bool = False) -> dict[str, Any]:
+        """The sections, or single keys, that shape the stage."""
+        tree = self.config.model_dump(mode="json", exclude_defaults=exclude_defaults)
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
-        return sha256(sections, [self._id(name) for name in stage.after])
+        return sections
+
+    def _made_from(self, stage: Stage) -> dict[str, Any]:
+        """What `inputs` is the hash of, and what is so by default, to be told what is another."""
+        return {"settings": self._settings(stage), "stages": {name: self._id(name) for name in stage.after}}
 
     def finished(self, stage: Stage, today: bool = True) -> bool:
         """Whether the stage is finished, from these inputs; `today`: from the files as they are today, too, and by this rpdr. Raises RunError if it,
         or a stage before it, was made from others or is missing."""
         self.require_before(stage, today)
         if stale := self.stale(stage, today):
-            other = ANOTHER_CORPUS if stage.corpus else "name a new run_dir"
-            raise RunError(f"{stage.name}: {stale}; {other}, or add --redo to throw the results of {stage.name} away")
+            raise RunError(f"{stage.name}: {stale}; {_instead(stage)}")
         return self._id(stage.name) is not None and not self.would_get_further(stage)
 
     def stale(self, stage: Stage, today: bool = True) -> str | None:
@@ -91,12 +99,29 @@ class Run:
         moved = self._changed(stage) if today else None
         if moved:
             return f"{moved} since {self.folder} read it"
-        if record.inputs != self.inputs(stage):
-            return f"{self.folder} holds results made from another config or other data"
+        if (other := self._other(record, stage)) is not None:
+            return f"{self.folder} holds results made from another config or other data{f' ({other})' if other else ''}"
         if today and record.revision < stage.revision:
             links_on = "" if stage.corpus else " (a finished student links on as it is: rpdr ask, rpdr link --corpus)"
             return f"{self.folder} holds results of an earlier rpdr, and this one may find others{links_on}"
         return None
+
+    def _other(self, record: Record, stage: Stage) -> str | None:
+        """What the stage was made from that is another now, in words, empty where it is not known; None where all is as it was."""
+        same = record.inputs == self.inputs(stage)
+        if not record.made_from:  # it is being thrown away, or an earlier rpdr began it
+            return None if same else ""
+        made, now = record.made_from, self._made_from(stage)
+        again = [name for name, found in made["stages"].items() if found != now["stages"].get(name)]
+        if again:
+            return f"{' and '.join(again)} found something else since"
+        given = self._settings(stage, exclude_defaults=True)
+        found = difference(_known(made["settings"], now["settings"]) if same else made["settings"], now["settings"], given)
+        if found is None:
+            return None
+        name, then, value = found
+        told = f"{name} was {_in_words(then)}, and is {_in_words(value)}"
+        return f"{told} by default now; set it to what it was in the config, and the student links on" if same else told
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
@@ -117,18 +142,6 @@ class Run:
             # what would get further today may also stay as it is
             if not self.finished(STAGES[name], today and not stage.corpus) and self._id(name) is None:
                 raise RunError(f"{stage.name}: {name} has not been run in {self.folder}; run it first: rpdr {name} --config …")
-
-    def refuse_other_reading(self, stage: str) -> None:
-        """Raises RunError where a setting that the finished student was made by is another now: by its default, as the records would tell another config."""
-        made = yaml.safe_load(self.path("config.yaml").read_text(encoding="utf-8"))
-        now = self.config.model_dump(mode="json")
-        for section, unread in {"retriever": ("baselines", "index_parts"), "student": TUNABLE["student"]}.items():
-            for key, value in now[section].items():
-                if key not in unread and key in made[section] and made[section][key] != value:
-                    raise RunError(
-                        f"{stage}: {section}.{key} is {value} by default now, and was {made[section][key]} when {self.folder} was made; set it to that "
-                        "in the config, and the student links on as it is"
-                    )
 
     def _changed(self, stage: Stage) -> str | None:
         """Which file that the finished stage had read is another now, in words."""
@@ -176,29 +189,35 @@ class Run:
         self._refuse_others_files(stage)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+            if not stage.corpus:  # what is linked later may be linked by other settings, and `rpdr ask` goes by the run's
+                write_text(
+                    self.path("config.yaml"), yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+                )
         except OSError as error:
             raise RunError(f"run_dir {self.folder}: cannot be written ({error.strerror}); name another run_dir") from error
         if not self._record(stage.name) or self._nothing_made(stage):
-            self._keep(stage, Record(self.inputs(stage), stage.revision))
+            self._keep(stage, Record(self.inputs(stage), stage.revision, self._made_from(stage)))
         for name in stage.owns:
             sweep(self.path(name))
 
     def reopen(self, stage: Stage) -> None:
         """Before what a finished stage had made is replaced by what a later start found: killed from here on, it was begun, and is gone on with."""
-        self._keep(stage, Record(self.began(stage), stage.revision))
+        self._keep(stage, Record(self.began(stage), stage.revision, self._made_from(stage)))
 
     def finish(self, stage: Stage, seconds: float, summary: dict[str, Any]) -> None:
         """Note that the stage is finished; `summary` is for the report. Raises RunError if it was begun from other inputs than there are now."""
         record, inputs = self._record(stage.name), self.inputs(stage)
-        if record is None or record.inputs != inputs:
+        if record is None or self._other(record, stage) is not None:
             raise RunError(
                 f"{stage.name}: a stage before it was made again in {self.folder} while it was at work, and its results are of both; add --redo to "
                 "throw them away"
             )
         identity = sha256(inputs, summary.get("content", stage.revision))  # what is made from it is stale if that is another
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._keep(stage, Record(inputs, stage.revision, id=identity, finished_at=at, seconds=round(seconds, 2), summary=summary))
+        self._keep(
+            stage,
+            Record(inputs, stage.revision, self._made_from(stage), id=identity, finished_at=at, seconds=round(seconds, 2), summary=summary),
+        )
 
     def forget(self, stage: Stage) -> None:
         """Throw away what the stage made (never the ledger: its answers were paid for). Raises RunError where sources of the run lie there."""
@@ -286,6 +305,27 @@ def not_prepared(run: Run, command: str) -> RunError:
     """The error of a command that needs mentions, where the run has none: perhaps it is another folder's run that is meant."""
     here = "" if run.config.run_dir.startswith(("/", "~", "$")) else f" ({RELATIVE})"
     return RunError(f"{command}: {run.folder} has no mentions yet{here}; run first what costs nothing: rpdr prepare --config …")
+
+
+def _instead(stage: Stage) -> str:
+    """What to do where the stage is stale."""
+    if stage.corpus:
+        return f"{ANOTHER_CORPUS}, or add --redo to throw the results of {stage.name} away"
+    redo = f"rpdr {stage.name} --redo (rpdr run_all --redo: what was made from them, too)"
+    return f"name a new run_dir, or throw the results of {stage.name} away: {redo}"
+
+
+def _known(before: Any, now: Any) -> Any:
+    """`before` without the keys that `now` does not have, as a later version of rpdr may not."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {key: _known(value, now[key]) for key, value in before.items() if key in now}
+    return before
+
+
+def _in_words(value: Any) -> str:
+    """A setting's value, if it is short."""
+    told = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= 60 else "another"
 
 
 def _at(tree: dict[str, Any], dotted: str) -> Any:

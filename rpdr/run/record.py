@@ -13,10 +13,12 @@ from rpdr.files import write_json
 @dataclass(frozen=True)
 class Record:
     """`inputs`: the hash of all that the stage was begun from; empty while its results are thrown away: what is left is of no config, and `were` has
-    the hash. `revision`: that of the stage that began it. `id`: the hash of what a finished stage has made, empty before; `summary`: for the report."""
+    the hash. `made_from`: the same to read, defaults of then too. `revision`: that of the stage that began it. `id`: the hash of what a finished stage
+    has made, empty before; `summary`: for the report."""
 
     inputs: str
     revision: int = 1
+    made_from: dict[str, Any] = field(default_factory=dict)
     were: str = ""
     id: str = ""
     finished_at: str = ""  # ISO 8601, UTC
@@ -34,3 +36,25 @@ def read_record(path: Path) -> Record | None:
         return None
     kept = json.loads(path.read_text(encoding="utf-8"))
     return Record(**{known.name: kept[known.name] for known in fields(Record) if known.name in kept})
+
+
+def difference(before: Any, now: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first setting of two trees that is another: (its dotted name, then, now), then or now None where there was none. None where all agree.
+
+    `given`: `now` without what is as it is by default. A key that was not there yet is a difference where it is given; one that is not there any more
+    always is.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        given = given if isinstance(given, dict) else {}
+        for key in {**now, **before}:
+            dotted = f"{name}.{key}" if name else key
+            if key in before and key in now:
+                if found := difference(before[key], now[key], given.get(key), dotted):
+                    return found
+            elif key in before or key in given:
+                return dotted, before.get(key), now.get(key)
+        return None
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        each = zip(before, now, given if isinstance(given, list) else now, strict=True)
+        return next((found for n, one in enumerate(each) if (found := difference(*one, name=f"{name}[{n}]"))), None)
+    return None if before == now else (name, before, now)

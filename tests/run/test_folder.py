@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -98,14 +99,51 @@ def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(
     assert run.finished(STAGES["distill"])
 
 
+def made_by_another_default(folder: Path) -> None:
+    """A student as an rpdr leaves it by whose default a candidate has 24 tokens, and which does not know how long it is trained."""
+    finish(bare_run(folder), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    record = folder / ".stages" / "distill.json"
+    told = json.loads(record.read_text())
+    told["made_from"]["settings"]["student"]["max_tokens_candidate"] = 24
+    del told["made_from"]["settings"]["student"]["epochs"]
+    record.write_text(json.dumps(told))
+
+
 def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    config = tmp_path / "config.yaml"
-    config.write_text(config.read_text().replace("max_tokens_candidate: 48", "max_tokens_candidate: 24"))  # as another rpdr had it
+    made_by_another_default(tmp_path)
     run = bare_run(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}})
-    with pytest.raises(RunError, match=r"student\.max_tokens_candidate is 48 by default now, and was 24"):
-        link_corpus(run.config, "notes")
+    for read in (lambda: link_corpus(run.config, "notes"), lambda: run.require("distill")):  # as `rpdr export` does
+        with pytest.raises(RunError, match=r"student\.max_tokens_candidate was 24, and is 48 by default now; set it to what it was"):
+            read()
     assert not (tmp_path / ".stages" / "link-notes.json").exists()
+
+
+def test_a_student_of_before_links_on_where_the_config_says_what_was_the_default(tmp_path: Path):
+    made_by_another_default(tmp_path)
+    bare_run(tmp_path, student={"max_tokens_candidate": 24}).require("distill")
+    bare_run(tmp_path, student={"max_tokens_candidate": 24}).require_before(linking("notes"))
+    with pytest.raises(RunError, match=r"\(student\.epochs was not set, and is 9\)"):
+        bare_run(tmp_path, student={"max_tokens_candidate": 24, "epochs": 9}).require("distill")
+
+
+def test_what_is_linked_later_by_other_settings_leaves_those_of_the_run_which_a_linker_goes_by(tmp_path: Path):
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    before = (tmp_path / "config.yaml").read_text()
+    bare_run(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}}, link={"target_precision": 0.9}).begin(linking("notes"))
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_a_setting_that_is_another_is_named_and_what_is_to_be_done(tmp_path: Path):
+    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    for changed, told in (
+        (
+            bare_run(tmp_path, student={"epochs": 9}),
+            r"^distill: .*\(student\.epochs was 2, and is 9\); .*: rpdr distill --redo \(rpdr run_all --redo",
+        ),
+        (bare_run(tmp_path, mentions=[{"format": "jsonl", "path": "y"}]), r'^prepare: .*\(mentions\[0\]\.path was "x", and is "y"\)'),
+    ):
+        with pytest.raises(RunError, match=told):
+            changed.finished(STAGES["link"])
 
 
 def test_where_another_revision_finds_the_same_what_is_made_from_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -176,7 +214,7 @@ def test_files_that_are_others_now_are_another_experiment(tmp_path: Path):
     os.utime(tmp_path / "kb.obo", (1, 1))  # as a copy may have it
     assert run.finished(STAGES["prepare"])
     (tmp_path / "notes" / "july.csv").write_text("text\nb\n")
-    with pytest.raises(RunError, match=r"prepare: .*: july\.csv is new since .* read it; name a new run_dir, or add --redo"):
+    with pytest.raises(RunError, match=r"prepare: .*: july\.csv is new since .* read it; name a new run_dir, or .*: rpdr prepare --redo"):
         run.finished(STAGES["prepare"])
     (tmp_path / "notes" / "july.csv").unlink()
     (tmp_path / "kb.obo").write_text("[Tern]")
