@@ -26,6 +26,9 @@ from rpdr.remote import Remote, is_url, shown
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 BLOCK = 2**20  # bytes that are read at once
+_UMASK = os.umask(0o077)  # it is only told where it is set
+os.umask(_UMASK)
+READABLE = 0o666 & ~_UMASK  # by whom the user lets files be read; a temporary one is its owner's alone
 _TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
 BEGINS = {  # PAR1 alone is a gene, too
     "xls": b"\xd0\xcf\x11\xe0",
@@ -253,7 +256,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, READABLE)
         os.replace(name, path)
         _sync(path.parent)  # the rename too
     except BaseException as error:
@@ -274,7 +277,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield new
         for file in new.rglob("*"):
             if file.is_file():
-                os.chmod(file, 0o644)
+                os.chmod(file, READABLE)
             _sync(file)
         if path.exists():
             os.rename(path, old)

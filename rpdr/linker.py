@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,12 +86,18 @@ class Linker:
         retriever = load_retriever(folders, concepts, config.retriever, device)
         return cls(config, retriever, load_reranker(folder, config, device))
 
-    def link(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[Link]:
+    def link(self, texts: Iterable[str], contexts: Iterable[str | None] | None = None) -> list[Link]:
         """One Link for each text, in order, by the run's `mentions.abbreviations` with those that its context defines written out. Repeats, however
-        they are spelled, are linked once. An empty text is NIL with confidence 1. Raises TypeError for one text that is in no list."""
+        they are spelled, are linked once. An empty text is NIL with confidence 1. What is no text, as an empty cell of pandas, is no context. Raises
+        TypeError for one text that is in no list, or what is no text."""
         if isinstance(texts, str) or isinstance(contexts, str):
             raise TypeError("link takes a list of texts, and of contexts: link([text])")
-        context = list(contexts) if contexts is not None else [None] * len(texts)
+        texts = list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"link takes texts; the one at {number} is {text!r:.40}")
+        given = list(contexts) if contexts is not None else [None] * len(texts)
+        context = [c if isinstance(c, str) else None for c in given]
         reads = self.config.student.use_context
         questions = [(self._asked(clean(t), c), given_context(c, t) if reads else None) for t, c in zip(texts, context, strict=True)]
         # as a job has it: what differs in case alone is one mention, and asked about as it is first spelled

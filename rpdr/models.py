@@ -45,6 +45,8 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
         encoder = Encoder(str(where), device=device, model_kwargs={"dtype": torch.float32})
     except Exception as error:
         raise _cannot_load(model, "encoder", error) from error
+    if encoder.transformers_model is None:
+        raise ModelError(f"retriever.model: {model}: no transformer, and only those can be tuned and read here; name one that is")
     positions = getattr(getattr(encoder[0], "auto_model", None), "config", None)
     most = getattr(positions, "max_position_embeddings", None)
     if isinstance(most, int) and max_tokens > most:

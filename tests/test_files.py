@@ -222,6 +222,13 @@ def test_missing_folders_are_made_and_the_file_is_readable(tmp_path: Path):
     assert (tmp_path / "a" / "b" / "c.json").stat().st_mode & 0o444 == 0o444
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644)])
+def test_a_file_is_read_by_whom_the_user_lets_read(tmp_path: Path, umask: int, mode: int):
+    script = "import sys; from pathlib import Path; from rpdr.files import write_json; write_json(Path(sys.argv[1]), {})"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "x.json")], umask=umask, check=True, timeout=60)
+    assert (tmp_path / "x.json").stat().st_mode & 0o777 == mode
+
+
 def test_rows_are_written_in_the_schema_or_not_at_all(tmp_path: Path):
     write_rows(tmp_path / "rows.parquet", [{"b": "x", "a": 1}, {"a": 2}], SCHEMA)
     table = pq.read_table(tmp_path / "rows.parquet")

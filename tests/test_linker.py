@@ -110,6 +110,14 @@ def test_one_text_that_is_in_no_list_is_refused(tmp_path: Path):
         linker.link(["htn"], "known htn")
 
 
+def test_columns_of_a_table_are_linked_as_they_come_and_what_is_no_text_is_named(tmp_path: Path):
+    linker = linker_over(tmp_path, concept_of("C1", "htn"), abbreviations=True)
+    assert [link.concept_id for link in linker.link(iter(["htn", "HTN"]), iter([float("nan"), "known htn"]))] == ["C1", "C1"]  # type: ignore[list-item]
+    for empty in (None, float("nan"), 12):
+        with pytest.raises(TypeError, match=f"the one at 1 is {empty}"):
+            linker.link(["htn", empty])  # type: ignore[list-item]
+
+
 def test_a_link_names_all_concepts_of_its_answer():
     ranked = ((ConceptId("C1"), "Vomiting", 0.5), (ConceptId("C2"), "Nausea", 0.4))
     assert Link("x", ConceptId("C1"), "Vomiting", 0.5, ranked, "student", False, (ConceptId("C1"), ConceptId("C2"))).names == (

