@@ -46,5 +46,6 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
         "content": sha256_tree(run.path("retriever")) + sha256_tree(run.path("index"), without="names*.faiss"),  # as in retune
         "labelled_pairs": len(pairs),
         "names": built.index.own.total,
+        "names_read_in_part": tuned.reads_in_part(settings.prefix + name for concept in concepts for name in concept.names),
         "labelled_names": linked.index.aliases if linked else 0,
     }

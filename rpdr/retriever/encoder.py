@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,16 @@ class Encoder(SentenceTransformer):
         found = [super(Encoder, self).encode([texts[row] for row in rows], batch_size=len(rows), **how) for rows in batches]
         vectors: np.ndarray = np.concatenate(found)[np.argsort(np.concatenate(batches))]
         return vectors
+
+    def reads_in_part(self, texts: Iterable[str]) -> int:
+        """How many of the texts have more tokens than it reads, and are to it what they begin with."""
+        most = self.max_seq_length
+        if most is None:
+            return 0
+        may_be = [text for text in texts if len(text.encode()) > most - 4]  # a token has a byte, but for those that mark the ends
+        if not may_be:
+            return 0
+        return sum(len(ids) > most for ids in self.tokenizer(may_be, truncation=False, verbose=False)["input_ids"])
 
 
 def alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

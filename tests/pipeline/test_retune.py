@@ -294,6 +294,7 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
     found = Retriever.load(HashEncoder(), run.path("index"), CONCEPTS)
     used = pays and split == "dev"
     assert (told["labelled_names"], found.index.aliases, found.commonness is not None) == ((2, 2, True) if used else (0, 0, False))
+    assert told["names_read_in_part"] == 1  # Dysphagia
     assert run.path("index", retriever.TUNED_ALONE).exists() == used
     assert found.plain().index.names == [name for concept in CONCEPTS for name in concept.names]
     if used:

@@ -48,3 +48,13 @@ def test_vectors_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch):
 @needs_minilm
 def test_no_texts_are_no_vectors():
     assert len(load_encoder(MINILM, 32, "cpu").encode([])) == 0
+
+
+@needs_minilm
+def test_texts_of_which_the_end_is_not_read_are_counted():
+    encoder = load_encoder(MINILM, 8, "cpu")
+    texts = ["left", "of the left leg of her dog", "of the left leg of her", "of the left leg of", "发烧头痛咳嗽呕吐", "发烧"]
+    cut = [len(encoder.tokenizer(text)["input_ids"]) > 8 for text in texts]
+    assert [encoder.reads_in_part([text]) for text in texts] == cut
+    assert encoder.reads_in_part(texts) == sum(cut) == 2
+    assert encoder.reads_in_part(iter(["left"])) == encoder.reads_in_part([]) == 0
