@@ -17,7 +17,6 @@ from typing import Any
 
 import openai
 from openai.types import Batch
-from openai.types.chat import ChatCompletion
 
 from rpdr.config import SANDBOX
 from rpdr.errors import TeacherError
@@ -30,12 +29,12 @@ from rpdr.teacher.client import (
     Prepared,
     TeacherClient,
     no_money_there,
-    read_reply,
     worst_case_tokens,
 )
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
+from rpdr.teacher.reply import as_completion, read_reply
 
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
@@ -288,7 +287,7 @@ class BatchClient:
         status, body = response.get("status_code"), _dict(response.get("body"))
         if status == 200:
             self.client.dialect.understood(json.loads(sent.parameters))
-            ended = read_reply(sent, _completion(body), self.client.config.several)
+            ended = read_reply(sent, as_completion(body), self.client.config.several)
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
         told = line.get("error") or body.get("error")
@@ -306,15 +305,6 @@ class BatchClient:
 
     async def _release(self, requests: Iterable[Sent], why: str) -> None:
         await asyncio.gather(*(self.governor.release(sent.id, why) for sent in requests))
-
-
-def _completion(body: Any) -> ChatCompletion | None:
-    """As the SDK reads a reply: what it does not know (another finish_reason) is no error."""
-    try:
-        found = ChatCompletion.construct(**body)
-        return found if found.choices[0].message else None
-    except (AttributeError, IndexError, TypeError, ValueError):
-        return None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import uuid
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, Protocol, TypeGuard
+from typing import Any, NoReturn, Protocol
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -20,15 +19,15 @@ from rpdr.config import TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.files import sha256
 from rpdr.schema import NIL
-from rpdr.teacher.dialect import SEVERAL, Dialect, own_schema
+from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
 from rpdr.teacher.governor import Grant
 from rpdr.teacher.health import ENOUGH, Health
-from rpdr.teacher.ledger import INVALID, VALID, Ended, Known, Sent
-from rpdr.teacher.prompt import Example, Question, build_messages, read_answer
+from rpdr.teacher.ledger import VALID, Ended, Known, Sent
+from rpdr.teacher.prompt import Example, Question, build_messages
+from rpdr.teacher.reply import read_reply, trouble
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
-NO_COMPLETION = "the reply was not a chat completion"
 NEVER_LEFT = {
     "ConnectError",
     "ConnectTimeout",
@@ -254,7 +253,7 @@ class TeacherClient:
             except (ValueError, RecursionError, openai.APIResponseValidationError):  # no JSON; it may have been worked for all the same
                 reply = None
             if not getattr(reply, "choices", None):  # a gateway's HTTP 200 that is none
-                code, words = _trouble(reply)
+                code, words = trouble(reply)
                 words = self.without_key(words)
                 if code == "429":
                     await self._cooled(sent, {code}, None)
@@ -373,71 +372,6 @@ def no_money_there(where: str, codes: Set[str | None]) -> TeacherError | None:
     return TeacherError(f"{where}: the account has no money left ({min(map(str, found))}); top it up, and start again") if found else None
 
 
-def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
-    """How a served request ended; `several`: a question without our schema was for all concepts that a mention names. Where the endpoint does not
-    say what was used, the worst case was."""
-    prompt, completion = _used(sent, getattr(reply, "usage", None))
-    try:
-        text, reason, cut, confidence = _said(reply)
-    except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
-        text, reason, cut, confidence = "", f"{NO_COMPLETION} ({type(error).__name__})", False, None
-    options: list[str] = json.loads(sent.options)
-    schema = own_schema(json.loads(sent.parameters))
-    for_several = SEVERAL in schema["properties"] if schema else several
-    # what was cut may lack the end of a list, or have only begun to think
-    named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
-    if named is None:
-        limit = f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)" if cut else ""
-        return Ended(sent.id, INVALID, prompt, completion, text, reason=reason or limit or "the answer was not one of the options")
-    ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
-    choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
-    return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
-
-
-def _used(sent: Sent, usage: Any) -> tuple[int, int]:
-    """Tokens of the prompt and of all that was made: some count what a model thinks in the total alone."""
-    prompt, completion, total = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
-    if not _is_count(prompt, least=1):  # a prompt of nothing was not counted, nor what came of it
-        return sent.worst_tokens, max(sent.max_output_tokens, completion if _is_count(completion) else 0)
-    completion = completion if _is_count(completion) else sent.max_output_tokens
-    return prompt, max(completion, total - prompt) if _is_count(total) else completion
-
-
-def _is_count(value: Any, least: int = 0) -> TypeGuard[int]:
-    """Whether it can be a number of tokens; a reply may hold anything."""
-    return type(value) is int and least <= value < 2**40
-
-
-def _said(reply: Any) -> tuple[str, str, bool, float | None]:
-    """(the text of a reply, why there is none, whether it was cut at the limit of tokens, the endpoint's confidence)."""
-    choices = getattr(reply, "choices", None)
-    if not choices:
-        return "", NO_COMPLETION, False, None
-    message = choices[0].message
-    content = message.content
-    if isinstance(content, list):  # in parts, of which some may be thoughts
-        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    text = content or getattr(message, "refusal", None) or ""
-    return str(text), "", choices[0].finish_reason == "length", _confidence(choices[0])
-
-
-def _trouble(reply: Any) -> tuple[str, str]:
-    """(code, words) of what a reply holds in place of an answer: gateways give so the errors of the provider behind them."""
-    error = getattr(reply, "error", None)
-    if not error:
-        return "", NO_COMPLETION
-    code = error.get("code") if isinstance(error, dict) else None
-    return str(code), f"an error in place of an answer ({code or error})"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 async def _now(answer: Answer) -> Answer:
     return answer
 
@@ -452,16 +386,6 @@ def worst_case_tokens(messages: Sequence[dict[str, str]], arguments: dict[str, A
     """More tokens than a tokenizer makes of a request: one for every byte of UTF-8, and 8 a message for its frame."""
     schema = (arguments or {}).get("response_format")  # some providers count it as a prompt
     return sum(len(m["content"].encode()) + 8 for m in messages) + (len(json.dumps(schema)) if schema else 0)
-
-
-def _confidence(choice: Any) -> float | None:
-    """The probability of the answer's tokens together, where the endpoint gives token log-probabilities; None where they are none."""
-    tokens = getattr(getattr(choice, "logprobs", None), "content", None)
-    try:
-        total = math.fsum(token.logprob for token in tokens) if tokens else math.nan
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        return None
-    return None if math.isnan(total) else math.exp(min(0.0, total))
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:

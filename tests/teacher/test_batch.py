@@ -21,7 +21,6 @@ from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
 from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, SandboxTeacher, TeacherClient
-from rpdr.teacher.batch import _completion
 from rpdr.teacher.sandbox import Faults, Terms
 
 Reply = tuple[int, dict[str, Any]] | None
@@ -468,13 +467,3 @@ def test_progress_is_told_in_requests(tmp_path: Path):
     with teacher_of(30).serve() as url:
         ask_in_batches(url, tmp_path, 30, tell=lambda *what: told.append(what))
     assert told[-1] == (30, 30, "waiting for batches (completed)")  # that it is told while they are at work, `during` needs above
-
-
-def test_a_reply_with_words_that_the_sdk_does_not_know_is_read_all_the_same():
-    choice = {"index": 0, "finish_reason": "eos", "message": {"role": "assistant", "content": "1"}}
-    found = _completion(
-        {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, "service_tier": "x"}
-    )
-    assert found is not None
-    assert found.choices[0].message.content == "1"
-    assert [_completion(body) for body in ({}, {"choices": []}, {"choices": None}, [], {"choices": ["x"]}, None)] == [None] * 6
