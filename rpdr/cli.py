@@ -18,8 +18,8 @@ import yaml
 import rpdr
 from rpdr import cli_cluster, cli_plan
 from rpdr.errors import ConfigError, RpdrError
-from rpdr.files import unusable
-from rpdr.show import visible
+from rpdr.files import read_json, unusable
+from rpdr.show import in_one_line, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except RpdrError as error:
-        sys.stderr.write(f"error: {visible(' '.join(str(error).split()))}\n")  # an endpoint's words, and a file's name, are anybody's
+        sys.stderr.write(f"error: {visible(in_one_line(error, 0))}\n")  # an endpoint's words, and a file's name, are anybody's
         return 2
     except OSError as error:  # what no reader or writer has put into words
         if not (why := unusable(error)):
@@ -156,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
     stages = options.stages or list(STAGES)
     run = run_stages(config, stages, options.redo)
     if "report" in stages:
-        metrics = json.loads(run.path("report", "metrics.json").read_text())
+        metrics = read_json(run.path("report", "metrics.json"))
         console.print()
         console.print(results_table([from_json(system) for system in metrics["systems"]]))
         if metrics["simulated_teacher"]:

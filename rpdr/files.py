@@ -330,6 +330,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write a table as Parquet, atomically, cast to `schema`."""
     write_tables(path, [table], schema)

@@ -19,6 +19,7 @@ import torch
 
 from rpdr.errors import DataError, ModelError
 from rpdr.files import home, locate, sha256, sha256_tree
+from rpdr.show import in_one_line
 
 # or, wherever it is installed, it says on each CPU that a kernel of its own is not there
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
@@ -276,7 +277,9 @@ def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
     if isinstance(error, EntryNotFoundError):
         return f"has no {CONFIG} at {constants.ENDPOINT}: transformers cannot load it"
     why = (
-        "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else f"{constants.ENDPOINT} cannot be reached: {_shortly(error)}"
+        "HF_HUB_OFFLINE is set"
+        if isinstance(error, OfflineModeIsEnabled)
+        else f"{constants.ENDPOINT} cannot be reached: {in_one_line(error, SHORT)}"
     )
     section, _, name = key.partition(".")
     return (
@@ -285,13 +288,8 @@ def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
     )
 
 
-def _shortly(error: Exception) -> str:
-    told = " ".join(str(error).split())
-    return (told if len(told) <= SHORT else f"{told[:SHORT]} …") or type(error).__name__
-
-
 def _cannot_load(model: str, kind: str, error: Exception) -> ModelError:
     return ModelError(
-        f"{model}: cannot load this {kind} ({type(error).__name__}: {_shortly(error)}). "
+        f"{model}: cannot load this {kind} ({type(error).__name__}: {in_one_line(error, SHORT)}). "
         "Give a hub name that this machine can reach, a folder, or package:NAME/path"
     )

@@ -15,6 +15,13 @@ def visible(text: str, limit: int = 0) -> str:
     return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in cut)
 
 
+def in_one_line(error: BaseException, most: int = 400) -> str:
+    """What it says, in one line, or its type where it says nothing; of what is longer than `most` the beginning and the end, where a traceback says what
+    went wrong. 0: whole."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if not most or len(words) <= most else f"{words[: most // 4]} … {words[-(most * 3 // 4) :]}"
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

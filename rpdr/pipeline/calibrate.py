@@ -5,7 +5,6 @@ Each kind runs where it would: on this machine as many processes at once as fill
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 from rpdr.machine import machine
 from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
 from rpdr.pipeline.progress import StageProgress, Stopwatch
@@ -69,7 +68,7 @@ class Rates:
         if not path.exists():
             raise RunError(f"plan: no {path} yet; measure it first, in about three minutes: rpdr calibrate --config …")
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
             return cls(**{**told, "kinds": {kind: Rate(**rate) for kind, rate in told["kinds"].items()}})
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}: no rates that this rpdr can read; make them again: rpdr calibrate --config …") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rpdr.config import Config
 from rpdr.errors import RunError
 from rpdr.evaluation.table import markdown_table
+from rpdr.files import read_json
 from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.card import Facts, Merged
 from rpdr.reranker.export import export
@@ -28,7 +28,7 @@ def export_run(
     facts = Facts(
         config=config,
         stages={name: run.summary(name) for name in STAGES},
-        calibration=Calibration(**json.loads(path.read_text())),
+        calibration=Calibration(**read_json(path)),
         metrics=metrics,
         results_table=markdown_table(metrics["systems"]) if metrics and metrics["systems"] else "",
         base_model=base_model,
@@ -44,4 +44,4 @@ def _metrics(run: Run) -> Mapping[str, Any] | None:
         measured = run.finished(STAGES["report"], today=False)
     except RunError:  # a stage before it is missing, or from another config
         return None
-    return json.loads(run.path("report", "metrics.json").read_text()) if measured else None
+    return read_json(run.path("report", "metrics.json")) if measured else None

@@ -7,7 +7,6 @@ its file is in place, in a folder or an object store; a start after a kill does 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import defaultdict
@@ -28,7 +27,7 @@ from rpdr.answer import answers, exact_answer, operating_point
 from rpdr.config import Config, KbConfig, MentionsConfig, actors_between
 from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
-from rpdr.files import expanded, read_tables, sha256_tree, write_json
+from rpdr.files import expanded, read_json, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
 from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
@@ -91,7 +90,7 @@ def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bo
     and its files are others now."""
     source, told = run.config.corpora[corpus], mentions.parent / SOURCES
     if mentions.exists() and told.exists():
-        known: Seen = json.loads(told.read_text(encoding="utf-8"))
+        known: Seen = read_json(told)
         moved = changed(known, [source])
         if moved and begun:
             raise RunError(

@@ -17,7 +17,7 @@ from rpdr.pipeline.link_summary import summary_lines
 from rpdr.pipeline.progress import StageProgress, Stopwatch, console, stage_progress
 from rpdr.run import STAGES, Run, Stage, check_corpus, linking
 from rpdr.schema import SPLITS
-from rpdr.show import dollars
+from rpdr.show import dollars, in_one_line
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -108,7 +108,7 @@ def plain(name: str, error: Exception) -> Exception:
     known = raised_by_worker(error)
     if known is not None or isinstance(error, RayTaskError):  # a fault of ours keeps its traceback
         return known or error
-    return RunError(f"{name}: Ray could not go on ({' '.join(str(error).split())[:500]}); start it again to go on from here")
+    return RunError(f"{name}: Ray could not go on ({in_one_line(error)}); start it again to go on from here")
 
 
 def _in_short(name: str, s: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ import rpdr
 from rpdr.config import Config
 from rpdr.errors import ConfigError, RunError
 from rpdr.run import check_corpus, refuse_secrets
+from rpdr.show import in_one_line
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
 LEFT_OUT = (".git/", ".venv/", "runs/", "__pycache__/", "*.egg-info/", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", ".netrc")
@@ -180,7 +181,7 @@ def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
                 if failing is None or log.characters > known:
                     failing, known = time.monotonic(), log.characters
                 if time.monotonic() - failing > PATIENCE_S:
-                    raise RunError(f"{job}: the cluster does not answer ({_line(error)}); it may go on: rpdr follow {job}") from error
+                    raise RunError(f"{job}: the cluster does not answer ({in_one_line(error)}); it may go on: rpdr follow {job}") from error
                 status.update("no connection; the job goes on without it. Trying again")
             time.sleep(PAUSE_S)
 
@@ -266,17 +267,11 @@ def _asked(ask: Callable[[], Any]) -> Any:
     except (ConnectionError, requests.RequestException, RayError) as error:
         raise _no_answer(error) from error
     except RuntimeError as error:
-        raise RunError(_line(error)) from error
+        raise RunError(in_one_line(error)) from error
 
 
 def _no_answer(error: Exception) -> RunError:
-    return RunError(f"no Ray cluster answers there ({_line(error)}); --address is its dashboard's, e.g. http://127.0.0.1:8265")
-
-
-def _line(error: BaseException) -> str:
-    """In one line; of a long one its end, as a server's traceback says there what went wrong."""
-    words = " ".join(str(error).split())
-    return words if len(words) <= 300 else f"{words[:60]} … {words[-240:]}"
+    return RunError(f"no Ray cluster answers there ({in_one_line(error)}); --address is its dashboard's, e.g. http://127.0.0.1:8265")
 
 
 def console() -> Console:

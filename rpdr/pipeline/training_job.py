@@ -27,6 +27,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.reranker import Example
 from rpdr.reranker.training import Hooks, train
 from rpdr.run import Run
+from rpdr.show import in_one_line
 
 IN_PLACE = 4  # starts at one checkpoint
 
@@ -77,7 +78,7 @@ def fit_student(run: Run, chosen: list[Example], held_out: list[Example], progre
             trainer.fit()
         trained: Trained = ray.get(monitor.told.remote())
     except Exception as error:
-        raise raised_by_worker(error) or RunError(f"distill: training failed: {' '.join(str(error).split())[-400:]}") from error
+        raise raised_by_worker(error) or RunError(f"distill: training failed: {in_one_line(error)}") from error
     finally:
         done.set()
         watcher.join()
@@ -126,7 +127,7 @@ def _worker(job: dict[str, Any]) -> None:
         ray.get(job["monitor"].fail.remote(error))
         raise
     except Exception as error:
-        ray.get(job["monitor"].note.remote(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+        ray.get(job["monitor"].note.remote(f"{type(error).__name__}: {in_one_line(error)}"))
         raise
 
 

@@ -6,7 +6,6 @@ Temperature scaling is Guo et al. 2017 (arXiv 1706.04599); the shift is its vect
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import compress
@@ -16,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 from rpdr.reranker.abstention import OperatingPoint, once, operating_point
 
 FEW = 20  # texts: mentions of fewer are too few to fit on
@@ -56,7 +55,7 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> Calibration:
         """What `save` wrote; the plain softmax where there is no such file."""
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
+        return cls(**read_json(path)) if path.exists() else cls()
 
     def save(self, path: Path) -> None:
         """As JSON."""

@@ -22,9 +22,8 @@ from rpdr.reranker.calibration import Calibration
 from rpdr.reranker.licence import HUB_IDS, Licence, licence_of
 from rpdr.reranker.prompt import learned_beginning
 from rpdr.reranker.snippets import snippets
+from rpdr.schema import SPLITS
 from rpdr.sections import Section
-
-SPLITS = ("labelled", "unlabelled", "dev", "test", "corpus")
 
 
 @dataclass(frozen=True)

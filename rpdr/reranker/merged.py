@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pydantic
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
+from rpdr.files import read_json
 from rpdr.reranker.prompt import Query
 from rpdr.reranker.student import Student
 
@@ -36,7 +36,7 @@ def write_lm(student: Student, folder: Path) -> int:
 def read_about(folder: Path) -> dict[str, Any] | None:
     """An export's ABOUT_FILE; None where `folder` is no export."""
     try:
-        about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+        about = read_json(folder / ABOUT_FILE)
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) and "student" in about and "files" in about else None

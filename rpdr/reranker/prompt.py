@@ -10,7 +10,6 @@ What branches begin with alike is there once (`tree`): of ten candidates' tokens
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -22,7 +21,7 @@ import torch
 
 from rpdr.corpus.context import around
 from rpdr.corpus.normalise import clean
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 from rpdr.reranker.tree import Tree, tree
 
 # few lengths: libraries keep compiled kernels and memory for each one that they meet
@@ -214,7 +213,7 @@ def beginning(tokenizer: Any) -> tuple[int, ...]:
 def learned_beginning(folder: Path) -> tuple[int, ...]:
     """Of the student in `folder`; one of an earlier rpdr has learned without."""
     file = folder / PROMPT_FILE
-    return tuple(json.loads(file.read_text(encoding="utf-8"))["begin"]) if file.exists() else ()
+    return tuple(read_json(file)["begin"]) if file.exists() else ()
 
 
 def _shortened(ids: list[int], most: int) -> list[int]:

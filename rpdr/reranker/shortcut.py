@@ -6,14 +6,13 @@ rather than to gold.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 from rpdr.reranker.abstention import OperatingPoint, once, operating_point
 from rpdr.reranker.calibration import Calibration, fit_calibration
 
@@ -41,7 +40,7 @@ class Shortcut:
         path = folder / SHORTCUT_FILE
         if not path.exists():
             return None
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         confidence, right, same, exact = (tuple(told[name]) for name in ("dev_confidence", "dev_right", "dev_same", "dev_exact"))
         return cls(Calibration(**told["calibration"]), confidence, right, same, exact)
 

@@ -6,7 +6,6 @@ an untrained student ranks as the retriever does, and every label moves it from 
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from torch import nn
 
 from rpdr.config import StudentConfig
 from rpdr.errors import ModelError
-from rpdr.files import write_atomically, write_json
+from rpdr.files import read_json, write_atomically, write_json
 from rpdr.models import chosen_precision, fingerprint, load_causal_lm
 from rpdr.reranker import attention
 from rpdr.reranker.attention import Blocks
@@ -186,7 +185,7 @@ class Student(nn.Module):
         else:
             lm, tokenizer = _base(config, device)
             base, tuned_on = _fingerprint(lm, config), folder / BASE_FILE
-            if tuned_on.exists() and json.loads(tuned_on.read_text(encoding="utf-8")) != base:  # an earlier rpdr noted none
+            if tuned_on.exists() and read_json(tuned_on) != base:  # an earlier rpdr noted none
                 raise ModelError(
                     f"{config.model}: its weights are not those that {folder} was tuned on, as of another revision; put those back, or tune it anew: rpdr "
                     "distill --redo"

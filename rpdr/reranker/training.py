@@ -5,7 +5,6 @@ Knows nothing of Ray: rank and world come from torch.distributed, progress and c
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -19,7 +18,7 @@ import torch.distributed as dist
 
 from rpdr.config import StudentConfig
 from rpdr.errors import RunError
-from rpdr.files import atomic_folder, write_json
+from rpdr.files import atomic_folder, read_json, write_json
 from rpdr.models import chosen_precision
 from rpdr.reranker.batches import Micro, share, steps
 from rpdr.reranker.prompt import Example
@@ -79,7 +78,7 @@ class _Trainer:
         self.config, self.student, self.device, self.save_to, self.hooks = config, student, device, save_to, hooks
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.done, self.losses, self.exams = 0, list[float](), list[float]()  # steps; losses of each; of the held-out ones after each epoch
-        state = json.loads((resume_from / STATE_FILE).read_text()) if resume_from else {}
+        state = read_json(resume_from / STATE_FILE) if resume_from else {}
         self.place = {"world": self.world, "precision": chosen_precision(config.precision, device)}
         moved = any(state.get(name, now) != now for name, now in self.place.items())
         # DeepSpeed's state is one of so many ranks, and of a precision: where that is another the optimizer's moments start anew, the weights do not

@@ -23,6 +23,7 @@ from rpdr.reranker.prompt import Prompt, learned_beginning
 from rpdr.reranker.reranker import Reranker
 from rpdr.reranker.sequences import SequenceStudent
 from rpdr.reranker.student import HEAD_FILE, Head, Student
+from rpdr.show import in_one_line
 
 LM = "lm"  # a folder of its own: vLLM takes whatever tensors lie beside a model for the model's
 SCORES_FILE = "asked.npy"  # the student's own, of ASKED
@@ -60,8 +61,7 @@ def load_on_vllm(folder: Path, config: StudentConfig, gpu_share: float = 1.0) ->
     try:
         engine = _Vllm(folder / LM, len(begin) + config.max_tokens_mention + config.max_tokens_candidate, precision, device, gpu_share)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"link.engine: vllm cannot load this student ({type(error).__name__}: {reason}); {REMEDY}") from error
+        raise ModelError(f"link.engine: vllm cannot load this student ({type(error).__name__}: {in_one_line(error)}); {REMEDY}") from error
     student = SequenceStudent(prompt, head, engine)
     _check(student, np.load(folder / SCORES_FILE), precision)
     return student

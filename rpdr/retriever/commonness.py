@@ -6,7 +6,6 @@ Two concepts may have the same name, or names as similar as each other to what w
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
 from rpdr.corpus.normalise import normalise
-from rpdr.files import write_json, write_table
+from rpdr.files import read_json, write_json, write_table
 
 LINKS, WEIGHTS = "links.parquet", "weights.json"
 SCHEMA = pa.schema([pa.field("text", pa.string()), pa.field("concept", pa.int32()), pa.field("count", pa.float64())])
@@ -122,7 +121,7 @@ class Commonness:
             return None
         table = pq.read_table(folder / LINKS)
         rows = zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
-        return cls({(text, row): count for text, row, count in rows}, Weights(**json.loads((folder / WEIGHTS).read_text())))
+        return cls({(text, row): count for text, row, count in rows}, Weights(**read_json(folder / WEIGHTS)))
 
 
 def fit_weights(found: Iterable[tuple[Parts, Collection[int]]]) -> Weights:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from rpdr.corpus.normalise import normalise
-from rpdr.files import write_atomically
+from rpdr.files import read_json, write_atomically
 from rpdr.kb import Concept
 
 FILES = ("hashes", "owners")
@@ -49,7 +48,7 @@ class ExactNames:
     def for_student(cls, concepts: Iterable[Concept], folder: Path) -> ExactNames:
         """`of`, but for those that the training of a student found disputed; `folder`: the student's, where it may have looked for none."""
         path = folder / DISPUTED_FILE
-        return cls.of(concepts, json.loads(path.read_text(encoding="utf-8")) if path.exists() else ())
+        return cls.of(concepts, read_json(path) if path.exists() else ())
 
     def find(self, texts: Sequence[str]) -> np.ndarray:
         """(n,) int32: the row of the one concept of which each text is a name, or -1."""

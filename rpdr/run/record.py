@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def read_record(path: Path) -> Record | None:
     """None where the stage was never begun. What a later rpdr keeps besides is passed over."""
     if not path.exists():
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = read_json(path)
     return Record(**{known.name: kept[known.name] for known in fields(Record) if known.name in kept})
 
 
