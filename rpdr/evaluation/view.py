@@ -85,8 +85,8 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
         return None
     unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
     others = [c for c in usable if c["on"] == "all" and c is not first]
-    base = next((c for c in others if c.get("reranked")), None)
-    untaught = next((c for c in others if c.get("untaught") and c is not base), None)
+    untaught = next((c for c in others if c.get("untaught")), None)
+    base = next((c for c in others if c.get("reranked") and not c.get("untaught")), None)  # what saw no label shares none of their gain
     new, old = by_name[first["a"]], by_name[first["b"]]
     axis = axis_of([s["acc_at_1"] for s in (new, old)])
     if unseen and new["unseen_mentions"] == new["mentions"]:  # which says nothing more
