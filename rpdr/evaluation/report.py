@@ -77,7 +77,7 @@ class Teacher(TypedDict, total=False):
     saved_usd: float  # what both would have cost
     masked: dict[str, int]  # identifiers by kind that did not leave
     estimate: dict[str, Any] | None  # teacher.estimate.Deviation: what was expected before, and how far off it was
-    usd_per_million_mentions: float | None  # by asking the teacher each time
+    usd_per_million_mentions: float | None  # by asking the teacher each time, as for these labels
     student_hours_per_million_mentions: float | None  # of one actor on this machine
     student_usd_per_million_mentions: float | None  # where report.machine_usd_per_hour is set
 

@@ -189,7 +189,7 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     spent, budget = teacher.get("spent_usd"), teacher.get("budget_usd")
     share = spent / budget if spent is not None and budget else None
-    labelled = teacher.get("labelled")
+    million = teacher.get("usd_per_million_mentions")
     return {
         "model": visible(teacher.get("model") or ""),
         "spent": _or_none(usd, spent),
@@ -197,7 +197,7 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "share": _or_none(percent, share),
         "bar": None if share is None else round(100 * min(share, 1), 2),
         "over": share is not None and share > 1,
-        "per_thousand": usd(1000 * spent / labelled) if spent and labelled else None,
+        "per_thousand": usd(million / 1000) if million else None,
         "stopped": bool(teacher.get("stopped_by_budget")),
         "believed": _or_none("{:.1%}".format, teacher.get("believed_accuracy")),
         "agreement": _or_none("{:.1%}".format, teacher.get("agreement_with_gold")),

@@ -298,6 +298,7 @@ def test_the_bill_says_what_bought_labels_and_what_was_wasted() -> None:
     assert "1 &lt;b&gt;, 12 DATE" in body
     assert "$2.75 in all, of which $0.750 bought no label" in body
     assert "$20,202.00" in body
+    assert "$20.20 a thousand labels" in body
     assert "13.9 hours" in body
     assert body.index("answered</td>") < body.index("answered, unreadable") < body.index("lost: timed out")
 
@@ -390,9 +391,7 @@ def test_what_needs_no_teacher_is_told_apart():
     assert build(told)["headline"]["untaught"]["of"] == "+1.0"
     page = " ".join(render(told).split())
     assert "No teacher was paid for +1.0 of these, which <b>Labels as names</b> has too;" in page
-    told["comparison"][-1]["reranked"] = (
-        True  # without a second round it is what the student re-ranks, and learned from no label all the same
-    )
+    told["comparison"][-1]["reranked"] = True  # without a second round the student re-ranks what has learned from no label
     assert " ".join(render(told).split()) == page
 
 
