@@ -64,7 +64,7 @@ class Teacher(TypedDict, total=False):
     none: int  # answers "none of these"
     missing: int  # mentions without an answer after all attempts
     retries: int
-    believed_accuracy: float | None  # of the labels, as teacher.trust finds it without gold
+    believed_accuracy: float | None  # of the labels, as teacher.trust finds it without gold of the pool
     agreement_with_gold: float | None  # where gold exists
     spent_usd: float
     budget_usd: float
