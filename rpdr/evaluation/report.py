@@ -173,6 +173,7 @@ class LabelNoise(TypedDict):
 
     labels: int
     wrong: int
+    believed: float  # the share of them that was taken to be right, without their gold
     kinds: list[Kind]
 
 

@@ -70,7 +70,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "learning": learning(metrics.get("learning")),
         "stages": _stages(metrics.get("stages")),
         "errors": errors(metrics.get("errors")),
-        "label_noise": label_noise(metrics.get("label_noise"), (metrics.get("teacher") or {}).get("believed_accuracy")),
+        "label_noise": label_noise(metrics.get("label_noise")),
         "parts": parts(metrics.get("parts")),
         "kb": _kb(metrics.get("kb")),
         "machine": _machine(metrics.get("machine")),

@@ -168,11 +168,11 @@ def errors(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"rows": rows, "wrong": number(wrong), "mentions": number(found["mentions"]), "share": percent(wrong / found["mentions"])}
 
 
-def label_noise(found: Mapping[str, Any] | None, believed: float | None) -> dict[str, Any] | None:
-    """The kinds of wrong labels, with examples, right ones first; `believed`: the share of right ones that was told without gold."""
+def label_noise(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The kinds of wrong labels, with examples, right ones first."""
     if not found or not found.get("labels"):
         return None
-    wrong = found["wrong"]
+    wrong, believed = found["wrong"], found.get("believed")
     rows = []
     for row in sorted(found["kinds"], key=lambda row: (row["kind"] is not None, -row["labels"])):
         title, meaning = _KINDS[row["kind"]]

@@ -197,9 +197,10 @@ def test_errors_and_labels_are_counted_by_cause_with_their_shares():
     assert "the right one is number 7" in body
     assert "9 of them are wrong (10.0%)" in body
     metrics = full()
-    metrics["teacher"]["believed_accuracy"] = 0.95
+    metrics["teacher"]["believed_accuracy"] = 0.7  # of all labels
+    metrics["label_noise"]["believed"] = 0.95  # of those that have gold
     body = " ".join(render(metrics).split())
-    assert "95.0% were taken to be right: +5.0 points off." in body
+    assert "95.0% of these labels were taken to be right: +5.0 points off." in body
     assert body.lower().count("without gold of the pool") == 2  # that of dev is used
     metrics["errors"]["abstaining"] = False
     assert "abstained from: 9" not in render(metrics)
