@@ -38,6 +38,7 @@ from rpdr.pipeline.systems import (
     TITLES,
     Ranking,
     comparisons,
+    dev_sets_nil,
     first_round,
     note_of,
     rankings_of,
@@ -194,7 +195,8 @@ def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     """One paragraph: what was measured, on what, and how."""
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
-    nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
+    few = "No system says NIL: dev has too few different mentions, under 20, to set when. "
+    nil = ("When a system says NIL is set on dev. " if dev_sets_nil(run) else few) if run.config.link.allow_nil else ""
     teacher = "; the teacher's with those that it named" if run.config.teacher.several else ""
     several = "Micro F1: over the concepts of all mentions; each answer names one. " if names_several([m.gold for m in test]) else ""
     if several and run.config.link.several:
