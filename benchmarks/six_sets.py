@@ -392,6 +392,8 @@ def _answered(surest: dict[str, Any] | None) -> str:
     """Of the test mentions."""
     if not surest or not (precision := surest["test"]["precision"]):
         return "none" if surest else "–"
+    if not surest["reachable"]:
+        return "exact names alone"
     return f"{surest['test']['coverage']['value']:.0%}, {precision['value']:.3f}"
 
 

@@ -15,7 +15,7 @@ from rich.markup import render
 from rpdr import cli, cli_plan
 from rpdr.errors import TeacherError
 from rpdr.linker import Link
-from rpdr.pipeline.stages import _in_short
+from rpdr.pipeline.in_short import in_short
 from rpdr.schema import ConceptId
 
 CONFIG = """run_dir: run
@@ -184,7 +184,7 @@ def test_a_path_with_brackets_is_shown_whole(folder: str, monkeypatch: pytest.Mo
     assert cli.main(["link", "--config", "c.yaml", "--corpus", "notes"]) == 0
     assert f"Linked: {folder}\n" in capsys.readouterr().err
     counts = dict.fromkeys(("mentions", "distinct", "shards", "nil", "operating_point"), 0)
-    assert render(_in_short("link", {**counts, "output": folder})).plain.endswith(f"; in {folder}")
+    assert render(in_short("link", {**counts, "output": folder})).plain.endswith(f"; in {folder}")
 
 
 @pytest.mark.parametrize(("command", "hint"), [("prepar", "did you mean 'prepare'?"), ("zzz", "rpdr --help lists them")])

@@ -64,7 +64,7 @@ class Teacher(TypedDict, total=False):
     none: int  # answers "none of these"
     missing: int  # mentions without an answer after all attempts
     retries: int
-    believed_accuracy: float | None  # of the labels, as teacher.trust finds it without gold
+    believed_accuracy: float | None  # of the labels, as teacher.trust finds it without gold of the pool
     agreement_with_gold: float | None  # where gold exists
     spent_usd: float
     budget_usd: float
@@ -77,7 +77,7 @@ class Teacher(TypedDict, total=False):
     saved_usd: float  # what both would have cost
     masked: dict[str, int]  # identifiers by kind that did not leave
     estimate: dict[str, Any] | None  # teacher.estimate.Deviation: what was expected before, and how far off it was
-    usd_per_million_mentions: float | None  # by asking the teacher each time
+    usd_per_million_mentions: float | None  # by asking the teacher each time, as for these labels
     student_hours_per_million_mentions: float | None  # of one actor on this machine
     student_usd_per_million_mentions: float | None  # where report.machine_usd_per_hour is set
 
@@ -173,6 +173,7 @@ class LabelNoise(TypedDict):
 
     labels: int
     wrong: int
+    believed: float  # the share of them that was taken to be right, without their gold
     kinds: list[Kind]
 
 

@@ -5,12 +5,12 @@ Tolerant by design: a part that is missing or empty becomes None, and the templa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, reach_of
+from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, or_none, percent, reach_of, worded
 from rpdr.evaluation.systems import METRICS
-from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective, verdict
+from rpdr.evaluation.view_details import errors, label_noise, learning, parts, reliability_plot, selective
 from rpdr.show import duration, memory, number, p_value, signed_points, usd, visible
 
 _CORPUS = (
@@ -70,7 +70,7 @@ def build(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "learning": learning(metrics.get("learning")),
         "stages": _stages(metrics.get("stages")),
         "errors": errors(metrics.get("errors")),
-        "label_noise": label_noise(metrics.get("label_noise"), (metrics.get("teacher") or {}).get("believed_accuracy")),
+        "label_noise": label_noise(metrics.get("label_noise")),
         "parts": parts(metrics.get("parts")),
         "kb": _kb(metrics.get("kb")),
         "machine": _machine(metrics.get("machine")),
@@ -85,8 +85,8 @@ def _headline(systems: Sequence[Mapping[str, Any]], comparison: Sequence[Mapping
         return None
     unseen = next((c for c in usable if c["on"] == "unseen" and (c["a"], c["b"]) == (first["a"], first["b"])), None)
     others = [c for c in usable if c["on"] == "all" and c is not first]
-    base = next((c for c in others if c.get("reranked")), None)
-    untaught = next((c for c in others if c.get("untaught") and c is not base), None)
+    untaught = next((c for c in others if c.get("untaught")), None)
+    base = next((c for c in others if c.get("reranked") and not c.get("untaught")), None)  # what saw no label shares none of their gain
     new, old = by_name[first["a"]], by_name[first["b"]]
     axis = axis_of([s["acc_at_1"] for s in (new, old)])
     if unseen and new["unseen_mentions"] == new["mentions"]:  # which says nothing more
@@ -115,12 +115,10 @@ def _paired(result: Mapping[str, Any]) -> dict[str, Any]:
         "b": visible(result["b"]),
         "metric": METRICS.get(result["metric"], visible(result["metric"])),
         "on": {"all": "all mentions", "unseen": "unseen only"}.get(result["on"], visible(result["on"])),
-        "points": signed_points(result["difference"]),
-        "interval": f"{signed_points(result['low'])} to {signed_points(result['high'])}",
+        **worded(result),
         "p": p_value(result["p_value"]),
         "a_only": number(result["a_only"]),
         "b_only": number(result["b_only"]),
-        "verdict": verdict(result),
     }
 
 
@@ -181,7 +179,7 @@ def _corpus(corpus: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not corpus:
         return None
     figures = [{"label": label, "value": number(corpus[key]), "note": note} for key, label, note in _CORPUS if corpus.get(key) is not None]
-    return {"figures": figures, "rate": _or_none(number, corpus.get("mentions_per_s")), "time": _or_none(duration, corpus.get("seconds"))}
+    return {"figures": figures, "rate": or_none(number, corpus.get("mentions_per_s")), "time": or_none(duration, corpus.get("seconds"))}
 
 
 def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -189,18 +187,18 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     spent, budget = teacher.get("spent_usd"), teacher.get("budget_usd")
     share = spent / budget if spent is not None and budget else None
-    labelled = teacher.get("labelled")
+    million = teacher.get("usd_per_million_mentions")
     return {
         "model": visible(teacher.get("model") or ""),
-        "spent": _or_none(usd, spent),
-        "budget": _or_none(usd, budget),
-        "share": _or_none(percent, share),
+        "spent": or_none(usd, spent),
+        "budget": or_none(usd, budget),
+        "share": or_none(percent, share),
         "bar": None if share is None else round(100 * min(share, 1), 2),
         "over": share is not None and share > 1,
-        "per_thousand": usd(1000 * spent / labelled) if spent and labelled else None,
+        "per_thousand": usd(million / 1000) if million else None,
         "stopped": bool(teacher.get("stopped_by_budget")),
-        "believed": _or_none("{:.1%}".format, teacher.get("believed_accuracy")),
-        "agreement": _or_none("{:.1%}".format, teacher.get("agreement_with_gold")),
+        "believed": or_none("{:.1%}".format, teacher.get("believed_accuracy")),
+        "agreement": or_none("{:.1%}".format, teacher.get("agreement_with_gold")),
         "figures": [{"label": label, "value": number(teacher[key])} for key, label in _TEACHER if teacher.get(key) is not None],
     }
 
@@ -228,9 +226,9 @@ def _bill(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "total": usd(sum(row["usd"] for row in rows)),
         "wasted": usd(wasted),
         "saved": usd(teacher["saved_usd"]) if teacher.get("saved_usd") else None,
-        "million": _or_none(usd, teacher.get("usd_per_million_mentions")),
-        "hours": _or_none("{:,.1f}".format, teacher.get("student_hours_per_million_mentions")),
-        "student_million": _or_none(usd, teacher.get("student_usd_per_million_mentions")),
+        "million": or_none(usd, teacher.get("usd_per_million_mentions")),
+        "hours": or_none("{:,.1f}".format, teacher.get("student_hours_per_million_mentions")),
+        "student_million": or_none(usd, teacher.get("student_usd_per_million_mentions")),
         "expected": usd(guess["expected_usd"]) if guess.get("off") is not None else None,
         "off": f"{round(guess['off'], 3) + 0.0:+.1%}" if guess.get("off") is not None else None,
         "masked": [{"kind": visible(kind), "count": number(count)} for kind, count in sorted(masked.items())],
@@ -248,7 +246,7 @@ def _stages(stages: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None
             "time": duration(seconds),
             "bar": round(100 * seconds / longest, 2),
             "share": percent(seconds / total) if total else "",
-            "memory": _or_none(memory, s.get("peak_memory_mib")),
+            "memory": or_none(memory, s.get("peak_memory_mib")),
         }
         for s in stages
         for seconds in [s.get("seconds") or 0]
@@ -274,9 +272,5 @@ def _machine(machine: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
     return rows + [(visible(name), visible(str(version))) for name, version in (machine.get("versions") or {}).items()]
 
 
-def _or_dash(write: Any, value: Any) -> str:
-    return "—" if value is None else write(value)
-
-
-def _or_none(write: Any, value: Any) -> str | None:
-    return None if value is None else write(value)
+def _or_dash(write: Callable[[float], str], value: float | None) -> str:
+    return or_none(write, value) or "—"

@@ -8,12 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from rpdr.evaluation import causes as c
-from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, percent, place, reach_of
+from rpdr.evaluation.drawing import Axis, axis_of, drawn, drawn_difference, or_none, percent, place, reach_of
 from rpdr.show import number, signed_points, visible
 
 AROUND = 4  # points of a curve that a running mean takes in on each side
 FEW = 30  # mentions under which a row is dimmed
-SURE = 0.05  # of a p-value, below which a difference is told as one
 
 _CAUSES = {
     c.UNKNOWN_GOLD: ("The gold is not in the knowledge base", "No system can name it: see unknown_gold."),
@@ -78,11 +77,11 @@ def reliability_plot(calibration: Mapping[str, Any] | None) -> dict[str, Any] | 
     ece, chance, high = (calibration.get(key) for key in ("ece", "ece_by_chance", "ece_by_chance_high"))
     return {
         "bins": bins,
-        "ece": "—" if ece is None else f"{ece:.3f}",
+        "ece": or_none("{:.3f}".format, ece) or "—",
         "chance": None if chance is None or high is None else {"mean": f"{chance:.3f}", "high": f"{high:.3f}"},
         "beyond_chance": ece is not None and high is not None and ece > high,
         "mentions": number(sum(b["count"] for b in calibration["bins"])),
-        "texts": _or_none(calibration.get("texts")),
+        "texts": or_none(number, calibration.get("texts")),
     }
 
 
@@ -137,7 +136,7 @@ def learning(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "steps": number(steps),
         "first": f"{fmean(losses[:tenth]):.3f}",
         "last": f"{fmean(losses[-tenth:]):.3f}",
-        "weight": None if found.get("weight") is None else f"{found['weight']:.2f}",
+        "weight": or_none("{:.2f}".format, found.get("weight")),
         "best": f"{min(loss for _, loss in exams):.3f}" if exams else None,
         "stopped": 0 < len(held_out) < found.get("epochs", 0),
     }
@@ -168,23 +167,25 @@ def errors(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"rows": rows, "wrong": number(wrong), "mentions": number(found["mentions"]), "share": percent(wrong / found["mentions"])}
 
 
-def label_noise(found: Mapping[str, Any] | None, believed: float | None) -> dict[str, Any] | None:
-    """The kinds of wrong labels, with examples, right ones first; `believed`: the share of right ones that was told without gold."""
+def label_noise(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The kinds of wrong labels, with examples, right ones first."""
     if not found or not found.get("labels"):
         return None
-    wrong = found["wrong"]
+    wrong, believed = found["wrong"], found.get("believed")
     rows = []
     for row in sorted(found["kinds"], key=lambda row: (row["kind"] is not None, -row["labels"])):
         title, meaning = _KINDS[row["kind"]]
-        more = {"aside": _sentence(_namesakes(row)), "trust": f"{row['trust']:.2f}", "learned": _or_none(row.get("learned"))}
+        more = {"aside": _sentence(_namesakes(row)), "trust": f"{row['trust']:.2f}", "learned": or_none(number, row.get("learned"))}
         rows.append(_counted(row, "labels", title, meaning, wrong if row["kind"] else None) | more)
-    told = {"wrong": number(wrong), "labels": number(found["labels"]), "share": f"{wrong / found['labels']:.1%}"}
+    share_wrong = wrong / found["labels"]
     learned = [row.get("learned") for row in found["kinds"]]
     return {
         "rows": rows,
-        **told,
-        "believed": None if believed is None else f"{believed:.1%}",
-        "off": None if believed is None else signed_points(believed - (1 - wrong / found["labels"])),
+        "wrong": number(wrong),
+        "labels": number(found["labels"]),
+        "share": f"{share_wrong:.1%}",
+        "believed": or_none("{:.1%}".format, believed),
+        "off": None if believed is None else signed_points(believed - (1 - share_wrong)),
         "learned": None if None in learned else number(sum(learned)),
     }
 
@@ -208,24 +209,14 @@ def parts(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def verdict(result: Mapping[str, Any]) -> str:
-    """Of a PairedResult: "better" or "worse" where both its interval and its test say so, else "same"."""
-    clear = result["p_value"] < SURE and (result["low"] > 0 or result["high"] < 0)
-    return "same" if not clear else "better" if result["difference"] > 0 else "worse"
-
-
 def _part(row: Mapping[str, Any], by: str, axis: Axis, differences: Axis) -> dict[str, Any]:
-    difference = row["difference"]
     return {
         "name": _NAMES.get((by, row["name"])) or visible(row["name"], 60) + _UNITS.get(by, ""),
         "mentions": number(row["mentions"]),
         "few": row["mentions"] < FEW,
         "new": drawn(row["new"], axis),
         "old": drawn(row["old"], axis),
-        "points": signed_points(difference["difference"]),
-        "interval": f"{signed_points(difference['low'])} to {signed_points(difference['high'])}",
-        "verdict": verdict(difference),
-        **drawn_difference(difference, differences),
+        **drawn_difference(row["difference"], differences),
     }
 
 
@@ -239,8 +230,8 @@ def _target(row: Mapping[str, Any], wanted: bool, axis: Axis) -> dict[str, Any]:
         "above": f"{row['above']:.3f}",
         "dev": f"{number(row['right'])} of {number(row['answered'])} right",
         "dev_share": percent(row["answered"] / row["mentions"]) if row["mentions"] else "",
-        "shown": None if row["shown"] is None else f"{row['shown']:.3f}",
-        "most": None if row["most"] is None else _as_percent(row["most"]),
+        "shown": or_none("{:.3f}".format, row["shown"]),
+        "most": or_none(_as_percent, row["most"]),
         "answered": number(test["answered"]),
         "exact": number(test["answered"]) if not row["reachable"] and test["answered"] else None,
         "dot": None if precision is None else {"x": place(test["coverage"]["value"], (0.0, 1.0)), "y": place(precision["value"], axis)},
@@ -287,10 +278,6 @@ def _namesakes(row: Mapping[str, Any]) -> list[str]:
 def _around(curve: Sequence[Mapping[str, float]]) -> list[tuple[Mapping[str, float], str]]:
     """The outline of the band: its upper edge forwards, its lower edge back."""
     return [*((point, "high") for point in curve), *((point, "low") for point in reversed(curve))]
-
-
-def _or_none(count: int | None) -> str | None:
-    return None if count is None else number(count)
 
 
 def _hundred(share: float | None) -> float | None:

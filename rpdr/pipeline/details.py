@@ -188,6 +188,7 @@ def label_noise(
     run: Run, labels: Sequence[Mapping[str, Any]], golds: Sequence[Gold], concepts: Sequence[Concept], drawn: Resampling
 ) -> dict[str, Any]:
     """The teacher's wrong labels by kind, with the most trusted ones as examples; as trusted as the student was told, and how many it learned from.
+    `believed`: how many of the same labels were taken to be right when they were given.
     `labels`: at least one row of schema.LABELS, of mentions with these `golds`, which are `drawn` so."""
     names = _names(concepts)
     chosen = [chosen_id(row) for row in labels]
@@ -233,7 +234,12 @@ def label_noise(
                     ],
                 }
             )
-    return {"labels": len(kinds), "wrong": sum(kind is not None for kind in kinds), "kinds": rows}
+    return {
+        "labels": len(kinds),
+        "wrong": sum(kind is not None for kind in kinds),
+        "believed": float(np.mean([row["trust"] for row in labels])),
+        "kinds": rows,
+    }
 
 
 def parts(told: Answered, old: np.ndarray, mentions: Sequence[Mention], names: tuple[str, str]) -> dict[str, Any]:

@@ -1,14 +1,25 @@
-"""What a link job did, for who ran it: repeats, who decided, how fast, for how much."""
+"""What a link job did, for who ran it: how much, and below that repeats, who decided, how fast, for how much."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
+
 from rpdr.show import shown_rate
 
 # the `source` of a row of schema.LINKED -> (what a summary calls the questions that it decided, what it is called)
 DECIDERS = {"exact": ("exact", "exact names"), "retriever": ("by_retriever", "the retriever"), "student": ("student_scored", "the student")}
+
+
+def first_line(summary: Mapping[str, Any]) -> str:
+    """Counts of the summary of stage `link`, with rich's markup."""
+    counts = f"{summary['mentions']:,} mentions ({summary['distinct']:,} distinct) in {summary['shards']:,} shards"
+    abstained = f", abstained from {summary['abstained']:,}" if summary["operating_point"] else ""
+    refused = f"; {summary['rejects']:,} rows set aside" if summary.get("rejects") else ""
+    where = f"; in {escape(summary['output'])}" if summary.get("output") else ""
+    return f"{counts}, {summary['nil']:,} not in the knowledge base{abstained}{refused}{where}"
 
 
 def summary_lines(summary: Mapping[str, Any], usd_per_hour: float | None) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Reranker, fit_calibration, queries
 from rpdr.reranker.balance import ENOUGH, fit_balance
-from rpdr.reranker.calibration import FEW, different
+from rpdr.reranker.calibration import FEW, UNFITTED, different
 from rpdr.reranker.shortcut import Shortcut, fit_shortcut
 from rpdr.reranker.student import HEAD_FILE
 from rpdr.retriever import similarity_matrix
@@ -26,10 +26,10 @@ from rpdr.run.gold import chosen_by_gold, right_among
 
 def calibrate(run: Run, _: StageProgress) -> tuple[Calibration, dict[str, float] | None, Shortcut | None]:
     """On dev gold; by how much the balance of the student was changed; and what need not be asked. With fewer than 20 different dev mentions, on nothing:
-    probabilities are then the plain softmax. A start after one that was cut off begins from the head as it was trained."""
+    probabilities are then the plain softmax, and NIL is never said. A start after one that was cut off begins from the head as it was trained."""
     rows = chosen_by_gold(run, "dev", final=True)
     if not rows:
-        return Calibration(), None, None
+        return UNFITTED, None, None
     trained = as_trained(run)
     if not trained.exists():
         write_atomically(trained, lambda file: file.write(run.path("student", HEAD_FILE).read_bytes()))

@@ -33,7 +33,7 @@ REASONS = 3  # why mentions were set aside, that are told
 FEW = 5  # mentions with gold, of which none names a known concept by chance
 WITHOUT = {  # split -> what is not done where it is empty
     "labelled": "the retriever is tuned on the knowledge base's synonyms alone, and the teacher is shown no example",
-    "dev": "confidences are not calibrated, NIL has no threshold, and nothing can be abstained from",
+    "dev": "confidences are not calibrated, NIL is never said, and nothing can be abstained from",
     "test": "nothing is measured",
     "unlabelled": "the teacher is asked nothing, so no student can be trained",
 }

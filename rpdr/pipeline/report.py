@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,6 +38,7 @@ from rpdr.pipeline.systems import (
     TITLES,
     Ranking,
     comparisons,
+    dev_sets_nil,
     first_round,
     note_of,
     rankings_of,
@@ -73,7 +75,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
         "learning": _learning(run),
         "teacher": {
             **{name: taught.get(name) for name in TAUGHT},
-            **_bill(run, taught, linked),
+            **_bill(run, taught, linked, labels),
             "agreement_with_gold": agreement,
         },
     }
@@ -193,7 +195,8 @@ def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     """One paragraph: what was measured, on what, and how."""
     splits = run.summary("prepare")["splits"]
     counts = ", ".join(f"{splits[name]:,} {name}" for name in ("labelled", "unlabelled", "dev", "test", "corpus") if name in splits)
-    nil = "When a system says NIL is set on dev. " if run.config.link.allow_nil else ""
+    few = "No system says NIL: dev has too few different mentions, under 20, to set when. "
+    nil = ("When a system says NIL is set on dev. " if dev_sets_nil(run) else few) if run.config.link.allow_nil else ""
     teacher = "; the teacher's with those that it named" if run.config.teacher.several else ""
     several = "Micro F1: over the concepts of all mentions; each answer names one. " if names_several([m.gold for m in test]) else ""
     if several and run.config.link.several:
@@ -249,12 +252,14 @@ def _teacher(
     return replace(result, on_pool=True), float(np.mean(agreement))
 
 
-def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any]) -> dict[str, Any]:
-    """What the whole of the ledger says of requests and prices, and what was saved."""
+def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any], labels: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the whole of the ledger says of requests and prices, and what was saved. It has answers of earlier settings too, so what a
+    label costs goes by the answers that these `labels` took, rows of schema.LABELS, not by what was spent on them and others."""
     account = taught.get("account", [])
-    labelled, spent = taught.get("labelled"), taught.get("spent_usd")
     served = [row for row in account if row["state"] == VALID]
-    an_answer = sum(row["usd"] for row in served) / (sum(row["requests"] for row in served) or 1)
+    answers = sum(row["requests"] for row in served) or 1
+    an_answer = sum(row["usd"] for row in served) / answers
+    with_waste = sum(row["usd"] for row in account) / answers
     not_asked = (taught.get("from_ledger") or 0) + (taught.get("saved_by_early_stop") or 0)
     an_actor, all_of_it = linked.get("student_mentions_per_s"), linked.get("mentions_per_s")
     usd_an_hour = run.config.report.machine_usd_per_hour  # of all that links, in which the student may have several actors
@@ -262,7 +267,7 @@ def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any]) -> dict[s
         "asked": sum(row["requests"] for row in account),
         "retries": sum(row["requests"] for row in account if row["attempt"] > 1),
         "saved_usd": not_asked * an_answer,
-        "usd_per_million_mentions": 1e6 * spent / labelled if spent and labelled else None,
+        "usd_per_million_mentions": 1e6 * with_waste * fmean(row["asked"] for row in labels) if with_waste and labels else None,
         "student_hours_per_million_mentions": 1e6 / an_actor / 3600 if an_actor else None,
         "student_usd_per_million_mentions": machine_usd(1e6 / all_of_it, usd_an_hour) if all_of_it and usd_an_hour is not None else None,
         "estimate": taught.get("deviation"),

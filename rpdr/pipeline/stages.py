@@ -9,15 +9,14 @@ from importlib import import_module
 from typing import Any
 
 import psutil
-from rich.markup import escape
 
 from rpdr.config import Config
 from rpdr.errors import RunError
+from rpdr.pipeline.in_short import in_short
 from rpdr.pipeline.link_summary import summary_lines
 from rpdr.pipeline.progress import StageProgress, Stopwatch, console, stage_progress
 from rpdr.run import STAGES, Run, Stage, check_corpus, linking
-from rpdr.schema import SPLITS
-from rpdr.show import dollars, in_one_line
+from rpdr.show import in_one_line
 
 TUNING = ("retriever", "retune", "baselines")  # stages whose own work is where `resources.tuning` says
 Work = Callable[..., dict[str, Any]]  # of a Run, its StageProgress, and what else it works on
@@ -73,7 +72,7 @@ def _run_one(run: Run, stage: Stage, label: str, *what: str) -> None:
     _let_go_of_gpu()
     run.finish(stage, watch.seconds, {**summary, "peak_memory_mib": memory.peak_mib})
     run.clear_work(stage)
-    console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {_in_short(name, summary)}", soft_wrap=True)
+    console.print(f"[green]{label:<18}[/green] {watch.seconds:6.1f} s   {in_short(name, summary)}", soft_wrap=True)
     for title, told in summary_lines(summary, run.config.report.machine_usd_per_hour) if name == "link" else ():
         console.print(f"[dim]{title:>18}[/dim]   {told}", soft_wrap=True)
 
@@ -109,49 +108,6 @@ def plain(name: str, error: Exception) -> Exception:
     if known is not None or isinstance(error, RayTaskError):  # a fault of ours keeps its traceback
         return known or error
     return RunError(f"{name}: Ray could not go on ({in_one_line(error)}); start it again to go on from here")
-
-
-def _in_short(name: str, s: dict[str, Any]) -> str:
-    if name == "prepare":
-        like = ", ".join(escape(repr(i[:40])) for i in s["unknown_gold_examples"][:3])
-        lacked = f", {s['unknown_gold_mentions']:,} with gold that the knowledge base lacks ({s['unknown_gold_distinct']:,} distinct, such as {like})"
-        unknown = lacked if s["unknown_gold_mentions"] else ""
-        written = f", {s['written_out']:,} with abbreviations written out" if s["written_out"] else ""
-        splits = ", ".join(f"{s['splits'][split]:,} {split}" for split in SPLITS if s["splits"].get(split))
-        of = {"the knowledge base": s["kb_rejects"], "mentions": s["rejects"] - s["kb_rejects"]}
-        where = f" ({', '.join(f'{n:,} of {what}' for what, n in of.items() if n)}: corpus/rejects.parquet)" if s["rejects"] else ""
-        read = f"{s['concepts']:,} concepts, {s['names']:,} names; {s['mentions']:,} mentions ({splits}){written}{unknown}"
-        reasons = ", ".join(f"{escape(reason)} ({count:,})" for reason, count in s["reject_reasons"].items())
-        return f"{read}; {s['rejects']:,} rows set aside{where}{f'; of mentions most often: {reasons}' if reasons else ''}"
-    if name == "retriever":
-        return f"tuned on {s['labelled_pairs']:,} labelled mentions and synonyms; {s['names']:,} names indexed"
-    if name == "candidates":
-        return f"{s['distinct']:,} distinct mentions"
-    if name == "teach":
-        stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
-        failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
-        masked = f"; {s['masked_away']:,} not asked, as masking leaves nothing of them" if s["masked_away"] else ""
-        spent = f"{dollars(s['spent_usd'])} of {dollars(s['budget_usd'])}"
-        return f"{s['labelled']:,} of {s['pool']:,} labelled by {escape(s['model'])} for {spent}{stopped}{failed}{masked}"
-    if name == "retune":
-        tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
-        aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
-        common = ["commonness counts"] if s.get("commonness") else []
-        return "; ".join([*tuned, *aliases, *common]) or "nothing learned from the teacher's labels"
-    if name == "baselines":
-        return "measured" if s["measured"] else "skipped: retriever.baselines is not set"
-    if name == "distill":
-        disputed = (
-            f"; {s['disputed_names']:,} names were linked to other concepts, and decide nothing alone" if s.get("disputed_names") else ""
-        )
-        return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}{disputed}"
-    if name == "link":
-        abstained = f", abstained from {s['abstained']:,}" if s["operating_point"] else ""
-        counts = f"{s['mentions']:,} mentions ({s['distinct']:,} distinct) in {s['shards']:,} shards"
-        refused = f"; {s['rejects']:,} rows set aside" if s.get("rejects") else ""
-        where = f"; in {escape(s['output'])}" if s.get("output") else ""
-        return f"{counts}, {s['nil']:,} not in the knowledge base{abstained}{refused}{where}"
-    return ""
 
 
 class PeakMemory:

@@ -15,7 +15,8 @@ from rpdr.evaluation import Resampling, compare_sets, firsts, is_hit, names_seve
 from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.retriever import TUNED_ALONE
 from rpdr.pipeline.several import retrievers_sets
-from rpdr.reranker import nil_threshold
+from rpdr.reranker import Calibration, nil_threshold
+from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.run import Run
 from rpdr.run.loaded import calibrated
 from rpdr.schema import ConceptId, Gold, MentionKey
@@ -62,12 +63,18 @@ def rankings_of(
 ) -> dict[str, list[Ranking]]:
     """Each system's answers for the test mentions, best first, the retrievers' by what they `found`; the student's are in `answered`."""
     rankings: dict[str, list[Ranking]] = {}
+    says_nil = run.config.link.allow_nil and dev_sets_nil(run)
     for name, rows in found.items():
-        threshold = _nil_threshold(dev, rows) if run.config.link.allow_nil else -1.0
+        threshold = _nil_threshold(dev, rows) if says_nil else -1.0
         rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
     offered = found[reranked_of(run, found)]
     rankings[STUDENT] = [_by_student(row, offered[m.key]["candidate_ids"]) for row, m in zip(answered, test, strict=True)]
     return rankings
+
+
+def dev_sets_nil(run: Run) -> bool:
+    """Whether dev has enough different mentions to set when NIL is said. Where it has not, the student never says it, and so no retriever does."""
+    return bool(Calibration.load(run.path("student", CALIBRATION_FILE)).dev_right)
 
 
 def _by_student(row: Mapping[str, Any], candidates: Sequence[ConceptId]) -> Ranking:

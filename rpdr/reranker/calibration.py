@@ -104,6 +104,9 @@ class Calibration:
         return shifted / self.temperature
 
 
+UNFITTED = Calibration(nil_above=1.0)  # where dev cannot tell when NIL is right: "none of these" is more often the retriever's miss
+
+
 def fit_calibration(
     scores: np.ndarray,
     right: np.ndarray,
@@ -121,11 +124,11 @@ def fit_calibration(
     where none is NIL: "none of these" is then a miss of the retriever), and `nil_share` to how often NIL was right there for what "none" promised. `exact`, n of them: whether an exact name, if one decides, is right.
     `asked` (n,) bool: those that the student is asked about, if not all; it is fitted on them alone, where they are of FEW texts or more. `texts`, n of
     them: of those that are asked alike the same; without them each is one of its own.
-    Mentions of fewer than FEW texts are too few to fit on, as repeats tell nothing new: the identity is returned.
+    Mentions of fewer than FEW texts are too few to fit on, as repeats tell nothing new: probabilities are then the plain softmax, and NIL is never the answer.
     """
     everyone = np.ones(len(right), dtype=bool)
     if different(texts, everyone) < FEW:
-        return Calibration()
+        return UNFITTED
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
     mine = asked if asked is not None and different(texts, asked) >= FEW else everyone
 

@@ -282,7 +282,7 @@ def _believed(facts: Facts) -> str:
     share, by = taught.get("believed_accuracy"), taught.get("believed_by", {})
     if share is None:
         return ""
-    return f" Estimated without gold, from its agreement with the retriever (fitted on {by.get('fitted_on', 'unknown')}): {share:.3f} of its labels."
+    return f" Estimated without gold of the pool, from its agreement with the retriever (fitted on {by.get('fitted_on', 'unknown')}): {share:.3f} of its labels."
 
 
 def _figures(facts: Facts) -> str:

@@ -13,6 +13,7 @@ import each_alone
 import link_throughput
 import pytest
 import shortcut
+import six_sets
 import teacher_faults
 import teacher_throughput
 from outcome import RESULTS
@@ -95,3 +96,10 @@ def test_time_that_the_shortcut_saves_is_told_where_it_was_measured_in_turns_alo
     columns, rows = shortcut.table(again)
     assert columns[-1] == shortcut.SAVED
     assert [row[-1] for row in rows] == [*["–"] * len(found["rows"]), "60%"]
+
+
+def test_what_exact_names_answer_where_dev_shows_no_target_is_not_told_as_reaching_it():
+    test = {"coverage": {"value": 0.3}, "precision": {"value": 0.97}}
+    told = [six_sets._answered({"reachable": reachable, "test": test}) for reachable in (True, False)]
+    assert told == ["30%, 0.970", "exact names alone"]
+    assert six_sets._answered({"reachable": False, "test": {**test, "precision": None}}) == "none"

@@ -115,6 +115,7 @@ def test_labels_are_counted_by_what_was_right(tmp_path: Path):
         "another_none_offered": 1,
         "concept_for_nil": 1,
     }
+    assert found["believed"] == pytest.approx(0.65)  # as the teacher's labels were trusted, not as the student was told
     right = found["kinds"][0]
     assert right["examples"] == []
     assert right["trust"] == pytest.approx((0.8 + 0.3) / 2)

@@ -12,8 +12,8 @@ import pytest
 from rpdr.config import Config
 from rpdr.corpus import load_mentions
 from rpdr.errors import DataError
+from rpdr.pipeline.in_short import in_short
 from rpdr.pipeline.prepare import prepare
-from rpdr.pipeline.stages import _in_short
 from rpdr.run import Run
 
 
@@ -132,7 +132,7 @@ def test_gold_of_another_form_is_no_error_where_it_is_little_or_nil_or_meant_as_
     source = {"format": "table", "path": str(tmp_path / "m.csv"), "split": "test", "unknown_gold": "nil"}
     _, summary = prepared(tmp_path, ["UMLS:X:1"] * 9, mentions=[source])
     assert summary["unknown_gold_ids"] == 9
-    assert "such as 'UMLS:X:1'" in _in_short("prepare", summary)
+    assert "such as 'UMLS:X:1'" in in_short("prepare", summary)
 
 
 def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -142,7 +142,7 @@ def test_rows_of_the_knowledge_base_and_of_mentions_that_were_lost_are_told_apar
     assert f"kb.csv: 2 of the knowledge base's rows were set aside ({run.path('corpus', 'rejects.parquet')}), concepts left: 1;" in told
     assert "the first, line 3: 3 cells where 2 are expected; quote a cell that has ',' in it" in told
     where = "3 rows set aside (2 of the knowledge base, 1 of mentions: corpus/rejects.parquet)"
-    assert _in_short("prepare", summary).endswith(f"{where}; of mentions most often: n cells where 2 are expected (1)")
+    assert in_short("prepare", summary).endswith(f"{where}; of mentions most often: n cells where 2 are expected (1)")
 
 
 def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -152,7 +152,7 @@ def test_splits_are_counted_and_what_an_empty_one_costs_is_told(tmp_path: Path, 
         (tmp_path / f"{split}.csv").write_text(rows.replace("sick", f"sick {split}").replace("queasy", f"queasy {split}"))
     _, summary = prepared(tmp_path, [], rows, mentions=list(each.values()))
     assert "note:" not in capsys.readouterr().err
-    assert "10 mentions (2 labelled, 2 unlabelled, 2 dev, 2 test, 2 corpus)" in _in_short("prepare", summary)
+    assert "10 mentions (2 labelled, 2 unlabelled, 2 dev, 2 test, 2 corpus)" in in_short("prepare", summary)
     prepared(tmp_path, [], rows, mentions=[each["corpus"]])
     told = capsys.readouterr().err
     for line in (
@@ -222,7 +222,7 @@ def test_gold_that_is_all_written_in_another_way_is_refused_with_what_mends_it(t
 
 def test_mentions_and_ids_that_the_knowledge_base_lacks_are_counted_apart(tmp_path: Path):
     _, summary = prepared(tmp_path, [*["X:7"] * 9, "X:7+X:8", "X:1"])
-    assert ", 10 with gold that the knowledge base lacks (2 distinct, such as 'X:7', 'X:8');" in _in_short("prepare", summary)
+    assert ", 10 with gold that the knowledge base lacks (2 distinct, such as 'X:7', 'X:8');" in in_short("prepare", summary)
 
 
 def test_columns_that_are_not_read_are_told_of_once_where_several_sources_read_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -267,7 +267,7 @@ def test_the_most_frequent_reasons_why_mentions_were_set_aside_are_told(tmp_path
     long = "".join(f"{'x' * n},X:1\n" for n in (1001, 1002, 1003))
     _, summary = prepared(tmp_path, [], f"text,gold\nsick,X:1\n{long},X:1\n ,X:1\n[a,b,c\n")
     told = "text of n characters, more than 1000 (3), empty text (2), n cells where 2 are expected (1)"
-    assert _in_short("prepare", summary).endswith(
+    assert in_short("prepare", summary).endswith(
         f"6 rows set aside (6 of mentions: corpus/rejects.parquet); of mentions most often: {told}"
     )
-    assert _in_short("prepare", prepared(tmp_path, ["X:1"])[1]).endswith("; 0 rows set aside")
+    assert in_short("prepare", prepared(tmp_path, ["X:1"])[1]).endswith("; 0 rows set aside")

@@ -17,6 +17,9 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.report import report
 from rpdr.pipeline.systems import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
+from rpdr.reranker import Calibration
+from rpdr.reranker.calibration import UNFITTED
+from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.run import STAGES
 from rpdr.schema import CANDIDATES, LABELS, LINKED, NIL, ConceptId, Gold, MentionKey
 
@@ -96,8 +99,17 @@ def answered(n: int) -> dict[str, Any]:
     }
 
 
-def label(key: str, choice: int, ids: list[str], text: str = "taught") -> dict[str, Any]:
-    more = {"choice": choice, "also": [], "source": "teacher", "ledger_ids": [], "agreed": 1, "asked": 1, "confidence": None, "trust": 0.9}
+def label(key: str, choice: int, ids: list[str], text: str = "taught", asked: int = 1) -> dict[str, Any]:
+    more = {
+        "choice": choice,
+        "also": [],
+        "source": "teacher",
+        "ledger_ids": [],
+        "agreed": 1,
+        "asked": asked,
+        "confidence": None,
+        "trust": 0.9,
+    }
     return {**offer(key, ids, 0.5), "text": text, **more}
 
 
@@ -118,6 +130,7 @@ TAUGHT = {
     "account": [row("valid", 1, 10, 1.0), row("valid", 2, 2, 0.2), row("lost", 1, 3, 0.9)],
     "deviation": DEVIATION,
 }
+FITTED = Calibration(dev_confidence=(0.9,) * 20, dev_right=(True,) * 20, dev_exact=(None,) * 20)
 SUMMARIES: dict[str, dict[str, Any]] = {
     "prepare": {"concepts": 10, "names": 10, "rejects": 0, "unknown_gold_ids": 0, "splits": {"test": 10}},
     "candidates": {"mentions_per_s": 20.0},
@@ -130,7 +143,9 @@ SUMMARIES: dict[str, dict[str, Any]] = {
 }
 
 
-def measured(folder: Path, files: dict[str, str], retriever: dict[str, Any], taught: dict[str, Any] = TAUGHT) -> dict[str, Any]:
+def measured(
+    folder: Path, files: dict[str, str], retriever: dict[str, Any], taught: dict[str, Any] = TAUGHT, fitted: Calibration = FITTED
+) -> dict[str, Any]:
     """metrics.json of a run whose retrievers' candidates lie in these files."""
     run = bare_run(folder, retriever=retriever, report={"bootstrap_samples": 100, "machine_usd_per_hour": 0.36})
     for stage in STAGES.values():
@@ -150,7 +165,7 @@ def measured(folder: Path, files: dict[str, str], retriever: dict[str, Any], tau
         write_rows(run.path(file), found(RIGHT[name], n / 5), CANDIDATES)
     labels = [
         label("unlabelled0", 0, ["C0", WRONG]),
-        label("unlabelled1", 0, ["C1", WRONG]),
+        label("unlabelled1", 0, ["C1", WRONG], asked=3),
         label("unlabelled2", NIL, ["C0", WRONG]),  # the right one was not offered
         label("unlabelled3", 1, ["C3", WRONG]),
         label("unlabelled4", NIL, ["C0", WRONG]),
@@ -159,6 +174,7 @@ def measured(folder: Path, files: dict[str, str], retriever: dict[str, Any], tau
     for file in {run.teacher_labels, run.path("retuned", "labels.parquet")}:
         write_rows(file, labels, LABELS)
     write_rows(run.path("linked", "shard-000000.parquet"), [answered(n) for n in range(10)], LINKED)
+    fitted.save(run.path("student", CALIBRATION_FILE))
     with stage_progress("report") as progress:
         report(run, progress)
     return json.loads(run.path("report", "metrics.json").read_text())
@@ -210,11 +226,13 @@ def test_the_teacher_is_measured_on_its_pool_and_agrees_where_none_was_offered(m
     assert metrics["unseen_taught"] == 1
 
 
-def test_the_bill_is_of_the_whole_ledger(metrics: dict[str, Any]):
+def test_the_bill_is_of_the_whole_ledger_and_a_label_costs_what_the_answers_of_these_do(metrics: dict[str, Any]):
     bill = metrics["teacher"]
     assert (bill["asked"], bill["retries"], bill["estimate"]) == (15, 2, DEVIATION)
     assert bill["saved_usd"] == pytest.approx(1.0)  # ten questions, at a tenth of a dollar an answer
-    assert bill["usd_per_million_mentions"] == pytest.approx(300_000)
+    assert bill["usd_per_million_mentions"] == pytest.approx(
+        1e6 * SPENT / 12 * 8 / 6
+    )  # twelve answers, waste included; eight are those of six labels
     assert bill["student_hours_per_million_mentions"] == pytest.approx(1e6 / 50 / 3600)  # by one actor
     assert bill["student_usd_per_million_mentions"] == pytest.approx(1.0)  # 10,000 seconds of all of them
 
@@ -240,3 +258,11 @@ def test_without_a_second_round_the_student_re_ranks_the_first_and_a_simulated_t
         ("Student", 0.8, SPENT, 50.0),
     ]
     assert [(one["b"], one["reranked"], one["untaught"]) for one in metrics["comparison"]] == [(TITLES[RETRIEVER], True, False)] * 2
+
+
+def test_of_too_few_dev_mentions_neither_student_nor_retrievers_learn_when_to_say_nil(tmp_path: Path, metrics: dict[str, Any]):
+    files = {RETRIEVER: "candidates/candidates.parquet"}
+    told = measured(tmp_path, files, {"rounds": 1, "aliases": False, "commonness": False}, fitted=UNFITTED)
+    assert told["systems"][0]["acc_at_1"]["value"] == pytest.approx(len(RIGHT[RETRIEVER] - NILS) / 10)
+    assert "No system says NIL: dev has too few different mentions" in told["protocol"]
+    assert "When a system says NIL is set on dev." in metrics["protocol"]

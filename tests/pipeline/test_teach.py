@@ -20,9 +20,10 @@ from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.pipeline.estimate import estimate_of
+from rpdr.pipeline.in_short import in_short
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
-from rpdr.pipeline.stages import _in_short, run_stages
+from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import ENOUGH_REFUSED
 from rpdr.pipeline.trust import write_labels
 from rpdr.run import STAGES, Run
@@ -224,7 +225,7 @@ def test_a_mention_that_masking_leaves_nothing_of_is_neither_asked_about_nor_pai
     ledger = Ledger(run.path("ledger")).rows()
     assert ledger.num_rows == 7
     assert "RECORD" not in " ".join(ledger["messages"].to_pylist())
-    assert "1 not asked, as masking leaves nothing of them" in _in_short("teach", told)
+    assert "1 not asked, as masking leaves nothing of them" in in_short("teach", told)
 
 
 def test_votes_say_how_many_agreed_and_what_they_saved(tmp_path: Path):

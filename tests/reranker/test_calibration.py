@@ -11,7 +11,7 @@ import pytest
 from scipy.special import softmax
 
 from rpdr.reranker import Calibration, fit_calibration, nil_threshold
-from rpdr.reranker.calibration import also_threshold
+from rpdr.reranker.calibration import UNFITTED, also_threshold
 
 
 def one(choices: np.ndarray, places: int) -> np.ndarray:
@@ -54,13 +54,21 @@ def test_calibration_makes_right_answers_likelier():
 @pytest.mark.parametrize("allow_nil", [True, False])
 def test_fewer_than_20_mentions_are_too_few(allow_nil: bool):
     scores, right = drawn(19, 3.0)
-    assert fit_calibration(scores, right, "drawn", allow_nil) == Calibration()
+    assert fit_calibration(scores, right, "drawn", allow_nil) == UNFITTED
+
+
+def test_what_too_few_mentions_leave_as_it_is_are_probabilities_and_nil_is_never_said():
+    scores, _ = drawn(200, 1.0, none_shift=5.0)
+    p = UNFITTED.probabilities(scores)
+    assert np.array_equal(p, Calibration().probabilities(scores))
+    assert (p[:, -1] > 0.5).any()
+    assert not UNFITTED.decide(p)[1].any()
 
 
 def test_repeats_of_few_texts_are_too_few():
     scores, right = drawn(400, 3.0)
     few, enough = ([f"text {n % texts}" for n in range(400)] for texts in (19, 20))
-    assert fit_calibration(scores, right, "drawn", texts=few) == Calibration()
+    assert fit_calibration(scores, right, "drawn", texts=few) == UNFITTED
     assert fit_calibration(scores, right, "drawn", texts=enough).temperature == pytest.approx(3, rel=0.3)
     asked = np.arange(400) % 2 == 0  # of ten texts
     alone = fit_calibration(scores, right, "drawn", asked=asked, texts=enough)
