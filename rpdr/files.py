@@ -43,6 +43,7 @@ REMEDIES = {
     "parquet": "a Parquet file; end its name in .parquet",
     "pdf": "a PDF; save its text, a row a line",
 }
+KEPT = {"_delta_log": "Delta", ".hoodie": "Hudi"}  # in the folder of a table of such a kind: which of its files' rows still count
 RELATIVE = "a relative path begins in the folder that the command is started in"
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
@@ -112,14 +113,16 @@ def locate_source(where: str) -> Source:
 
 def locate_all(where: str) -> list[Source]:
     """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`) where it is no file's own name, or those in a folder but for names
-    with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it."""
+    with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it, or is that of a table whose
+    files hold rows that it does not."""
     place, mark, query = where.partition("?") if is_url(expanded(where)) else (where, "", "")
     folder, root, pattern = place.rpartition("/")
     if any(sign in pattern for sign in "*?[") and not _is_there(where):
-        found = [
-            file for file in files_in(locate_source((folder or root or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)
-        ]
+        source = locate_source((folder or root or ".") + mark + query)
+        _refuse_table(source, shown(where))
+        found = [file for file in files_in(source).values() if fnmatchcase(file.name, pattern)]
     elif (source := locate_source(where)).is_dir():
+        _refuse_table(source, shown(where))
         _refuse_folders_in(source, shown(where))
         found = [*files_in(source).values()]
     else:
@@ -139,13 +142,31 @@ def _is_there(where: str) -> bool:
     return True
 
 
+def _refuse_table(folder: Source, where: str) -> None:
+    """Raises DataError where a folder is that of a table whose files hold rows that were deleted or overwritten, too."""
+    names = _folders_in(folder)
+    kind = next((kind for name, kind in KEPT.items() if name in names), None)
+    if (
+        not kind
+        and {"data", "metadata"} <= set(names)
+        and any(name.match("metadata/*.metadata.json") for name in files_in(folder, deep=True))
+    ):
+        kind = "Iceberg"
+    if kind:
+        remedy = "write what it holds now as plain Parquet, and name that"
+        raise DataError(f"{where}: the folder of a table ({kind}), whose files hold rows that were deleted or overwritten, too; {remedy}")
+
+
 def _refuse_folders_in(folder: Source, where: str) -> None:
     """Raises DataError where files would be passed over that lie deeper."""
-    names = folder.folders() if isinstance(folder, Remote) else [path.name for path in folder.iterdir() if path.is_dir()]
-    deeper = sorted(name for name in names if name[0] not in "._")
+    deeper = sorted(name for name in _folders_in(folder) if name[0] not in "._")
     if deeper:
         remedy = f"name each folder as a source of its own, and the files beside them as {where.rstrip('/')}/*"
         raise DataError(f"{where}: there are folders in it ({', '.join(map(_legible, deeper[:3]))}), which are not read; {remedy}")
+
+
+def _folders_in(folder: Source) -> list[str]:
+    return folder.folders() if isinstance(folder, Remote) else [path.name for path in folder.iterdir() if path.is_dir()]
 
 
 def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:

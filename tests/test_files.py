@@ -101,6 +101,18 @@ def test_a_folder_with_folders_in_it_is_refused_with_a_pattern_that_is_not(tmp_p
     assert locate_all(f"{tmp_path}/x/sub") == [tmp_path / "x" / "sub" / "b.csv"]
 
 
+@pytest.mark.parametrize(
+    ("beside", "kind"), [("_delta_log/0.json", "Delta"), (".hoodie/hoodie.properties", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")]
+)
+def test_the_folder_of_a_table_whose_files_hold_deleted_rows_is_refused(tmp_path: Path, beside: str, kind: str):
+    for name in ("a.parquet", "data/b.parquet", beside):
+        write_text(tmp_path / name, "x")
+    for where in (tmp_path, tmp_path / "*.parquet"):
+        with pytest.raises(DataError, match=rf"the folder of a table \({kind}\), .* deleted or overwritten, too; write .* plain Parquet"):
+            locate_all(str(where))
+    assert locate_all(f"{tmp_path}/a.parquet") == [tmp_path / "a.parquet"]
+
+
 def test_a_name_that_is_no_utf8_is_refused_as_it_can_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = Path(os.fsdecode(bytes(tmp_path) + b"/m\xe9d.csv"))
     path.write_text("text")
