@@ -27,6 +27,10 @@ from rpdr.remote import Remote, is_url, shown
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 BLOCK = 2**20  # bytes that are read at once
 _TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+WESTERN = {"iso8859-1", "iso8859-15", "cp1252"}
+MANY = 20  # runs of letters, which are of two by chance no longer
+_CONTROLS = re.compile("[\x80-\x9f]")
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
 BEGINS = {  # PAR1 alone is a gene, too
     "xls": b"\xd0\xcf\x11\xe0",
     "zip": b"PK\x03\x04",
@@ -211,9 +215,11 @@ def read_text(path: Source, encoding: str = "utf-8") -> str:
         raw = file.read()
     _check_kind(path, encoding, raw[:LONGEST])
     try:
-        return raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise _not_encoded(path, encoding, error.start) from error
+    _check_letters(path, encoding, text, 0)
+    return text
 
 
 def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
@@ -232,6 +238,7 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
                 raise _not_encoded(path, encoding, start + error.start) from error
             except UnicodeError as error:  # of UTF-16 and UTF-32, which want a mark of byte order
                 raise DataError(f"{path}: not {encoding} ({error}); set `encoding: {encoding}-le` for this file, or -be") from error
+            _check_letters(path, encoding, text, read)
             read += len(block)
             first, *others = text.split("\n")
             rest.append(first)
@@ -259,8 +266,21 @@ def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
         raise DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
 
 
+def _check_letters(path: Source, encoding: str, text: str, start: int) -> None:
+    """Raises DataError where a text, decoded from byte `start` on, is of another encoding than this one, which takes nearly any byte: it holds controls of
+    ISO 8859 where others have letters, or, in a western encoding, nothing but ASCII and twos of characters, as where two bytes are one."""
+    name = codecs.lookup(encoding).name
+    if name.startswith("iso8859") and (found := _CONTROLS.search(text)):
+        raise _not_encoded(path, encoding, start + found.start())  # there a character is a byte
+    if name in WESTERN:
+        runs = _NOT_ASCII.findall(text)
+        if len(runs) >= MANY and sum(len(run) % 2 for run in runs) < len(runs) / 10:
+            remedy = "set `encoding: utf-8` for this file, or gb18030 where it is Chinese"
+            raise DataError(f"{path}: not {encoding}: what is not ASCII comes in twos, as where two bytes are one character; {remedy}")
+
+
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
-    return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
+    return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. cp1252, or gb18030 for Chinese)")
 
 
 @contextmanager

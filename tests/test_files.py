@@ -154,6 +154,29 @@ def test_the_byte_that_is_not_in_the_encoding_is_counted_from_the_start_of_the_f
         read_text(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize(("text", "encoding"), [("診斷: 發熱,R50", "gb18030"), ("Crohn’s disease", "cp1252")])
+def test_iso_8859_takes_no_text_of_an_encoding_that_has_letters_where_it_has_controls(tmp_path: Path, text: str, encoding: str):
+    (tmp_path / "a.csv").write_bytes(b"name\n" * 9 + text.encode(encoding))
+    for read in (read_text, lambda *of: list(read_lines(*of))):
+        with pytest.raises(DataError, match=r"not iso-8859-1 at byte \d\d; .* \(e\.g\. cp1252, or gb18030 for Chinese\)$") as error:
+            read(tmp_path / "a.csv", "iso-8859-1")
+        assert 45 <= int(str(error.value).partition("byte ")[2][:2]) < 60
+    assert read_text(tmp_path / "a.csv", encoding).endswith(text)
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("高血压病,I10\n", "gb18030"), ("Sjögren\n", "utf-8")])
+def test_a_western_encoding_takes_no_text_whose_characters_are_two_bytes(tmp_path: Path, text: str, encoding: str):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding) * 30)
+    for western in ("iso-8859-1", "cp1252"):
+        for read in (read_text, lambda *of: list(read_lines(*of))):
+            with pytest.raises(
+                DataError, match=rf"not {western}: .* comes in twos, .* set `encoding: utf-8` .*, or gb18030 where it is Chinese"
+            ):
+                read(tmp_path / "a.csv", western)
+    (tmp_path / "b.csv").write_bytes("Crohnsche Krankheit, Fièvre, Ménière: 5–10 °C\n".encode("cp1252") * 30)
+    assert "–" in read_text(tmp_path / "b.csv", "cp1252")
+
+
 def test_text_is_read_plain_and_compressed(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes("é".encode("iso-8859-1"))
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("é".encode()))
