@@ -37,6 +37,9 @@ BEGINS = {  # PAR1 alone is a gene, too
     "gzip": b"\x1f\x8b",
     "parquet": b"PAR1\x15",
     "pdf": b"%PDF-",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "bzip2": b"BZh91AY&SY",
+    "xz": b"\xfd7zXZ\x00",
 }
 WORKBOOKS = {".xlsx", ".xlsm"}  # which are ZIP archives
 LONGEST = max(map(len, BEGINS.values()))
@@ -46,6 +49,7 @@ REMEDIES = {
     "gzip": "packed with gzip; end its name in .gz",
     "parquet": "a Parquet file; end its name in .parquet",
     "pdf": "a PDF; save its text, a row a line",
+    **{kind: f"packed with {kind}; unpack it, or pack it with gzip" for kind in ("zstd", "bzip2", "xz")},
 }
 KEPT = {"_delta_log": "Delta", ".hoodie": "Hudi"}  # in the folder of a table of such a kind: which of its files' rows still count
 RELATIVE = "a relative path begins in the folder that the command is started in"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -198,6 +200,9 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         ("kb.csv", b"PAR1\x15", "end its name in .parquet"),
         ("kb.csv", b"%PDF-", "a PDF"),
         ("kb.csv", b"\x1f\x8b", "end its name in .gz"),
+        ("kb.csv.zst", pa.compress(b"id", codec="zstd", asbytes=True), "packed with zstd; unpack it, or pack it with gzip"),
+        ("kb.csv.bz2", bz2.compress(b"id"), "packed with bzip2; unpack it"),
+        ("kb.csv.xz", lzma.compress(b"id"), "packed with xz; unpack it"),
     ],
 )
 def test_a_file_of_another_kind_is_told_with_its_own_remedy(tmp_path: Path, name: str, begins: bytes, says: str):
