@@ -264,6 +264,8 @@ def unusable(error: OSError) -> str:
 def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
     """Raises DataError where a file begins as one that holds no text does, or text of another encoding: some encodings take any byte."""
     kind = next((kind for kind, first in BEGINS.items() if begins.startswith(first)), None)
+    if kind == "parquet" and path.suffix == ".parquet":
+        raise DataError(f"{path}: a Parquet file; set `format: table`")
     if kind:
         raise DataError(f"{path}: {REMEDIES['xls' if kind == 'zip' and path.suffix.lower() in WORKBOOKS else kind]}")
     if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not codecs.lookup(encoding).name.startswith("utf-16"):

@@ -198,6 +198,7 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         ("kb.zip", b"PK\x03\x04", "a ZIP archive; unpack it"),
         ("kb.csv", b"\xff\xfea\x00", "set `encoding: utf-16`"),
         ("kb.csv", b"PAR1\x15", "end its name in .parquet"),
+        ("m.parquet", b"PAR1\x15", "a Parquet file; set `format: table`$"),  # as it is read as JSON Lines
         ("kb.csv", b"%PDF-", "a PDF"),
         ("kb.csv", b"\x1f\x8b", "end its name in .gz"),
         ("kb.csv.zst", pa.compress(b"id", codec="zstd", asbytes=True), "packed with zstd; unpack it, or pack it with gzip"),
