@@ -10,7 +10,7 @@ from typing import Any
 from rpdr.config import MentionsConfig
 from rpdr.corpus.gold import parse_gold
 from rpdr.corpus.mention import RawMention
-from rpdr.tables.columns import named
+from rpdr.tables.columns import named, placed
 from rpdr.tables.rows import cell_text
 
 FIELDS = ("id", "text", "context", "type", "doc_id", "gold")
@@ -27,10 +27,7 @@ def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
     """The columns of a field's name that the config's `columns` leave out, though it does nothing to say that they should not count."""
     if config.columns is None:
         return []
-    own = {
-        names[int(column)] if column.isdecimal() and int(column) < len(names) else named(column, names)
-        for column in config.columns.values()
-    }
+    own = {names[at] for column in config.columns.values() if (at := placed(column, names)) is not None}
     idle = {*config.columns, *config.leave_out, "text", "gold" if config.gold != "given" else ""}
     return [column for field in FIELDS if field not in idle and (column := named(field, names)) and column not in own]
 

@@ -92,11 +92,16 @@ def stream_mentions(
 
 def mention_notes(config: MentionsConfig) -> list[str]:
     """What a user should know of a source that is read without complaint, as its first file has it."""
-    names_of, paths = _NAMES.get(config.format), _files(config)
+    paths = _files(config)
     try:
-        left_out = not_read(config, names_of(paths[0], config)) if names_of and paths and config.columns else []
+        return [*_columns_left_out(config, paths[0]), *(table.notes(paths[0], config) if config.format == "table" else [])] if paths else []
     except EmptyFile:
         return []
+
+
+def _columns_left_out(config: MentionsConfig, path: Source) -> list[str]:
+    names_of = _NAMES.get(config.format)
+    left_out = not_read(config, names_of(path, config)) if names_of and config.columns else []
     if not left_out:
         return []
     what, them = (f"columns {', '.join(left_out)} are", "them") if len(left_out) > 1 else (f"column {left_out[0]} is", "it")

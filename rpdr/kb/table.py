@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from rpdr.config import KbConfig
@@ -60,7 +60,11 @@ def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -
 def notes(path: Source, config: KbConfig) -> list[str]:
     """What a user should know of a table that is read without complaint."""
     rows = _open(path, config)
-    return [*_passed_over(rows, config), *_not_split(rows, config)]
+    at = rows.columns(_wanted(config, rows.names), "kb.columns")
+    first = [row.cells for row in islice(rows.rows, LOOKED_AT) if isinstance(row, Row)]
+    cells = {field: [of[position] for of in first] for field, position in at.items()}
+    quotes = chain.from_iterable(rows.quotes_kept(rows.names[position], cells[field]) for field, position in at.items())
+    return [*_passed_over(rows, config), *quotes, *_not_split(path, cells.get("synonyms", []), config.synonym_separator)]
 
 
 def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
@@ -84,23 +88,16 @@ def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
     return told
 
 
-def _not_split(rows: Rows, config: KbConfig) -> list[str]:
+def _not_split(path: Source, synonyms: Sequence[Any], separator: str) -> list[str]:
     """A note where no cell of synonyms has the separator, but many have another: each would be one name."""
-    at = rows.columns(_wanted(config, rows.names), "kb.columns").get("synonyms")
-    if at is None:
-        return []
-    cells = [
-        text
-        for row in islice(rows.rows, LOOKED_AT)
-        if isinstance(row, Row) and isinstance(cell := row.cells[at], str) and (text := cell.strip())
-    ]
-    if any(config.synonym_separator in cell for cell in cells):
+    cells = [text for cell in synonyms if isinstance(cell, str) and (text := cell.strip())]
+    if any(separator in cell for cell in cells):
         return []
     for mark in SYNONYM_SEPARATORS:
         count = sum(mark in cell for cell in cells)
-        if mark != config.synonym_separator and count >= max(FEW, len(cells) / 5):
+        if mark != separator and count >= max(FEW, len(cells) / 5):
             return [
-                f"{rows.path}: no synonym has {config.synonym_separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
+                f"{path}: no synonym has {separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
                 f'set kb.synonym_separator: "{mark}"'
             ]
     return []

@@ -9,7 +9,7 @@ import csv
 import re
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,12 +23,13 @@ from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.remote import Remote
-from rpdr.tables.columns import has_known, listed, named, offered
+from rpdr.tables.columns import has_known, listed, offered, placed
 from rpdr.tables.rejects import Reject, reject
 
 LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
+SEVERAL = 3  # cells that have it by chance no longer
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
 MARK = "\ufeff"  # of byte order
@@ -56,6 +57,7 @@ class Rows:
     names: tuple[str, ...]
     rows: Iterator[Row | Reject]
     asked: set[int] = field(default_factory=set)  # positions of columns; of a Parquet file no other is read
+    separator: str = ""  # between cells; of a Parquet file nothing
 
     def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
         """Field -> position of its column; to be asked before rows are read, of a Parquet file's other columns the cells are None. Raises
@@ -64,13 +66,26 @@ class Rows:
         self.asked.update(found.values())
         return found
 
+    def quotes_kept(self, column: str, cells: Iterable[Any]) -> list[str]:
+        """A note where several of these cells stand between quotation marks that count as text: as spreadsheets write them, or with a blank before."""
+        texts = [cell for cell in cells if isinstance(cell, str)] if self.separator else []
+        quoted = [cell for cell in texts if (inside := cell.strip())[:1] == inside[-1:] == '"' and len(inside) > 1]
+        if _may_quote(self.separator):
+            quoted = [cell for cell in quoted if cell[0] != '"']
+            remedy = "as a blank stands before them; take these blanks out"
+        else:
+            remedy = f"as they do where {self.separator!r} stands between cells; save the file as CSV if they should not"
+        if len(quoted) < SEVERAL:
+            return []
+        return [
+            f"{self.path}: {len(quoted):,} cells of the column {column!r} have quotation marks around them, which count as text, {remedy}"
+        ]
+
     def _position(self, column: str, field: str, setting: str) -> int:
         if self.names.count(column) > 1:
             raise DataError(f"{self.path}: several columns have the name {column!r}; rename all but the one that {setting}.{field} means")
-        if there := named(column, self.names):
-            return self.names.index(there)
-        if column.isdecimal() and int(column) < len(self.names):
-            return int(column)
+        if (there := placed(column, self.names)) is not None:
+            return there
         if BEGINS_JSON.match(self.names[0]):
             remedy = "make it a table" if setting.startswith("kb.") else "set format: jsonl"
             raise DataError(f"{self.path}: no column {column!r}; its first line is JSON: {remedy}")
@@ -118,9 +133,9 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
         raise DataError(f"{path}: one line, with carriage returns in it, as old Macs end lines; save it with line feeds, e.g. as CSV UTF-8")
     if header:
         names = tuple(cell.strip() for cell in head[0].cells)
-        return Rows(path, names, _checked(path, chain(head[1:], filled), len(names), separator))
+        return Rows(path, names, _checked(path, chain(head[1:], filled), len(names), separator), separator=separator)
     width = Counter(len(row.cells) for row in head).most_common(1)[0][0]
-    return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator))
+    return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator), separator=separator)
 
 
 def default_separator(path: Source) -> str:

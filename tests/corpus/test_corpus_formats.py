@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,19 @@ def test_columns_of_a_fields_name_that_the_config_leaves_out_are_told_of(
 def test_a_table_without_a_header_or_an_empty_one_has_no_columns_to_tell_of(tmp_path: Path) -> None:
     for text, columns in (("id,fever\n", {"text": "1"}), ("", {"text": "phrase"})):
         assert mention_notes(MentionsConfig(format="table", path=str(put(tmp_path / "m.csv", text)), columns=columns)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "says"),
+    [
+        ("m.tsv", ['"fever, high"'] * 3 + ["cough"], "3 cells of the column 'Text' have quotation marks .*; save the file as CSV"),
+        ("m.csv", [' "fever"'] * 3, "3 cells of the column 'Text' have quotation marks .*; take these blanks out"),
+        ("m.tsv", ['"Pains" and "aches"', '"brain fog"', '"', '"fever', 'so "tired"'], None),
+        ("m.csv", ['"fever"', '"""brain fog"""'] * 3, None),  # what CSV says with two of them
+    ],
+)
+def test_quotation_marks_that_count_as_text_are_told_of(tmp_path: Path, name: str, cells: list[str], says: str | None) -> None:
+    mark = "\t" if name == "m.tsv" else ","
+    path = put(tmp_path / name, f"gold{mark}Text\n" + "".join(f'"C1"{mark}{cell}\n' for cell in cells))
+    notes = mention_notes(MentionsConfig(format="table", path=str(path)))
+    assert [bool(says and re.search(rf"^{path}: {says}", note)) for note in notes] == ([True] if says else [])

@@ -414,6 +414,14 @@ def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> No
     assert kb_notes(KbConfig(format="table", path=str(tmp_path / "kb.parquet"))) == []
 
 
+def test_quotation_marks_that_count_as_text_are_told_of(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.txt", "concept_id\tname\tsynonyms\n" + "".join(f'C{n}\t"Fever, {n}"\t"a"|b\n' for n in range(3)))
+    [note] = kb_notes(KbConfig(format="table", path=str(path)))
+    assert note.startswith(
+        f"{path}: 3 cells of the column 'name' have quotation marks around them, which count as text, as they do where '\\t' stands"
+    )
+
+
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
     concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
     assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}
