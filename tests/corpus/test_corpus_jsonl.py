@@ -75,6 +75,14 @@ def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
 
 
+def test_jsonl_keys_may_differ_in_letter_case_where_only_one_does(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"ID": "7", "Text": "a", "Context": "an a", "Gold": "C1"}\n{"text": "b", "TYPE": "T", "Type": "U"}\n')
+    for columns in (None, {"id": "id", "context": "context", "gold": "GOLD"}):
+        mentions, _ = read(path, "jsonl", columns=columns)
+        found = [(m.mention_id, m.text, m.context, m.type, m.gold) for m in mentions]
+        assert found == [("0:7", "a", "an a", None, [["C1"]]), ("0:2", "b", None, None, None)]
+
+
 def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:
     columns = {"text": "mention", "type": "kind", "gold": "code"}
     put(tmp_path / "parts" / "1.jsonl", '{"mention": "a", "code": "C1"}\n')
