@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -18,6 +19,7 @@ from rpdr.tables.rows import Row, Rows, cell_text, open_rows
 OPTIONAL = ("synonyms", "definition")
 SYNONYM_SEPARATORS = "|;,"  # that synonyms may have between them in place of the config's, the least ambiguous first
 FEW, LOOKED_AT = 3, 100_000  # cells with such a one that may have it by chance; rows of a large file that tell
+_LIST = re.compile(r"\[\s*(?:['\"].*['\"])?\s*\]", re.DOTALL)  # as Python, pandas or numpy writes one out
 _DEFAULT: dict[str, str] = KbConfig.model_fields["columns"].get_default(call_default_factory=True)
 
 
@@ -50,11 +52,14 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
 
 
 def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -> None:
-    """Raises DataError where a cell, or an item of its list, is no plain value: written out as Python does, it would be no name of the source's."""
+    """Raises DataError where a cell, or an item of its list, is no plain value, or a list is written out as Python does: it would be no name of the source's."""
     items = cell if lists and isinstance(cell, list) else [cell]
     if odd := [item for item in items if isinstance(item, list | tuple | dict | bytes)]:
         wanted = "texts, or lists of texts" if lists else "texts"
         raise DataError(f"{path}: row {line} has in the column {column!r} a {type(odd[0]).__name__}; write {wanted} there")
+    if lists and isinstance(cell, str) and _LIST.fullmatch(cell.strip()):
+        remedy = "join its items with the synonym_separator, or write Parquet with a column of lists"
+        raise DataError(f"{path}: row {line} has in the column {column!r} a list that is written out as text; {remedy}")
 
 
 def notes(path: Source, config: KbConfig) -> list[str]:

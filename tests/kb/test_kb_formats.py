@@ -215,6 +215,14 @@ def test_parquet_cells_that_are_no_plain_values_are_refused(tmp_path: Path, colu
         read(tmp_path / "kb.parquet")
 
 
+@pytest.mark.parametrize("cell", ["['pyrexia', 'febrile']", "['pyrexia' 'febrile']", '["pyrexia"]', "['a',\n \"b's\"]", "[]"])
+def test_synonyms_that_are_a_list_written_out_as_text_are_refused(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "kb.parquet"
+    pq.write_table(pa.table({"concept_id": ["C1", "C2"], "name": ["cough", "fever"], "synonyms": ["[Ca2+] low|a [b]", cell]}), path)
+    with pytest.raises(DataError, match=r"row 2 has in the column 'synonyms' a list that is written out as text; join its items with the"):
+        read(path)
+
+
 @pytest.mark.parametrize("kind", [pa.decimal128(38, 10), pa.decimal128(18, 0)])
 def test_parquet_ids_that_are_decimals_are_the_whole_numbers_that_they_stand_for(tmp_path: Path, kind: pa.DataType) -> None:
     ids = pa.array([267036007, 195967001]).cast(pa.decimal128(20, 0)).cast(kind)
