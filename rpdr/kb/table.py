@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from rpdr.tables.rows import Row, Rows, cell_text, open_rows
 OPTIONAL = ("synonyms", "definition")
 SYNONYM_SEPARATORS = "|;,"  # that synonyms may have between them in place of the config's, the least ambiguous first
 FEW, LOOKED_AT = 3, 100_000  # cells with such a one that may have it by chance; rows of a large file that tell
+MANY, SHOWN = 20, 100  # concepts that share a text by chance no longer; characters of it
 _LIST = re.compile(r"\[\s*(?:['\"].*['\"])?\s*\]", re.DOTALL)  # as Python, pandas or numpy writes one out
 _DEFAULT: dict[str, str] = KbConfig.model_fields["columns"].get_default(call_default_factory=True)
 
@@ -69,7 +71,11 @@ def notes(path: Source, config: KbConfig) -> list[str]:
     first = [row.cells for row in islice(rows.rows, LOOKED_AT) if isinstance(row, Row)]
     cells = {field: [of[position] for of in first] for field, position in at.items()}
     quotes = chain.from_iterable(rows.quotes_kept(rows.names[position], cells[field]) for field, position in at.items())
-    return [*_passed_over(rows, config), *quotes, *_not_split(path, cells.get("synonyms", []), config.synonym_separator)]
+    synonyms = cells.get("synonyms", [])
+    names = ({name.casefold() for name in _several(cell, config.synonym_separator)} for cell in synonyms)
+    definitions = ({cell_text(cell)} for cell in cells.get("definition", []))
+    shared = [*_shared(path, "synonym", names), *_shared(path, "definition", definitions)]
+    return [*_passed_over(rows, config), *quotes, *_not_split(path, synonyms, config.synonym_separator), *shared]
 
 
 def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
@@ -108,6 +114,19 @@ def _not_split(path: Source, synonyms: Sequence[Any], separator: str) -> list[st
     return []
 
 
+def _shared(path: Source, what: str, of_each: Iterable[set[str]]) -> list[str]:
+    """A note on the text that most concepts have for their own, where those are many: likely a word for nothing, as nan or NULL."""
+    concepts, having = 0, Counter[str]()
+    for own in of_each:
+        concepts += 1
+        having.update(own - {""})
+    [(text, count)] = having.most_common(1) or [("", 0)]
+    if count < max(MANY, concepts / 100):
+        return []
+    remedy = "leave the cell empty where that means that there is none"
+    return [f"{path}: the {what} {text[:SHOWN]!r} is that of {count:,} of {concepts:,} concepts; {remedy}"]
+
+
 def _open(path: Source, config: KbConfig) -> Rows:
     """Columns given as numbers alone ("0", "1", …) say that the file has no header."""
     return open_rows(path, config.encoding, config.separator, header=not all(column.isdecimal() for column in config.columns.values()))
@@ -127,4 +146,4 @@ def _by_default(config: KbConfig) -> bool:
 def _several(cell: Any, separator: str) -> list[str]:
     if isinstance(cell, list):
         return [cell_text(item) for item in cell]
-    return cell_text(cell).split(separator)
+    return [part.strip() for part in cell_text(cell).split(separator)]

@@ -430,6 +430,18 @@ def test_quotation_marks_that_count_as_text_are_told_of(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("column", ["synonyms", "definition"])
+def test_a_synonym_or_definition_that_many_concepts_have_is_told_of(tmp_path: Path, column: str) -> None:
+    def noted(nothing: int, own: int) -> list[str]:
+        cells = [*["nan"] * nothing, *[f"word {n}" for n in range(own)], ""]
+        path = put(tmp_path / "kb.csv", f"concept_id,name,{column}\n" + "".join(f"C{n},name {n},{cell}\n" for n, cell in enumerate(cells)))
+        return kb_notes(KbConfig(format="table", path=str(path)))
+
+    [note] = noted(20, 9)
+    assert f"the {column.removesuffix('s')} 'nan' is that of 20 of 30 concepts; leave the cell empty" in note
+    assert noted(19, 9) == noted(20, 1980) == []
+
+
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):
     concepts, _ = read(put(tmp_path / "x.obo", OBO + REPLACED), "obo", id_prefix="HP:")
     assert {c.concept_id: c.alternate_ids for c in concepts} == {"HP:1": ("HP:9",), "HP:3": ("HP:5",)}
