@@ -30,7 +30,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
             yield row
             continue
         cells: dict[str, Any] = {field: row.cells[position] for field, position in at.items()}
-        for field in float_ids(cells):
+        for field in float_ids(cells, config):
             raise DataError(f"{path}: row {row.line} has the {field} {cells[field]!r}, a float; write the column {wanted[field]!r} as text")
         try:
             yield raw_mention(str(path), row.line, cells, config)

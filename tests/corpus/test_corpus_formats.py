@@ -233,6 +233,8 @@ def test_gold_that_nobody_reads_costs_no_row(tmp_path: Path, given: str, right: 
     mentions, rejects = read(path, "jsonl", gold=given)
     assert [m.gold for m in mentions] == [right, right]
     assert rejects == []
+    pq.write_table(pa.table({"text": ["a"], "gold": [7.0]}), tmp_path / "m.parquet")
+    assert [m.gold for m in read(tmp_path / "m.parquet", "table", gold=given)[0]] == [right]
 
 
 def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
@@ -245,9 +247,9 @@ def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> No
 
 
 def test_parquet_nan_is_nothing(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a"], "context": [float("nan")], "type": [float("nan")]}), tmp_path / "m.parquet")
+    pq.write_table(pa.table({"text": ["a"]} | {field: [float("nan")] for field in ("context", "type", "gold")}), tmp_path / "m.parquet")
     [mention] = read(tmp_path / "m.parquet", "table")[0]
-    assert (mention.context, mention.type) == (None, None)
+    assert (mention.context, mention.type, mention.gold) == (None, None, None)
 
 
 @pytest.mark.parametrize("field", ["id", "context", "type", "doc_id"])

@@ -57,7 +57,7 @@ def test_jsonl_nan_is_nothing(tmp_path: Path) -> None:
     assert refused["reason"] == "no text"
 
 
-@pytest.mark.parametrize("field", ["id", "doc_id"])
+@pytest.mark.parametrize("field", ["id", "doc_id", "gold"])
 def test_ids_that_became_floats_are_refused_with_their_table_and_cost_a_json_line(tmp_path: Path, field: str) -> None:
     pq.write_table(pa.table({"text": ["a", "b", "c"], "key": [None, float("nan"), 7.0]}), tmp_path / "m.parquet")
     with pytest.raises(DataError, match=rf"m\.parquet: row 3 has the {field} 7\.0, a float; write the column 'key' as text"):
