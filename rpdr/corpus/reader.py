@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.ids import UniqueIds
 from rpdr.corpus.mention import Mention, RawMention
 from rpdr.corpus.normalise import MAX_CHARS, clean, mention_key, tidied
-from rpdr.corpus.splits import Splits, is_kept
+from rpdr.corpus.splits import GoldSplits, Splits, is_kept
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.remote import shown
@@ -58,15 +57,14 @@ def stream_mentions(
     seed: int,
     known: KnownConcepts | None = None,
     defining: Callable[[str], str] = str,
-    by_rule: Sequence[Counter[str | None]] = (),
+    given_gold: Sequence[GoldSplits] = (),
     identified: Callable[[str], Sequence[Hidden]] | None = None,
 ) -> Iterator[Mention | Reject]:
     """The mentions of all sources in order, and the rows that could not be used (dicts of schema.REJECTS), each as it is read: of a source
     without `repeat` only a number a mention is remembered.
 
     `seed` drives `repeat` alone; `known` brings gold to ids of the knowledge base, without it gold is as the sources have it; `defining`: what of a
-    document may define abbreviations; in `by_rule`, one of each source, its mentions with gold are counted by the split that `split` gives them, None where
-    that is none; `identified`: what of a text must not leave, None where all may.
+    document may define abbreviations; in `given_gold`, one of each source, its mentions with gold are counted; `identified`: what of a text must not leave, None where all may.
     Raises DataError if a file or column is missing or a source yields no mention: of files that cannot be opened before anything is read.
     """
     for config in sources:
@@ -75,7 +73,7 @@ def stream_mentions(
                 open_parquet(path)
     for index, config in enumerate(sources):
         found, refused, first = 0, 0, None
-        stream = _read_source(index, config, known, defining, by_rule[index] if by_rule else Counter(), identified)
+        stream = _read_source(index, config, known, defining, given_gold[index] if given_gold else GoldSplits(), identified)
         if config.repeat:
             read = list(stream)
             drawn = _repeated([m for m in read if isinstance(m, Mention)], config.repeat, f"{seed}:{index}")
@@ -113,7 +111,7 @@ def _read_source(
     config: MentionsConfig,
     known: KnownConcepts | None,
     defining: Callable[[str], str],
-    by_rule: Counter[str | None],
+    given_gold: GoldSplits,
     identified: Callable[[str], Sequence[Hidden]] | None,
 ) -> Iterator[Mention | Reject]:
     splits = Splits(config, (raw.doc_id for raw in _rows(config) if isinstance(raw, RawMention) and raw.doc_id))
@@ -135,8 +133,8 @@ def _read_source(
         document = raw.document or raw.context
         text = written_out(given, documents.definitions(document)) if config.abbreviations and document else given
         split = splits.of(text, raw.text, raw.doc_id)
-        if not splits.by_document:
-            by_rule[split] += raw.gold is not None and config.gold == "given"
+        if raw.gold is not None and config.gold == "given":
+            given_gold.add(split, raw.doc_id)
         if split is None:
             continue
         type = None if "type" in config.leave_out else raw.type

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from rpdr import files
 from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
@@ -12,6 +14,20 @@ from rpdr.corpus.normalise import normalise
 from rpdr.errors import DataError
 from rpdr.schema import SPLITS
 from rpdr.tables.rows import text_of
+
+
+@dataclass
+class GoldSplits:
+    """Where one source's mentions with gold went."""
+
+    by_split: Counter[str | None] = field(default_factory=Counter)  # None: they belong to none
+    documents: Counter[str] = field(default_factory=Counter)  # that belong to none
+
+    def add(self, split: str | None, doc_id: str | None) -> None:
+        """Count a mention."""
+        self.by_split[split] += 1
+        if split is None and doc_id:
+            self.documents[doc_id] += 1
 
 
 class Splits:
@@ -26,18 +42,13 @@ class Splits:
         elif config.split_file:
             self._by_document = _of_file(config.split_file)
 
-    @property
-    def by_document(self) -> bool:
-        """Whether a mention's document tells its split, not its text."""
-        return bool(self._setting)
-
     def problem(self, doc_id: str | None) -> str | None:
         """Why a mention of this document has no place among them, if so."""
-        return f"no document id, which {self._setting} goes by" if self.by_document and not doc_id else None
+        return f"no document id, which {self._setting} goes by" if self._setting and not doc_id else None
 
     def of(self, text: str, given: str, doc_id: str | None) -> str | None:
         """The split of a mention by its cleaned text, which the source gave as `given`, or by its document; None where it belongs to none."""
-        return self._by_document.get(doc_id or "") if self.by_document else split_of(text, given, self._rule)
+        return self._by_document.get(doc_id or "") if self._setting else split_of(text, given, self._rule)
 
 
 def split_of(text: str, given: str, rule: str | HashSplit) -> str | None:
