@@ -79,7 +79,7 @@ def _md5(text: str) -> int:
 
 
 def _in_order(documents: Iterable[str], shares: DocumentSplit) -> dict[str, str]:
-    """Document id -> split, by the order of documents in the source; those without a usable mention do not count."""
+    """Document id -> split, by the order of documents in the source: also of those of whose mentions `types` or another filter leaves none."""
     docs = list(dict.fromkeys(documents))
     splits: dict[str, str] = {}
     share, start = 0.0, 0
