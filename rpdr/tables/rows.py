@@ -10,7 +10,7 @@ import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -34,6 +34,8 @@ SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
 MARK = "\ufeff"  # of byte order
 BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
+ESCAPED = '\\"'  # a quotation mark in a quoted cell of Spark's
+_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
 
@@ -188,7 +190,7 @@ def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
 
 def _quoted(ahead: deque[str], lines: Iterator[str], separator: str) -> tuple[int, list[str]] | None:
     """The first record of `ahead`, which grows by as many `lines` as that has, and how many of them it takes; None if a quote in it is never closed,
-    or only by another record's."""
+    or only by another record's. Quotes may be escaped by a backslash where it can be read in no other way."""
 
     def more() -> Iterator[str]:
         yield from ahead
@@ -197,12 +199,20 @@ def _quoted(ahead: deque[str], lines: Iterator[str], separator: str) -> tuple[in
             yield line
         yield ""
 
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in more()), delimiter=separator, strict=True)
-    try:
-        cells = next(reader)
-    except csv.Error:
-        return None
-    return (reader.line_num, cells) if reader.line_num <= len(ahead) else None
+    for written in (str, _doubled):  # as CSV has it; as Spark does
+        reader = csv.reader((written(line.removesuffix("\r")) + "\n" for line in more()), delimiter=separator, strict=True)
+        with suppress(csv.Error):
+            cells = next(reader)
+            if reader.line_num <= len(ahead):
+                return reader.line_num, cells
+        if not any(ESCAPED in line for line in islice(ahead, reader.line_num)):
+            break
+    return None
+
+
+def _doubled(line: str) -> str:
+    """With quotation marks doubled that are escaped by a backslash, which an even number of them does not."""
+    return _ESCAPED_QUOTE.sub(r'\1""', line)
 
 
 def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
@@ -210,13 +220,15 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
         if len(row.cells) == width:
             yield row
         else:
-            yield reject(path, row.line, _other_width(len(row.cells), width, separator), separator.join(row.cells))
+            yield reject(path, row.line, _other_width(row.cells, width, separator), separator.join(row.cells))
 
 
-def _other_width(cells: int, width: int, separator: str) -> str:
-    told = f"{cells} cells where {width} are expected"
-    if cells < width:
+def _other_width(cells: Sequence[str], width: int, separator: str) -> str:
+    told = f"{len(cells)} cells where {width} are expected"
+    if len(cells) < width:
         return told
+    if _may_quote(separator) and any(ESCAPED in cell or cell.endswith("\\") for cell in cells):
+        return f"{told}; if \\ escapes quotation marks in it, set the writer's escape to a quotation mark, or write Parquet"
     return f"{told}; {'quote a cell that has' if _may_quote(separator) else 'a cell has'} {separator!r} in it"
 
 

@@ -69,6 +69,27 @@ def test_an_unclosed_quote_costs_no_other_row_nor_does_a_stray_return(tmp_path: 
     assert len(mentions) + len(rejects) == 5
 
 
+def test_quotation_marks_that_a_backslash_escapes_are_read_where_nothing_else_can_be_meant(tmp_path: Path) -> None:
+    rows = [
+        r'"5\" wound",S01,"a \"big\" cut, left"',
+        'fever,R50,"says \\"hot\\"\nand more, C:\\temp"',
+        r'"ends in \\",R51,ok',
+        r'"a \", b",R52,is read as CSV has it',
+        r'"never \"closed,R53,x',
+        "cough,R05,dry",
+    ]
+    mentions, rejects = read(put(tmp_path / "m.csv", "text,gold,context\n" + "\n".join(rows)), "table")
+    assert [(m.text, m.context) for m in mentions] == [
+        ('5" wound', 'a "big" cut, left'),
+        ("fever", 'says "hot" and more, C:\\temp'),
+        ("ends in \\\\", "ok"),
+        ('"never \\"closed', "x"),
+        ("cough", "dry"),
+    ]
+    remedy = r"if \ escapes quotation marks in it, set the writer's escape to a quotation mark, or write Parquet"
+    assert [(r["line"], r["reason"]) for r in rejects] == [(6, f"4 cells where 3 are expected; {remedy}")]
+
+
 def test_a_parquet_cell_that_cannot_be_read_costs_its_row_and_only_if_it_is_asked_for(tmp_path: Path) -> None:
     bad = pa.array([b"ok", b"\xff", b"fine"]).cast(pa.binary())
     text = pa.Array.from_buffers(pa.string(), 3, bad.buffers())
