@@ -21,7 +21,7 @@ def _encoding(name: str) -> str:
     try:
         "".encode(name)  # not codecs.lookup, which knows hex too
     except (LookupError, ValueError) as error:
-        raise ValueError("is not an encoding of text that Python knows; try utf-8, iso-8859-1 or gb18030") from error
+        raise ValueError("is not an encoding of text that Python knows; try utf-8, cp1252 or gb18030") from error
     return name
 
 

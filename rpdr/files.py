@@ -30,12 +30,19 @@ _UMASK = os.umask(0o077)  # it is only told where it is set
 os.umask(_UMASK)
 READABLE = 0o666 & ~_UMASK  # by whom the user lets files be read; a temporary one is its owner's alone
 _TEMPORARY = re.compile(r"\.(?P<of>.+)\.[a-z0-9_]{8}")  # a name as tempfile makes it, for `atomic_file` and `atomic_folder`
+WESTERN = {"iso8859-1", "iso8859-15", "cp1252"}
+MANY = 20  # runs of letters, which are of two by chance no longer
+_CONTROLS = re.compile("[\x80-\x9f]")
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
 BEGINS = {  # PAR1 alone is a gene, too
     "xls": b"\xd0\xcf\x11\xe0",
     "zip": b"PK\x03\x04",
     "gzip": b"\x1f\x8b",
     "parquet": b"PAR1\x15",
     "pdf": b"%PDF-",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "bzip2": b"BZh91AY&SY",
+    "xz": b"\xfd7zXZ\x00",
 }
 WORKBOOKS = {".xlsx", ".xlsm"}  # which are ZIP archives
 LONGEST = max(map(len, BEGINS.values()))
@@ -45,7 +52,9 @@ REMEDIES = {
     "gzip": "packed with gzip; end its name in .gz",
     "parquet": "a Parquet file; end its name in .parquet",
     "pdf": "a PDF; save its text, a row a line",
+    **{kind: f"packed with {kind}; unpack it, or pack it with gzip" for kind in ("zstd", "bzip2", "xz")},
 }
+KEPT = {"_delta_log": "Delta", ".hoodie": "Hudi"}  # in the folder of a table of such a kind: which of its files' rows still count
 RELATIVE = "a relative path begins in the folder that the command is started in"
 Source = Path | Remote  # what is read of the world: on a disk, or in an object store
 
@@ -115,14 +124,16 @@ def locate_source(where: str) -> Source:
 
 def locate_all(where: str) -> list[Source]:
     """`locate_source`, or the files that a pattern stands for (`parts/*.parquet`) where it is no file's own name, or those in a folder but for names
-    with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it."""
+    with a first dot or underscore, in order of name. Raises DataError where there is none, or the folder has folders in it, or is that of a table whose
+    files hold rows that it does not."""
     place, mark, query = where.partition("?") if is_url(expanded(where)) else (where, "", "")
     folder, root, pattern = place.rpartition("/")
     if any(sign in pattern for sign in "*?[") and not _is_there(where):
-        found = [
-            file for file in files_in(locate_source((folder or root or ".") + mark + query)).values() if fnmatchcase(file.name, pattern)
-        ]
+        source = locate_source((folder or root or ".") + mark + query)
+        _refuse_table(source, shown(where))
+        found = [file for file in files_in(source).values() if fnmatchcase(file.name, pattern)]
     elif (source := locate_source(where)).is_dir():
+        _refuse_table(source, shown(where))
         _refuse_folders_in(source, shown(where))
         found = [*files_in(source).values()]
     else:
@@ -142,13 +153,31 @@ def _is_there(where: str) -> bool:
     return True
 
 
+def _refuse_table(folder: Source, where: str) -> None:
+    """Raises DataError where a folder is that of a table whose files hold rows that were deleted or overwritten, too."""
+    names = _folders_in(folder)
+    kind = next((kind for name, kind in KEPT.items() if name in names), None)
+    if (
+        not kind
+        and {"data", "metadata"} <= set(names)
+        and any(name.match("metadata/*.metadata.json") for name in files_in(folder, deep=True))
+    ):
+        kind = "Iceberg"
+    if kind:
+        remedy = "write what it holds now as plain Parquet, and name that"
+        raise DataError(f"{where}: the folder of a table ({kind}), whose files hold rows that were deleted or overwritten, too; {remedy}")
+
+
 def _refuse_folders_in(folder: Source, where: str) -> None:
     """Raises DataError where files would be passed over that lie deeper."""
-    names = folder.folders() if isinstance(folder, Remote) else [path.name for path in folder.iterdir() if path.is_dir()]
-    deeper = sorted(name for name in names if name[0] not in "._")
+    deeper = sorted(name for name in _folders_in(folder) if name[0] not in "._")
     if deeper:
         remedy = f"name each folder as a source of its own, and the files beside them as {where.rstrip('/')}/*"
         raise DataError(f"{where}: there are folders in it ({', '.join(map(_legible, deeper[:3]))}), which are not read; {remedy}")
+
+
+def _folders_in(folder: Source) -> list[str]:
+    return folder.folders() if isinstance(folder, Remote) else [path.name for path in folder.iterdir() if path.is_dir()]
 
 
 def files_in(folder: Source, deep: bool = False) -> dict[PurePosixPath, Source]:
@@ -193,9 +222,11 @@ def read_text(path: Source, encoding: str = "utf-8") -> str:
         raw = file.read()
     _check_kind(path, encoding, raw[:LONGEST])
     try:
-        return raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise _not_encoded(path, encoding, error.start) from error
+    _check_letters(path, encoding, text, 0)
+    return text
 
 
 def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
@@ -214,6 +245,7 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
                 raise _not_encoded(path, encoding, start + error.start) from error
             except UnicodeError as error:  # of UTF-16 and UTF-32, which want a mark of byte order
                 raise DataError(f"{path}: not {encoding} ({error}); set `encoding: {encoding}-le` for this file, or -be") from error
+            _check_letters(path, encoding, text, read)
             read += len(block)
             first, *others = text.split("\n")
             rest.append(first)
@@ -235,14 +267,29 @@ def unusable(error: OSError) -> str:
 def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
     """Raises DataError where a file begins as one that holds no text does, or text of another encoding: some encodings take any byte."""
     kind = next((kind for kind, first in BEGINS.items() if begins.startswith(first)), None)
+    if kind == "parquet" and path.suffix == ".parquet":
+        raise DataError(f"{path}: a Parquet file; set `format: table`")
     if kind:
         raise DataError(f"{path}: {REMEDIES['xls' if kind == 'zip' and path.suffix.lower() in WORKBOOKS else kind]}")
     if begins[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not codecs.lookup(encoding).name.startswith("utf-16"):
         raise DataError(f"{path}: UTF-16, not {encoding}; set `encoding: utf-16` for this file")
 
 
+def _check_letters(path: Source, encoding: str, text: str, start: int) -> None:
+    """Raises DataError where a text, decoded from byte `start` on, is of another encoding than this one, which takes nearly any byte: it holds controls of
+    ISO 8859 where others have letters, or, in a western encoding, nothing but ASCII and twos of characters, as where two bytes are one."""
+    name = codecs.lookup(encoding).name
+    if name.startswith("iso8859") and (found := _CONTROLS.search(text)):
+        raise _not_encoded(path, encoding, start + found.start())  # there a character is a byte
+    if name in WESTERN:
+        runs = _NOT_ASCII.findall(text)
+        if len(runs) >= MANY and sum(len(run) % 2 for run in runs) < len(runs) / 10:
+            remedy = "set `encoding: utf-8` for this file, or gb18030 where it is Chinese"
+            raise DataError(f"{path}: not {encoding}: what is not ASCII comes in twos, as where two bytes are one character; {remedy}")
+
+
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:
-    return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. iso-8859-1, cp1252)")
+    return DataError(f"{path}: not {encoding} at byte {byte}; set `encoding:` for this file (e.g. cp1252, or gb18030 for Chinese)")
 
 
 @contextmanager

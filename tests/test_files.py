@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -101,6 +103,18 @@ def test_a_folder_with_folders_in_it_is_refused_with_a_pattern_that_is_not(tmp_p
     assert locate_all(f"{tmp_path}/x/sub") == [tmp_path / "x" / "sub" / "b.csv"]
 
 
+@pytest.mark.parametrize(
+    ("beside", "kind"), [("_delta_log/0.json", "Delta"), (".hoodie/hoodie.properties", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")]
+)
+def test_the_folder_of_a_table_whose_files_hold_deleted_rows_is_refused(tmp_path: Path, beside: str, kind: str):
+    for name in ("a.parquet", "data/b.parquet", beside):
+        write_text(tmp_path / name, "x")
+    for where in (tmp_path, tmp_path / "*.parquet"):
+        with pytest.raises(DataError, match=rf"the folder of a table \({kind}\), .* deleted or overwritten, too; write .* plain Parquet"):
+            locate_all(str(where))
+    assert locate_all(f"{tmp_path}/a.parquet") == [tmp_path / "a.parquet"]
+
+
 def test_a_name_that_is_no_utf8_is_refused_as_it_can_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = Path(os.fsdecode(bytes(tmp_path) + b"/m\xe9d.csv"))
     path.write_text("text")
@@ -142,6 +156,29 @@ def test_the_byte_that_is_not_in_the_encoding_is_counted_from_the_start_of_the_f
         read_text(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize(("text", "encoding"), [("診斷: 發熱,R50", "gb18030"), ("Crohn’s disease", "cp1252")])
+def test_iso_8859_takes_no_text_of_an_encoding_that_has_letters_where_it_has_controls(tmp_path: Path, text: str, encoding: str):
+    (tmp_path / "a.csv").write_bytes(b"name\n" * 9 + text.encode(encoding))
+    for read in (read_text, lambda *of: list(read_lines(*of))):
+        with pytest.raises(DataError, match=r"not iso-8859-1 at byte \d\d; .* \(e\.g\. cp1252, or gb18030 for Chinese\)$") as error:
+            read(tmp_path / "a.csv", "iso-8859-1")
+        assert 45 <= int(str(error.value).partition("byte ")[2][:2]) < 60
+    assert read_text(tmp_path / "a.csv", encoding).endswith(text)
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("高血压病,I10\n", "gb18030"), ("Sjögren\n", "utf-8")])
+def test_a_western_encoding_takes_no_text_whose_characters_are_two_bytes(tmp_path: Path, text: str, encoding: str):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding) * 30)
+    for western in ("iso-8859-1", "cp1252"):
+        for read in (read_text, lambda *of: list(read_lines(*of))):
+            with pytest.raises(
+                DataError, match=rf"not {western}: .* comes in twos, .* set `encoding: utf-8` .*, or gb18030 where it is Chinese"
+            ):
+                read(tmp_path / "a.csv", western)
+    (tmp_path / "b.csv").write_bytes("Crohnsche Krankheit, Fièvre, Ménière: 5–10 °C\n".encode("cp1252") * 30)
+    assert "–" in read_text(tmp_path / "b.csv", "cp1252")
+
+
 def test_text_is_read_plain_and_compressed(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes("é".encode("iso-8859-1"))
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("é".encode()))
@@ -161,8 +198,12 @@ def test_text_is_read_plain_and_compressed(tmp_path: Path):
         ("kb.zip", b"PK\x03\x04", "a ZIP archive; unpack it"),
         ("kb.csv", b"\xff\xfea\x00", "set `encoding: utf-16`"),
         ("kb.csv", b"PAR1\x15", "end its name in .parquet"),
+        ("m.parquet", b"PAR1\x15", "a Parquet file; set `format: table`$"),  # as it is read as JSON Lines
         ("kb.csv", b"%PDF-", "a PDF"),
         ("kb.csv", b"\x1f\x8b", "end its name in .gz"),
+        ("kb.csv.zst", pa.compress(b"id", codec="zstd", asbytes=True), "packed with zstd; unpack it, or pack it with gzip"),
+        ("kb.csv.bz2", bz2.compress(b"id"), "packed with bzip2; unpack it"),
+        ("kb.csv.xz", lzma.compress(b"id"), "packed with xz; unpack it"),
     ],
 )
 def test_a_file_of_another_kind_is_told_with_its_own_remedy(tmp_path: Path, name: str, begins: bytes, says: str):

@@ -172,6 +172,16 @@ def test_a_folder_with_folders_in_it_is_refused(upload, tmp_path: Path):
     assert [file.name for file in locate_all(url("x/*"))] == ["a.csv"]
 
 
+def test_the_folder_of_a_table_whose_files_hold_deleted_rows_is_refused(upload, tmp_path: Path):
+    for name in ("x/a.parquet", "x/_delta_log/0.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    url = upload()
+    for where in (url("x"), url("x/*")):
+        with pytest.raises(DataError, match=r"^s3://linked/\w+/x(/\*)?: the folder of a table \(Delta\)"):
+            locate_all(where)
+
+
 @pytest.fixture
 def stranger(bucket: str) -> Iterator[None]:
     """The server knows no key from now on."""

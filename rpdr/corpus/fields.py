@@ -10,7 +10,7 @@ from typing import Any
 from rpdr.config import MentionsConfig
 from rpdr.corpus.gold import parse_gold
 from rpdr.corpus.mention import RawMention
-from rpdr.tables.columns import named
+from rpdr.tables.columns import named, placed
 from rpdr.tables.rows import cell_text
 
 FIELDS = ("id", "text", "context", "type", "doc_id", "gold")
@@ -27,10 +27,7 @@ def not_read(config: MentionsConfig, names: Sequence[str]) -> list[str]:
     """The columns of a field's name that the config's `columns` leave out, though it does nothing to say that they should not count."""
     if config.columns is None:
         return []
-    own = {
-        names[int(column)] if column.isdecimal() and int(column) < len(names) else named(column, names)
-        for column in config.columns.values()
-    }
+    own = {names[at] for column in config.columns.values() if (at := placed(column, names)) is not None}
     idle = {*config.columns, *config.leave_out, "text", "gold" if config.gold != "given" else ""}
     return [column for field in FIELDS if field not in idle and (column := named(field, names)) and column not in own]
 
@@ -45,9 +42,10 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
         raise ValueError(f"text is {type(text).__name__}, not a text")
     for field in ("id", "context", "type", "doc_id"):
         _check_single(field, cells.get(field))
-    if floats := float_ids(cells):
+    if floats := float_ids(cells, config):
         raise ValueError(f"{floats[0]} is {cells[floats[0]]!r}, a float; write it as a text or a whole number")
     gold = cells.get("gold") if config.gold == "given" else None  # else nobody reads it, and none of it costs a row
+    gold = None if isinstance(gold, float) else gold  # NaN, as no other is left
     for value in (cells.get("id"), cells.get("type"), cells.get("doc_id"), gold):
         if value is not None and not (isinstance(value, str) and value.isascii()):  # most are, and each is looked at
             # raises where it holds half a character: of such, text and context alone are mended
@@ -64,9 +62,10 @@ def raw_mention(file: str, line: int, cells: Mapping[str, Any], config: Mentions
     )
 
 
-def float_ids(cells: Mapping[str, Any]) -> list[str]:
-    """The fields of an id that are floats: which number or text that was, nobody can tell. NaN is nothing."""
-    return [field for field in ("id", "doc_id") if isinstance(value := cells.get(field), float) and not math.isnan(value)]
+def float_ids(cells: Mapping[str, Any], config: MentionsConfig) -> list[str]:
+    """The fields of an id that are read and are floats: which number or text that was, nobody can tell. NaN is nothing."""
+    fields = ("id", "doc_id", "gold") if config.gold == "given" else ("id", "doc_id")
+    return [field for field in fields if isinstance(value := cells.get(field), float) and not math.isnan(value)]
 
 
 def _check_single(field: str, value: Any) -> None:

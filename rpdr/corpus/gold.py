@@ -86,7 +86,7 @@ class KnownConcepts:
             return gold
         found: list[Sequence[str]] = []
         lacking = False
-        for alternative in gold:
+        for alternative in map(self._whole, gold) if config.gold_by == "id" else gold:
             options = [self._named(i) if config.gold_by == "name" else self._with_id(i) for i in alternative]
             missing = [i for i, known in zip(alternative, options, strict=True) if not known]
             self.unknown.update(missing)
@@ -105,6 +105,11 @@ class KnownConcepts:
 
     def _with_id(self, concept_id: ConceptId) -> list[ConceptId]:
         return self._own.get(concept_id, [])
+
+    def _whole(self, ids: list[ConceptId]) -> list[ConceptId]:
+        """One id where `+` between these is a part of it, as between dagger and asterisk of ICD-10."""
+        whole = ConceptId("+".join(ids))
+        return [whole] if whole in self._own else ids
 
     def _named(self, name: str) -> list[ConceptId]:
         """By preferred names before all names; a name in quotation marks, or with half of them left, without them."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import islice
 
 from rpdr.config import MentionsConfig
@@ -12,7 +13,7 @@ from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source
-from rpdr.tables.columns import listed, offered
+from rpdr.tables.columns import listed, named, offered
 from rpdr.tables.rejects import Reject, reject
 from rpdr.tables.rows import lines_of, text_of
 
@@ -33,6 +34,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. Raises DataError if the file is missing, no object has the text's key, or an array is broken, or
     not alone: where its next object begins, nobody can tell. At its end, KeysMissing if no object has some other key that the config names."""
     columns = wanted_columns(config, FIELDS)
+    keys_of = lru_cache(maxsize=1000)(partial(_keys, columns))  # most objects have the same keys
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
     for number, source in _objects(path, config.encoding):
         if not source.strip():
@@ -41,18 +43,24 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
             row = json.loads(source, parse_constant=lambda _: None)  # NaN, as pandas writes nothing
             if not isinstance(row, dict):
                 raise ValueError(f"{type(row).__name__}, not an object")
-            missing.difference_update(row)
+            keys = keys_of(tuple(row))
+            missing.difference_update(columns[field] for field in keys)
             seen.update(list(row)[:20])
-            yield raw_mention(str(path), number, {field: row.get(column) for field, column in columns.items()}, config)
+            yield raw_mention(str(path), number, {field: row[key] for field, key in keys.items()}, config)
         except json.JSONDecodeError as error:
             yield reject(path, number, f"not JSON: {error.msg} at character {error.pos + 1}", source)
         except (ValueError, RecursionError) as error:
             yield reject(path, number, str(error), source)
     if missing and seen:
-        keys, field = " or ".join(map(repr, sorted(missing))), next(field for field, column in columns.items() if column in missing)
+        lacking, field = " or ".join(map(repr, sorted(missing))), next(field for field, column in columns.items() if column in missing)
         there = listed(offered(columns[field], field, sorted(seen))) or "they look like data, and are not shown"
-        told = f"{path}: no line has the key {keys}; set mentions.columns to keys it has: {there}"
+        told = f"{path}: no line has the key {lacking}; set mentions.columns to keys it has: {there}"
         raise DataError(told) if columns["text"] in missing else KeysMissing(told, missing)
+
+
+def _keys(columns: Mapping[str, str], there: tuple[str, ...]) -> dict[str, str]:
+    """Field -> the key that its column means, of those that are there."""
+    return {field: key for field, column in columns.items() if (key := named(column, there))}
 
 
 def names(path: Source, config: MentionsConfig) -> Sequence[str]:

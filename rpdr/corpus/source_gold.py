@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from rpdr.config import HashSplit, KbConfig, MentionsConfig
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention
+from rpdr.corpus.splits import GoldSplits
 from rpdr.remote import shown
 from rpdr.schema import SPLITS, ConceptId, members
 
@@ -33,7 +34,7 @@ class SourceGold:
     known: bool = False  # one of these concepts is
     missing: Counter[ConceptId] = field(default_factory=Counter)  # concepts that are not, with their mentions
     lacking: int = 0  # mentions whose gold names one of these
-    by_rule: Counter[str | None] = field(default_factory=Counter)  # mentions with gold by the split that its rule gives, None: no split
+    given: GoldSplits = field(default_factory=GoldSplits)  # all mentions with gold, also of other splits and of none
     golds: dict[str, int] = field(default_factory=dict)  # hash of the first gold of each question, and of each id
     unlike_before: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))  # questions, and ids, that had another gold
 
@@ -116,15 +117,23 @@ class SourceGold:
         return told
 
     def _left_out(self) -> list[str]:
-        """That mentions are not read whose gold somebody gave, because no split names their remainder. Names of a knowledge base cost nobody work."""
-        rule, left_out = self.source.split, self.by_rule[None]
-        if not left_out or not isinstance(rule, HashSplit) or self.source.format == "concept_names":
+        """That mentions are not read whose gold somebody gave, because they belong to no split. Names of a knowledge base cost nobody work."""
+        left_out = self.given.by_split[None]
+        if not left_out or self.source.format == "concept_names":
             return []
-        unnamed = sorted(set(range(rule.modulo)).difference(*(getattr(rule, split) for split in SPLITS)))
         return [
-            f"{self.place}: {left_out:,} of {self.by_rule.total():,} mentions with gold have a remainder that no split names ({_ranges(unnamed)}) "
-            "and are left out"
+            f"{self.place}: {left_out:,} of {self.given.by_split.total():,} mentions with gold {self._without_split()} and are left out"
         ]
+
+    def _without_split(self) -> str:
+        """Why they belong to none."""
+        rule, documents = self.source.split, self.given.documents
+        if self.source.split_file or self.source.split_documents or not isinstance(rule, HashSplit):
+            why = "split_file does not name" if self.source.split_file else "the shares of split_documents leave over"
+            count = f"{len(documents):,} documents" if len(documents) > 1 else "a document"
+            return f"are of {count} that {why}, such as {_listed(documents)},"
+        unnamed = sorted(set(range(rule.modulo)).difference(*(getattr(rule, split) for split in SPLITS)))
+        return f"have a remainder that no split names ({_ranges(unnamed)})"
 
     def _contradicted(self) -> list[str]:
         """That of one question, or of one id, there are several answers."""

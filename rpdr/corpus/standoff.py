@@ -9,6 +9,7 @@ import os
 import re
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -35,7 +36,7 @@ _CONCEPT = re.compile(r"(?:^|(?P<link>\+|\bor\b))\s*(?P<id>\d{5,18})(?=[\s|+]|$)
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects, documents in order of name. Where there is a folder `sct`, only its .ann files are read.
 
-    A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
+    A document's id is its file's name, of several with the same that with its folders. A file that is not in config.encoding is read as cp1252. Raises DataError if nothing there is an .ann file.
     """
     with _contents(path) as contents:
         yield from _of(path, contents, config)
@@ -46,14 +47,16 @@ def _of(path: Source, contents: Contents, config: MentionsConfig) -> Iterator[Ra
     annotations = [name for name in annotations if name.parent.name == "sct"] or annotations
     if not annotations:
         raise DataError(f"{path}: no .ann file in it; `standoff` reads a folder or a .tar.gz with sct/X.ann and text/X.txt")
+    alike = Counter(name.stem for name in annotations)
     for name in annotations:
+        doc_id = name.stem if alike[name.stem] == 1 else str(name.with_suffix(""))
         places = (name.with_suffix(".txt"), name.parent.parent / "text" / f"{name.stem}.txt")
         document = next((_text(contents[place](), config.encoding) for place in places if place in contents), None)
         for number, line in enumerate(_text(contents[name](), config.encoding).removeprefix(MARK).split("\n"), start=1):
             if not line.strip() or line.startswith("#"):  # `#`: an annotator's note
                 continue
             try:
-                yield _mention(f"{path}/{name}", number, line.removesuffix("\r"), name.stem, document, config)
+                yield _mention(f"{path}/{name}", number, line.removesuffix("\r"), doc_id, document, config)
             except ValueError as error:
                 yield reject(f"{path}/{name}", number, str(error), line)
 

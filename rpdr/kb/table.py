@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from rpdr.config import KbConfig
@@ -18,6 +20,8 @@ from rpdr.tables.rows import Row, Rows, cell_text, open_rows
 OPTIONAL = ("synonyms", "definition")
 SYNONYM_SEPARATORS = "|;,"  # that synonyms may have between them in place of the config's, the least ambiguous first
 FEW, LOOKED_AT = 3, 100_000  # cells with such a one that may have it by chance; rows of a large file that tell
+MANY, SHOWN = 20, 100  # concepts that share a text by chance no longer; characters of it
+_LIST = re.compile(r"\[\s*(?:['\"].*['\"])?\s*\]", re.DOTALL)  # as Python, pandas or numpy writes one out
 _DEFAULT: dict[str, str] = KbConfig.model_fields["columns"].get_default(call_default_factory=True)
 
 
@@ -50,17 +54,28 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
 
 
 def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -> None:
-    """Raises DataError where a cell, or an item of its list, is no plain value: written out as Python does, it would be no name of the source's."""
+    """Raises DataError where a cell, or an item of its list, is no plain value, or a list is written out as Python does: it would be no name of the source's."""
     items = cell if lists and isinstance(cell, list) else [cell]
     if odd := [item for item in items if isinstance(item, list | tuple | dict | bytes)]:
         wanted = "texts, or lists of texts" if lists else "texts"
         raise DataError(f"{path}: row {line} has in the column {column!r} a {type(odd[0]).__name__}; write {wanted} there")
+    if lists and isinstance(cell, str) and _LIST.fullmatch(cell.strip()):
+        remedy = "join its items with the synonym_separator, or write Parquet with a column of lists"
+        raise DataError(f"{path}: row {line} has in the column {column!r} a list that is written out as text; {remedy}")
 
 
 def notes(path: Source, config: KbConfig) -> list[str]:
     """What a user should know of a table that is read without complaint."""
     rows = _open(path, config)
-    return [*_passed_over(rows, config), *_not_split(rows, config)]
+    at = rows.columns(_wanted(config, rows.names), "kb.columns")
+    first = [row.cells for row in islice(rows.rows, LOOKED_AT) if isinstance(row, Row)]
+    cells = {field: [of[position] for of in first] for field, position in at.items()}
+    quotes = chain.from_iterable(rows.quotes_kept(rows.names[position], cells[field]) for field, position in at.items())
+    synonyms = cells.get("synonyms", [])
+    names = ({name.casefold() for name in _several(cell, config.synonym_separator)} for cell in synonyms)
+    definitions = ({cell_text(cell)} for cell in cells.get("definition", []))
+    shared = [*_shared(path, "synonym", names), *_shared(path, "definition", definitions)]
+    return [*_passed_over(rows, config), *quotes, *_not_split(path, synonyms, config.synonym_separator), *shared]
 
 
 def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
@@ -84,26 +99,32 @@ def _passed_over(rows: Rows, config: KbConfig) -> list[str]:
     return told
 
 
-def _not_split(rows: Rows, config: KbConfig) -> list[str]:
+def _not_split(path: Source, synonyms: Sequence[Any], separator: str) -> list[str]:
     """A note where no cell of synonyms has the separator, but many have another: each would be one name."""
-    at = rows.columns(_wanted(config, rows.names), "kb.columns").get("synonyms")
-    if at is None:
-        return []
-    cells = [
-        text
-        for row in islice(rows.rows, LOOKED_AT)
-        if isinstance(row, Row) and isinstance(cell := row.cells[at], str) and (text := cell.strip())
-    ]
-    if any(config.synonym_separator in cell for cell in cells):
+    cells = [text for cell in synonyms if isinstance(cell, str) and (text := cell.strip())]
+    if any(separator in cell for cell in cells):
         return []
     for mark in SYNONYM_SEPARATORS:
         count = sum(mark in cell for cell in cells)
-        if mark != config.synonym_separator and count >= max(FEW, len(cells) / 5):
+        if mark != separator and count >= max(FEW, len(cells) / 5):
             return [
-                f"{rows.path}: no synonym has {config.synonym_separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
+                f"{path}: no synonym has {separator!r}, {count:,} have {mark!r}; if that stands between synonyms, "
                 f'set kb.synonym_separator: "{mark}"'
             ]
     return []
+
+
+def _shared(path: Source, what: str, of_each: Iterable[set[str]]) -> list[str]:
+    """A note on the text that most concepts have for their own, where those are many: likely a word for nothing, as nan or NULL."""
+    concepts, having = 0, Counter[str]()
+    for own in of_each:
+        concepts += 1
+        having.update(own - {""})
+    [(text, count)] = having.most_common(1) or [("", 0)]
+    if count < max(MANY, concepts / 100):
+        return []
+    remedy = "leave the cell empty where that means that there is none"
+    return [f"{path}: the {what} {text[:SHOWN]!r} is that of {count:,} of {concepts:,} concepts; {remedy}"]
 
 
 def _open(path: Source, config: KbConfig) -> Rows:
@@ -125,4 +146,4 @@ def _by_default(config: KbConfig) -> bool:
 def _several(cell: Any, separator: str) -> list[str]:
     if isinstance(cell, list):
         return [cell_text(item) for item in cell]
-    return cell_text(cell).split(separator)
+    return [part.strip() for part in cell_text(cell).split(separator)]

@@ -51,8 +51,8 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     save_kb(run.concepts_file, concepts)
     path = run.mentions_file
     golds = [SourceGold(source, run.config.kb, known) for source in run.config.mentions]
-    by_rule = [gold.by_rule for gold in golds]
-    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), by_rule, _identified(run.config))
+    given = [gold.given for gold in golds]
+    read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), given, _identified(run.config))
     with writing_rows(run.path("corpus", HIDDEN_FILE), HIDDEN) as hide:
         found = write_corpus(chain(refused, _hiding(_with_gold(read, golds), hide)), path, rejected, progress)
     splits, reasons = found.splits, found.reasons

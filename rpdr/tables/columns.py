@@ -33,6 +33,13 @@ def named(column: str, names: Sequence[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
+def placed(column: str, names: Sequence[str]) -> int | None:
+    """Where the column stands that this means: by its name, or else by its number."""
+    if there := named(column, names):
+        return names.index(there)
+    return int(column) if column.isdecimal() and int(column) < len(names) else None
+
+
 def offered(column: str, field: str, names: Sequence[str]) -> list[str]:
     """The names that may be those of columns, the most likely for this one first; none where the first line is more likely data."""
     plausible = [name for name in names if _is_plausible(name)]

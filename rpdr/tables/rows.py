@@ -9,8 +9,8 @@ import csv
 import re
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -23,16 +23,19 @@ from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import Source
 from rpdr.remote import Remote
-from rpdr.tables.columns import has_known, listed, named, offered
+from rpdr.tables.columns import has_known, listed, offered, placed
 from rpdr.tables.rejects import Reject, reject
 
 LINES_AT_ONCE = 100
 MAX_LINES_PER_ROW = 10_000  # a note in a quoted cell has hundreds
 ROWS_THAT_TELL_THE_WIDTH = 100
+SEVERAL = 3  # cells that have it by chance no longer
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
 MARK = "\ufeff"  # of byte order
 BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
+ESCAPED = '\\"'  # a quotation mark in a quoted cell of Spark's
+_ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 NO_LIMIT = 2**31 - 1  # the csv module's own limit, 131,072 characters a cell, would end the whole file
 
 
@@ -56,6 +59,7 @@ class Rows:
     names: tuple[str, ...]
     rows: Iterator[Row | Reject]
     asked: set[int] = field(default_factory=set)  # positions of columns; of a Parquet file no other is read
+    separator: str = ""  # between cells; of a Parquet file nothing
 
     def columns(self, wanted: Mapping[str, str], setting: str) -> dict[str, int]:
         """Field -> position of its column; to be asked before rows are read, of a Parquet file's other columns the cells are None. Raises
@@ -64,13 +68,26 @@ class Rows:
         self.asked.update(found.values())
         return found
 
+    def quotes_kept(self, column: str, cells: Iterable[Any]) -> list[str]:
+        """A note where several of these cells stand between quotation marks that count as text: as spreadsheets write them, or with a blank before."""
+        texts = [cell for cell in cells if isinstance(cell, str)] if self.separator else []
+        quoted = [cell for cell in texts if (inside := cell.strip())[:1] == inside[-1:] == '"' and len(inside) > 1]
+        if _may_quote(self.separator):
+            quoted = [cell for cell in quoted if cell[0] != '"']
+            remedy = "as a blank stands before them; take these blanks out"
+        else:
+            remedy = f"as they do where {self.separator!r} stands between cells; save the file as CSV if they should not"
+        if len(quoted) < SEVERAL:
+            return []
+        return [
+            f"{self.path}: {len(quoted):,} cells of the column {column!r} have quotation marks around them, which count as text, {remedy}"
+        ]
+
     def _position(self, column: str, field: str, setting: str) -> int:
         if self.names.count(column) > 1:
             raise DataError(f"{self.path}: several columns have the name {column!r}; rename all but the one that {setting}.{field} means")
-        if there := named(column, self.names):
-            return self.names.index(there)
-        if column.isdecimal() and int(column) < len(self.names):
-            return int(column)
+        if (there := placed(column, self.names)) is not None:
+            return there
         if BEGINS_JSON.match(self.names[0]):
             remedy = "make it a table" if setting.startswith("kb.") else "set format: jsonl"
             raise DataError(f"{self.path}: no column {column!r}; its first line is JSON: {remedy}")
@@ -118,9 +135,9 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
         raise DataError(f"{path}: one line, with carriage returns in it, as old Macs end lines; save it with line feeds, e.g. as CSV UTF-8")
     if header:
         names = tuple(cell.strip() for cell in head[0].cells)
-        return Rows(path, names, _checked(path, chain(head[1:], filled), len(names), separator))
+        return Rows(path, names, _checked(path, chain(head[1:], filled), len(names), separator), separator=separator)
     width = Counter(len(row.cells) for row in head).most_common(1)[0][0]
-    return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator))
+    return Rows(path, tuple(map(str, range(width))), _checked(path, chain(head, filled), width, separator), separator=separator)
 
 
 def default_separator(path: Source) -> str:
@@ -173,7 +190,7 @@ def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
 
 def _quoted(ahead: deque[str], lines: Iterator[str], separator: str) -> tuple[int, list[str]] | None:
     """The first record of `ahead`, which grows by as many `lines` as that has, and how many of them it takes; None if a quote in it is never closed,
-    or only by another record's."""
+    or only by another record's. Quotes may be escaped by a backslash where it can be read in no other way."""
 
     def more() -> Iterator[str]:
         yield from ahead
@@ -182,12 +199,20 @@ def _quoted(ahead: deque[str], lines: Iterator[str], separator: str) -> tuple[in
             yield line
         yield ""
 
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in more()), delimiter=separator, strict=True)
-    try:
-        cells = next(reader)
-    except csv.Error:
-        return None
-    return (reader.line_num, cells) if reader.line_num <= len(ahead) else None
+    for written in (str, _doubled):  # as CSV has it; as Spark does
+        reader = csv.reader((written(line.removesuffix("\r")) + "\n" for line in more()), delimiter=separator, strict=True)
+        with suppress(csv.Error):
+            cells = next(reader)
+            if reader.line_num <= len(ahead):
+                return reader.line_num, cells
+        if not any(ESCAPED in line for line in islice(ahead, reader.line_num)):
+            break
+    return None
+
+
+def _doubled(line: str) -> str:
+    """With quotation marks doubled that are escaped by a backslash, which an even number of them does not."""
+    return _ESCAPED_QUOTE.sub(r'\1""', line)
 
 
 def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> Iterator[Row | Reject]:
@@ -195,13 +220,15 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
         if len(row.cells) == width:
             yield row
         else:
-            yield reject(path, row.line, _other_width(len(row.cells), width, separator), separator.join(row.cells))
+            yield reject(path, row.line, _other_width(row.cells, width, separator), separator.join(row.cells))
 
 
-def _other_width(cells: int, width: int, separator: str) -> str:
-    told = f"{cells} cells where {width} are expected"
-    if cells < width:
+def _other_width(cells: Sequence[str], width: int, separator: str) -> str:
+    told = f"{len(cells)} cells where {width} are expected"
+    if len(cells) < width:
         return told
+    if _may_quote(separator) and any(ESCAPED in cell or cell.endswith("\\") for cell in cells):
+        return f"{told}; if \\ escapes quotation marks in it, set the writer's escape to a quotation mark, or write Parquet"
     return f"{told}; {'quote a cell that has' if _may_quote(separator) else 'a cell has'} {separator!r} in it"
 
 

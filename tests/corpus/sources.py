@@ -1,12 +1,15 @@
-"""A file of mentions, written and read."""
+"""Files of mentions, written and read."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus import Mention, read_mentions
+
+WORDS = [{"text": f"Word {n}"} for n in range(400)]
 
 
 def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -17,3 +20,10 @@ def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def read(path: Path | str, format: str, **settings: Any) -> tuple[list[Mention], list[dict[str, Any]]]:
     return read_mentions([MentionsConfig.model_validate({"format": format, "path": str(path), **settings})], seed=13)
+
+
+def source(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> MentionsConfig:
+    """A source of these rows, in a new file of the folder."""
+    path = folder / f"{len(list(folder.iterdir()))}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return MentionsConfig.model_validate({"format": "jsonl", "path": str(path), **settings})

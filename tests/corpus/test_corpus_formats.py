@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,27 @@ def test_an_unclosed_quote_costs_no_other_row_nor_does_a_stray_return(tmp_path: 
     assert [(m.mention_id, m.gold) for m in mentions][:3] == [("0:1", [["C1"]]), ("0:2", [["C2"]]), ("0:3", [["C3"]])]
     assert [(m.text, m.gold) for m in mentions][-1] == ('two lines, "quoted"', [["C5"]])
     assert len(mentions) + len(rejects) == 5
+
+
+def test_quotation_marks_that_a_backslash_escapes_are_read_where_nothing_else_can_be_meant(tmp_path: Path) -> None:
+    rows = [
+        r'"5\" wound",S01,"a \"big\" cut, left"',
+        'fever,R50,"says \\"hot\\"\nand more, C:\\temp"',
+        r'"ends in \\",R51,ok',
+        r'"a \", b",R52,is read as CSV has it',
+        r'"never \"closed,R53,x',
+        "cough,R05,dry",
+    ]
+    mentions, rejects = read(put(tmp_path / "m.csv", "text,gold,context\n" + "\n".join(rows)), "table")
+    assert [(m.text, m.context) for m in mentions] == [
+        ('5" wound', 'a "big" cut, left'),
+        ("fever", 'says "hot" and more, C:\\temp'),
+        ("ends in \\\\", "ok"),
+        ('"never \\"closed', "x"),
+        ("cough", "dry"),
+    ]
+    remedy = r"if \ escapes quotation marks in it, set the writer's escape to a quotation mark, or write Parquet"
+    assert [(r["line"], r["reason"]) for r in rejects] == [(6, f"4 cells where 3 are expected; {remedy}")]
 
 
 def test_a_parquet_cell_that_cannot_be_read_costs_its_row_and_only_if_it_is_asked_for(tmp_path: Path) -> None:
@@ -232,6 +254,8 @@ def test_gold_that_nobody_reads_costs_no_row(tmp_path: Path, given: str, right: 
     mentions, rejects = read(path, "jsonl", gold=given)
     assert [m.gold for m in mentions] == [right, right]
     assert rejects == []
+    pq.write_table(pa.table({"text": ["a"], "gold": [7.0]}), tmp_path / "m.parquet")
+    assert [m.gold for m in read(tmp_path / "m.parquet", "table", gold=given)[0]] == [right]
 
 
 def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> None:
@@ -244,9 +268,9 @@ def test_gold_ids_may_be_whole_numbers_wherever_they_stand(tmp_path: Path) -> No
 
 
 def test_parquet_nan_is_nothing(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a"], "context": [float("nan")], "type": [float("nan")]}), tmp_path / "m.parquet")
+    pq.write_table(pa.table({"text": ["a"]} | {field: [float("nan")] for field in ("context", "type", "gold")}), tmp_path / "m.parquet")
     [mention] = read(tmp_path / "m.parquet", "table")[0]
-    assert (mention.context, mention.type) == (None, None)
+    assert (mention.context, mention.type, mention.gold) == (None, None, None)
 
 
 @pytest.mark.parametrize("field", ["id", "context", "type", "doc_id"])
@@ -359,3 +383,19 @@ def test_columns_of_a_fields_name_that_the_config_leaves_out_are_told_of(
 def test_a_table_without_a_header_or_an_empty_one_has_no_columns_to_tell_of(tmp_path: Path) -> None:
     for text, columns in (("id,fever\n", {"text": "1"}), ("", {"text": "phrase"})):
         assert mention_notes(MentionsConfig(format="table", path=str(put(tmp_path / "m.csv", text)), columns=columns)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "says"),
+    [
+        ("m.tsv", ['"fever, high"'] * 3 + ["cough"], "3 cells of the column 'Text' have quotation marks .*; save the file as CSV"),
+        ("m.csv", [' "fever"'] * 3, "3 cells of the column 'Text' have quotation marks .*; take these blanks out"),
+        ("m.tsv", ['"Pains" and "aches"', '"brain fog"', '"', '"fever', 'so "tired"'], None),
+        ("m.csv", ['"fever"', '"""brain fog"""'] * 3, None),  # what CSV says with two of them
+    ],
+)
+def test_quotation_marks_that_count_as_text_are_told_of(tmp_path: Path, name: str, cells: list[str], says: str | None) -> None:
+    mark = "\t" if name == "m.tsv" else ","
+    path = put(tmp_path / name, f"gold{mark}Text\n" + "".join(f'"C1"{mark}{cell}\n' for cell in cells))
+    notes = mention_notes(MentionsConfig(format="table", path=str(path)))
+    assert [bool(says and re.search(rf"^{path}: {says}", note)) for note in notes] == ([True] if says else [])

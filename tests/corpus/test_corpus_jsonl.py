@@ -57,7 +57,7 @@ def test_jsonl_nan_is_nothing(tmp_path: Path) -> None:
     assert refused["reason"] == "no text"
 
 
-@pytest.mark.parametrize("field", ["id", "doc_id"])
+@pytest.mark.parametrize("field", ["id", "doc_id", "gold"])
 def test_ids_that_became_floats_are_refused_with_their_table_and_cost_a_json_line(tmp_path: Path, field: str) -> None:
     pq.write_table(pa.table({"text": ["a", "b", "c"], "key": [None, float("nan"), 7.0]}), tmp_path / "m.parquet")
     with pytest.raises(DataError, match=rf"m\.parquet: row 3 has the {field} 7\.0, a float; write the column 'key' as text"):
@@ -73,6 +73,14 @@ def test_jsonl_key_that_no_line_has_is_an_error(tmp_path: Path) -> None:
     assert read(path, "jsonl", columns={"text": "mention", "gold": "code"})[0][0].gold == [["C1"]]
     with pytest.raises(DataError, match=r"no line has the key 'label'; .* 'code', 'mention'$"):
         read(path, "jsonl", columns={"text": "mention", "gold": "label"})
+
+
+def test_jsonl_keys_may_differ_in_letter_case_where_only_one_does(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.jsonl", '{"ID": "7", "Text": "a", "Context": "an a", "Gold": "C1"}\n{"text": "b", "TYPE": "T", "Type": "U"}\n')
+    for columns in (None, {"id": "id", "context": "context", "gold": "GOLD"}):
+        mentions, _ = read(path, "jsonl", columns=columns)
+        found = [(m.mention_id, m.text, m.context, m.type, m.gold) for m in mentions]
+        assert found == [("0:7", "a", "an a", None, [["C1"]]), ("0:2", "b", None, None, None)]
 
 
 def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:

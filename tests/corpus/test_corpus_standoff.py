@@ -132,6 +132,18 @@ def test_a_standoff_folders_documents_are_opened_one_at_a_time(tmp_path: Path) -
     assert [mention.text for mention in found if isinstance(mention, Mention)] == ["Cough"]
 
 
+def test_standoff_documents_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    for name in ("A/1", "B/1", "B/2"):
+        put(tmp_path / f"{name}.ann", "T1\t22253000 | Pain | 0 4\tPain\n")
+        put(tmp_path / f"{name}.txt", f"Pain in {name}")
+    mentions, _ = read(tmp_path, "standoff")
+    assert [(m.mention_id, m.doc_id, m.context) for m in mentions] == [
+        ("0:A/1:T1", "A/1", "Pain in A/1"),
+        ("0:B/1:T1", "B/1", "Pain in B/1"),
+        ("0:2:T1", "2", "Pain in B/2"),
+    ]
+
+
 def test_standoff_file_that_is_not_utf8_is_read_as_cp1252(tmp_path: Path) -> None:
     put(tmp_path / "sct/A.ann", "TT1\t83901003 | Sjögren's syndrome | 0 7\tSjögren\n", "cp1252")
     put(tmp_path / "sct/B.ann", "TT1\t22253000 | Pain | 0 4\tPain\n")

@@ -93,6 +93,13 @@ def test_an_id_that_several_concepts_have_as_an_alternate_one_is_any_of_them() -
     assert not concepts.unknown
 
 
+def test_a_plus_that_is_part_of_an_id_of_the_knowledge_base_separates_nothing() -> None:
+    concepts = KnownConcepts([concept_of(i, i) for i in ("E11.200+N08.3*", "E11.200", "R50")])
+    assert resolved(concepts, "E11.200+N08.3*", gold_by="id") == [["E11.200+N08.3*"]]
+    assert resolved(concepts, "E11.200+R50|E11.200+N08.3*", gold_by="id") == [["E11.200", "R50"], ["E11.200+N08.3*"]]
+    assert not concepts.unknown
+
+
 def test_a_bar_means_either_or_all(tmp_path: Path) -> None:
     concepts = known(tmp_path)
     assert resolved(concepts, "I10|D45", gold_by="id") == [["I10"], ["D45"]]

@@ -215,6 +215,14 @@ def test_parquet_cells_that_are_no_plain_values_are_refused(tmp_path: Path, colu
         read(tmp_path / "kb.parquet")
 
 
+@pytest.mark.parametrize("cell", ["['pyrexia', 'febrile']", "['pyrexia' 'febrile']", '["pyrexia"]', "['a',\n \"b's\"]", "[]"])
+def test_synonyms_that_are_a_list_written_out_as_text_are_refused(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "kb.parquet"
+    pq.write_table(pa.table({"concept_id": ["C1", "C2"], "name": ["cough", "fever"], "synonyms": ["[Ca2+] low|a [b]", cell]}), path)
+    with pytest.raises(DataError, match=r"row 2 has in the column 'synonyms' a list that is written out as text; join its items with the"):
+        read(path)
+
+
 @pytest.mark.parametrize("kind", [pa.decimal128(38, 10), pa.decimal128(18, 0)])
 def test_parquet_ids_that_are_decimals_are_the_whole_numbers_that_they_stand_for(tmp_path: Path, kind: pa.DataType) -> None:
     ids = pa.array([267036007, 195967001]).cast(pa.decimal128(20, 0)).cast(kind)
@@ -412,6 +420,26 @@ def test_synonyms_that_have_another_separator_than_the_configs_are_told_of(
 def test_synonyms_in_lists_have_no_separator_to_be_told_of(tmp_path: Path) -> None:
     pq.write_table(pa.table({"concept_id": list("abc"), "name": list("abc"), "synonyms": [["x; y"]] * 3}), tmp_path / "kb.parquet")
     assert kb_notes(KbConfig(format="table", path=str(tmp_path / "kb.parquet"))) == []
+
+
+def test_quotation_marks_that_count_as_text_are_told_of(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.txt", "concept_id\tname\tsynonyms\n" + "".join(f'C{n}\t"Fever, {n}"\t"a"|b\n' for n in range(3)))
+    [note] = kb_notes(KbConfig(format="table", path=str(path)))
+    assert note.startswith(
+        f"{path}: 3 cells of the column 'name' have quotation marks around them, which count as text, as they do where '\\t' stands"
+    )
+
+
+@pytest.mark.parametrize("column", ["synonyms", "definition"])
+def test_a_synonym_or_definition_that_many_concepts_have_is_told_of(tmp_path: Path, column: str) -> None:
+    def noted(nothing: int, own: int) -> list[str]:
+        cells = [*["nan"] * nothing, *[f"word {n}" for n in range(own)], ""]
+        path = put(tmp_path / "kb.csv", f"concept_id,name,{column}\n" + "".join(f"C{n},name {n},{cell}\n" for n, cell in enumerate(cells)))
+        return kb_notes(KbConfig(format="table", path=str(path)))
+
+    [note] = noted(20, 9)
+    assert f"the {column.removesuffix('s')} 'nan' is that of 20 of 30 concepts; leave the cell empty" in note
+    assert noted(19, 9) == noted(20, 1980) == []
 
 
 def test_the_id_of_an_obsolete_concept_is_that_of_the_one_that_replaces_it(tmp_path: Path):

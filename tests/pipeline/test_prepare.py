@@ -191,6 +191,22 @@ def test_mentions_with_gold_that_no_split_names_are_told_of(tmp_path: Path, caps
         assert "no split names" not in said(capsys)
 
 
+def test_mentions_with_gold_of_documents_in_no_split_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "splits.json").write_text('{"1": "test", "0123": "dev"}')
+    source = {"format": "table", "path": str(tmp_path / "m.csv")}
+    rows = "text,gold,doc_id\na,X:1,1\nb,X:1,123\nc,X:1,123\nd,,9\ne,X:1,8\n"
+    for settings, says in [
+        ({"split_file": str(tmp_path / "splits.json")}, "3 of 4 mentions with gold are of 2 documents that split_file does not name, such as '123', '8', and are left out"),
+        ({"split_documents": {"test": 0.75}}, "1 of 4 mentions with gold are of a document that the shares of split_documents leave over, such as '8', and are left out"),
+    ]:  # fmt: skip
+        prepared(tmp_path, [], rows, mentions=[{**source, **settings}])
+        assert f"m.csv: {says}" in said(capsys)
+    for on_purpose in ({"gold": "unknown"}, {"types": ["T"], "path": str(tmp_path / "typed.csv")}):
+        (tmp_path / "typed.csv").write_text("text,gold,doc_id,type\na,X:1,1,T\nb,X:1,2,U\n")
+        prepared(tmp_path, [], rows, mentions=[{**source, "split_file": str(tmp_path / "splits.json"), **on_purpose}])
+        assert "are left out" not in said(capsys)
+
+
 @pytest.mark.parametrize(
     ("gold", "settings", "words"),
     [
