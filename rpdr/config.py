@@ -31,8 +31,15 @@ def _with_a_scheme(url: str) -> str:
     return url
 
 
+def _alone(given: Any) -> Any:
+    return (given,) if isinstance(given, str | int) else given
+
+
 # YAML reads -1 and 0 as numbers, where a gold id or a column is meant
 Text = Annotated[str, pydantic.BeforeValidator(lambda given: str(given) if type(given) is int else given)]
+# … and true as no text, where a cell is
+Cell = Annotated[Text, pydantic.BeforeValidator(lambda given: str(given) if type(given) is bool else given)]
+Cells = Annotated[tuple[Cell, ...], pydantic.BeforeValidator(_alone)]
 Encoding = Annotated[str, pydantic.AfterValidator(_encoding)]
 ServerUrl = Annotated[str, pydantic.AfterValidator(_with_a_scheme)]
 
@@ -57,6 +64,20 @@ class KbConfig(Section):
         description="table only: between cells, e.g. ';' as Excel writes it in much of Europe; empty: comma for .csv, tab for .tsv and .txt",
     )
     synonym_separator: str = Field("|", min_length=1, description="table only: between synonyms in one cell")
+    row: Literal["concept", "name"] = Field(
+        "concept",
+        description="table only: what a row is; name: one name of a concept that has others in other rows, as in UMLS's MRCONSO.RRF and the descriptions "
+        "of SNOMED CT",
+    )
+    preferred: dict[Text, Cells] = Field(
+        default={},
+        description="row: name only: what the row with a concept's own name has in these columns, e.g. {TTY: PT}; the row that has most of it, of equals the "
+        "first",
+    )
+    where: dict[Text, Cells] = Field(
+        default={},
+        description="table only: read those rows alone that have this, or one of these, in these columns, e.g. {LAT: ENG, SAB: [MSH, SNOMEDCT_US]}",
+    )
     id_prefix: str = Field("", description="keep only concepts whose id starts with this, e.g. HP:")
     merge_same_names: bool = Field(
         False,
@@ -67,12 +88,16 @@ class KbConfig(Section):
     drop_synonym_types: tuple[str, ...] = Field((), description="obo only: leave synonyms of these types out, e.g. [layperson]")
 
     @pydantic.model_validator(mode="after")
-    def _types_of_obo_alone(self) -> KbConfig:
+    def _of_its_format_alone(self) -> KbConfig:
         for key in ("only_synonym_types", "drop_synonym_types"):
             if getattr(self, key) and self.format != "obo":
                 raise ValueError(
                     f"{key} is read with `format: obo` alone; take it out, as synonyms of `format: {self.format}` have no types"
                 )
+        if self.format != "table" and (self.where or self.row == "name"):
+            raise ValueError(f"row and where are read with `format: table` alone; take them out, or name another format than {self.format}")
+        if self.preferred and self.row != "name":
+            raise ValueError("preferred is read with `row: name` alone; add that, or take it out")
         return self
 
 

@@ -52,7 +52,7 @@ def read_kb(config: KbConfig) -> tuple[list[Concept], list[Reject]]:
         else:
             raise DataError(
                 f"{path}: the concept id {concept.concept_id!r} stands twice, on lines {first} and {line}; "
-                "keep one row per concept, with its other names as synonyms"
+                "keep one row per concept, with its other names as synonyms; or, where a row is one of its names, set kb.row: name"
             )
     if config.merge_same_names:
         concepts = _merged(concepts)
@@ -117,6 +117,8 @@ def _merged(concepts: Sequence[Concept]) -> list[Concept]:
 def _why_nothing(config: KbConfig, rejects: Sequence[Reject]) -> str:
     if rejects:
         return f"; {len(rejects)} rows were refused, the first on line {rejects[0]['line']}: {rejects[0]['reason']}"
+    if config.where:
+        return f"; check where: {dict(config.where)!r}, which may fit no row"
     if config.id_prefix:
         return f"; check id_prefix: {config.id_prefix!r}, which may fit no id"
     return "; check that the file is whole and the format is right"

@@ -1,11 +1,11 @@
-"""Knowledge bases as CSV, TSV or Parquet: one concept a row, synonyms in one cell (or a list column of Parquet)."""
+"""Knowledge bases as CSV, TSV or Parquet: a concept a row, its synonyms in one cell (or a list column of Parquet), or a name a row."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -34,9 +34,13 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
     rows = _open(path, config)
     wanted = _wanted(config, rows.names)
     at = rows.columns(wanted, "kb.columns")
+    conditions, marks = _asked(rows, config.where, "kb.where"), _asked(rows, config.preferred, "kb.preferred")
+    gathered: dict[str, _Gathered] = {}
     for row in rows.rows:
         if isinstance(row, dict):
             yield row
+            continue
+        if _fitting(row, conditions) < len(conditions):
             continue
         cells = {field: row.cells[position] for field, position in at.items()}
         for field, cell in cells.items():
@@ -46,11 +50,45 @@ def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Rejec
                 f"{path}: row {row.line} has the concept id {cells['id']!r}, a float; write the column {wanted['id']!r} as text"
             )
         concept_id, name = cell_text(cells["id"]), cell_text(cells["name"])
-        if concept_id and name:
-            synonyms = _several(cells.get("synonyms"), config.synonym_separator)
-            yield row.line, concept_of(concept_id, name, synonyms, cell_text(cells.get("definition")))
-        else:
+        if not (concept_id and name):
             yield reject(path, row.line, "no concept id" if not concept_id else "no name", repr(list(row.cells)))
+            continue
+        synonyms, definition = _several(cells.get("synonyms"), config.synonym_separator), cell_text(cells.get("definition"))
+        if config.row == "name":
+            gathered.setdefault(concept_id, _Gathered(row.line)).add(name, synonyms, definition, _fitting(row, marks))
+        else:
+            yield row.line, concept_of(concept_id, name, synonyms, definition)
+    for concept_id, one in gathered.items():
+        yield one.line, concept_of(concept_id, one.name, one.names, one.definition)
+
+
+class _Gathered:
+    """What the rows say of one concept, the first of them on `line`."""
+
+    __slots__ = ("_fits", "definition", "line", "name", "names")
+
+    def __init__(self, line: int) -> None:
+        self.line, self.name, self.definition = line, "", ""
+        self.names: list[str] = []
+        self._fits = -1
+
+    def add(self, name: str, synonyms: Sequence[str], definition: str, fits: int) -> None:
+        """A further name, whose row has so much of what the preferred one has."""
+        if fits > self._fits:
+            self.name, self._fits = name, fits
+        self.names += [name, *synonyms]
+        self.definition = self.definition or definition
+
+
+def _asked(rows: Rows, asked: Mapping[str, Sequence[str]], setting: str) -> list[tuple[int, set[str]]]:
+    """(position of a column, what it may have, letter case aside) of each; to be asked before rows are read."""
+    at = rows.columns({column: column for column in asked}, setting)
+    return [(at[column], {value.casefold() for value in values}) for column, values in asked.items()]
+
+
+def _fitting(row: Row, asked: Sequence[tuple[int, set[str]]]) -> int:
+    """How many of these columns have what is asked for."""
+    return sum(cell_text(row.cells[position]).casefold() in values for position, values in asked)
 
 
 def _check_plain(path: Source, line: int, column: str, cell: Any, lists: bool) -> None:

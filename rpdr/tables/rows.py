@@ -32,6 +32,7 @@ ROWS_THAT_TELL_THE_WIDTH = 100
 SEVERAL = 3  # cells that have it by chance no longer
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
+RICH_RELEASE = ".rrf"
 MARK = "\ufeff"  # of byte order
 BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
 ESCAPED = '\\"'  # a quotation mark in a quoted cell of Spark's
@@ -72,7 +73,7 @@ class Rows:
         """A note where several of these cells stand between quotation marks that count as text: as spreadsheets write them, or with a blank before."""
         texts = [cell for cell in cells if isinstance(cell, str)] if self.separator else []
         quoted = [cell for cell in texts if (inside := cell.strip())[:1] == inside[-1:] == '"' and len(inside) > 1]
-        if _may_quote(self.separator):
+        if _may_quote(self.path, self.separator):
             quoted = [cell for cell in quoted if cell[0] != '"']
             remedy = "as a blank stands before them; take these blanks out"
         else:
@@ -113,8 +114,8 @@ class Rows:
 
 
 def open_rows(path: Source, encoding: str, separator: str = "", header: bool = True) -> Rows:
-    """Open a .csv, .tsv, .txt (each also .gz) or .parquet file. `separator` empty: what a first line `sep=;` says, as Excel writes it; else tab for
-    .tsv and .txt, and comma.
+    """Open a .csv, .tsv, .txt, .rrf (each also .gz) or .parquet file. `separator` empty: what a first line `sep=;` says, as Excel writes it; else as
+    `default_separator` has it.
 
     Where tabs, or several characters, stand between cells, a quotation mark is a character like any other. Rows of the wrong width become
     rejects. Raises DataError if the file cannot be read, EmptyFile if it holds no row.
@@ -126,7 +127,7 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
     if told := SEPARATOR_TOLD.fullmatch(first.removesuffix("\r")):
         first, separator = "", separator or told["mark"]
     separator = separator or default_separator(path)
-    records = _records(chain([first], lines), separator)
+    records = _records(chain([first], lines), separator, _may_quote(path, separator))
     filled = (row for row in records if row.cells)
     head = list(islice(filled, ROWS_THAT_TELL_THE_WIDTH))
     if not head:
@@ -141,9 +142,12 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
 
 
 def default_separator(path: Source) -> str:
-    """Tab for .tsv and .txt, comma for the rest; a final .gz is passed over."""
-    suffix = PurePosixPath(path.name.removesuffix(".gz")).suffix
-    return "\t" if suffix in {".tsv", ".txt"} else ","
+    """Tab for .tsv and .txt, | for .rrf, comma for the rest; a final .gz is passed over."""
+    return {".tsv": "\t", ".txt": "\t", RICH_RELEASE: "|"}.get(_suffix(path), ",")
+
+
+def _suffix(path: Source) -> str:
+    return PurePosixPath(path.name.removesuffix(".gz")).suffix.lower()
 
 
 def text_of(path: Source, encoding: str) -> str:
@@ -173,10 +177,9 @@ def cell_text(value: Any) -> str:
     return "" if value is None or value != value else str(value).strip()
 
 
-def _records(lines: Iterator[str], separator: str) -> Iterator[Row]:
+def _records(lines: Iterator[str], separator: str, may_quote: bool) -> Iterator[Row]:
     csv.field_size_limit(NO_LIMIT)
     number, ahead = 1, deque[str]()
-    may_quote = _may_quote(separator)
     while ahead or (ahead := deque(islice(lines, LINES_AT_ONCE))):
         line = ahead[0].removesuffix("\r")
         size, cells = 1, line.split(separator) if line else []  # a blank line is no row; "" between quotation marks is
@@ -220,21 +223,22 @@ def _checked(path: Source, rows: Iterator[Row], width: int, separator: str) -> I
         if len(row.cells) == width:
             yield row
         else:
-            yield reject(path, row.line, _other_width(row.cells, width, separator), separator.join(row.cells))
+            why = _other_width(row.cells, width, separator, _may_quote(path, separator))
+            yield reject(path, row.line, why, separator.join(row.cells))
 
 
-def _other_width(cells: Sequence[str], width: int, separator: str) -> str:
+def _other_width(cells: Sequence[str], width: int, separator: str, may_quote: bool) -> str:
     told = f"{len(cells)} cells where {width} are expected"
     if len(cells) < width:
         return told
-    if _may_quote(separator) and any(ESCAPED in cell or cell.endswith("\\") for cell in cells):
+    if may_quote and any(ESCAPED in cell or cell.endswith("\\") for cell in cells):
         return f"{told}; if \\ escapes quotation marks in it, set the writer's escape to a quotation mark, or write Parquet"
-    return f"{told}; {'quote a cell that has' if _may_quote(separator) else 'a cell has'} {separator!r} in it"
+    return f"{told}; {'quote a cell that has' if may_quote else 'a cell has'} {separator!r} in it"
 
 
-def _may_quote(separator: str) -> bool:
-    """Of more characters, csv knows nothing; with tabs, nobody quotes."""
-    return separator != "\t" and len(separator) == 1
+def _may_quote(path: Source, separator: str) -> bool:
+    """Of more characters, csv knows nothing; with tabs, and in UMLS's Rich Release Format, nobody quotes."""
+    return separator != "\t" and len(separator) == 1 and _suffix(path) != RICH_RELEASE
 
 
 def _parquet_rows(path: Source) -> Rows:

@@ -13,7 +13,7 @@ import pytest
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
 from rpdr.kb import Concept, kb_notes, load_kb, read_kb, save_kb
-from rpdr.schema import CONCEPTS, REJECTS
+from rpdr.schema import CONCEPTS, REJECTS, ConceptId
 
 OBO = """format-version: 1.4
 synonymtypedef: layperson "layperson term"
@@ -297,6 +297,82 @@ def test_icd10cm_reads_nested_diagnoses_and_inclusion_terms(tmp_path: Path) -> N
     assert [(r["line"], r["reason"]) for r in rejects] == [(3, "no <desc>")]
     with pytest.raises(DataError, match="not well-formed XML"):
         read(put(tmp_path / "broken.xml", xml[:-9]), "icd10cm")
+
+
+NAMES = """kind\tconceptId\tterm\tactive\tlanguage
+SYN\t7\tthrowing up\t1\ten
+SYN\t9\t"ache" in the head\t1\ten
+SYN\t7\tpuking\t0\ten
+FSN\t7\tVomiting\t1\ten
+SYN\t7\tErbrechen\t1\tde
+SYN\t7\tthrowing  UP\t1\ten
+SYN\t\tno id\t1\ten
+SYN\t9\tHeadache\t1\tEN-GB
+"""
+A_NAME_A_ROW: dict[str, Any] = {"columns": {"id": "conceptId", "name": "term"}, "row": "name"}
+
+
+def test_where_a_row_is_a_name_those_of_one_concept_are_gathered(tmp_path: Path) -> None:
+    path = put(tmp_path / "names.txt", NAMES)
+    where = {"active": 1, "language": ["en", "en-gb"]}
+    concepts, rejects = read(path, "table", **A_NAME_A_ROW, where=where, preferred={"kind": "FSN"})
+    assert concepts == [
+        Concept(ConceptId("7"), "Vomiting", ("Vomiting", "throwing up"), None),
+        Concept(ConceptId("9"), '"ache" in the head', ('"ache" in the head', "Headache"), None),
+    ]
+    assert [(r["line"], r["reason"]) for r in rejects] == [(8, "no concept id")]
+    assert kb_notes(KbConfig(format="table", path=str(path), **A_NAME_A_ROW)) == []
+    [first, _] = read(path, "table", **A_NAME_A_ROW)[0]
+    assert first.names == ("throwing up", "puking", "Vomiting", "Erbrechen")  # all of them, the first in front
+
+
+def test_umls_names_are_read_as_they_stand_and_the_row_with_most_of_what_is_preferred_names_the_concept(tmp_path: Path) -> None:
+    def row(cui: str, name: str, ts: str, stt: str, ispref: str, language: str = "ENG", suppress: str = "N") -> str:
+        return "|".join([cui, language, ts, "L", stt, "S", ispref, "A", "", "", "", "MSH", "PT", "D1", name, "0", suppress, "", ""])
+
+    rows = [
+        row("C1", '"Never closed', "P", "VC", "Y"),
+        row("C1", "Vomiting", "P", "PF", "Y"),
+        row("C1", "Vomiting, NOS", "P", "PF", "N"),
+        row("C2", "Náusea", "P", "PF", "Y", "SPA"),
+        row("C2", "Nausea", "S", "VO", "N"),
+        row("C2", "Sick", "P", "PF", "Y", suppress="O"),
+    ]
+    (tmp_path / "MRCONSO.RRF.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
+    concepts, rejects = read(
+        tmp_path / "MRCONSO.RRF.gz",
+        "table",
+        columns={"id": "0", "name": "14"},
+        row="name",
+        where={"1": "ENG", "16": "N"},
+        preferred={"2": "P", "4": "PF", "6": "Y"},
+    )
+    assert [(c.name, c.names) for c in concepts] == [("Vomiting", ("Vomiting", '"Never closed', "Vomiting, NOS")), ("Nausea", ("Nausea",))]
+    assert rejects == []
+
+
+def test_rows_that_are_not_asked_for_are_none(tmp_path: Path) -> None:
+    path = put(tmp_path / "kb.csv", "concept_id,name,domain\nC1,a,Condition\nC2,b,Drug\nC1,a again,Procedure\n")
+    assert [c.concept_id for c in read(path, "table", where={"Domain": "condition"})[0]] == ["C1"]
+    with pytest.raises(DataError, match=r"check where: .*'Measurement'.* which may fit no row"):
+        read(path, "table", where={"domain": "Measurement"})
+    with pytest.raises(DataError, match=r"no column 'vocabulary'; set kb\.where\.vocabulary to one that is there"):
+        read(path, "table", where={"vocabulary": "x"})
+    with pytest.raises(DataError, match=r"'C1' stands twice, on lines 2 and 4; .* set kb\.row: name"):
+        read(path, "table")
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"format": "obo", "row": "name"}, "row and where are read with `format: table` alone"),
+        ({"format": "medic", "where": {"a": "b"}}, "row and where are read with `format: table` alone"),
+        ({"format": "table", "preferred": {"a": "b"}}, "preferred is read with `row: name` alone"),
+    ],
+)
+def test_what_a_format_or_a_row_does_not_have_is_refused(told: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        KbConfig.model_validate({"path": "x", **told})
 
 
 def test_id_that_stands_twice_with_different_names_is_an_error_naming_both_lines(tmp_path: Path) -> None:

@@ -36,6 +36,26 @@ def test_hpo_layperson_names_and_the_rest_can_be_read_apart() -> None:
     assert {c.concept_id for c in lay} < {c.concept_id for c in rest}
 
 
+@needs_hpo
+def test_hpo_written_out_a_name_a_row_is_the_same(tmp_path: Path) -> None:
+    concepts, _ = read_kb(KbConfig(format="obo", path=HPO, id_prefix="HP:"))
+    rows = [f"{c.concept_id}\t{name}\t{name == c.names[0]}\t{c.definition or ''}" for c in concepts for name in sorted(c.names)]
+    (tmp_path / "names.tsv").write_text("\n".join(["id\tterm\tis_preferred\tdefinition", *rows]), encoding="utf-8")
+    columns = {"id": "id", "name": "term", "definition": "definition"}
+    config = {
+        "format": "table",
+        "path": str(tmp_path / "names.tsv"),
+        "columns": columns,
+        "row": "name",
+        "preferred": {"is_preferred": True},
+    }
+    told, rejects = read_kb(KbConfig.model_validate(config))
+    assert rejects == []
+    assert [(c.concept_id, c.name, sorted(c.names), c.definition) for c in told] == [
+        (c.concept_id, c.name, sorted(c.names), c.definition) for c in concepts
+    ]
+
+
 @needs_data
 def test_medic_has_11915_concepts() -> None:
     concepts, rejects = read_kb(KbConfig(format="medic", path=str(DATA / "ncbi_disease/medic_06Jul2012.txt.gz")))
