@@ -47,7 +47,7 @@ def test_a_path_may_hold_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_path_may_be_inside_a_package():
-    assert locate("package:rpdr/config.py").name == "config.py"
+    assert locate("package:rpdr/files.py").name == "files.py"
     assert locate("package:rpdr.kb/obo.py").name == "obo.py"
     assert locate("package:rpdr").is_dir()
 
