@@ -92,7 +92,7 @@ def sandbox(folder: Path, *flags: str) -> Iterator[Sandbox]:
     """A sandbox teacher in a process of its own, with the answers of `make_pool`."""
     port = folder / "port"
     port.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "rpdr.teacher.sandbox_server", "--answers", str(folder / "answers.json"), "--port-file", str(port)]
+    command = [sys.executable, "-m", "rpdr.teacher.sandbox", "--answers", str(folder / "answers.json"), "--port-file", str(port)]
     process = subprocess.Popen([*command, "--seconds", "7200", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not port.exists():

@@ -29,7 +29,7 @@ from rpdr.schema import NIL
 from rpdr.teacher import Question, SandboxTeacher, build_messages, read_answer
 from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.sandbox import Faults, Terms
-from rpdr.teacher.sandbox_meter import count_tokens
+from rpdr.teacher.sandbox.meter import count_tokens
 
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever", "Pain in limb")
 TEXTS = [f"phrase number {n}" for n in range(400)]
@@ -289,7 +289,7 @@ def test_there_are_never_more_tokens_than_bytes():
 
 def test_alone_it_serves_until_it_is_told_to_stop(tmp_path: Path):
     (tmp_path / "answers.json").write_text(json.dumps({TEXTS[0].upper(): ["Fever"]}), encoding="utf-8")
-    command = [sys.executable, "-m", "rpdr.teacher.sandbox_server", "--answers", str(tmp_path / "answers.json"), "--seconds", "60"]
+    command = [sys.executable, "-m", "rpdr.teacher.sandbox", "--answers", str(tmp_path / "answers.json"), "--seconds", "60"]
     flags = ["--port-file", str(tmp_path / "port"), "--rpm", "600", "--latency", "0", "--accuracy", "1", "--invalid-rate", "0"]
     more = ["--input-usd-per-million", "3", "--refuses", "logprobs", "--malformed", "0", "--count-questions"]
     with subprocess.Popen([*command, *flags, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:

@@ -1,7 +1,7 @@
 """The sandbox teacher: a simulated LLM that knows a pool's answers and errs at a set rate, for demonstrations, tests and benchmarks.
 
 How it answers and errs: towards near candidates and early positions, at times by a belief that no other order of the options mends,
-now and then unreadably. It reads the question only from the request. How it is served over HTTP is sandbox_server's.
+now and then unreadably. It reads the question only from the request. How it is served over HTTP is server.py's.
 """
 
 from __future__ import annotations
@@ -17,47 +17,14 @@ from functools import lru_cache
 from rpdr.config import SandboxConfig
 from rpdr.corpus.normalise import normalise
 from rpdr.files import sha256
-from rpdr.teacher.sandbox_meter import Meter
+from rpdr.teacher.sandbox.meter import Meter
+from rpdr.teacher.sandbox.terms import NO_FAULTS, PLAIN_TERMS, Faults, Terms
 
 OPTION = re.compile(r"^(\d+)\. (.*?)(?: — .*)?$", re.MULTILINE)
 MENTION = re.compile(r"<mention>(.*?)</mention>", re.DOTALL)
 UNREADABLE = ("I am not sure which of these concepts is meant.", "99", "It could be 1 or 2.")
 UNREADABLE_JSON = ("I'm sorry, but I can't help with that.", '{"choice": "99"}', '{"choice":')  # a refusal; out of range; cut short
 NEARNESS, POSITION = 6.0, 0.15  # what draws errors: likeness of a name to the right one, and a place near the top
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How often what goes wrong, as shares of the requests (or batches). *: the model worked, so it is billed."""
-
-    rate_limited: float = 0.0  # 429 with Retry-After
-    server_error: float = 0.0  # 500 or 503
-    hang: float = 0.0  # * accepted, never answered
-    cut: float = 0.0  # * the connection is closed in the middle of the answer
-    malformed: float = 0.0  # * HTTP 200 whose body is no JSON
-    out_of_range: float = 0.0  # * an option that there is not
-    batch_expire: float = 0.0  # a batch ends with only part of it answered
-    batch_line_fail: float = 0.0  # a line of a batch ends with 500 or 503
-    batch_fail: float = 0.0  # a whole batch fails when it is checked
-
-
-@dataclass(frozen=True)
-class Terms:
-    """At what price and within what limits it serves; 0 and empty: no limit."""
-
-    input_usd_per_million: float = 0.15
-    output_usd_per_million: float = 0.60
-    batch_discount: float = 0.5
-    requests_per_minute: int = 0  # measured by the second, as providers do
-    retry_after_s: float = 0.2  # said with the 429s of Faults
-    enqueued_token_limit: int = 0  # prompt tokens in batches that have not ended
-    batch_seconds: float = 0.0  # how long a batch takes
-    models: frozenset[str] = frozenset()  # all others are 404
-    refuses: frozenset[str] = frozenset()  # of response_format, logprobs, temperature, max_tokens: HTTP 400
-    count_questions: bool = False  # keep what was paid for by question, for the meter
-
-
-NO_FAULTS, PLAIN_TERMS = Faults(), Terms()
 
 
 @dataclass(frozen=True)
@@ -91,7 +58,7 @@ class SandboxTeacher:
     @contextmanager
     def serve(self, faults: Faults = NO_FAULTS, terms: Terms = PLAIN_TERMS, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
         """Serve on a port of this machine (0: a free one), at this address of it, while in the block; yields the base URL."""
-        from rpdr.teacher.sandbox_server import serving  # who only asks needs no HTTP server
+        from rpdr.teacher.sandbox.server import serving  # who only asks needs no HTTP server
 
         with serving(self, faults, terms, port, host) as url:
             yield url

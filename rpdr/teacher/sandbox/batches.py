@@ -18,8 +18,8 @@ from typing import Any
 
 from aiohttp import web
 
-from rpdr.teacher.sandbox import Faults, Terms
-from rpdr.teacher.sandbox_meter import Meter, prompt_tokens
+from rpdr.teacher.sandbox.meter import Meter, prompt_tokens
+from rpdr.teacher.sandbox.terms import Faults, Terms
 
 URLS = ("/v1/chat/completions", "/chat/completions")  # the second is Azure's
 ENDED = {"completed", "failed", "expired", "cancelled"}
