@@ -16,9 +16,9 @@ import yaml
 from outcome import keep
 
 from rpdr.config import load
-from rpdr.pipeline.calibrate import calibrate
-from rpdr.pipeline.plan import Work, work_of
-from rpdr.pipeline.plan_view import as_dict
+from rpdr.pipeline.forecast.calibrate import calibrate
+from rpdr.pipeline.forecast.plan import Work, work_of
+from rpdr.pipeline.forecast.plan_view import as_dict
 from rpdr.pipeline.progress import stage_progress
 from rpdr.planning import NodesConfig, cheapest, read_nodes
 from rpdr.run import Run

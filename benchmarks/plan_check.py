@@ -26,8 +26,8 @@ from outcome import RESULTS, keep
 
 from rpdr.config import load
 from rpdr.files import write_json
-from rpdr.pipeline.calibrate import FILE, calibrate
-from rpdr.pipeline.plan import UNTIL_LINKED, work_of
+from rpdr.pipeline.forecast.calibrate import FILE, calibrate
+from rpdr.pipeline.forecast.plan import UNTIL_LINKED, work_of
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.stages import run_stages
 from rpdr.planning import Choice, NodesConfig, simulated

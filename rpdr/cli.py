@@ -168,7 +168,7 @@ def _run(options: argparse.Namespace) -> int:
 def _estimate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from rpdr.pipeline.estimate import estimate_of, estimate_table, in_words
+    from rpdr.pipeline.forecast.estimate import estimate_of, estimate_table, in_words
     from rpdr.run import Run
 
     made = estimate_of(Run(_config(options)))

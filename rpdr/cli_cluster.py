@@ -58,7 +58,7 @@ def _take_address(command: argparse.ArgumentParser) -> None:
 
 
 def _reach(options: argparse.Namespace) -> Any:
-    from rpdr.pipeline.submit import reach
+    from rpdr.pipeline.on_ray.submit import reach
 
     if options.address:
         for name in ADDRESSES:  # what is asked for here wins
@@ -67,7 +67,7 @@ def _reach(options: argparse.Namespace) -> Any:
 
 
 def _submit(options: argparse.Namespace, config: Config) -> int:
-    from rpdr.pipeline.submit import Submission, console, submit
+    from rpdr.pipeline.on_ray.submit import Submission, console, submit
 
     asked = options.stage, Path(options.config), config, tuple(options.set), options.corpus, options.redo
     what = Submission(*asked, options.working_dir, tuple(options.env), options.pip)
@@ -82,7 +82,7 @@ def _follow(options: argparse.Namespace) -> int:
 
 
 def _followed(client: Any, job: str) -> int:
-    from rpdr.pipeline.submit import console, follow
+    from rpdr.pipeline.on_ray.submit import console, follow
 
     try:
         return follow(client, job, console())
@@ -92,7 +92,7 @@ def _followed(client: Any, job: str) -> int:
 
 
 def _stop(options: argparse.Namespace) -> int:
-    from rpdr.pipeline.submit import console, stop
+    from rpdr.pipeline.on_ray.submit import console, stop
 
     stopped = stop(_reach(options), options.job)
     console().print(f"{options.job}: {'is being stopped' if stopped else 'had ended before'}", highlight=False, soft_wrap=True)
@@ -100,7 +100,7 @@ def _stop(options: argparse.Namespace) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> int:
-    from rpdr.pipeline.submit import console, jobs_table
+    from rpdr.pipeline.on_ray.submit import console, jobs_table
 
     console().print(jobs_table(_reach(options)))
     return 0

@@ -42,8 +42,8 @@ def _take_config(command: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(config: Config) -> int:
-    from rpdr.pipeline.calibrate import calibrate
-    from rpdr.pipeline.plan_view import rates_table
+    from rpdr.pipeline.forecast.calibrate import calibrate
+    from rpdr.pipeline.forecast.plan_view import rates_table
     from rpdr.pipeline.progress import console, stage_progress
     from rpdr.pipeline.stages import plain
     from rpdr.run import Run
@@ -68,8 +68,8 @@ def _check_corpus(mentions: float | None, distinct: float | None) -> None:
 def _plan(options: argparse.Namespace, config: Config) -> int:
     from rich.console import Console
 
-    from rpdr.pipeline.plan import check_gpus, work_of
-    from rpdr.pipeline.plan_view import as_dict, in_words, plan_table, seconds_of
+    from rpdr.pipeline.forecast.plan import check_gpus, work_of
+    from rpdr.pipeline.forecast.plan_view import as_dict, in_words, plan_table, seconds_of
     from rpdr.planning import cheapest, read_nodes
     from rpdr.run import Run
 

@@ -15,8 +15,8 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_table
 from rpdr.kb import map_kb
-from rpdr.pipeline.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads
-from rpdr.pipeline.parts import asked, parts_at_work
+from rpdr.pipeline.on_ray.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads
+from rpdr.pipeline.on_ray.parts import asked, parts_at_work
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
 from rpdr.run import Run

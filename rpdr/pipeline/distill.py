@@ -11,9 +11,9 @@ import numpy as np
 from rpdr.errors import ConfigError, RunError
 from rpdr.files import sha256_tree, write_json
 from rpdr.pipeline import on_dev
-from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.elsewhere import run_elsewhere
 from rpdr.pipeline.names import disputed_names
+from rpdr.pipeline.on_ray.cluster import connect
+from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.training_job import fit_student
 from rpdr.reranker import Example, examples

@@ -30,11 +30,11 @@ from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_json, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
-from rpdr.pipeline.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
-from rpdr.pipeline.elsewhere import TRIES
 from rpdr.pipeline.link_summary import DECIDERS, machine_usd
-from rpdr.pipeline.meters import Meters
-from rpdr.pipeline.parts import parts_at_work
+from rpdr.pipeline.on_ray.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.on_ray.elsewhere import TRIES
+from rpdr.pipeline.on_ray.meters import Meters
+from rpdr.pipeline.on_ray.parts import parts_at_work
 from rpdr.pipeline.prepare import write_corpus
 from rpdr.pipeline.progress import StageProgress, Stopwatch, console, say
 from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined

@@ -10,8 +10,8 @@ import numpy as np
 
 from rpdr.corpus import mention_key
 from rpdr.files import write_atomically
-from rpdr.pipeline.cluster import share_threads
 from rpdr.pipeline.names import by_exact_names
+from rpdr.pipeline.on_ray.cluster import share_threads
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.several import with_threshold
 from rpdr.reranker import Calibration, Reranker, fit_calibration, queries

@@ -27,7 +27,7 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     ledger). Raises RpdrError."""
     run = Run(config)
     if {"teach", "distill"}.issubset(names) and not run.summary("distill"):
-        from rpdr.pipeline.estimate import check_student
+        from rpdr.pipeline.forecast.estimate import check_student
 
         check_student(config)
     for number, name in enumerate(names, start=1):
@@ -89,7 +89,7 @@ def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[st
     # its module is imported when it runs: `rpdr --help` need not load torch
     module, needs = f"rpdr.pipeline.{name}", run.config.resources.tuning
     if needs and name in TUNING:
-        from rpdr.pipeline.elsewhere import run_elsewhere
+        from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
 
         return run_elsewhere(needs, run, module, name, progress)
     work: Work = getattr(import_module(module), name)
@@ -102,7 +102,7 @@ def plain(name: str, error: Exception) -> Exception:
         return error
     from ray.exceptions import RayTaskError
 
-    from rpdr.pipeline.cluster import raised_by_worker
+    from rpdr.pipeline.on_ray.cluster import raised_by_worker
 
     known = raised_by_worker(error)
     if known is not None or isinstance(error, RayTaskError):  # a fault of ours keeps its traceback

@@ -18,9 +18,9 @@ from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.masking import PATTERNS_ALONE
 from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
-from rpdr.pipeline.cluster import address_for_askers, connect
-from rpdr.pipeline.estimate import check_student, deviation_of, estimate_of
-from rpdr.pipeline.pool import examples_of, hidden_of, mentions_of, queue_of
+from rpdr.pipeline.forecast.estimate import check_student, deviation_of, estimate_of
+from rpdr.pipeline.on_ray.cluster import address_for_askers, connect
+from rpdr.pipeline.on_ray.pool import examples_of, hidden_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_masked
 from rpdr.pipeline.progress import StageProgress, Stopwatch, say
 from rpdr.pipeline.questions import Questions, write_questions

@@ -21,8 +21,17 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rpdr.config import actors_between
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.models import chosen_precision, from_anywhere
-from rpdr.pipeline.cluster import at_most_gpus, beside_the_driver, check_here, cpus, has_gpu, interrupts_as_before, joins, raised_by_worker
-from rpdr.pipeline.elsewhere import Board
+from rpdr.pipeline.on_ray.cluster import (
+    at_most_gpus,
+    beside_the_driver,
+    check_here,
+    cpus,
+    has_gpu,
+    interrupts_as_before,
+    joins,
+    raised_by_worker,
+)
+from rpdr.pipeline.on_ray.elsewhere import Board
 from rpdr.pipeline.progress import StageProgress
 from rpdr.reranker import Example
 from rpdr.reranker.training import Hooks, train

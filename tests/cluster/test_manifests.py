@@ -249,7 +249,7 @@ def test_the_lock_has_versions_that_the_project_allows(target: str):
 
 
 def test_the_dashboard_draws_every_meter_and_no_other():
-    from rpdr.pipeline.meters import METERS
+    from rpdr.pipeline.on_ray.meters import METERS
 
     board = json.loads((CLUSTER / "grafana.json").read_text())
     drawn = {name for panel in board["panels"] for target in panel["targets"] for name in re.findall(r"ray_(rpdr_\w+)", target["expr"])}

@@ -9,8 +9,8 @@ import pytest
 
 from rpdr.config import Config
 from rpdr.errors import ConfigError
-from rpdr.pipeline.cluster import raised_by_worker
 from rpdr.pipeline.link import link
+from rpdr.pipeline.on_ray.cluster import raised_by_worker
 from rpdr.pipeline.progress import stage_progress
 from rpdr.run import Run
 

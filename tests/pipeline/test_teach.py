@@ -19,7 +19,7 @@ from rpdr.errors import ModelError, RunError, TeacherError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
-from rpdr.pipeline.estimate import estimate_of
+from rpdr.pipeline.forecast.estimate import estimate_of
 from rpdr.pipeline.in_short import in_short
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress

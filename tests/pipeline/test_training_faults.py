@@ -19,7 +19,7 @@ from bare import bare_run
 from nodes_here import SOON_LOST
 from ray.cluster_utils import Cluster
 
-from rpdr.pipeline.cluster import connect
+from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.training_job import fit_student
 from rpdr.reranker import Example, Query

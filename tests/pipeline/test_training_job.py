@@ -9,7 +9,7 @@ import pytest
 from bare import ONE_ROUND, bare_run
 
 from rpdr.errors import ModelError
-from rpdr.pipeline.cluster import connect
+from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.training_job import Monitor, _lost, fit_student
 from rpdr.reranker import Example, Query

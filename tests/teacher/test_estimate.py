@@ -16,7 +16,7 @@ from rpdr.cli import main
 from rpdr.config import Config, SandboxConfig, TeacherConfig
 from rpdr.errors import ConfigError, RunError
 from rpdr.files import RELATIVE
-from rpdr.pipeline.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured
+from rpdr.pipeline.forecast.estimate import ENOUGH, estimate_of, estimate_table, in_words, measured
 from rpdr.run import Run
 from rpdr.show import dollars
 from rpdr.teacher import Ledger, Question, SandboxTeacher, build_messages

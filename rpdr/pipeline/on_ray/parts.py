@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rpdr.config import Needs
 from rpdr.models import best_device
-from rpdr.pipeline.cluster import check_here, placed, pool_cpus, share_gpu, share_threads
+from rpdr.pipeline.on_ray.cluster import check_here, placed, pool_cpus, share_gpu, share_threads
 from rpdr.retriever.vectors import InParts, Part, check_total, part_files
 
 

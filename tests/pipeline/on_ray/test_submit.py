@@ -22,8 +22,8 @@ from rich.console import Console
 
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
-from rpdr.pipeline import submit as module
-from rpdr.pipeline.submit import Submission, jobs_table, reach
+from rpdr.pipeline.on_ray import submit as module
+from rpdr.pipeline.on_ray.submit import Submission, jobs_table, reach
 
 CONFIG = """run_dir: {run_dir}
 kb: {{format: table, path: kb.csv}}

@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from rpdr.errors import ConfigError
-from rpdr.pipeline.calibrate import Rates
-from rpdr.pipeline.plan import Work
-from rpdr.pipeline.trials import READ, SPREAD, WRITE
+from rpdr.pipeline.forecast.calibrate import Rates
+from rpdr.pipeline.forecast.plan import Work
+from rpdr.pipeline.forecast.trials import READ, SPREAD, WRITE
 from rpdr.planning import Found, NodesConfig, Plan, Stream
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import GROUP

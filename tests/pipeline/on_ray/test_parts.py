@@ -22,8 +22,8 @@ from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.models import load_encoder
 from rpdr.pipeline.candidates import retrieved
-from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.parts import _apart, asked, parts_at_work
+from rpdr.pipeline.on_ray.cluster import connect
+from rpdr.pipeline.on_ray.parts import _apart, asked, parts_at_work
 from rpdr.pipeline.progress import stage_progress
 from rpdr.retriever import Commonness, Index, Pair, Retriever
 from rpdr.run import Run
@@ -81,7 +81,7 @@ def indexed(folder: Path) -> tuple[Run, Retriever]:
 def test_parts_that_one_machine_has_no_room_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("names-00000-of-00002.faiss", "names-00001-of-00002.faiss"):
         (tmp_path / name).touch()
-    monkeypatch.setattr("rpdr.pipeline.cluster._ALONE", True)
+    monkeypatch.setattr("rpdr.pipeline.on_ray.cluster._ALONE", True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
     monkeypatch.setattr(ray, "nodes", list)
     with pytest.raises(ConfigError, match="they ask for 4 CPU, which this machine has not"), parts_at_work(tmp_path, Needs(cpus=2)):

@@ -10,7 +10,7 @@ import pytest
 
 from rpdr.config import Config, MentionsConfig
 from rpdr.files import writing_rows
-from rpdr.pipeline.trials import WARM, _as_corpora, _some_rows, _Steps
+from rpdr.pipeline.forecast.trials import WARM, _as_corpora, _some_rows, _Steps
 from rpdr.run import Run
 
 STEP_S = 0.05

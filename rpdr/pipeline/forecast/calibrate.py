@@ -24,9 +24,9 @@ from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import read_json, write_json
 from rpdr.machine import machine
-from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
+from rpdr.pipeline.forecast.trials import BEGIN, TRIALS, driver_of_link
+from rpdr.pipeline.on_ray.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
 from rpdr.pipeline.progress import StageProgress, Stopwatch
-from rpdr.pipeline.trials import BEGIN, TRIALS, driver_of_link
 from rpdr.run import Run
 from rpdr.run.folder import not_prepared
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
-from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.on_ray.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared

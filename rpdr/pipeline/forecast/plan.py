@@ -18,15 +18,15 @@ from rpdr.config import Needs, actors_between
 from rpdr.corpus import load_mentions
 from rpdr.errors import ConfigError
 from rpdr.kb import map_kb
-from rpdr.pipeline.calibrate import FILE, Rate, Rates
 from rpdr.pipeline.candidates import BATCH
-from rpdr.pipeline.estimate import estimate_of, measured
+from rpdr.pipeline.forecast.calibrate import FILE, Rate, Rates
+from rpdr.pipeline.forecast.estimate import estimate_of, measured
+from rpdr.pipeline.forecast.trials import READ, SPREAD, WRITE
 from rpdr.pipeline.link_summary import DECIDERS
 from rpdr.pipeline.links import gold_pairs
-from rpdr.pipeline.pool import mentions_of
+from rpdr.pipeline.on_ray.pool import mentions_of
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.shards import questions
-from rpdr.pipeline.trials import READ, SPREAD, WRITE
 from rpdr.pipeline.tuning import AGAIN, most_synonyms, synonym_pairs
 from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
 from rpdr.planning.fleet import HOUR

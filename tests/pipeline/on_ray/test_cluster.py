@@ -14,8 +14,8 @@ from ray.exceptions import RayTaskError
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError, ModelError, RunError
-from rpdr.pipeline import cluster as module
-from rpdr.pipeline.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.on_ray import cluster as module
+from rpdr.pipeline.on_ray.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
 from rpdr.pipeline.stages import plain
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from rpdr.config import Config, Needs
-from rpdr.pipeline.cluster import beside_the_driver, connect, placed
+from rpdr.pipeline.on_ray.cluster import beside_the_driver, connect, placed
 from rpdr.pipeline.progress import StageProgress
 from rpdr.run import Run
 
