@@ -52,6 +52,12 @@ class Config(Section):
         return corpora
 
     @property
+    def sources(self) -> list[tuple[str, KbConfig | MentionsConfig]]:
+        """All that is read, each with the key that names it."""
+        corpora = ((f"corpora.{name}", source) for name, source in self.corpora.items())
+        return [("kb.path", self.kb), *(("mentions", source) for source in self.mentions), *corpora]
+
+    @property
     def final_top_k(self) -> int:
         """Candidates a mention that the student re-ranks."""
         return self.link.top_k or self.retriever.top_k

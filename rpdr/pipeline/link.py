@@ -24,7 +24,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.answer import answers, exact_answer, operating_point
-from rpdr.config import Config, KbConfig, MentionsConfig, actors_between
+from rpdr.config import Config, actors_between
 from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import expanded, read_json, read_tables, sha256_tree, write_json
@@ -132,8 +132,7 @@ def corpus_store(run: Run, corpus: str) -> Store:
 def _sources_at(run: Run, where: str) -> str | None:
     """A place of a source of the run that this place is, or lies in, or that lies in it."""
     ours = _plain(where)
-    sources: list[KbConfig | MentionsConfig] = [run.config.kb, *run.config.mentions, *run.config.corpora.values()]
-    for source in sources:
+    for _, source in run.config.sources:
         for place in places_of(source):
             theirs = _plain(os.path.expandvars(place))
             inside = theirs in ours.parents and source.format != "standoff"  # which passes over what it does not know

@@ -7,23 +7,22 @@ made can still be read, and its student links on as it is.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rpdr.config import Config, KbConfig, MentionsConfig
-from rpdr.errors import RpdrError, RunError
+from rpdr.config import Config
+from rpdr.errors import RunError
 from rpdr.files import RELATIVE, expanded, home, sha256, sweep, write_text
-from rpdr.remote import refuse_more_than_an_address, refuse_secret
-from rpdr.run.record import Record, difference, read_record
-from rpdr.run.sources import changed, paths_of, places_of
+from rpdr.run.lock import held
+from rpdr.run.record import Record, other_now, read_record
+from rpdr.run.secrets import refuse_secrets
+from rpdr.run.sources import changed, paths_of
 from rpdr.run.stages import STAGES, TUNABLE, Stage
 
 ANOTHER_CORPUS = "give it a corpus of another name in the config"
@@ -111,17 +110,7 @@ class Run:
         same = record.inputs == self.inputs(stage)
         if not record.made_from:  # it is being thrown away, or an earlier rpdr began it
             return None if same else ""
-        made, now = record.made_from, self._made_from(stage)
-        again = [name for name, found in made["stages"].items() if found != now["stages"].get(name)]
-        if again:
-            return f"{' and '.join(again)} found something else since"
-        given = self._settings(stage, exclude_defaults=True)
-        found = difference(_known(made["settings"], now["settings"]) if same else made["settings"], now["settings"], given)
-        if found is None:
-            return None
-        name, then, value = found
-        told = f"{name} was {_in_words(then)}, and is {_in_words(value)}"
-        return f"{told} by default now; set it to what it was in the config, and the student links on" if same else told
+        return other_now(record.made_from, self._made_from(stage), self._settings(stage, exclude_defaults=True), same)
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""
@@ -158,30 +147,10 @@ class Run:
     @contextmanager
     def alone(self, stage: Stage) -> Iterator[None]:
         """Hold the stage while in the block. Raises RunError where another job works on it: two would write the same files."""
-        path = self.path(".stages", f"{stage.name}.lock")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a")  # and leaves it as it is, if it is there
-        except OSError:  # a folder that cannot be written, of which the stage itself tells
+        with held(self.path(".stages", f"{stage.name}.lock")) as ours:
+            if not ours:
+                raise RunError(f"{stage.name}: another job is at work on it in {self.folder}; wait for it (rpdr follow), or stop it")
             yield
-            return
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{stage.name}: another job is at work on it in {self.folder}; wait for it (rpdr follow), or stop it"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-            try:
-                yield
-            finally:
-                if all(there == path for there in path.parent.iterdir()):  # refused before anything was begun: nothing is left of it
-                    path.unlink()
-                    with suppress(OSError):
-                        path.parent.rmdir()
-                        self.folder.rmdir()
 
     def begin(self, stage: Stage) -> None:
         """Note that the stage has begun, from these inputs: what a killed start leaves is only gone on with from the same."""
@@ -229,8 +198,7 @@ class Run:
 
     def _refuse_others_files(self, stage: Stage) -> None:
         """Raises RunError where a folder that the stage writes, and throws away, holds what it has not made."""
-        sources: list[KbConfig | MentionsConfig] = [self.config.kb, *self.config.mentions, *self.config.corpora.values()]
-        places = [place for source in sources for place in paths_of(source)]
+        places = [place for _, source in self.config.sources for place in paths_of(source)]
         for folder in (self.path(name).resolve() for name in stage.owns):
             inside = next((place for place in places if place.is_relative_to(folder)), None)
             if inside:
@@ -277,20 +245,6 @@ class Run:
         return self.path(".stages", f"{name}.json")
 
 
-def refuse_secrets(config: Config, kind: type[RpdrError]) -> None:
-    """Raises an error of this kind where a URL that the config names has a secret in it."""
-    sources: list[tuple[str, KbConfig | MentionsConfig]] = [
-        ("kb.path: ", config.kb),
-        *(("mentions: ", source) for source in config.mentions),
-        *((f"corpora.{name}: ", source) for name, source in config.corpora.items()),
-    ]
-    refuse_more_than_an_address(config.teacher.base_url, kind, "teacher.base_url", config.teacher.where_the_key_goes)
-    refuse_more_than_an_address(config.report.grafana_url or "", kind, "report.grafana_url")
-    places = [(setting, place) for setting, source in sources for place in places_of(source)]
-    for setting, where in [*places, ("link.output: ", config.link.output or "")]:
-        refuse_secret(where, kind, setting)
-
-
 def resolve_run_dir(run_dir: str) -> Path:
     """The folder of a run. A relative one is relative to here; in a Ray job, whose folder is a throw-away copy, to $RPDR_HOME (~/.rpdr)."""
     if "://" in run_dir:
@@ -313,19 +267,6 @@ def _instead(stage: Stage) -> str:
         return f"{ANOTHER_CORPUS}, or add --redo to throw the results of {stage.name} away"
     redo = f"rpdr {stage.name} --redo (rpdr run_all --redo: what was made from them, too)"
     return f"name a new run_dir, or throw the results of {stage.name} away: {redo}"
-
-
-def _known(before: Any, now: Any) -> Any:
-    """`before` without the keys that `now` does not have, as a later version of rpdr may not."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return {key: _known(value, now[key]) for key, value in before.items() if key in now}
-    return before
-
-
-def _in_words(value: Any) -> str:
-    """A setting's value, if it is short."""
-    told = "not set" if value is None else json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= 60 else "another"
 
 
 def _at(tree: dict[str, Any], dotted: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rpdr.files import read_json, write_json
+
+SHORT = 60  # characters of a setting's value that an error repeats
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,23 @@ def read_record(path: Path) -> Record | None:
     return Record(**{known.name: kept[known.name] for known in fields(Record) if known.name in kept})
 
 
+def other_now(made_from: dict[str, Any], now: dict[str, Any], given: dict[str, Any], same: bool) -> str | None:
+    """What a stage was made from ({"settings": sections, "stages": name -> id}) that is another now, in words; None where nothing is.
+
+    `given`: the sections now, without what is as it is by default. `same`: what is given has not changed, so that only defaults can have.
+    """
+    again = [name for name, found in made_from["stages"].items() if found != now["stages"].get(name)]
+    if again:
+        return f"{' and '.join(again)} found something else since"
+    before = made_from["settings"]
+    found = difference(_known(before, now["settings"]) if same else before, now["settings"], given)
+    if found is None:
+        return None
+    name, then, value = found
+    told = f"{name} was {_in_words(then)}, and is {_in_words(value)}"
+    return f"{told} by default now; set it to what it was in the config, and the student links on" if same else told
+
+
 def difference(before: Any, now: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """The first setting of two trees that is another: (its dotted name, then, now), then or now None where there was none. None where all agree.
 
@@ -57,3 +77,16 @@ def difference(before: Any, now: Any, given: Any, name: str = "") -> tuple[str, 
         each = zip(before, now, given if isinstance(given, list) else now, strict=True)
         return next((found for n, one in enumerate(each) if (found := difference(*one, name=f"{name}[{n}]"))), None)
     return None if before == now else (name, before, now)
+
+
+def _known(before: Any, now: Any) -> Any:
+    """`before` without the keys that `now` does not have, as a later version of rpdr may not."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {key: _known(value, now[key]) for key, value in before.items() if key in now}
+    return before
+
+
+def _in_words(value: Any) -> str:
+    """A setting's value, if it is short."""
+    told = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= SHORT else "another"
