@@ -132,17 +132,8 @@ def fit_calibration(
     told, nil = nil is not None, np.zeros(len(right), dtype=bool) if nil is None else nil
     mine = asked if asked is not None and different(texts, asked) >= FEW else everyone
 
-    fitted_scores, fitted_right = scores[mine], right[mine]
-
-    def loss(parameters: np.ndarray) -> float:
-        candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
-        logs = log_softmax(candidate._shifted(fitted_scores), axis=1)
-        return float(-logsumexp(logs, axis=1, b=fitted_right).mean() + 1e-3 * parameters[1] ** 2)
-
-    # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
-    tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]
-    best = min(tries, key=lambda found: float(found.fun)).x
-    fitted = Calibration(float(np.exp(best[0])), float(best[1]), fitted_on=f"{mine.sum()} {fitted_on}")
+    temperature, shift = _likeliest(scores[mine], right[mine])
+    fitted = Calibration(temperature, shift, fitted_on=f"{mine.sum()} {fitted_on}")
     p = fitted.probabilities(scores)
     hit = right[np.arange(len(p)), np.argmax(p[:, :-1], axis=1)]
     if allow_nil and told:
@@ -150,9 +141,9 @@ def fit_calibration(
         fitted = replace(fitted, nil_above=float(above))
     _, said_nil, confidence = fitted.decide(p, allow_nil)
     linked, silent = mine & ~said_nil, mine & said_nil
-    scale, shift = _sigmoid(confidence[linked], hit[linked]) if different(texts, linked) >= FEW else (1.0, 0.0)
+    sure_scale, sure_shift = _sigmoid(confidence[linked], hit[linked]) if different(texts, linked) >= FEW else (1.0, 0.0)
     share = min(1.0, (nil[silent].sum() + 1) / (confidence[silent].sum() + 1))  # with one right one more, as few are NIL
-    fitted = replace(fitted, sure_scale=scale, sure_shift=shift, nil_share=float(share))
+    fitted = replace(fitted, sure_scale=sure_scale, sure_shift=sure_shift, nil_share=float(share))
     _, _, confidence = fitted.decide(p, allow_nil)
     answered_right = np.where(said_nil, nil, hit)
     return replace(
@@ -162,6 +153,20 @@ def fit_calibration(
         dev_exact=tuple(exact) or (None,) * len(hit),
         dev_text=tuple(map({text: n for n, text in enumerate(dict.fromkeys(texts))}.__getitem__, texts)),
     )
+
+
+def _likeliest(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """The (temperature, shift of "none") under which what is right has the greatest likelihood; both (n, k + 1)."""
+
+    def loss(parameters: np.ndarray) -> float:
+        candidate = Calibration(float(np.exp(parameters[0])), float(parameters[1]))
+        logs = log_softmax(candidate._shifted(scores), axis=1)
+        return float(-logsumexp(logs, axis=1, b=right).mean() + 1e-3 * parameters[1] ** 2)
+
+    # bounds, and several starts: where "none" is right far oftener than it is said, the likeliest near one start is a temperature without end
+    tries = [minimize(loss, np.array([0.0, start]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-50.0, 50.0)]) for start in (0.0, 5.0, -5.0)]
+    best = min(tries, key=lambda found: float(found.fun)).x
+    return float(np.exp(best[0])), float(best[1])
 
 
 def _right_share(decided: Sequence[bool | None]) -> float:
