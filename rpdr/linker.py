@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from rpdr.retriever.exact import UNDECIDED
 from rpdr.run import Run
 from rpdr.run.loaded import load_reranker, load_retriever, retriever_folders
 from rpdr.schema import ConceptId
+
+Question = tuple[str, str | None]  # a text, and its context where the student reads it
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Link:
     def guess(self) -> str | None:
         """The name of the concept that is given or, abstained, would have been; None for NIL."""
         return None if self.nil or not self.ranked else self.ranked[0][1]
+
+
+EMPTY = Link("", None, None, 1.0, (), "empty", nil=True)
 
 
 class Linker:
@@ -102,34 +107,47 @@ class Linker:
         questions = [(self._asked(clean(t), c), given_context(c, t) if reads else None) for t, c in zip(texts, context, strict=True)]
         # as a job has it: what differs in case alone is one mention, and asked about as it is first spelled
         keys = [mention_key(text, None, given) for text, given in questions]
-        first: dict[str, tuple[str, str | None]] = {}
+        first: dict[str, Question] = {}
         for key, question in zip(keys, questions, strict=True):
             first.setdefault(key, question)
-        asked = list(first.values())
-        exact = self._exact.find([t for t, _ in asked])
-        hard = [question for question, row in zip(asked, exact, strict=True) if question[0] and row == UNDECIDED]
-        known: dict[tuple[str, str | None], Link] = {}
-        if hard:
-            batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
-            rows = add_candidates(self.retriever, batch, self.config.final_top_k).to_pylist()
-            names = {c: n for row in rows for c, n in zip(row["candidate_ids"], row["candidate_names"], strict=True)}
-            for question, answer in zip(hard, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
-                ranked = tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True))
-                said = (answer["concept_id"], answer["name"], answer["confidence"])
-                known[question] = Link(
-                    question[0], *said, ranked, answer["source"], answer["abstained"], tuple(answer["concept_ids"]), answer["nil"]
-                )
-        for question, row in zip(asked, exact, strict=True):
-            if question not in known:
-                known[question] = self._easy(question[0], self.retriever.concepts[row])
+        known = self._answered(list(first.values()))
         return [replace(known[first[key]], text=text) for key, (text, _) in zip(keys, questions, strict=True)]
+
+    def _answered(self, asked: Sequence[Question]) -> dict[Question, Link]:
+        """The Link of each different question: by exact names, else by the student."""
+        found = dict(zip(asked, self._exact.find([text for text, _ in asked]), strict=True))
+        hard = [question for question, row in found.items() if question[0] and row == UNDECIDED]
+        by_student = dict(zip(hard, self._by_student(hard), strict=True)) if hard else {}
+        easy = {
+            question: self._exactly(question[0], self.retriever.concepts[row]) if question[0] else EMPTY
+            for question, row in found.items()
+            if question not in by_student
+        }
+        return by_student | easy
+
+    def _by_student(self, hard: Sequence[Question]) -> Iterator[Link]:
+        """One Link a question."""
+        batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
+        rows = add_candidates(self.retriever, batch, self.config.final_top_k).to_pylist()
+        for row, answer in zip(rows, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
+            names = dict(zip(row["candidate_ids"], row["candidate_names"], strict=True))
+            yield Link(
+                row["text"],
+                answer["concept_id"],
+                answer["name"],
+                answer["confidence"],
+                tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True)),
+                answer["source"],
+                answer["abstained"],
+                tuple(answer["concept_ids"]),
+                answer["nil"],
+            )
 
     def _asked(self, text: str, context: str | None) -> str:
         return written_out(text, definitions(context)) if context and self._writes_out else text
 
-    def _easy(self, text: str, concept: Concept) -> Link:
-        if not text:
-            return Link(text, None, None, 1.0, (), "empty", nil=True)
+    def _exactly(self, text: str, concept: Concept) -> Link:
+        """It is the name of this one."""
         answer = exact_answer(concept.concept_id, concept.name, self.reranker.calibration, self._point)
         ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
         return Link(
