@@ -29,12 +29,12 @@ from rpdr.teacher.client import (
     Prepared,
     TeacherClient,
     no_money_there,
-    worst_case_tokens,
 )
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
 from rpdr.teacher.reply import as_completion, read_reply
+from rpdr.teacher.tokens import worst_case_tokens
 
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked

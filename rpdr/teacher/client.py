@@ -26,6 +26,7 @@ from rpdr.teacher.health import ENOUGH, Health
 from rpdr.teacher.ledger import VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages
 from rpdr.teacher.reply import read_reply, trouble
+from rpdr.teacher.tokens import worst_case_tokens
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
 NEVER_LEFT = {
@@ -380,12 +381,6 @@ def _raised(result: Answer | BaseException) -> Answer:
     if isinstance(result, BaseException):
         raise result
     return result
-
-
-def worst_case_tokens(messages: Sequence[dict[str, str]], arguments: dict[str, Any] | None = None) -> int:
-    """More tokens than a tokenizer makes of a request: one for every byte of UTF-8, and 8 a message for its frame."""
-    schema = (arguments or {}).get("response_format")  # some providers count it as a prompt
-    return sum(len(m["content"].encode()) + 8 for m in messages) + (len(json.dumps(schema)) if schema else 0)
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:

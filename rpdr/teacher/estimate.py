@@ -5,26 +5,22 @@ Pure arithmetic. Which prompts would be sent, and what earlier answers took, is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import re
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from rpdr.config import TeacherConfig
-from rpdr.teacher.client import worst_case_tokens
 from rpdr.teacher.dialect import Dialect, own_schema
 from rpdr.teacher.ledger import Known, Spent
 from rpdr.teacher.prices import Quote, cost_usd
+from rpdr.teacher.tokens import count_tokens, encoding, worst_case_tokens
 from rpdr.teacher.vote import AGREE
 
 A_MESSAGE, A_REPLY, A_SCHEMA = 4, 3, 9  # tokens: the frame of a message, the start of the reply, the frame of a JSON schema
@@ -37,7 +33,6 @@ OWN_COUNT = 0.04  # how far this file's count may be from an OpenAI tokenizer's
 OTHER_COUNT = 0.15  # and from another vocabulary's
 THOUGHT = {"none": 0, "minimal": 16, "low": 100, "medium": 300, "high": 1000, "xhigh": 2000, "max": 4000}  # tokens, by reasoning_effort
 REASONS = re.compile(r"(^|/)(o\d|gpt-[5-9]|gpt-oss|deepseek)|reason|think|magistral", re.IGNORECASE)
-ENCODINGS = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"  # what tiktoken keeps its cache by
 
 
 @dataclass(frozen=True)
@@ -210,44 +205,6 @@ def questions_left(known: Sequence[Known], votes: int) -> Range:
     least = min(least, left)
     further = sum(DISAGREE * STILL_DISAGREE**n for n in range(left - least))
     return Range(least, least + further, left)
-
-
-CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-PIECE = re.compile(  # about what the vocabularies of OpenAI never merge across
-    rf" ?(?P<word>[^\W\d_{CJK}]+)(?:'[a-z]{{1,2}}\b)?|(?P<number>\d{{1,3}})| ?(?P<cjk>[{CJK}]+)"
-    r"| ?(?P<mark>[^\w\s]+|_)[\r\n]*|(?P<space>\s*[\r\n]+|\s+)"
-)
-
-
-def count_tokens(text: str) -> float:
-    """About as many as a tokenizer of OpenAI's makes of a text.
-
-    Fitted to o200k_base: 0.7 % more than it on prompts of Ask A Patient, 3.7 % more and 2.6 % fewer on those of HPO with and without
-    definitions, 0.8 % fewer on prompts in Chinese.
-    """
-    return sum(_tokens(kind, found[kind]) for found in PIECE.finditer(text) if (kind := found.lastgroup))
-
-
-def _tokens(kind: str, piece: str) -> float:
-    if kind == "word":
-        return 1.0 + max(0, len(piece.encode()) - 5) * 0.22
-    return 0.97 * len(piece) if kind == "cjk" else 1.0
-
-
-def encoding(model: str) -> Callable[[str], int] | None:
-    """Counts by tiktoken, where that is installed and has the model's vocabulary on this machine: nothing is fetched."""
-    try:
-        import tiktoken
-
-        name = tiktoken.encoding_name_for_model(model)
-    except (ImportError, KeyError):
-        return None
-    named = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    cache = Path(named) if named else Path(tempfile.gettempdir()) / "data-gym-cache"  # as tiktoken looks for it
-    if not (cache / hashlib.sha1(ENCODINGS.format(name).encode()).hexdigest()).exists():
-        return None
-    vocabulary = tiktoken.get_encoding(name)
-    return lambda text: len(vocabulary.encode(text, disallowed_special=()))
 
 
 def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) -> tuple[Callable[[Sampled], float], float, str]:

@@ -20,7 +20,7 @@ from rpdr.pipeline.forecast.estimate import ENOUGH, estimate_of, estimate_table,
 from rpdr.run import Run
 from rpdr.show import dollars
 from rpdr.teacher import Ledger, Question, SandboxTeacher, build_messages
-from rpdr.teacher.estimate import Estimate, Sampled, count_tokens, deviation, estimate, questions_left
+from rpdr.teacher.estimate import Estimate, Sampled, deviation, estimate, questions_left
 from rpdr.teacher.ledger import Known
 from rpdr.teacher.prices import Quote, quote
 
@@ -234,19 +234,6 @@ def test_a_response_format_of_ones_own_is_counted_as_it_stands():
     plain = made_of(some, structured=False, **far).prompt_tokens.expected
     made = made_of(some, parameters={"response_format": {"type": "json_object"}}, **far)
     assert plain < made.prompt_tokens.expected < made_of(some, **far).prompt_tokens.expected
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),  # of o200k_base
-    [
-        ("<mention>can't keep food down</mention>\n0. none of these\n1. Vomiting — Forceful ejection\n", 26),
-        ("<mention>左膝退变</mention>\n0. none of these\n1. 高血压病3级 — 以体循环动脉压，升高。\n", 38),
-        ('{"choice":"3"}', 5),
-        ("", 0),
-    ],
-)
-def test_tokens_are_counted_about_as_by_a_tokenizer(text: str, tokens: int):
-    assert count_tokens(text) == pytest.approx(tokens, rel=0.1, abs=1)
 
 
 def run_of(folder: Path, **teacher: Any) -> Run:
