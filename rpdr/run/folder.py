@@ -265,7 +265,7 @@ def _instead(stage: Stage) -> str:
     """What to do where the stage is stale."""
     if stage.corpus:
         return f"{ANOTHER_CORPUS}, or add --redo to throw the results of {stage.name} away"
-    redo = f"rpdr {stage.name} --redo (rpdr run_all --redo: what was made from them, too)"
+    redo = f"rpdr {stage.name} --redo --config … (rpdr run_all --redo: what was made from them, too)"
     return f"name a new run_dir, or throw the results of {stage.name} away: {redo}"
 
 

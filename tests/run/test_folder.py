@@ -138,7 +138,7 @@ def test_a_setting_that_is_another_is_named_and_what_is_to_be_done(tmp_path: Pat
     for changed, told in (
         (
             bare_run(tmp_path, student={"epochs": 9}),
-            r"^distill: .*\(student\.epochs was 2, and is 9\); .*: rpdr distill --redo \(rpdr run_all --redo",
+            r"^distill: .*\(student\.epochs was 2, and is 9\); .*: rpdr distill --redo --config … \(rpdr run_all --redo",
         ),
         (bare_run(tmp_path, mentions=[{"format": "jsonl", "path": "y"}]), r'^prepare: .*\(mentions\[0\]\.path was "x", and is "y"\)'),
     ):
