@@ -31,7 +31,7 @@ from rpdr.corpus import load_mentions
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.details import how_drawn, resampling
-from rpdr.pipeline.on_ray.pool import examples_of, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox

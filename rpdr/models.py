@@ -265,6 +265,14 @@ def check_student_model(model: str) -> None:
         )
 
 
+def check_before_paying(model: str) -> None:
+    """`check_student_model`, before the teacher is paid for labels that nothing could be trained on."""
+    try:
+        check_student_model(model)
+    except ModelError as error:
+        raise ModelError(f"{error}. Looked at before the teacher is asked: nothing was paid") from error
+
+
 def _not_on_the_hub(model: str, key: str, error: Exception) -> str:
     """Why not, and the remedy."""
     from huggingface_hub import constants

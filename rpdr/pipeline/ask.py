@@ -21,7 +21,7 @@ from ray.data import ActorPoolStrategy
 from rpdr.config import Config, Price, TeacherConfig
 from rpdr.pipeline.on_ray.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
 from rpdr.pipeline.on_ray.meters import Meters
-from rpdr.pipeline.on_ray.pool import leaves
+from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
 from rpdr.schema import NIL

@@ -27,9 +27,9 @@ def run_stages(config: Config, names: Sequence[str] = tuple(STAGES), redo: bool 
     ledger). Raises RpdrError."""
     run = Run(config)
     if {"teach", "distill"}.issubset(names) and not run.summary("distill"):
-        from rpdr.pipeline.forecast.estimate import check_student
+        from rpdr.models import check_before_paying  # loads torch
 
-        check_student(config)
+        check_before_paying(config.student.model)
     for number, name in enumerate(names, start=1):
         with run.alone(STAGES[name]):
             if redo and (len(names) == 1 or run.stale(STAGES[name])):

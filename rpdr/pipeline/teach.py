@@ -17,10 +17,11 @@ from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.masking import PATTERNS_ALONE
+from rpdr.models import check_before_paying
 from rpdr.pipeline.ask import MASKED, PLACE, Asking, ask_in_actors, ask_in_batches
-from rpdr.pipeline.forecast.estimate import check_student, deviation_of, estimate_of
+from rpdr.pipeline.forecast.estimate import deviation_of, estimate_of
 from rpdr.pipeline.on_ray.cluster import address_for_askers, connect
-from rpdr.pipeline.on_ray.pool import examples_of, hidden_of, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, hidden_of, mentions_of, queue_of
 from rpdr.pipeline.prepare import check_masked
 from rpdr.pipeline.progress import StageProgress, Stopwatch, say
 from rpdr.pipeline.questions import Questions, write_questions
@@ -50,7 +51,7 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         keys = queue_of(run, pool)[: settings.max_mentions]
         made = estimate_of(run, keys, examples)
         if not settings.simulated and made.usd.high > 0:
-            check_student(run.config)
+            check_before_paying(run.config.student.model)
         say([*made.notes, *([PATTERNS_ALONE] if run.config.data_policy == "deidentified" and not settings.names_model else [])])
         with _scratch(run) as (file, answered):
             numbers = write_questions(file, found, set(keys), definitions, hidden_of(run, keys))

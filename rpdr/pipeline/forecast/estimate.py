@@ -22,7 +22,7 @@ from rich.table import Table
 from rpdr.config import Config, TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.models import check_student_model
-from rpdr.pipeline.on_ray.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
+from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared
@@ -82,12 +82,6 @@ def estimate_of(
             *_missing_student(run.config),
         ],
     )
-
-
-def check_student(config: Config) -> None:
-    """Raises ModelError where the student's model is not there: before the teacher is paid for labels that nothing could be trained on."""
-    for missing in _missing_student(config):
-        raise ModelError(f"{missing}. Looked at before the teacher is asked: nothing was paid")
 
 
 def _missing_student(config: Config) -> list[str]:

@@ -24,7 +24,7 @@ from rpdr.pipeline.forecast.estimate import estimate_of, measured
 from rpdr.pipeline.forecast.trials import READ, SPREAD, WRITE
 from rpdr.pipeline.link_summary import DECIDERS
 from rpdr.pipeline.links import gold_pairs
-from rpdr.pipeline.on_ray.pool import mentions_of
+from rpdr.pipeline.pool import mentions_of
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.shards import questions
 from rpdr.pipeline.tuning import AGAIN, most_synonyms, synonym_pairs

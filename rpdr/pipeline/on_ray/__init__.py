@@ -1,1 +1,1 @@
-"""What the stages need of Ray: a cluster to join, actors and pools on its nodes, meters, and jobs that are sent to it."""
+"""What the stages need of Ray: a cluster to join, work and parts of an index on its nodes, meters, and jobs that are sent to it."""
