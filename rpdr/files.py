@@ -277,15 +277,25 @@ def _check_kind(path: Source, encoding: str, begins: bytes) -> None:
 
 def _check_letters(path: Source, encoding: str, text: str, start: int) -> None:
     """Raises DataError where a text, decoded from byte `start` on, is of another encoding than this one, which takes nearly any byte: it holds controls of
-    ISO 8859 where others have letters, or, in a western encoding, nothing but ASCII and twos of characters, as where two bytes are one."""
+    ISO 8859 where others have letters, or, in a western encoding, what is not ASCII is UTF-8, or many different twos of characters, as where two bytes are
+    one."""
     name = codecs.lookup(encoding).name
     if name.startswith("iso8859") and (found := _CONTROLS.search(text)):
         raise _not_encoded(path, encoding, start + found.start())  # there a character is a byte
     if name in WESTERN:
         runs = _NOT_ASCII.findall(text)
-        if len(runs) >= MANY and sum(len(run) % 2 for run in runs) < len(runs) / 10:
+        in_twos = len(set(runs)) >= MANY and sum(len(run) % 2 for run in runs) < len(runs) / 10
+        if in_twos or (len(runs) >= MANY and sum(_is_utf8(run.encode(encoding)) for run in runs) > len(runs) * 0.9):
             remedy = "set `encoding: utf-8` for this file, or gb18030 where it is Chinese"
             raise DataError(f"{path}: not {encoding}: what is not ASCII comes in twos, as where two bytes are one character; {remedy}")
+
+
+def _is_utf8(bytes_there: bytes) -> bool:
+    try:
+        bytes_there.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _not_encoded(path: Source, encoding: str, byte: int) -> DataError:

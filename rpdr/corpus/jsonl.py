@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
+from typing import Any
 
 from rpdr.config import MentionsConfig
 from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
@@ -35,6 +36,11 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     not alone: where its next object begins, nobody can tell. At its end, KeysMissing if no object has some other key that the config names."""
     columns = wanted_columns(config, FIELDS)
     keys_of = lru_cache(maxsize=1000)(partial(_keys, columns))  # most objects have the same keys
+
+    def meant(field: str, key: str, value: Any) -> bool:
+        """Of a key in another letter case that nobody has named, what is no single value is none of ours."""
+        return config.columns is not None or key == columns[field] or not isinstance(value, list | dict)
+
     missing, seen = set(config.columns.values()) if config.columns else set(), set[str]()
     for number, source in _objects(path, config.encoding):
         if not source.strip():
@@ -46,7 +52,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
             keys = keys_of(tuple(row))
             missing.difference_update(columns[field] for field in keys)
             seen.update(list(row)[:20])
-            yield raw_mention(str(path), number, {field: row[key] for field, key in keys.items()}, config)
+            yield raw_mention(str(path), number, {field: row[key] for field, key in keys.items() if meant(field, key, row[key])}, config)
         except json.JSONDecodeError as error:
             yield reject(path, number, f"not JSON: {error.msg} at character {error.pos + 1}", source)
         except (ValueError, RecursionError) as error:

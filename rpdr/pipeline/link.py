@@ -130,13 +130,14 @@ def corpus_store(run: Run, corpus: str) -> Store:
 
 
 def _sources_at(run: Run, where: str) -> str | None:
-    """A place of a source of the run that this place is, or lies in, or that lies in it."""
+    """A folder that a source of the run reads whole, or by a pattern, if this place is it or lies in it."""
     ours = _plain(where)
     for _, source in run.config.sources:
         for place in places_of(source):
             theirs = _plain(os.path.expandvars(place))
+            folder = theirs.parent if "*" in theirs.name else theirs
             inside = theirs in ours.parents and source.format != "standoff"  # which passes over what it does not know
-            if ours == theirs or ours in theirs.parents or inside:
+            if ours == folder or inside:
                 return place
     return None
 

@@ -16,6 +16,7 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.retriever import TUNED_ALONE
 from rpdr.pipeline.several import retrievers_sets
 from rpdr.reranker import Calibration, nil_threshold
+from rpdr.reranker.calibration import UNFITTED
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.run import Run
 from rpdr.run.loaded import calibrated
@@ -73,8 +74,10 @@ def rankings_of(
 
 
 def dev_sets_nil(run: Run) -> bool:
-    """Whether dev has enough different mentions to set when NIL is said. Where it has not, the student never says it, and so no retriever does."""
-    return bool(Calibration.load(run.path("student", CALIBRATION_FILE)).dev_right)
+    """Whether dev has enough different mentions to set when NIL is said. Where it has not, the student never says it, and so no retriever does; but one
+    of an earlier rpdr may."""
+    calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
+    return bool(calibration.dev_right) or calibration.nil_above < UNFITTED.nil_above
 
 
 def _by_student(row: Mapping[str, Any], candidates: Sequence[ConceptId]) -> Ranking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 # of a batch, padding too: on two CPU cores matrix products are at full speed from here on, and every further text of a batch only adds to the padding
 TOKENS_ON_CPU, TOKENS_ON_GPU = 256, 32_768
+COUNTED_AT_ONCE = 10_000  # texts whose tokens are held while they are counted
 
 
 class Encoder(SentenceTransformer):
@@ -37,10 +39,11 @@ class Encoder(SentenceTransformer):
         most = self.max_seq_length
         if most is None:
             return 0
-        may_be = [text for text in texts if len(text.encode()) > most - 4]  # a token has a byte, but for those that mark the ends
-        if not may_be:
-            return 0
-        return sum(len(ids) > most for ids in self.tokenizer(may_be, truncation=False, verbose=False)["input_ids"])
+        may_be = (text for text in texts if len(text.encode()) > most - 4)  # a token has a byte, but for those that mark the ends
+        count = 0
+        while some := list(islice(may_be, COUNTED_AT_ONCE)):
+            count += sum(len(ids) > most for ids in self.tokenizer(some, truncation=False, verbose=False)["input_ids"])
+        return count
 
 
 def alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

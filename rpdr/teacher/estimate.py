@@ -1,6 +1,6 @@
 """What asking will cost, told before a cent is spent: prompts, a price and counts in, an estimate with its range out.
 
-Pure arithmetic. Which prompts would be sent, and what earlier answers took, is pipeline.estimate's.
+Pure arithmetic. Which prompts would be sent, and what earlier answers took, is pipeline.forecast.estimate's.
 """
 
 from __future__ import annotations

@@ -81,6 +81,12 @@ def test_jsonl_keys_may_differ_in_letter_case_where_only_one_does(tmp_path: Path
         mentions, _ = read(path, "jsonl", columns=columns)
         found = [(m.mention_id, m.text, m.context, m.type, m.gold) for m in mentions]
         assert found == [("0:7", "a", "an a", None, [["C1"]]), ("0:2", "b", None, None, None)]
+    path = put(
+        tmp_path / "m.jsonl", '{"text": "a", "Type": ["Sign"], "Context": {"x": 1}}\n'
+    )  # nobody has named these, and they are no such thing
+    assert [(m.text, m.type, m.context) for m in read(path, "jsonl")[0]] == [("a", None, None)]
+    with pytest.raises(DataError, match="type is a list"):
+        read(path, "jsonl", columns={"text": "text", "type": "type"})
 
 
 def test_jsonl_key_may_be_missing_from_one_part_but_not_from_all(tmp_path: Path) -> None:

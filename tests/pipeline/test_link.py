@@ -13,7 +13,7 @@ from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import write_json, write_rows
 from rpdr.pipeline import link as module
-from rpdr.pipeline.link import SOURCES, corpus_store, link
+from rpdr.pipeline.link import SOURCES, _sources_at, corpus_store, link
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.shards import BOUNDS
 from rpdr.pipeline.store import REJECTED, shard_file
@@ -90,6 +90,16 @@ def test_shards_are_not_written_among_what_is_read(tmp_path: Path, source: str, 
     run = run_over(tmp_path / "run", tmp_path / "else" / "x.jsonl", **more)
     with pytest.raises(RunError, match=r"^link\.output: .*notes, where the shards would lie, is a place of the source"):
         corpus_store(run, "notes")
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("{0}/notes/notes.csv", "{0}"), ("{0}/notes/raw/*.csv", "{0}"), ("{0}/notes.csv", "{0}"), ("s3://ours/notes/2026.csv", "s3://ours")],
+)
+def test_shards_may_lie_beside_a_file_or_above_a_folder_that_is_read(tmp_path: Path, source: str, output: str):
+    notes = {"notes": {"format": "table", "path": source.format(tmp_path)}}
+    run = run_over(tmp_path / "run", tmp_path / "else" / "x.jsonl", corpora=notes)
+    assert _sources_at(run, f"{output.format(tmp_path)}/notes") is None
 
 
 def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
