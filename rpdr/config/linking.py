@@ -104,7 +104,8 @@ class Needs(Section):
 
 class ResourcesConfig(Section):
     """Where on a cluster each kind of work runs, and so which nodes are started for it. null: beside the job's own process, or, of a pool, a share
-    of the cluster as it is. What may be lost and repeated, which is all of these, suits spot nodes; the driver and the budget stay on the head."""
+    of the cluster as it is. Each has the keys of `resources.tuning`. What may be lost and repeated, which is all of these, suits spot nodes; the driver
+    and the budget stay on the head."""
 
     tuning: Needs | None = Field(
         None, description="the process that tunes the encoder and indexes all names: stages retriever, retune, baselines"
@@ -117,5 +118,7 @@ class ResourcesConfig(Section):
         None, description="each of retriever.index_parts, where there are several; memory: its file's size and half a gibibyte"
     )
     teaching: Needs | None = Field(None, description="each of teacher.actors, which wait for an endpoint")
-    training: Needs | None = Field(None, description="each of student.workers; with gpus, training is on them wherever the job began")
+    training: Needs | None = Field(
+        None, description="each of student.workers; gpus: at most 1, and training is on them wherever the job began"
+    )
     reranking: Needs | None = Field(None, description="each of link.student_actors, and the process that calibrates the student")

@@ -28,11 +28,13 @@ class Config(Section):
         "masked before text goes to the teacher, as well as patterns can; public: text goes as it is. What `link` writes is not masked",
     )
     kb: KbConfig
-    mentions: tuple[MentionsConfig, ...] = Field(min_length=1)
+    mentions: tuple[MentionsConfig, ...] = Field(
+        min_length=1, description="a list of sources of mentions, each with the keys of the table `mentions` below"
+    )
     corpora: dict[str, MentionsConfig] = Field(
         default={},
-        description="mentions to link with the finished student, each under a name of yours, which may be added at any time: "
-        "`rpdr link --corpus NAME` writes them to corpora/NAME/",
+        description="mentions to link with the finished student, each under a name of yours, which may be added at any time, with the keys of `mentions` but for "
+        "its splits: `rpdr link --corpus NAME` writes them to corpora/NAME/",
     )
     retriever: RetrieverConfig = RetrieverConfig()
     teacher: TeacherConfig = TeacherConfig()

@@ -130,7 +130,9 @@ class MentionsConfig(Section):
         "overrides `split`",
     )
     columns: dict[Literal["id", "text", "context", "type", "doc_id", "gold"], Text] | None = Field(
-        None, description="table, jsonl: field -> column name, or 0-based number for a file without a header"
+        None,
+        description="table, jsonl: field -> column name, or 0-based number for a file without a header; none: those columns "
+        "that have a field's name. Once it is given, a column that it does not name is not read",
     )
     header: bool = Field(
         True,
@@ -164,7 +166,7 @@ class MentionsConfig(Section):
         description='write out those that the document, or the context that a row has, defines: where it says "Duchenne muscular dystrophy (DMD)", '
         "DMD is linked as that; `written` is then what stands there",
     )
-    kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions")
+    kb: KbConfig | None = Field(None, description="concept_names: the knowledge base whose names are the mentions, with the keys of `kb`")
     keep_every: int = Field(
         1,
         ge=1,
