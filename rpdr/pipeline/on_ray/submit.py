@@ -37,7 +37,7 @@ from rpdr.config import Config, MentionsConfig
 from rpdr.errors import ConfigError, RunError
 from rpdr.run import check_corpus, refuse_secrets
 from rpdr.run.sources import places_of
-from rpdr.show import in_one_line
+from rpdr.show import in_one_line, memory
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
 LEFT_OUT = (
@@ -132,6 +132,7 @@ class Submission:
             if _has_password(line):
                 raise ConfigError(f"--pip {self.pip}: in line {number} the user or password of a URL {TO_THE_NODES}")
         self._inside(self.config_path)
+        self._check_size()
         self._variables()
         self._check_options()
         refuse_secrets(self.config, ConfigError)  # the job's record has the options, which all who reach the cluster can read
@@ -144,6 +145,16 @@ class Submission:
         if output is not None and _is_relative(output):
             raise ConfigError(
                 f"link.output: {output} is relative: on the cluster, a folder of its head alone; name one that all nodes share"
+            )
+
+    def _check_size(self) -> None:
+        """Before it is packed, which keeps all sizes."""
+        most, total = ray_constants.DASHBOARD_CLIENT_MAX_SIZE, sum(self.packed.values())
+        if total >= most:
+            largest = max(self.packed, key=self.packed.__getitem__)
+            raise ConfigError(
+                f"{self.folder.resolve()}: the job's copy of it would be {memory(total / 2**20)}, and a cluster takes {memory(most / 2**20)}; the largest "
+                f"file is {largest} ({memory(self.packed[largest] / 2**20)}): move it to the folder that all nodes share, or name it in .rayignore"
             )
 
     def _check_options(self) -> None:

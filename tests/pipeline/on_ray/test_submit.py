@@ -80,6 +80,17 @@ def test_neither_the_run_nor_a_source_by_its_whole_path_nor_a_key_goes_with_the_
     assert set(ZipFile(package).namelist()) == set(what.packed)
 
 
+def test_a_folder_that_no_cluster_takes_is_refused_before_it_is_packed(folder: Path):
+    (folder / "data").mkdir()
+    for name, mib in (("model.bin", 90), ("small.bin", 20)):
+        with (folder / "data" / name).open("wb") as file:
+            file.truncate(mib * 2**20)
+    with pytest.raises(ConfigError, match=r"would be 110 MiB.* takes 100 MiB; .* data/model\.bin \(90 MiB\): move it .* \.rayignore"):
+        submission(folder)
+    (folder / ".rayignore").write_text("data/\n")
+    assert "data/model.bin" not in submission(folder).packed
+
+
 def test_that_text_goes_to_the_cluster_with_the_copy_is_told_where_the_policy_is_restricted(folder: Path):
     (note,) = submission(folder).notes
     assert note.startswith("data_policy: restricted: mentions.csv goes to the cluster")
