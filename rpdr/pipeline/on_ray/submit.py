@@ -172,6 +172,11 @@ class Submission:
         inside = path.resolve().relative_to(folder)
         if left_out := [part for part in inside.parts[:-1] if f"{part}/" in LEFT_OUT]:
             raise ConfigError(f"{path}: in {left_out[0]}/, which the job's copy of {folder} leaves out; copy it out of there")
+        if str(inside) not in self.packed:
+            raise ConfigError(
+                f"{path}: the job's copy of {folder} leaves it out, by a .gitignore or .rayignore, or as run_dir or a source is there; copy it to a place "
+                "that is not left out"
+            )
         return str(inside)
 
     def _variables(self) -> dict[str, str]:

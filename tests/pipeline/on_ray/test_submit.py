@@ -180,6 +180,13 @@ def test_a_config_that_the_copy_leaves_out_is_refused(folder: Path):
         Submission("prepare", folder / "runs" / "mine" / "config.yaml", load(folder / "c.yaml"), folder=folder)
 
 
+@pytest.mark.parametrize(("ignoring", "ignored"), [(".gitignore", "c.yaml"), (".rayignore", "*.yaml"), (".gitignore", "c.*")])
+def test_neither_is_one_taken_that_is_ignored_there(folder: Path, ignoring: str, ignored: str):
+    (folder / ignoring).write_text(ignored + "\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: the job's copy of .* leaves it out, by a \.gitignore"):
+        submission(folder)
+
+
 def test_a_run_dir_with_a_variable_of_another_form_is_refused(folder: Path):
     (folder / "c.yaml").write_text(CONFIG.format(run_dir="$HOME/run"))
     with pytest.raises(ConfigError, match=r"run_dir: \$HOME/run is relative"):
