@@ -68,10 +68,12 @@ def _reach(options: argparse.Namespace) -> Any:
 
 def _submit(options: argparse.Namespace, config: Config) -> int:
     from rpdr.pipeline.on_ray.submit import Submission, console, submit
+    from rpdr.pipeline.progress import say
 
     asked = options.stage, Path(options.config), config, tuple(options.set), options.corpus, options.redo
     what = Submission(*asked, options.working_dir, tuple(options.env), options.pip)
     client = _reach(options)
+    say(what.notes)
     job = submit(client, what)
     console().print(f"Submitted: {job}", highlight=False, soft_wrap=True)
     return 0 if options.detach else _followed(client, job)

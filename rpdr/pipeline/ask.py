@@ -19,7 +19,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from rpdr.config import Config, Price, TeacherConfig
-from rpdr.pipeline.on_ray.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus
+from rpdr.pipeline.on_ray.cluster import beside_the_driver, dataset_of, keep_data_on, placed, pool_cpus, waiting_for
 from rpdr.pipeline.on_ray.meters import Meters
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress, Stopwatch
@@ -105,6 +105,7 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
     )
     done, looked, money = 0, 0.0, ""
     meters, watch = Meters(asking.run, "teacher"), Stopwatch()
+    progress.update(0, None, waiting_for(asking.config.resources, "teaching"))
     try:
         for batch in asked.iter_batches(batch_size=None, batch_format="pyarrow"):
             done += batch.num_rows

@@ -15,7 +15,7 @@ from rpdr.corpus import Mention, load_mentions
 from rpdr.errors import DataError
 from rpdr.files import write_table
 from rpdr.kb import map_kb
-from rpdr.pipeline.on_ray.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads
+from rpdr.pipeline.on_ray.cluster import connect, dataset_of, keep_data_on, placed, pool_cpus, share_gpu, share_threads, waiting_for
 from rpdr.pipeline.on_ray.parts import asked, parts_at_work
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.retriever import add_candidates, distinct_rows
@@ -51,6 +51,7 @@ def retrieved(
     keep_data_on(run.config.resources.retrieving)
     dataset = dataset_of(asked, BATCH)
     with parts_at_work(retriever[1], run.config.resources.indexing) as parts:
+        progress.update(0, None, waiting_for(run.config.resources, "retrieving", *["indexing"] * bool(parts)))
         for batch in retrieving(run, dataset, retriever, top_k, parts).iter_batches(batch_size=None, batch_format="pyarrow"):
             found.append(batch.select(CANDIDATES.names).cast(CANDIDATES))
             seconds += sum(batch[SECONDS].to_pylist())

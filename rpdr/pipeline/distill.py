@@ -53,9 +53,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     disputed = disputed_names(run)
     write_json(run.path("student", DISPUTED_FILE), disputed)
     progress.update(0, None, "calibrating")
-    needs = run.config.resources.reranking
-    if needs:
-        calibration, balance, shortcut = run_elsewhere(needs, run, on_dev.__name__, on_dev.calibrate.__name__, progress)
+    if run.config.resources.reranking:
+        calibration, balance, shortcut = run_elsewhere("reranking", run, on_dev.__name__, on_dev.calibrate.__name__, progress)
     else:
         calibration, balance, shortcut = on_dev.calibrate(run, progress)
     calibration.save(run.path("student", CALIBRATION_FILE))

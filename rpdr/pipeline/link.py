@@ -31,7 +31,7 @@ from rpdr.files import expanded, read_json, read_tables, sha256_tree, write_json
 from rpdr.kb import map_kb
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
 from rpdr.pipeline.link_summary import DECIDERS, machine_usd
-from rpdr.pipeline.on_ray.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads
+from rpdr.pipeline.on_ray.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads, waiting_for
 from rpdr.pipeline.on_ray.elsewhere import TRIES
 from rpdr.pipeline.on_ray.meters import Meters
 from rpdr.pipeline.on_ray.parts import parts_at_work
@@ -209,6 +209,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     seconds = dict.fromkeys((SECONDS, RERANK_S), 0.0)
     before, usd = output.mentions, run.config.report.machine_usd_per_hour
     with parts_at_work(final_retriever(run)[1], run.config.resources.indexing) as parts:
+        progress.update(0, None, waiting_for(run.config.resources, "retrieving", "reranking", *["indexing"] * bool(parts)))
         for batch in _answers(run, output, work, point, parts).iter_batches(batch_size=None, batch_format="pyarrow"):
             retrieved += pc.sum(pc.not_equal(batch["source"], "exact")).as_py() or 0
             asked += pc.sum(pc.equal(batch["source"], "student")).as_py() or 0

@@ -66,7 +66,6 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if readers else _scored(final, labels)
         labels = believed_again(scored, by_gold(dev, met_as_new(final, dev, settings.top_k)))
     final.save(folder / "index")
-    progress.update(0, None, "retrieving candidates")
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = retrieved(run, asked, final_retriever(run), run.config.final_top_k, progress)
     by_hand = met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)

@@ -87,11 +87,11 @@ def _let_go_of_gpu() -> None:
 def _worked(name: str, run: Run, progress: StageProgress, *what: str) -> dict[str, Any]:
     """A stage's summary."""
     # its module is imported when it runs: `rpdr --help` need not load torch
-    module, needs = f"rpdr.pipeline.{name}", run.config.resources.tuning
-    if needs and name in TUNING:
+    module = f"rpdr.pipeline.{name}"
+    if run.config.resources.tuning and name in TUNING:
         from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
 
-        return run_elsewhere(needs, run, module, name, progress)
+        return run_elsewhere("tuning", run, module, name, progress)
     work: Work = getattr(import_module(module), name)
     return work(run, progress, *what)
 

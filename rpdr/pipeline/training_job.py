@@ -30,6 +30,7 @@ from rpdr.pipeline.on_ray.cluster import (
     interrupts_as_before,
     joins,
     raised_by_worker,
+    waiting_for,
 )
 from rpdr.pipeline.on_ray.elsewhere import Board
 from rpdr.pipeline.progress import StageProgress
@@ -80,7 +81,7 @@ def fit_student(run: Run, chosen: list[Example], held_out: list[Example], progre
         ),
     )
     done = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(monitor, progress, done), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(monitor, progress, done, waiting_for(run.config.resources, "training")), daemon=True)
     watcher.start()
     try:
         with interrupts_as_before():
@@ -199,6 +200,7 @@ class Monitor(Board):
         """How often training has begun at this checkpoint with so many workers, now too (with another number it is no failure: nodes have come or gone);
         and what was noted last."""
         self._begun[checkpoint, workers] += 1
+        self._now = (0, None, "loading the student")
         return self._begun[checkpoint, workers], self._noted
 
     def note(self, reason: str) -> None:
@@ -224,10 +226,10 @@ class Monitor(Board):
         return self._told
 
 
-def _watch(monitor: Any, progress: StageProgress, done: threading.Event) -> None:
+def _watch(monitor: Any, progress: StageProgress, done: threading.Event, waiting: str) -> None:
     while not done.wait(1.0):
         try:
             now = ray.get(monitor.now.remote(), timeout=5)
         except Exception:
             continue
-        progress.update(*(now or (0, None, "loading the student")))
+        progress.update(*(now or (0, None, waiting)))

@@ -25,6 +25,16 @@ KUBERAY = Path(__file__).parent / "kuberay"  # the CRDs of KubeRay 1.7 (github.c
 MANIFESTS = ("distill", "link", "cluster")
 CLOUDS = ("aws", "gcp")
 QUANTITIES = {"Gi": 2**30, "Mi": 2**20, "m": 1e-3}
+MACHINES = {  # cores and GiB that they are sold with
+    "m6i.xlarge": (4, 16),
+    "m6i.large": (2, 8),
+    "g6.4xlarge": (16, 64),
+    "g5.2xlarge": (8, 32),
+    "n2-standard-4": (4, 16),
+    "n2-standard-2": (2, 8),
+    "g2-standard-12": (12, 48),
+    "g2-standard-8": (8, 32),
+}
 
 
 def manifest(name: str) -> dict[str, Any]:
@@ -157,9 +167,24 @@ def test_every_kind_of_work_fits_a_group_of_kuberay(name: str):
         found = []
         for group in groups:
             limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-            if fits(need, group["labels"], limits["cpu"], limits.get("nvidia.com/gpu", 0), 0.7 * quantity(limits["memory"])):
+            if fits(need, group["labels"], quantity(limits["cpu"]), limits.get("nvidia.com/gpu", 0), 0.7 * quantity(limits["memory"])):
                 found.append(group["groupName"])
         assert found, work
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_pod_fits_its_groups_machine_beside_what_kubernetes_keeps(name: str, cloud: str):
+    cluster, vms = cluster_of(name), yaml.safe_load((CLUSTER / f"{cloud}.yaml").read_text())["available_node_types"]
+    pods = {"head": cluster["headGroupSpec"], **{group["groupName"]: group for group in cluster["workerGroupSpecs"]}}
+    beside = cluster["autoscalerOptions"]["resources"]
+    for group, pod in pods.items():
+        machine = vms[group]["node_config"]
+        cores, gibibytes = MACHINES[machine.get("InstanceType") or machine["machineType"]]
+        asked = pod["template"]["spec"]["containers"][0]["resources"]["requests"]
+        more = beside["requests"] if group == "head" else {"cpu": 0, "memory": 0}
+        assert quantity(asked["cpu"]) + quantity(more["cpu"]) <= 0.9 * cores, group
+        assert quantity(asked["memory"]) + quantity(more["memory"]) <= 0.85 * gibibytes * 2**30, group
 
 
 def test_linking_alone_fits_its_own_cluster():

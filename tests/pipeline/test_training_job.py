@@ -26,6 +26,15 @@ def test_a_gang_that_grows_as_nodes_come_has_lost_nobody():
     assert [monitor.begun("", workers)[0] for workers in (1, 2, 1, 2)] == [2, 2, 3, 3]  # but one that comes and goes has
 
 
+def test_until_a_worker_begins_it_is_told_what_nodes_are_waited_for_and_no_step_of_the_start_before():
+    monitor = Monitor()
+    assert monitor.now() is None  # which `_watch` tells as waiting
+    monitor.begun("", 2)
+    monitor.update(40, 100, "training the student")
+    monitor.begun("a", 2)
+    assert monitor.now() == (0, None, "loading the student")
+
+
 def test_what_a_worker_failed_by_is_told_where_training_is_given_up():
     monitor = Monitor()
     monitor.note("OSError: No space left on device")

@@ -1,6 +1,7 @@
 """`rpdr calibrate`: how fast each kind of work is -> plan/rates.json, in about three minutes.
 
-Each kind runs where it would: on this machine as many processes at once as fill it; on a cluster, one on a node that has what `resources` asks for.
+Each kind runs where it would: as many processes at once as fill this machine or, on a cluster, a node that has what `resources` asks for: those that
+share a GPU or a node's cores are each slower than one alone.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ import torch
 from ray.data import ActorPoolStrategy
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr.config import Config, Needs
 from rpdr.errors import RunError
 from rpdr.files import read_json, write_json
 from rpdr.machine import machine
 from rpdr.pipeline.forecast.trials import BEGIN, TRIALS, driver_of_link
-from rpdr.pipeline.on_ray.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed
+from rpdr.pipeline.on_ray.cluster import at_most_gpus, check_here, connect, has_gpu, interrupts_as_before, joins, placed, share_gpu
 from rpdr.pipeline.progress import StageProgress, Stopwatch
+from rpdr.planning.nodes import SPARE
 from rpdr.run import Run
 from rpdr.run.folder import not_prepared
 
 FILE = "rates.json"
 SECONDS = 10.0  # of a trial
+BESIDE_S = 60.0  # for which the others on a node are waited for, as a job that is there too may have taken their place
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Of one process of a kind of work, beside others that keep the machine busy: seconds until it works at full pace, and of each unit; on so many
-    `cpus`."""
+    """Of one process of a kind of work, beside others that keep its machine, or node of a cluster, busy: seconds until it works at full pace, and of each
+    unit; on so many `cpus`."""
 
     load_s: float
     seconds: dict[str, float]
@@ -97,7 +101,7 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     cpus = max(1.0, needs.cpus if needs else 1.0)
     if not joined:
         cpus = min(cpus, cores)
-    processes = 1 if joined else max(1, int(cores / cpus))
+    processes = max(1, int(cores / cpus))
     where: dict[str, Any] = placed(needs) if joined and needs else {"num_cpus": 0}
     if not joined and has_gpu():
         share = needs.gpus if needs else 1.0
@@ -106,9 +110,16 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
         processes = at_most_gpus(processes, share) if share else processes
         # without a share Ray would leave the card in sight
         where |= {"num_gpus": share} if share else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
-    idle = ray.remote(_Nothing).options(**where).remote()
-    ray.get(idle.ready.remote())  # what a node takes to come is not what a model takes to load
-    ray.kill(idle)
+    idle = [ray.remote(_Nothing).options(**where).remote()]
+    node = ray.get(idle[0].node.remote())  # what a node takes to come is not what a model takes to load
+    if joined:
+        where = {name: value for name, value in where.items() if name != "label_selector"}
+        where["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+        has = next(each["Resources"] for each in ray.nodes() if each["NodeID"] == node)
+        idle += [ray.remote(_Nothing).options(**where).remote() for _ in range(_at_once(needs, has) - 1)]
+        processes = len(ray.wait([one.node.remote() for one in idle], num_returns=len(idle), timeout=BESIDE_S)[0])
+    for one in idle:
+        ray.kill(one)
     watch = Stopwatch()
     actors = [ray.remote(_Working).options(**where).remote(run.portable, kind, int(cpus)) for _ in range(processes)]
     gpus = ray.get([actor.has_gpu.remote() for actor in actors])
@@ -123,11 +134,21 @@ def _rate(run: Run, kind: str, needs: Needs | None, seconds: float) -> Rate:
     return Rate(load_s, units, cpus, gpus[0], processes, alone)
 
 
+def _at_once(needs: Needs | None, node: dict[str, float]) -> int:
+    """How many processes fill a node, or one GPU of it where they have a part of one; each has a core. Without needs one does: no plan is made of it."""
+    if needs is None:
+        return 1
+    asked = {"CPU": max(1.0, needs.cpus), "GPU": needs.gpus, "memory": needs.memory_gib * 2**30}
+    has = {**node, "GPU": 1.0} if needs.gpus < 1 else node
+    return max(1, min(int(has.get(name, 0) / each + SPARE) for name, each in asked.items() if each))
+
+
 class _Working:
     """A trial in a process of its own."""
 
     def __init__(self, config: Config, kind: str, threads: int) -> None:
         torch.set_num_threads(threads)
+        share_gpu(getattr(config.resources, kind))
         self.trial = TRIALS[kind](Run(config))
 
     def has_gpu(self) -> bool:
@@ -145,15 +166,16 @@ class _Nothing:
     def __call__(self, batch: pa.Table) -> pa.Table:
         return batch
 
-    def ready(self) -> None:
-        """Answers when its process is there."""
+    def node(self) -> str:
+        """On which its process is; answers when that is there."""
+        return ray.get_runtime_context().get_node_id()
 
 
 def _process_s() -> float:
     """Of a process that does nothing."""
     watch = Stopwatch()
     actor = ray.remote(_Nothing).options(num_cpus=0).remote()
-    ray.get(actor.ready.remote())
+    ray.get(actor.node.remote())
     ray.kill(actor)
     return watch.seconds
 

@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rpdr import errors
-from rpdr.config import Needs
+from rpdr.config import Needs, ResourcesConfig
 from rpdr.errors import ConfigError, RpdrError, RunError
 from rpdr.pipeline.progress import say
 from rpdr.remote import shown
@@ -174,6 +174,14 @@ def _selected(label: str | None, selector: str) -> bool:
     plain = selector.removeprefix("!")
     values = plain[3:-1].split(",") if plain.startswith("in(") and plain.endswith(")") else [plain]
     return (label in {value.strip() for value in values}) != selector.startswith("!")
+
+
+def waiting_for(resources: ResourcesConfig, *kinds: str) -> str:
+    """What a stage is at until processes of these kinds of work have begun: where nodes that they ask for never come, no more is told."""
+    asked = [f"resources.{kind}" for kind in kinds if getattr(resources, kind)]
+    if not asked or _ALONE:
+        return "loading"
+    return f"waiting for nodes as {' and '.join(asked)} ask{'s' if len(asked) == 1 else ''} for, and for what they load"
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:

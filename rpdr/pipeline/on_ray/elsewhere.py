@@ -11,8 +11,8 @@ from typing import Any
 
 import ray
 
-from rpdr.config import Config, Needs
-from rpdr.pipeline.on_ray.cluster import beside_the_driver, connect, placed
+from rpdr.config import Config
+from rpdr.pipeline.on_ray.cluster import beside_the_driver, connect, placed, waiting_for
 from rpdr.pipeline.progress import StageProgress
 from rpdr.run import Run
 
@@ -20,12 +20,17 @@ LOOK_EVERY_S = 0.5
 TRIES = 10  # of nodes that were lost
 
 
-def run_elsewhere(needs: Needs, run: Run, module: str, function: str, progress: StageProgress) -> Any:
-    """What `module.function(run, progress)` returns. Its errors come back as they were raised, in Ray's wrapping."""
+def run_elsewhere(kind: str, run: Run, module: str, function: str, progress: StageProgress) -> Any:
+    """What `module.function(run, progress)` returns, on a node as `resources` asks for this kind of work. Its errors come back as they were raised, in
+    Ray's wrapping."""
     connect()
     board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside_the_driver()).remote()
-    work = ray.remote(_work).options(**placed(needs), max_retries=TRIES).remote(run.portable, module, function, board)
-    progress.update(0, None, "waiting for a node")
+    work = (
+        ray.remote(_work)
+        .options(**placed(getattr(run.config.resources, kind)), max_retries=TRIES)
+        .remote(run.portable, module, function, board)
+    )
+    progress.update(0, None, waiting_for(run.config.resources, kind))
     shown = None
     while not ray.wait([work], timeout=LOOK_EVERY_S)[0]:
         now = ray.get(board.now.remote())

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
+from ray.cluster_utils import Cluster
 
 from rpdr.cli import main
-from rpdr.config import load
+from rpdr.config import Needs, load
 from rpdr.errors import ConfigError, RunError
-from rpdr.pipeline.forecast.calibrate import FILE, Rate, Rates, calibrate
+from rpdr.pipeline.forecast.calibrate import FILE, Rate, Rates, _at_once, _rate, calibrate
 from rpdr.pipeline.forecast.estimate import estimate_of
 from rpdr.pipeline.forecast.plan import check_gpus, corpus_of, work_of
 from rpdr.pipeline.forecast.trials import BEGIN, TRIALS
+from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.stages import run_stages
 from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream, Task
@@ -267,6 +270,41 @@ def test_calibrating_measures_in_processes_of_their_own(prepared: Path, monkeypa
     assert min(rates.stream_s, rates.gang_s) >= 0  # beside other work, starting a process may take as long
     assert rates.driver.keys() == DRIVER.keys()
     assert all(0 < seconds < 0.1 for seconds in rates.driver.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes"),
+    [
+        ({"cpus": 2, "gpus": 0.25, "memory_gib": 8}, 3),  # the memory of three
+        ({"cpus": 2, "gpus": 0.5, "memory_gib": 8}, 2),
+        ({"cpus": 0.5, "gpus": 0.1}, 8),  # a core each
+        ({"cpus": 0, "gpus": 1 / 3}, 3),
+        ({"cpus": 6, "gpus": 1, "memory_gib": 8}, 1),
+        ({"cpus": 2}, 4),
+        ({"cpus": 0.5, "memory_gib": 1}, 8),
+        ({"cpus": 16}, 1),
+    ],
+)
+def test_on_a_cluster_as_many_processes_are_measured_as_share_a_node_or_its_gpu(asked: dict[str, float], processes: int) -> None:
+    assert _at_once(Needs(**asked), {"CPU": 8.0, "GPU": 2.0, "memory": 24 * 2**30}) == processes
+    assert _at_once(None, {"CPU": 8.0}) == 1
+
+
+@pytest.mark.slow
+def test_those_that_will_share_a_gpu_of_a_cluster_are_measured_together(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()  # what an earlier test has joined
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        cluster.add_node(num_cpus=2, num_gpus=2, labels={"rpdr.io/group": "linking"}, object_store_memory=100 * 2**20)
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        connect()
+        run = run_of(prepared, run_dir=str(prepared.parent / "run"))
+        needs = Needs(cpus=1, gpus=0.5, labels={"rpdr.io/group": "linking"})
+        assert _rate(run, "retrieving", needs, seconds=0.5).processes == 2
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def test_where_nothing_is_left_to_do_the_command_says_so(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,19 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
-from rpdr.config import Needs
+from rpdr.config import Needs, ResourcesConfig
 from rpdr.errors import ConfigError, ModelError, RunError
 from rpdr.pipeline.on_ray import cluster as module
-from rpdr.pipeline.on_ray.cluster import at_most_gpus, check_here, connect, interrupts_as_before, placed, pool_cpus, raised_by_worker
+from rpdr.pipeline.on_ray.cluster import (
+    at_most_gpus,
+    check_here,
+    connect,
+    interrupts_as_before,
+    placed,
+    pool_cpus,
+    raised_by_worker,
+    waiting_for,
+)
 from rpdr.pipeline.stages import plain
 
 
@@ -136,6 +145,17 @@ def test_a_machine_alone_says_what_it_has_not(needs: dict[str, Any], says: str, 
         check_here(Needs(labels={"mine": "!in(no, yes)"}))
     monkeypatch.setattr(module, "_ALONE", [])
     check_here(Needs(**needs))  # nodes may come
+
+
+def test_who_waits_for_nodes_names_the_keys_that_ask_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources = ResourcesConfig(retrieving=Needs(gpus=1), indexing=Needs(), training=Needs())
+    monkeypatch.setattr("rpdr.pipeline.on_ray.cluster._ALONE", [])
+    assert waiting_for(resources, "training") == "waiting for nodes as resources.training asks for, and for what they load"
+    said = waiting_for(resources, "retrieving", "reranking", "indexing")
+    assert said == "waiting for nodes as resources.retrieving and resources.indexing ask for, and for what they load"
+    assert waiting_for(resources, "teaching") == "loading"
+    monkeypatch.setattr("rpdr.pipeline.on_ray.cluster._ALONE", [True])
+    assert waiting_for(resources, "training") == "loading"
 
 
 @pytest.mark.parametrize(("each", "room"), [(1.0, 2), (0.5, 4), (0.6, 2), (0.1, 20), (2.0, 1)])

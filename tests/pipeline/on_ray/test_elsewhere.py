@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rpdr.config import Config, Needs
+from rpdr.config import Config
 from rpdr.pipeline import prepare
 from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
@@ -27,7 +27,7 @@ def test_work_elsewhere_is_on_the_run_directory_that_was_found_here(tmp_path: Pa
         "kb": {"format": "table", "path": str(tmp_path / "kb.csv")},
         "mentions": [{"format": "table", "path": str(tmp_path / "m.csv")}],
     }
-    run = Run(Config.model_validate({"run_dir": "runs/mine", **sources}))
+    run = Run(Config.model_validate({"run_dir": "runs/mine", **sources, "resources": {"tuning": {}}}))
     with stage_progress("elsewhere") as progress:
-        assert run_elsewhere(Needs(), run, prepare.__name__, "prepare", progress)["mentions"] == 1
+        assert run_elsewhere("tuning", run, prepare.__name__, "prepare", progress)["mentions"] == 1
     assert (tmp_path / "here" / "runs" / "mine" / "kb" / "concepts.parquet").exists()

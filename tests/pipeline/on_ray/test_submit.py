@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from local_cluster import LocalCluster, local_cluster
+from ray._private.runtime_env.packaging import create_package
 from ray.exceptions import RpcError
 from ray.job_submission import JobDetails, JobStatus
 from rich.console import Console
@@ -55,6 +57,46 @@ def test_the_command_names_the_config_as_the_copy_has_it(folder: Path):
     assert ".env" in what.runtime_env["excludes"]
     (folder / "c.yaml").write_text(CONFIG.format(run_dir="/shared/run") + "corpora: {notes: {format: table, path: notes.csv}}\n")
     assert submission(folder, "link", corpus="notes", redo=True).entrypoint.endswith(" link --config c.yaml --corpus notes --redo")
+
+
+def test_neither_the_run_nor_a_source_by_its_whole_path_nor_a_key_goes_with_the_copy(folder: Path):
+    for name in (
+        "out/mine/corpus/m.parquet",
+        "deep/notes/a.txt",
+        "deep/notes.csv",
+        ".ssh/id",
+        "id_ed25519",
+        ".config/gcloud/x",
+        "id_map.csv",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    told = CONFIG.format(run_dir=folder / "out" / "mine") + f"corpora: {{notes: {{format: table, path: {folder}/deep/*.csv}}}}\n"
+    (folder / "c.yaml").write_text(told.replace("path: kb.csv", f"path: {folder / 'kb.csv'}"))
+    what = submission(folder)
+    assert set(what.packed) == {"c.yaml", "mentions.csv", "deep/notes/a.txt", "id_map.csv"}
+    package = folder.parent / "package.zip"
+    create_package(str(folder), package, include_gitignore=True, excludes=what.runtime_env["excludes"])
+    assert set(ZipFile(package).namelist()) == set(what.packed)
+
+
+def test_a_folder_that_no_cluster_takes_is_refused_before_it_is_packed(folder: Path):
+    (folder / "data").mkdir()
+    for name, mib in (("model.bin", 90), ("small.bin", 20)):
+        with (folder / "data" / name).open("wb") as file:
+            file.truncate(mib * 2**20)
+    with pytest.raises(ConfigError, match=r"would be 110 MiB.* takes 100 MiB; .* data/model\.bin \(90 MiB\): move it .* \.rayignore"):
+        submission(folder)
+    (folder / ".rayignore").write_text("data/\n")
+    assert "data/model.bin" not in submission(folder).packed
+
+
+def test_that_text_goes_to_the_cluster_with_the_copy_is_told_where_the_policy_is_restricted(folder: Path):
+    (note,) = submission(folder).notes
+    assert note.startswith("data_policy: restricted: mentions.csv goes to the cluster")
+    with (folder / "c.yaml").open("a") as file:
+        file.write("data_policy: public\n")
+    assert submission(folder).notes == []
 
 
 @pytest.mark.parametrize(
@@ -136,6 +178,13 @@ def test_a_config_that_the_copy_leaves_out_is_refused(folder: Path):
     (folder / "runs" / "mine" / "config.yaml").write_text(CONFIG.format(run_dir="/shared/run"))
     with pytest.raises(ConfigError, match=r"config.yaml: in runs/, which the job's copy"):
         Submission("prepare", folder / "runs" / "mine" / "config.yaml", load(folder / "c.yaml"), folder=folder)
+
+
+@pytest.mark.parametrize(("ignoring", "ignored"), [(".gitignore", "c.yaml"), (".rayignore", "*.yaml"), (".gitignore", "c.*")])
+def test_neither_is_one_taken_that_is_ignored_there(folder: Path, ignoring: str, ignored: str):
+    (folder / ignoring).write_text(ignored + "\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: the job's copy of .* leaves it out, by a \.gitignore"):
+        submission(folder)
 
 
 def test_a_run_dir_with_a_variable_of_another_form_is_refused(folder: Path):
@@ -228,7 +277,7 @@ def test_a_stage_runs_there_and_can_be_followed_again(cluster: Cluster, folder: 
     first, *log = done.stdout.splitlines()
     job = first.removeprefix("Submitted: ")
     assert "2 concepts, 4 names; 1 mentions" in done.stdout
-    assert not done.stderr
+    assert done.stderr.startswith("note: data_policy: restricted: mentions.csv goes")
     assert (tmp_path / "run" / "kb" / "concepts.parquet").exists()
     again = cluster.rpdr("follow", job)
     assert (again.returncode, again.stdout.splitlines()) == (0, log)
