@@ -72,7 +72,8 @@ def cheapest(stages: Sequence[StageWork], nodes: NodesConfig, deadline_s: float 
     safe = _best(stages, (found for found in sums if all(choice.market == "on_demand" for choice in found[2])), nodes, deadline_s)
     plans = [plan for plan in (_best(stages, sums, nodes, deadline_s), safe, fastest) if plan and _meets(plan.seconds, deadline_s)]
     found = min(plans, key=lambda plan: plan.usd, default=None)
-    return Found(found, fastest, None if found is safe else safe)
+    spot = found and any(choice.market == "spot" for choice in found.choices)
+    return Found(found, fastest, safe if spot else None)
 
 
 def _meets(seconds: float, deadline_s: float | None) -> bool:

@@ -89,6 +89,13 @@ def test_a_plan_on_spot_nodes_has_one_without_beside_it() -> None:
     assert found.best.usd < found.on_demand.usd
 
 
+def test_a_plan_without_spot_nodes_is_not_told_twice() -> None:
+    found = cheapest([linking(1e6)], nodes(spot_usd_per_hour=None, usd_per_hour=0.01), 24 * HOUR)
+    assert found.best
+    assert {choice.market for choice in found.best.choices} == {"on_demand"}
+    assert found.on_demand is None
+
+
 def test_a_gang_gets_nodes_for_all_of_its_workers() -> None:
     work = [StageWork("distill", (Gang(process("training", "training", cpus=8), 3, HOUR, 60),))]
     found = cheapest(work, nodes())

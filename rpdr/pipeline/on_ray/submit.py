@@ -229,7 +229,7 @@ def reach(address: str | None) -> JobSubmissionClient:
 
 def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
     """Show the job's log from its beginning, until it ends; its exit code (130 if it was stopped). The connection may break meanwhile. Raises
-    RunError if there is no such job, or the cluster does not answer for PATIENCE_S."""
+    RunError if there is no such job, or no longer, or the cluster does not answer for PATIENCE_S."""
     _check_known(client, job)
     with console.status("waiting for the job") as status:
         log = _Log(console, status)
@@ -243,6 +243,10 @@ def follow(client: JobSubmissionClient, job: str, console: Console) -> int:
                     return _exit_code(found, console)
                 failing = None
             except (RuntimeError, OSError, requests.RequestException, aiohttp.ClientError) as error:  # RuntimeError: Ray's own
+                if _is_gone(client, job):
+                    raise RunError(
+                        f"{job}: the cluster's head has begun anew and knows no such job; submit it again to go on from where it was"
+                    ) from error
                 if failing is None or log.characters > known:
                     failing, known = time.monotonic(), log.characters
                 if time.monotonic() - failing > PATIENCE_S:
@@ -260,6 +264,14 @@ def stop(client: JobSubmissionClient, job: str) -> bool:
 def _check_known(client: JobSubmissionClient, job: str) -> None:
     if job not in {found.submission_id for found in _asked(client.list_jobs)}:
         raise RunError(f"{job}: there is no such job; `rpdr jobs` lists them")
+
+
+def _is_gone(client: JobSubmissionClient, job: str) -> bool:
+    """Whether the cluster answers, and knows no such job."""
+    try:
+        return job not in {found.submission_id for found in client.list_jobs()}
+    except (RuntimeError, OSError, requests.RequestException):
+        return False
 
 
 def jobs_table(client: JobSubmissionClient) -> Table:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -25,7 +25,7 @@ from rich.console import Console
 from rpdr.config import load
 from rpdr.errors import ConfigError, RunError
 from rpdr.pipeline.on_ray import submit as module
-from rpdr.pipeline.on_ray.submit import Submission, jobs_table, reach
+from rpdr.pipeline.on_ray.submit import Submission, follow, jobs_table, reach
 
 CONFIG = """run_dir: {run_dir}
 kb: {{format: table, path: kb.csv}}
@@ -243,6 +243,26 @@ def test_a_run_directory_with_brackets_is_listed_whole():
     shown = Console(file=StringIO(), width=200)
     shown.print(jobs_table(Jobs()))
     assert "/runs/x[/y]" in shown.file.getvalue()
+
+
+@pytest.mark.parametrize(("later", "says"), [([], "has begun anew .* submit it again"), (["mine"], "does not answer")])
+def test_a_job_that_a_new_head_does_not_know_is_not_waited_for(later: list[str], says: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    lists = [["mine"], later]
+
+    class Head:
+        def list_jobs(self) -> list[JobDetails]:
+            return [JobDetails(type="SUBMISSION", submission_id=job, status=JobStatus.RUNNING, entrypoint="") for job in lists.pop(0)]
+
+        async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+            for text in ():
+                yield text
+
+        def get_job_info(self, job: str) -> JobDetails:
+            raise RuntimeError(f"Request failed with status code 404: Job {job} does not exist.")
+
+    with pytest.raises(RunError, match=rf"mine: the cluster.* {says}"):
+        follow(Head(), "mine", Console(file=StringIO()))
 
 
 @dataclass(frozen=True)
