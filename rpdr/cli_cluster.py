@@ -67,7 +67,8 @@ def _reach(options: argparse.Namespace) -> Any:
 
 
 def _submit(options: argparse.Namespace, config: Config) -> int:
-    from rpdr.pipeline.on_ray.submit import Submission, console, submit
+    from rpdr.pipeline.on_ray.submission import Submission
+    from rpdr.pipeline.on_ray.submit import console, submit
     from rpdr.pipeline.progress import say
 
     asked = options.stage, Path(options.config), config, tuple(options.set), options.corpus, options.redo
