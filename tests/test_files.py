@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rpdr import files
 from rpdr.errors import DataError
 from rpdr.files import (
     RELATIVE,
@@ -29,6 +28,8 @@ from rpdr.files import (
     sha256,
     sha256_tree,
     sweep,
+    texts,
+    unusable,
     write_atomically,
     write_json,
     write_rows,
@@ -47,7 +48,7 @@ def test_a_path_may_hold_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_path_may_be_inside_a_package():
-    assert locate("package:rpdr/files.py").name == "files.py"
+    assert locate("package:rpdr/show.py").name == "show.py"
     assert locate("package:rpdr.kb/obo.py").name == "obo.py"
     assert locate("package:rpdr").is_dir()
 
@@ -140,7 +141,7 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_is_there(tmp_path: 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "iso-8859-1"])
 @pytest.mark.parametrize("text", ["", "\n", "a\r\né\n\né", "é" * 100])
 def test_lines_are_those_of_the_whole_text_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, text: str):
-    monkeypatch.setattr(files, "BLOCK", 3)
+    monkeypatch.setattr(texts, "BLOCK", 3)
     (tmp_path / "a.txt").write_bytes(text.encode(encoding))
     assert list(read_lines(tmp_path / "a.txt", encoding)) == text.split("\n")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(text.encode(encoding)))
@@ -148,7 +149,7 @@ def test_lines_are_those_of_the_whole_text_wherever_blocks_end(tmp_path: Path, m
 
 
 def test_the_byte_that_is_not_in_the_encoding_is_counted_from_the_start_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "BLOCK", 3)
+    monkeypatch.setattr(texts, "BLOCK", 3)
     (tmp_path / "a.txt").write_bytes("aéé\né".encode() + b"\xc3(")
     with pytest.raises(DataError, match="not utf-8 at byte 8"):
         list(read_lines(tmp_path / "a.txt"))
@@ -380,8 +381,8 @@ def test_a_full_disk_is_told_by_the_folder_that_it_has_no_room_for(tmp_path: Pat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left") as raised:
-        files.write_atomically(tmp_path / "mentions.parquet", full)
-    assert files.unusable(raised.value) == f"{tmp_path}: cannot be read or written (No space left on device)"
+        write_atomically(tmp_path / "mentions.parquet", full)
+    assert unusable(raised.value) == f"{tmp_path}: cannot be read or written (No space left on device)"
     assert list(tmp_path.iterdir()) == []
 
 
