@@ -7,7 +7,6 @@ its file is in place, in a folder or an object store; a start after a kill does 
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +48,7 @@ from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.run import STAGES, WORK, Run, Stage, linking, resolve_run_dir
 from rpdr.run.folder import ANOTHER_CORPUS
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
-from rpdr.run.sources import Seen, changed, places_of, seen
+from rpdr.run.sources import Seen, changed, filled_in, places_of, seen
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 from rpdr.show import shown_rate
 
@@ -134,7 +133,7 @@ def _sources_at(run: Run, where: str) -> str | None:
     ours = _plain(where)
     for _, source in run.config.sources:
         for place in places_of(source):
-            theirs = _plain(os.path.expandvars(place))
+            theirs = _plain(filled_in(place))
             folder = theirs.parent if "*" in theirs.name else theirs
             inside = theirs in ours.parents and source.format != "standoff"  # which passes over what it does not know
             if ours == folder or inside:

@@ -70,8 +70,13 @@ def places_of(source: KbConfig | MentionsConfig) -> list[str]:
 
 def paths_of(source: KbConfig | MentionsConfig) -> list[Path]:
     """Of the places that a source names those on this machine, there or not; where a variable is not set, nobody knows the place."""
-    places = map(os.path.expandvars, places_of(source))
-    return [Path(os.path.expanduser(place)).resolve() for place in places if ":" not in place and "${" not in place]
+    places = map(filled_in, places_of(source))
+    return [Path(place).resolve() for place in places if ":" not in place and "${" not in place]
+
+
+def filled_in(place: str) -> str:
+    """With ~ and variables as they are here; one that is not set stays."""
+    return os.path.expanduser(os.path.expandvars(place))
 
 
 def _files(sources: Iterable[KbConfig | MentionsConfig]) -> Iterator[tuple[str, dict[str, Source]]]:

@@ -17,7 +17,7 @@ from ray._private.runtime_env import packaging
 from rpdr.config import Config, MentionsConfig
 from rpdr.errors import ConfigError
 from rpdr.run import check_corpus, refuse_secrets
-from rpdr.run.sources import places_of
+from rpdr.run.sources import filled_in, places_of
 from rpdr.show import memory
 
 # beside what .gitignore names; patterns as in one. What looks like a secret is not for a cluster's object store
@@ -91,10 +91,9 @@ class Submission:
     def _left_out(self) -> list[str]:
         """LEFT_OUT, and what lies in the folder but is not read from the copy: what the run writes, and sources by their whole path."""
         written = [self.config.run_dir, self.config.link.output or ""]
-        places = [os.path.expanduser(os.path.expandvars(place)) for place in written]
-        places += [os.path.expanduser(os.path.expandvars(place)) for _, source in self.config.sources for place in places_of(source)]
+        read = [place for _, source in self.config.sources for place in places_of(source)]
         found = []
-        for place in filter(os.path.isabs, places):
+        for place in filter(os.path.isabs, map(filled_in, [*written, *read])):
             for folder, path in ((self.folder.absolute(), Path(place)), (self.folder.resolve(), Path(place).resolve())):
                 if path.is_relative_to(folder) and path != folder:
                     found.append(f"/{path.relative_to(folder)}")
