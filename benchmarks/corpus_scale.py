@@ -38,7 +38,9 @@ from spans import Linking, Unasked, as_job, spans
 
 from rpdr.machine import machine
 from rpdr.pipeline import link
+from rpdr.pipeline.linked import COUNTED
 from rpdr.pipeline.progress import Stopwatch
+from rpdr.pipeline.store import MANIFEST
 from rpdr.run import linking
 from rpdr.show import shown_rate
 
@@ -130,11 +132,11 @@ def _linked(jobs: Linking, name: str, texts: Iterable[str], stop_after_s: float 
             job.process.wait(stop_after_s)
         job.kill("driver")
     seconds, peak = watch.seconds, memory.end()
-    told = json.loads((jobs.output(name) / link.MANIFEST).read_text())
+    told = json.loads((jobs.output(name) / MANIFEST).read_text())
     shards = sorted(
         (((jobs.output(name) / shard["file"]).stat().st_mtime - began, shard) for shard in told["shards"].values()), key=lambda s: s[0]
     )
-    done = {counted: sum(shard[counted] for _, shard in shards) for counted in link.COUNTED}
+    done = {counted: sum(shard[counted] for _, shard in shards) for counted in COUNTED}
     summary = run_in(str(jobs.run)).summary(linking(name).name)
     return {
         **done,

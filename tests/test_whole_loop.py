@@ -56,13 +56,13 @@ PROGRAM = ("-m", "rpdr.cli")
 KILLED = """
 import os, signal
 from rpdr import cli
-from rpdr.pipeline.link import _Output
-write = _Output._write
+from rpdr.pipeline.linked import Linked
+write = Linked._write
 def write_or_die(self, *more):
     if len(self.counts) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, *more)
-_Output._write = write_or_die
+Linked._write = write_or_die
 cli.main()
 """
 

@@ -7,9 +7,7 @@ its file is in place, in a folder or an object store; a start after a kill does 
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -24,43 +22,38 @@ from ray.data import ActorPoolStrategy
 
 from rpdr.answer import answers, exact_answer, operating_point
 from rpdr.config import Config, actors_between
-from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.errors import DataError, RunError
-from rpdr.files import expanded, read_json, read_tables, sha256_tree, write_json
+from rpdr.files import read_tables, sha256_tree
 from rpdr.kb import map_kb
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
-from rpdr.pipeline.link_summary import DECIDERS, machine_usd
+from rpdr.pipeline.corpora import corpus_store, folder_of, read_corpus
+from rpdr.pipeline.link_summary import machine_usd
+from rpdr.pipeline.linked import Linked
 from rpdr.pipeline.on_ray.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads, waiting_for
 from rpdr.pipeline.on_ray.elsewhere import TRIES
 from rpdr.pipeline.on_ray.meters import Meters
 from rpdr.pipeline.on_ray.parts import parts_at_work
-from rpdr.pipeline.prepare import write_corpus
-from rpdr.pipeline.progress import StageProgress, Stopwatch, console, say
-from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct, joined
-from rpdr.pipeline.store import MANIFEST, REJECTED, Store, bucket_of, is_ours, may_leave, shard_file, store_at
-from rpdr.remote import is_url, shown
+from rpdr.pipeline.progress import StageProgress, Stopwatch, console
+from rpdr.pipeline.shards import BOUNDS, COLUMNS, Shards, distinct
+from rpdr.pipeline.store import REJECTED, Store, is_ours, shard_file, store_at
 from rpdr.reranker import OperatingPoint
 from rpdr.reranker.vllm_engine import prepare
 from rpdr.retriever import ExactNames
 from rpdr.retriever.exact import LAST_FILE as EXACT_FILE
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
-from rpdr.run import STAGES, WORK, Run, Stage, linking, resolve_run_dir
-from rpdr.run.folder import ANOTHER_CORPUS
+from rpdr.run import STAGES, WORK, Run, Stage, linking
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
-from rpdr.run.sources import Seen, changed, filled_in, places_of, seen
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
 from rpdr.show import shown_rate
 
 SPLITS = ("test", "corpus")
-SOURCES = "sources.json"  # in the folder of the work: the files that the mentions there were read from
 FOR_VLLM = "vllm"  # in the folder of the work
-MANIFEST_EVERY_S = 5.0
 
 
 def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
-    watch, folder = Stopwatch(), _folder(run, corpus)
+    watch, folder = Stopwatch(), folder_of(run, corpus)
     store = corpus_store(run, corpus) if corpus else store_at(folder)
     there = store.names()  # what cannot be reached or written is told before an hour of reading
     if run.config.link.engine == "vllm":
@@ -74,7 +67,7 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
         return {**summary, "start_s": watch.seconds}
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
     again = mentions.exists()  # a start before this one may have read it
-    sources = _read_corpus(run, corpus, mentions, rejects, any(is_ours(name) and name != REJECTED for name in there), progress)
+    sources = read_corpus(run, corpus, mentions, rejects, any(is_ours(name) and name != REJECTED for name in there), progress)
     summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_tables(REJECTED, read_tables(rejects), REJECTS)
@@ -84,94 +77,11 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     return told if again else {**told, "start_s": watch.seconds}
 
 
-def _read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: bool, progress: StageProgress) -> Seen:
-    """Read a corpus into `mentions` and `rejects`, unless an earlier start has; which files that were. Raises RunError where some of it is linked (`begun`)
-    and its files are others now."""
-    source, told = run.config.corpora[corpus], mentions.parent / SOURCES
-    if mentions.exists() and told.exists():
-        known: Seen = read_json(told)
-        moved = changed(known, [source])
-        if moved and begun:
-            raise RunError(
-                f"link-{corpus}: {moved} since {run.folder} read it; {ANOTHER_CORPUS}, or add --redo to throw away what is linked"
-            )
-        if not moved:
-            return known
-    for file in (mentions.parent / BOUNDS, mentions):  # first: without them nothing counts as spread, or as read
-        file.unlink(missing_ok=True)
-    for file in filter(Path.is_file, mentions.parent.glob("*")):
-        file.unlink()
-    files = seen([source])  # before they are read
-    unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer
-    say(mention_notes(unread))
-    write_corpus(stream_mentions([unread], run.config.seed), mentions, rejects, progress)
-    write_json(told, files)  # not before: a config that no row can be read by has made nothing
-    return files
-
-
-def corpus_store(run: Run, corpus: str) -> Store:
-    """Where one of the config's `corpora` is linked into. Raises RunError where that cannot be reached, or the data policy forbids it."""
-    if run.config.link.output is None:
-        return store_at(run.path("corpora", corpus))
-    output = expanded(run.config.link.output)
-    if run.config.data_policy == "restricted" and not may_leave(output, run.config.link.allowed_stores):
-        raise RunError(
-            f"link.output: {shown(output)}: data_policy restricted lets no text leave this machine, and shards hold the mentions; name a folder or, "
-            f"if the store is yours, link.allowed_stores: [{bucket_of(output)}]"
-        )
-    place, mark, how = output.partition("?")
-    where = f"{place.rstrip('/')}/{corpus}{mark}{how}"
-    if not is_url(where):
-        where = str(resolve_run_dir(where))
-    if among := _sources_at(run, where):
-        raise RunError(f"link.output: {shown(where)}, where the shards would lie, is a place of the source {shown(among)}; name another")
-    return store_at(where)
-
-
-def _sources_at(run: Run, where: str) -> str | None:
-    """A folder that a source of the run reads whole, or by a pattern, if this place is it or lies in it."""
-    ours = _plain(where)
-    for _, source in run.config.sources:
-        for place in places_of(source):
-            theirs = _plain(filled_in(place))
-            folder = theirs.parent if "*" in theirs.name else theirs
-            inside = theirs in ours.parents and source.format != "standoff"  # which passes over what it does not know
-            if ours == folder or inside:
-                return place
-    return None
-
-
-def _plain(where: str) -> Path:
-    """A place to compare: of a URL without what stands behind the path."""
-    return Path(where.partition("?")[0]) if is_url(where) else Path(where).expanduser().resolve()
-
-
-def _folder(run: Run, corpus: str) -> Path:
-    """Where it is worked, and, without `link.output`, written."""
-    return run.path("corpora", corpus) if corpus else run.path("linked")
-
-
-def throw_away(run: Run, corpus: str) -> None:
-    """What has been linked of it, wherever that is; no other file that is there. Raises RunError where another run has made that."""
-    store = corpus_store(run, corpus)
-    names = store.names()
-    whose = ((store.read_json(MANIFEST) or {}).get("made_from") or {}).get("inputs")
-    nobodys = not whose and run.config.link.output and any(is_ours(name) for name in names)  # ours have a manifest from first to last
-    if nobodys or (whose and whose not in (run.began(linking(corpus)), run.inputs(linking(corpus)))):
-        raise RunError(
-            f"{store}: holds shards that the last start of {run.folder} did not make; link into another place, or remove them by hand"
-        )
-    run.spoil(linking(corpus))
-    for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last: it says of what the others were made
-        if is_ours(name):
-            store.remove(name)
-
-
 def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store, progress: StageProgress) -> dict[str, Any]:
     """Link the mentions of a file of schema.MENTIONS into `store`; `work`: a folder for what `Run.clear_work` throws away."""
     progress.update(0, None, "spreading mentions over shards")
     shards = Shards.spread(mentions, SPLITS, run.config.link.shard_mentions, work, run.config.student.use_context)
-    output = _Output(store, shards, {"inputs": run.inputs(stage), "revision": str(stage.revision), "mentions": sha256_tree(mentions)})
+    output = Linked(store, shards, {"inputs": run.inputs(stage), "revision": str(stage.revision), "mentions": sha256_tree(mentions)})
     resumed, before = len(output.counts), output.mentions
     calibration, _ = calibrated(run.path("student"), run.config.link)
     point = operating_point(calibration, run.config.link)
@@ -196,7 +106,7 @@ def _link_file(run: Run, stage: Stage, mentions: Path, work: Path, store: Store,
     }
 
 
-def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, progress: StageProgress) -> dict[str, float]:
+def _link(run: Run, output: Linked, work: Path, point: OperatingPoint | None, progress: StageProgress) -> dict[str, float]:
     """Answer and write the shards to do; how fast each part was."""
     connect()
     settings = run.config.link
@@ -228,7 +138,7 @@ def _link(run: Run, output: _Output, work: Path, point: OperatingPoint | None, p
     return rates
 
 
-def _answers(run: Run, output: _Output, work: Path, point: OperatingPoint | None, parts: Sequence[Any]) -> Any:
+def _answers(run: Run, output: Linked, work: Path, point: OperatingPoint | None, parts: Sequence[Any]) -> Any:
     """A dataset of rows of ANSWERED, one a question of the shards to do."""
     settings, todo = run.config.link, output.todo
     least, most, options = _students(run)
@@ -341,102 +251,3 @@ class Rerank:
 def _parted(questions: pa.Table) -> tuple[pa.Table, pa.Table]:
     """(those for the models, those that an exact name decides)."""
     return questions.filter(pc.invert(questions["exact"])), questions.filter(questions["exact"])
-
-
-class _Output:
-    """The finished shards in a store. `counts`: of each, what the summary adds up; `todo`: the shards that are not there yet.
-
-    `made_from` says of what they are made: those of a start from anything else are refused with RunError.
-    """
-
-    def __init__(self, store: Store, shards: Shards, made_from: dict[str, str]) -> None:
-        self.store, self.shards, self.made_from = store, shards, made_from
-        filled = [int(shard) for shard in np.flatnonzero(shards.mentions)]
-        self.counts = self._finished(filled)
-        store.sweep()  # not before: another run may be at work there
-        self.todo = [shard for shard in filled if shard not in self.counts]
-        self.mentions = sum(counts["mentions"] for counts in self.counts.values())
-        self._waiting: dict[int, list[pa.Table]] = defaultdict(list)
-        self.write_manifest()
-
-    def accept(self, answered: pa.Table) -> None:
-        """Take rows of ANSWERED; write the shards that they make whole."""
-        for shard in pc.unique(answered["shard"]).to_pylist():
-            waiting = self._waiting[shard]
-            waiting.append(answered.filter(pc.equal(answered["shard"], shard)))
-            if sum(table.num_rows for table in waiting) == waiting[0]["of"][0].as_py():
-                self._write(shard, pa.concat_tables(self._waiting.pop(shard)))
-
-    def _write(self, shard: int, answered: pa.Table) -> None:
-        mentions = self.shards.read(shard)
-        tally = _Tally(mentions["question"])
-        self.store.write_tables(shard_file(shard), tally.passing(joined(mentions, answered, LINKED)), LINKED)
-        self.counts[shard] = tally.counts
-        self.mentions += self.counts[shard]["mentions"]
-        if time.monotonic() - self._told > MANIFEST_EVERY_S:
-            self.write_manifest()
-
-    def write_manifest(self) -> None:
-        """Note the finished shards and what is in them."""
-        told = {str(shard): {"file": shard_file(shard), **self.counts[shard]} for shard in sorted(self.counts)}
-        self.store.write_json(MANIFEST, {"made_from": self.made_from, "of": int(np.count_nonzero(self.shards.mentions)), "shards": told})
-        self._told = time.monotonic()
-
-    def total(self) -> dict[str, int]:
-        """`counts` of all shards together."""
-        return {name: sum(counts[name] for counts in self.counts.values()) for name in COUNTED}
-
-    def _finished(self, filled: list[int]) -> dict[int, dict[str, int]]:
-        told, names = self.store.read_json(MANIFEST) or {}, self.store.names()
-        there = [shard for shard in filled if shard_file(shard) in names]
-        if told.get("made_from", None if there else self.made_from) != self.made_from:
-            away = (
-                "add --redo to throw them away"
-                if told
-                else f"remove them by hand, as {MANIFEST}, which would tell of what they are, is not there"
-            )
-            raise RunError(
-                f"{self.store}: holds shards of another corpus, student or config; link into another place or, if they are this run's, {away}"
-            )
-        known = {n: counts for n in there if (counts := told.get("shards", {}).get(str(n), {})).keys() >= set(COUNTED)}
-        found = {n: {c: known[n][c] for c in COUNTED} if n in known else self._counted(n) for n in there}
-        whole = self.shards.mentions
-        return {n: counts for n, counts in found.items() if counts["mentions"] == whole[n]}  # another is made again
-
-    def _counted(self, shard: int) -> dict[str, int]:
-        """COUNTED of a shard that is there."""
-        tally = _Tally(self.shards.read(shard)["question"])
-        for _ in tally.passing(self.store.read_tables(shard_file(shard))):
-            pass
-        return tally.counts
-
-
-COUNTED = ("mentions", "distinct", "nil", "abstained", *(name for name, _ in DECIDERS.values()))
-
-
-class _Tally:
-    """COUNTED of rows of schema.LINKED that come in parts, one for each of `questions`: mentions, but questions of each source."""
-
-    def __init__(self, questions: pa.ChunkedArray) -> None:
-        self._questions = questions
-        self._mentions = self._nil = self._abstained = 0
-        self._by: dict[str, set[str]] = {source: set() for source in DECIDERS}
-
-    def passing(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The same parts, counted as they come."""
-        for linked in parts:
-            questions = self._questions.slice(self._mentions, linked.num_rows)
-            sources = linked["source"].slice(0, len(questions))  # a file that is another's has more, and is made again
-            for source, decided in self._by.items():
-                decided.update(pc.unique(questions.filter(pc.equal(sources, source))).to_pylist())
-            abstained = pc.sum(linked["abstained"]).as_py() or 0
-            self._mentions += linked.num_rows
-            self._abstained += abstained
-            self._nil += linked["concept_id"].null_count - abstained
-            yield linked
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Of all parts so far."""
-        by = [len(decided) for decided in self._by.values()]
-        return dict(zip(COUNTED, (self._mentions, sum(by), self._nil, self._abstained, *by), strict=True))

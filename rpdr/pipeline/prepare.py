@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import pyarrow.parquet as pq
 from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
 from rpdr.corpus.context import Hidden
-from rpdr.corpus.mention import ROWS_AT_ONCE, writing_mentions
 from rpdr.corpus.overlap import overlap_notes
 from rpdr.corpus.source_gold import EXAMPLES, JUDGED, SourceGold
+from rpdr.corpus.written import alike, write_corpus
 from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
@@ -26,7 +24,7 @@ from rpdr.pipeline.progress import StageProgress, say
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.sources import seen
-from rpdr.schema import ASKED, HIDDEN, REJECTS
+from rpdr.schema import ASKED, HIDDEN
 from rpdr.tables.rejects import Reject
 
 REASONS = 3  # why mentions were set aside, that are told
@@ -54,7 +52,8 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     given = [gold.given for gold in golds]
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), given, _identified(run.config))
     with writing_rows(run.path("corpus", HIDDEN_FILE), HIDDEN) as hide:
-        found = write_corpus(chain(refused, _hiding(_with_gold(read, golds), hide)), path, rejected, progress)
+        rows = chain(refused, _hiding(_with_gold(read, golds), hide))
+        found = write_corpus(rows, path, rejected, lambda read: progress.update(read, None, "reading mentions"))
     splits, reasons = found.splits, found.reasons
     contexts = _contexts(found.contexts, run.config.student.use_context)
     say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *contexts, *_empty(splits, golds)])
@@ -67,7 +66,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
         "splits": dict(splits),
         "rejects": reasons.total(),
         "kb_rejects": len(refused),
-        "reject_reasons": dict((reasons - Counter(map(_alike, refused))).most_common(REASONS)),
+        "reject_reasons": dict((reasons - Counter(map(alike, refused))).most_common(REASONS)),
         "written_out": found.written_out,
         "cut_contexts": found.cut_contexts,
         "policy": run.config.data_policy,
@@ -180,39 +179,3 @@ def _contexts(mentions: int, use_context: bool) -> list[str]:
         f"{mentions:,} unlabelled mentions have a context: the teacher reads it, and is asked about a phrase once a sentence, but the student does not "
         "(student.use_context); with `leave_out: [context]` in the source a phrase is asked about once"
     ]
-
-
-@dataclass
-class Written:
-    """What `write_corpus` wrote: mentions by split, rejects by reason, mentions with abbreviations written out, unlabelled ones with a context, and those
-    that may leave with a context that was cut out of a longer text."""
-
-    splits: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    written_out: int = 0
-    contexts: int = 0
-    cut_contexts: int = 0
-
-
-def write_corpus(found: Iterable[Mention | Reject], mentions: Path, rejects: Path, progress: StageProgress) -> Written:
-    """Write each to its file as it comes."""
-    told = Written()
-    with writing_mentions(mentions) as write, writing_rows(rejects, REJECTS) as set_aside:  # the mentions are put in place last
-        for row in found:
-            if isinstance(row, Mention):
-                write(row)
-                told.splits[row.split] += 1
-                told.written_out += row.written is not None
-                told.cut_contexts += row.hidden is not None
-                told.contexts += row.context is not None and row.split == "unlabelled"
-                if told.splits.total() % ROWS_AT_ONCE == 0:
-                    progress.update(told.splits.total(), None, "reading mentions")
-            else:
-                set_aside(row)
-                told.reasons[_alike(row)] += 1
-    return told
-
-
-def _alike(row: Reject) -> str:
-    """Its reason, without remedy and without what of it is a row's own: its first number, or the numbers of a place."""
-    return re.sub(r"\d+(?:[-;, ]+\d+)*", "n", row["reason"].partition(";")[0], count=1)

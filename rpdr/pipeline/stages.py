@@ -47,7 +47,7 @@ def link_corpus(config: Config, corpus: str, redo: bool = False) -> Run:
         run.require_before(stage)
         if redo:
             if config.link.output:
-                from rpdr.pipeline.link import throw_away
+                from rpdr.pipeline.corpora import throw_away
 
                 throw_away(run, corpus)
             run.forget(stage)

@@ -7,16 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from rpdr.corpus import Mention, mention_key
 from rpdr.corpus.mention import save_mentions
-from rpdr.errors import RunError
 from rpdr.pipeline import shards as module
-from rpdr.pipeline.link import ANSWERED, COUNTED, _Output, _rows_at_once
 from rpdr.pipeline.shards import SCHEMA, Shards, distinct, joined, shard_of
-from rpdr.pipeline.store import store_at
 from rpdr.schema import LINKED
 
 
@@ -136,57 +132,3 @@ def test_an_answer_is_given_to_every_repeat_with_its_own_text(monkeypatch: pytes
         {"mention_id": "2", "text": "rash", "concept_id": None},
         {"mention_id": "3", "text": "pain", "concept_id": "C1"},
     ]
-
-
-ANSWER = {
-    **{**dict.fromkeys(LINKED.names), "abstained": False, "nil": False, "source": "student", "concept_id": "C1", "confidence": 0.9},
-    **{"concept_ids": ["C1"], "ranked_ids": ["C1"], "ranked_scores": [0.9]},
-}
-
-
-def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_made_again(tmp_path: Path):
-    spread = Shards.spread(corpus(tmp_path, [f"text {n}" for n in range(40)]), ("test", "corpus"), 10, tmp_path / "work", False)
-    store = store_at(tmp_path / "linked")
-    rows = [{**ANSWER, **row} for row in spread.read(1).select(["mention_id", "key", "text", "split"]).to_pylist()]
-    output = _Output(store, spread, {"inputs": "a", "mentions": "b"})
-    store.write_tables("shard-000001.parquet", [pa.Table.from_pylist(rows[1:], schema=LINKED)], LINKED)
-    assert output.todo == _Output(store, spread, output.made_from).todo == [0, 1, 2, 3]
-    store.write_tables("shard-000001.parquet", [pa.Table.from_pylist(rows, schema=LINKED)], LINKED)
-    assert _Output(store, spread, output.made_from).todo == [0, 2, 3]
-    (tmp_path / "linked" / "shard-000002.parquet").write_bytes(b"")
-    assert _Output(store, spread, output.made_from).todo == [0, 2, 3]
-    with pytest.raises(RunError, match="another corpus, student or config"):
-        _Output(store, spread, {"inputs": "c", "mentions": "b"})
-    store.remove("_manifest.json")
-    with pytest.raises(RunError, match="another corpus, student or config"):
-        _Output(store, spread, output.made_from)
-
-
-def test_a_shard_of_many_repeats_is_written_in_parts_and_counts_each_of_its_mentions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "JOINED", 7)
-    told = [(f"text {n % 3}", f"sentence {n % 2}") for n in range(50)]  # of which the keys tell, and the questions do not
-    save_mentions(
-        tmp_path / "m.parquet",
-        [Mention(f"0:{n}", mention_key(t, None, c), t, c, None, None, "corpus", None) for n, (t, c) in enumerate(told)],
-    )
-    spread = Shards.spread(tmp_path / "m.parquet", ("test", "corpus"), 50, tmp_path / "work", False)
-    store = store_at(tmp_path / "linked")
-    output = _Output(store, spread, {"inputs": "a", "mentions": "b"})
-    keys = distinct(spread.read(0))["key"].to_pylist()
-    said = [{}, {"source": "exact"}, {"concept_id": None, "concept_ids": [], "nil": True}]
-    rows = [{**ANSWER, **more, "key": key, "shard": 0, "of": 3} for key, more in zip(keys, said, strict=True)]
-    output.accept(pa.Table.from_pylist(rows, ANSWERED))
-    assert output.total() == dict(zip(COUNTED, (50, 3, 16, 0, 1, 0, 2), strict=True))
-    linked = pq.read_table(tmp_path / "linked" / "shard-000000.parquet")
-    assert linked.schema == LINKED
-    assert linked["mention_id"].to_pylist() == spread.read(0)["mention_id"].to_pylist()
-    assert linked["key"].to_pylist() == spread.read(0)["key"].to_pylist()
-    before = output.counts
-    store.remove("_manifest.json")
-    store.write_json("_manifest.json", {"made_from": output.made_from})
-    assert _Output(store, spread, output.made_from).counts == before  # as the shard itself tells
-
-
-@pytest.mark.parametrize(("mentions", "rows"), [(1, 16), (321, 21), (561, 36), (2_048, 128), (10**7, 256)])
-def test_of_a_small_corpus_each_copy_of_the_student_gets_some_at_once(mentions: int, rows: int):
-    assert _rows_at_once(mentions, copies=2) == rows

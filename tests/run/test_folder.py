@@ -13,7 +13,7 @@ from bare import bare_run
 
 from rpdr.config import Config
 from rpdr.errors import RunError
-from rpdr.pipeline.link import throw_away
+from rpdr.pipeline.corpora import throw_away
 from rpdr.pipeline.stages import link_corpus, run_stages
 from rpdr.pipeline.store import Folder
 from rpdr.run import STAGES, Run, linking, resolve_run_dir
