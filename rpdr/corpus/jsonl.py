@@ -60,7 +60,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     if missing and seen:
         lacking, field = " or ".join(map(repr, sorted(missing))), next(field for field, column in columns.items() if column in missing)
         there = listed(offered(columns[field], field, sorted(seen))) or "they look like data, and are not shown"
-        told = f"{path}: no line has the key {lacking}; set mentions.columns to keys it has: {there}"
+        told = f"{path}: no line has the key {lacking}; set the source's columns to keys it has: {there}"
         raise DataError(told) if columns["text"] in missing else KeysMissing(told, missing)
 
 

@@ -22,7 +22,7 @@ def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. Raises DataError for a missing file or column, an empty file, or ids that are floats."""
     rows = open_rows(path, config.encoding, config.separator, config.header)
     wanted = wanted_columns(config, rows.names)
-    at = rows.columns(wanted, "mentions.columns")
+    at = rows.columns(wanted, "the source's columns")
     if not at:
         raise DataError(f"{path}: no columns to read; name at least `columns: {{text: …}}`")
     for row in rows.rows:

@@ -49,7 +49,7 @@ def other_now(made_from: dict[str, Any], now: dict[str, Any], given: dict[str, A
     if again:
         return f"{' and '.join(again)} found something else since"
     before = made_from["settings"]
-    found = difference(_known(before, now["settings"]) if same else before, now["settings"], given)
+    found = difference(before, now["settings"], given, dropped=not same)
     if found is None:
         return None
     name, then, value = found
@@ -57,33 +57,26 @@ def other_now(made_from: dict[str, Any], now: dict[str, Any], given: dict[str, A
     return f"{told} by default now; set it to what it was in the config, and the student links on" if same else told
 
 
-def difference(before: Any, now: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
+def difference(before: Any, now: Any, given: Any, name: str = "", dropped: bool = True) -> tuple[str, Any, Any] | None:
     """The first setting of two trees that is another: (its dotted name, then, now), then or now None where there was none. None where all agree.
 
-    `given`: `now` without what is as it is by default. A key that was not there yet is a difference where it is given; one that is not there any more
-    always is.
+    `given`: `now` without what is as it is by default. A key that was not there yet is a difference where it is given; one that is not there any more, as
+    a later version of rpdr may have dropped it, where `dropped` counts.
     """
     if isinstance(before, dict) and isinstance(now, dict):
         given = given if isinstance(given, dict) else {}
         for key in {**now, **before}:
             dotted = f"{name}.{key}" if name else key
             if key in before and key in now:
-                if found := difference(before[key], now[key], given.get(key), dotted):
+                if found := difference(before[key], now[key], given.get(key), dotted, dropped):
                     return found
-            elif key in before or key in given:
+            elif dropped if key in before else key in given:
                 return dotted, before.get(key), now.get(key)
         return None
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         each = zip(before, now, given if isinstance(given, list) else now, strict=True)
-        return next((found for n, one in enumerate(each) if (found := difference(*one, name=f"{name}[{n}]"))), None)
+        return next((found for n, one in enumerate(each) if (found := difference(*one, f"{name}[{n}]", dropped))), None)
     return None if before == now else (name, before, now)
-
-
-def _known(before: Any, now: Any) -> Any:
-    """`before` without the keys that `now` does not have, as a later version of rpdr may not."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return {key: _known(value, now[key]) for key, value in before.items() if key in now}
-    return before
 
 
 def _in_words(value: Any) -> str:

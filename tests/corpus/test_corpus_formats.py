@@ -167,7 +167,7 @@ def test_a_table_whose_lines_end_in_carriage_returns_alone_is_refused_as_such(tm
 def test_a_name_that_two_columns_have_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
     path = put(tmp_path / "m.csv", "text,text,note,note,gold\na,b,c,d,C1\n")
     with pytest.raises(
-        DataError, match=r"m\.csv: several columns have the name 'text'; rename all but the one that mentions\.columns\.text means"
+        DataError, match=r"m\.csv: several columns have the name 'text'; rename all but the one that the source's columns\.text means"
     ):
         read(path, "table")
     assert read(path, "table", columns={"text": "1", "gold": "gold"})[0][0].text == "b"
@@ -183,7 +183,7 @@ def test_table_reads_all_columns_and_a_separator_of_ones_own(tmp_path: Path) -> 
 
 def test_table_missing_column_names_the_nearest(tmp_path: Path) -> None:
     path = put(tmp_path / "m.csv", "phrase,code\na,C1\n")
-    with pytest.raises(DataError, match=r"m\.csv: no column 'phrases'; set mentions\.columns\.text .*'phrase'"):
+    with pytest.raises(DataError, match=r"m\.csv: no column 'phrases'; set the source's columns\.text .*'phrase'"):
         read(path, "table", columns={"text": "phrases"})
     with pytest.raises(DataError, match="no column 'text'"):
         read(path, "table")
@@ -223,7 +223,7 @@ def test_columns_that_are_there_are_all_offered_those_that_mean_the_same_first(t
     with pytest.raises(DataError, match=r"nearest first: 'mention', .*\(7 columns; not shown, as they look like data: 1\)") as error:
         read(path, "table")
     assert all(f"'{name}'" in str(error.value) for name in ("tex_nr", "visit", "code", "concept name"))
-    with pytest.raises(DataError, match=r"mentions\.columns\.gold .* nearest first: 'code', "):
+    with pytest.raises(DataError, match=r"the source's columns\.gold .* nearest first: 'code', "):
         read(path, "table", columns={"text": "mention", "gold": "gold"})
 
 

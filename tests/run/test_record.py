@@ -38,3 +38,9 @@ def test_a_record_is_read_as_it_was_written_and_what_a_later_rpdr_keeps_is_passe
 )
 def test_the_first_setting_that_is_another_is_named(before: Any, now: Any, given: Any, found: Any):
     assert difference(before, now, given) == found
+
+
+def test_a_setting_that_a_later_version_dropped_is_no_difference_where_that_does_not_count():
+    before, now = [{"a": {"b": 1, "gone": 2}}], [{"a": {"b": 1}}]
+    assert difference(before, now, now) == ("[0].a.gone", 2, None)
+    assert difference(before, now, now, dropped=False) is None
