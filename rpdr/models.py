@@ -53,6 +53,7 @@ def load_encoder(model: str, max_tokens: int, device: str | None = None) -> Any:
     if isinstance(most, int) and max_tokens > most:
         raise ModelError(f"retriever.max_tokens: {max_tokens} are more than {model} has positions for, {most}; lower it")
     encoder.max_seq_length = max_tokens
+    encoder.default_prompt_name = None  # tuning and lengths would know nothing of it; what stands before a text is retriever.prefix
     return encoder
 
 

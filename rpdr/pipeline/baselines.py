@@ -36,8 +36,11 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     trusted = pq.read_table(run.teacher_labels, filters=pc.field("trust") > TRUSTED).to_pylist()
     taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))
 
+    pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
+
     def measure(name: str, encoder: Any) -> None:
-        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, parts=settings.index_parts)
+        like = [pair.anchor for pair in pairs]  # as careful an index as those of the systems that it is measured beside
+        retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, like, settings.index_parts)
         ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 
@@ -45,6 +48,5 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     if settings.rounds == 2 and (settings.aliases or settings.commonness):  # without either it is the second round itself, measured there
         measure(FROM_TEACHER, load_encoder(str(run.path(RETUNED, "retriever")), settings.max_tokens))
     elif settings.rounds == 1:
-        pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts) + taught
-        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs, progress))
+        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs + taught, progress))
     return {"measured": True, "teacher_pairs": len(taught)}

@@ -63,14 +63,17 @@ def rankings_of(
     run: Run, dev: Sequence[Mention], test: Sequence[Mention], answered: Sequence[dict[str, Any]], found: Mapping[str, Found]
 ) -> dict[str, list[Ranking]]:
     """Each system's answers for the test mentions, best first, the retrievers' by what they `found`; the student's are in `answered`."""
-    rankings: dict[str, list[Ranking]] = {}
     says_nil = run.config.link.allow_nil and dev_sets_nil(run)
-    for name, rows in found.items():
-        threshold = _nil_threshold(dev, rows) if says_nil else -1.0
-        rankings[name] = [_by_threshold(rows[m.key], threshold) for m in test]
+    rankings = {name: by_similarity(dev, test, rows, says_nil) for name, rows in found.items()}
     offered = found[reranked_of(run, found)]
     rankings[STUDENT] = [_by_student(row, offered[m.key]["candidate_ids"]) for row, m in zip(answered, test, strict=True)]
     return rankings
+
+
+def by_similarity(dev: Sequence[Mention], test: Sequence[Mention], found: Found, says_nil: bool) -> list[Ranking]:
+    """Candidates by their similarity alone; NIL where not even the first has as much as dev shows to be best, if it is to be said at all."""
+    threshold = _nil_threshold(dev, found) if says_nil else -1.0
+    return [_by_threshold(found[m.key], threshold) for m in test]
 
 
 def dev_sets_nil(run: Run) -> bool:
@@ -93,7 +96,7 @@ def _by_threshold(row: dict[str, Any], threshold: float) -> Ranking:
     return [None, *row["candidate_ids"]] if row["scores"][0] < threshold else list(row["candidate_ids"])
 
 
-def _nil_threshold(dev: Sequence[Mention], found: Mapping[MentionKey, dict[str, Any]]) -> float:
+def _nil_threshold(dev: Sequence[Mention], found: Found) -> float:
     """The similarity under which the retriever alone should say NIL: the best on dev; never where dev has no NIL."""
     nil = np.array([m.gold == [] for m in dev], dtype=bool)
     if not nil.any():

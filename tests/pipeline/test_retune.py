@@ -262,10 +262,18 @@ def test_a_test_mention_that_was_linked_by_hand_too_has_the_candidates_that_it_i
 
 @pytest.mark.parametrize(("rounds", "measured"), [(1, ["from_teacher", "zero_shot"]), (2, ["zero_shot"])])
 def test_baselines_tune_on_the_teachers_labels_where_no_second_round_does(
-    tmp_path: Path, tuned: list[Tuned], rounds: int, measured: list[str]
+    tmp_path: Path, tuned: list[Tuned], rounds: int, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     run, labels = labelled(tmp_path, rounds)
+    build, like = Retriever.build, []
+
+    def built(*how: Any) -> Retriever:
+        like.append(how[4])
+        return build(*how)
+
+    monkeypatch.setattr(Retriever, "build", built)
     ran(baselines.baselines, run)
+    assert like == [["few"]] * len(measured)  # what a large index is made to find, as those that they are measured beside
     files = sorted(run.path("baselines").glob("*.parquet"))
     assert [file.stem for file in files] == measured
     assert all(pq.read_schema(file).equals(CANDIDATES) for file in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_vectors_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch):
         assert vectors == pytest.approx(expected, abs=1e-6)
     assert encoder.encode("htn", normalize_embeddings=True) == pytest.approx(expected[0], abs=1e-6)
     assert encoder.encode_query(TEXTS, batch_size=3, show_progress_bar=True, normalize_embeddings=True) == pytest.approx(expected, abs=1e-6)
+
+
+@needs_minilm
+def test_a_prompt_that_a_model_would_put_before_every_text_is_left_to_the_prefix(tmp_path: Path):
+    encoder = load_encoder(MINILM, 32, "cpu")
+    expected = encoder.encode(["htn"])
+    encoder.prompts, encoder.default_prompt_name = {"query": "query: "}, "query"
+    encoder.save(str(tmp_path))
+    assert load_encoder(str(tmp_path), 32, "cpu").encode(["htn"]) == pytest.approx(expected)
 
 
 @needs_minilm
