@@ -33,10 +33,9 @@ from typing import Any
 import numpy as np
 from finished import run_in
 from job import Job
-from outcome import RESULTS, keep
+from outcome import RESULTS, keep, machine
 from spans import Linking, Unasked, as_job, spans
 
-from rpdr.machine import machine
 from rpdr.pipeline import link
 from rpdr.pipeline.linked import COUNTED
 from rpdr.pipeline.progress import Stopwatch

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from job import side_by_side
-from outcome import RESULTS, keep, shown
+from outcome import RESULTS, keep, machine, shown
 from rich.console import Console
 from six_sets import BEFORE, SETS, run_until, settings
 
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
-from rpdr.machine import machine
 from rpdr.pipeline.systems import SECOND, STUDENT, TITLES
 from rpdr.run import STAGES, Run
 

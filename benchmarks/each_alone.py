@@ -23,14 +23,13 @@ from typing import Any
 
 import numpy as np
 from finished import annotated_test, run_in, share_cores, tell
-from outcome import RESULTS, against, keep, shown
+from outcome import RESULTS, against, keep, machine, shown
 from rich.console import Console
 
 from rpdr.corpus import load_mentions, normalise
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
-from rpdr.machine import machine
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.distill import gold_examples
 from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries

@@ -31,13 +31,12 @@ from typing import Any
 import pyarrow as pa
 import torch
 from finished import annotated_test, run_in
-from outcome import RESULTS, keep
+from outcome import RESULTS, keep, machine
 
 from rpdr.config import LinkConfig
 from rpdr.corpus import normalise
 from rpdr.files import locate, read_lines
 from rpdr.linker import Linker
-from rpdr.machine import machine
 from rpdr.models import chosen_precision, load_causal_lm
 from rpdr.pipeline.link_summary import DECIDERS
 from rpdr.retriever import add_candidates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rpdr import machine as this
 from rpdr.evaluation import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.files import write_json
-from rpdr.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
 
 
 def keep(
@@ -36,6 +38,14 @@ def keep(
     on = {"machine": machine()} if machines is None else {"machines": by_machine(machines)}
     told = {"command": command, "data": data, "simulated_teacher": simulated, **on, "columns": columns, "rows": rows}
     write_json(RESULTS / f"{name}.json", {**told, **measured})
+
+
+def machine() -> dict[str, Any]:
+    """As rpdr.machine has it; of rpdr the commit that is checked out too, `-dirty` where files differ from it."""
+    found = this.machine()
+    told = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    found["versions"]["rpdr"] += f" at {told.stdout.strip()}" if told.stdout else ""
+    return found
 
 
 def by_machine(machines: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -18,14 +18,13 @@ from unittest.mock import patch
 
 import numpy as np
 from finished import annotated_test
-from outcome import RESULTS, against, keep, shown
+from outcome import RESULTS, against, keep, machine, shown
 from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
 from rpdr.config import Config
 from rpdr.evaluation import evaluate, outcomes, paired_test, recall_outcomes
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
-from rpdr.machine import machine
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.reranker import Reranker, queries
 from rpdr.run import Run

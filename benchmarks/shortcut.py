@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 from finished import annotated_test, run_in
-from outcome import RESULTS, against, keep, shown
+from outcome import RESULTS, against, keep, machine, shown
 
 from rpdr.answer import answers
 from rpdr.config import LinkConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.kb import load_kb
-from rpdr.machine import machine
 from rpdr.pipeline.details import resampling
 from rpdr.pipeline.names import disputed_names
 from rpdr.pipeline.on_dev import shortcut_on_dev

@@ -20,11 +20,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from outcome import RESULTS, keep
+from outcome import RESULTS, keep, machine
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, label_keys, make_pool, sandbox, teach
 
-from rpdr.machine import machine
 from rpdr.teacher import Ledger
 from rpdr.teacher.ledger import FILE
 

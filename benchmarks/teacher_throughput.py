@@ -22,11 +22,10 @@ from typing import Any
 
 import openai
 import psutil
-from outcome import RESULTS, keep
+from outcome import RESULTS, keep, machine
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, make_pool, sandbox, teach
 
-from rpdr.machine import machine
 from rpdr.teacher.ledger import FILE
 
 LIMITS = (50, 150)  # requests a second
