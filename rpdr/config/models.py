@@ -132,7 +132,8 @@ class StudentConfig(Section):
     threads_per_worker: int = Field(0, ge=0, description="CPU threads a training worker; 0: all CPUs divided by the most workers")
     use_gpu: bool | None = Field(None, description="null: if the cluster has GPUs")
     zero_stage: Literal[0, 1, 2, 3] = Field(
-        1, description="what DeepSpeed spreads over the workers: from 1 on the optimizer, 2 gradients, 3 weights too"
+        1,
+        description="what DeepSpeed spreads over the workers: from 1 on the optimizer, 2 gradients, 3 weights too; each loads the whole model first",
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where the device computes in it, else fp32; name one for equal scores on unequal machines"

@@ -14,12 +14,13 @@ from rpdr.pipeline import on_dev
 from rpdr.pipeline.names import disputed_names
 from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.on_ray.elsewhere import run_elsewhere
-from rpdr.pipeline.progress import StageProgress, Stopwatch
+from rpdr.pipeline.progress import StageProgress, Stopwatch, say
 from rpdr.pipeline.training_job import fit_student
 from rpdr.reranker import Example, examples
 from rpdr.reranker.card import Facts, write_card
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.targets import prior_loss, prior_of
+from rpdr.reranker.training import REMEDY
 from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.run import STAGES, Run
 from rpdr.run.gold import questions_by_gold, right_among
@@ -50,6 +51,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     on_dev.as_trained(run).unlink(missing_ok=True)  # what is trained from here on has not been balanced
     trained = fit_student(run, chosen, held_out, progress)
     seconds = watch.seconds
+    if trained.skipped:
+        say([f"{trained.skipped:,} of {len(trained.losses):,} steps changed nothing, as their gradients were no numbers; {REMEDY}"])
     disputed = disputed_names(run)
     write_json(run.path("student", DISPUTED_FILE), disputed)
     progress.update(0, None, "calibrating")
@@ -66,6 +69,7 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         "gold_labels": len(gold),
         "none_labels": sum(row["choice"] == NIL for row in labels),
         "steps": len(trained.losses),  # an early stop makes fewer than were planned
+        "steps_skipped": trained.skipped,
         "precision": trained.precision,
         "final_loss": float(np.mean(trained.losses[-max(1, len(trained.losses) // 10) :])) if trained.losses else None,
         "held_out_losses": trained.held_out_losses,

@@ -43,11 +43,13 @@ IN_PLACE = 4  # starts at one checkpoint
 
 
 class Trained(NamedTuple):
-    """What came of it: the loss of each step in nats, the mean loss on dev after each epoch, the precision of the workers."""
+    """What came of it: the loss of each step in nats, the mean loss on dev after each epoch, the precision of the workers, and how many steps changed
+    nothing, as their gradients were no numbers."""
 
     losses: list[float]
     held_out_losses: list[float]
     precision: str
+    skipped: int = 0
 
 
 def fit_student(run: Run, chosen: list[Example], held_out: list[Example], progress: StageProgress) -> Trained:
@@ -127,8 +129,11 @@ def _device(run: Run) -> str:
 
 
 def _worker(job: dict[str, Any]) -> None:
-    """One training worker. An RpdrError would come again, so the monitor is told, and the start that Ray makes after it does nothing. It is raised all
-    the same: other workers may be waiting for this one, and Ray ends them. Of any other error the monitor keeps what it says."""
+    """One training worker. An RpdrError would come again, and so would a GPU without memory: the monitor is told, and the start that Ray makes after it
+    does nothing. It is raised all the same: other workers may be waiting for this one, and Ray ends them. Of any other error the monitor keeps what it
+    says."""
+    from torch import OutOfMemoryError
+
     if ray.get(job["monitor"].failed.remote()):
         return
     try:
@@ -136,6 +141,12 @@ def _worker(job: dict[str, Any]) -> None:
     except RpdrError as error:
         ray.get(job["monitor"].fail.remote(error))
         raise
+    except OutOfMemoryError as error:
+        full = RunError(
+            f"distill: {in_one_line(error)}; lower student.micro_batch_tokens, or set student.tuning: qlora or fewer student.layers"
+        )
+        ray.get(job["monitor"].fail.remote(full))
+        raise full from error
     except Exception as error:
         ray.get(job["monitor"].note.remote(f"{type(error).__name__}: {in_one_line(error)}"))
         raise
@@ -157,9 +168,9 @@ def _train(job: dict[str, Any]) -> None:
         ray.train.report({"steps": done}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
         shutil.rmtree(folder, ignore_errors=True)
 
-    def on_end(losses: list[float], exams: list[float]) -> None:
+    def on_end(losses: list[float], exams: list[float], skipped: int) -> None:
         if rank == 0:
-            ray.get(monitor.end.remote(Trained(losses, exams, chosen_precision(job["settings"].precision, device))))
+            ray.get(monitor.end.remote(Trained(losses, exams, chosen_precision(job["settings"].precision, device), skipped)))
 
     device = str(ray.train.torch.get_device()) if job["device"] == "cuda" else "cpu"
     hooks = Hooks(on_step, lambda: Path(tempfile.mkdtemp(prefix="rpdr-checkpoint-")), on_checkpoint, on_end)

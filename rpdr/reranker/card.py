@@ -226,7 +226,13 @@ def _training(facts: Facts) -> str:
         + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")
         + f"; candidates learned from: {learned}.",
         f"{_tuned(student)}; learning rate {student.learning_rate:g}, of the head {student.head_learning_rate:g}.",
-        f"Steps: {_count(trained.get('steps'))} of {student.batch_size} mentions, {student.epochs} epochs at most, in "
+        f"Steps: {_count(trained.get('steps'))}"
+        + (
+            f" ({trained['steps_skipped']:,} of which changed nothing, as gradients were no numbers)"
+            if trained.get("steps_skipped")
+            else ""
+        )
+        + f" of {student.batch_size} mentions, {student.epochs} epochs at most, in "
         f"{trained.get('precision', 'unknown precision')}; final loss {'unknown' if loss is None else f'{loss:.3f} nats'}"
         + (f", on dev after each epoch {', '.join(f'{value:.3f}' for value in held_out)}" if held_out else "")
         + f"; {_minutes(trained.get('training_s'))}.",

@@ -48,7 +48,7 @@ ADAPTER = """\
 ADAPTER = "{adapter}"  # {comment}
 {base}
 tokenizer = AutoTokenizer.from_pretrained({arguments})
-base = AutoModelForCausalLM.from_pretrained({arguments}, dtype=torch.float32)
+base = AutoModelForCausalLM.from_pretrained({arguments}, dtype=torch.float32{quantized})
 {cut}model = PeftModel.from_pretrained(base, ADAPTER)
 body, head = model.get_base_model().model, load_file(f"{{ADAPTER}}/head.safetensors")
 """
@@ -81,7 +81,7 @@ print(score("can't keep food down", "Vomiting", 0.62))
 def snippets(config: Config, merged: bool, begin: Sequence[int] = ()) -> str:
     """The section of a card: of an export, or of the adapter in a run's student folder. `begin`: the tokens before each mention."""
     run = Path(config.run_dir).name if Path(config.run_dir).is_absolute() else config.run_dir
-    full = config.student.tuning == "full"
+    full, four_bit = config.student.tuning == "full", config.student.tuning == "qlora"
     with_rpdr = WITH_RPDR_EXPORT.format(allow_nil=config.link.allow_nil) if merged else WITH_RPDR_ADAPTER.format(run=run)
     score = SCORE.format(
         begin=f"{[*begin]} + " if begin else "",
@@ -92,25 +92,30 @@ def snippets(config: Config, merged: bool, begin: Sequence[int] = ()) -> str:
     without = [("transformers alone", MERGED + score)] if merged or full else []
     if not full:
         where = (f"{run}/student", "of the run") if merged else (".", "this folder")
-        adapter = _adapter(config.student.model, config.student.layers, *where)
+        adapter = _adapter(config.student.model, config.student.layers, *where, quantized=four_bit)
         without.append(("transformers and peft, from the adapter", adapter + ("" if merged else score)))
     of_gguf = ", also from a GGUF file, which `save_pretrained` does not" if config.student.model.endswith(".gguf") else ""
     plain = "\n\n".join(f"With {title}:\n\n```python\n{code}```" for title, code in without)
-    return f"With rpdr:\n\n{with_rpdr}\n\n{plain}\n\n{ONE_AT_A_TIME}." + ("" if full else f" {IN_MEMORY}{of_gguf}.")
+    return f"With rpdr:\n\n{with_rpdr}\n\n{plain}\n\n{ONE_AT_A_TIME}." + (
+        "" if full else f" {EXPORTED if four_bit else IN_MEMORY}{of_gguf}."
+    )
 
 
 ONE_AT_A_TIME = (
     '`score` reads one candidate at a time, and no "none of these"; rpdr reads all of them in one pass, and gives calibrated probabilities'
 )
+# as models.load_causal_lm loads the base of QLoRA
+QUANTIZED = ', quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)'
 IN_MEMORY = "`model.merge_and_unload()` merges the adapter in memory; `rpdr export` writes it merged, as one folder"
+EXPORTED = "`rpdr export` writes it merged, as one folder, into the base as it was quantized"
 
 
-def _adapter(model: str, layers: int, adapter: str, comment: str) -> str:
+def _adapter(model: str, layers: int, adapter: str, comment: str, quantized: bool) -> str:
     """The lines that load the base, wherever it is, and the adapter over it."""
     imports = [
         "from peft import PeftModel",
         "from safetensors.torch import load_file",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import AutoModelForCausalLM, AutoTokenizer{', BitsAndBytesConfig' if quantized else ''}",
     ]
     standard: list[str] = []
     gguf = model.endswith(".gguf")
@@ -139,5 +144,6 @@ def _adapter(model: str, layers: int, adapter: str, comment: str) -> str:
         comment=comment,
         base=base,
         arguments=arguments,
+        quantized=QUANTIZED if quantized else "",
         cut=cut,
     )

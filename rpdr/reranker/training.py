@@ -26,6 +26,8 @@ from rpdr.reranker.student import Student
 from rpdr.reranker.targets import Task, prior_of
 
 STATE_FILE, WEIGHTS, BEST = "rpdr.json", "weights", "best"  # of a checkpoint, beside what DeepSpeed keeps in it
+SKIPPED = 8  # steps in a row without a finite gradient, after which nothing is expected of the next
+REMEDY = "lower student.learning_rate and head_learning_rate, or set student.precision: fp32"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Hooks:
     on_step: Callable[[int, int, float], None]  # steps done, steps in all, loss in nats
     checkpoint_folder: Callable[[], Path]
     on_checkpoint: Callable[[Path, int, int], None]  # folder, steps done, steps in all
-    on_end: Callable[[list[float], list[float]], None] = lambda losses, exams: None  # nats of each step; on held-out ones after each epoch
+    # nats of each step; on held-out ones after each epoch; how many steps changed no weight
+    on_end: Callable[[list[float], list[float], int], None] = lambda losses, exams, skipped: None
 
 
 def train(
@@ -55,7 +58,7 @@ def train(
 
     With `held_out` examples it is measured on them after each epoch: training stops when an epoch brought nothing, and it is the best
     epoch's student that is saved; with `several` an answer should name all that a held-out example chose, else any of it is right. Raises ModelError
-    if the base model cannot be loaded, RunError if DeepSpeed did not take the model.
+    if the base model cannot be loaded, RunError if DeepSpeed did not take the model, or losses or gradients are no numbers.
     """
     if not dist.is_initialized():  # alone, as in a notebook
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
@@ -78,6 +81,7 @@ class _Trainer:
         self.config, self.student, self.device, self.save_to, self.hooks = config, student, device, save_to, hooks
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.done, self.losses, self.exams = 0, list[float](), list[float]()  # steps; losses of each; of the held-out ones after each epoch
+        self.skipped = self.in_a_row = 0  # steps that DeepSpeed skipped, as their gradients were no numbers
         state = read_json(resume_from / STATE_FILE) if resume_from else {}
         self.place = {"world": self.world, "precision": chosen_precision(config.precision, device)}
         moved = any(state.get(name, now) != now for name, now in self.place.items())
@@ -90,7 +94,7 @@ class _Trainer:
         if resume_from:
             if not moved:
                 self.engine.load_checkpoint(str(resume_from), load_module_strict=False)
-            self.done, self.losses, self.exams = state["steps"], state["losses"], state["exams"]
+            self.done, self.losses, self.exams, self.skipped = state["steps"], state["losses"], state["exams"], state.get("skipped", 0)
             if save_to and self.rank == 0 and (resume_from / BEST).exists():  # what is there may be of an epoch that now comes again
                 with atomic_folder(save_to) as new:
                     shutil.copytree(resume_from / BEST, new, dirs_exist_ok=True)
@@ -109,9 +113,11 @@ class _Trainer:
                 break
             if number % self.config.checkpoint_every_steps == 0 and number < len(plan):
                 self._checkpoint(number, len(plan))
+        if self.losses and self.skipped == len(self.losses):
+            raise self._no_number("gradients")
         if not self.exams and self.save_to:
             self._save(self.save_to)
-        self.hooks.on_end(self.losses, self.exams)
+        self.hooks.on_end(self.losses, self.exams, self.skipped)
 
     def _step(self, task: Task, step: list[Micro], rate: float) -> float:
         for group in self.engine.optimizer.param_groups:
@@ -123,6 +129,11 @@ class _Trainer:
             self.engine.backward(part)
             self.engine.step()
             loss += part.item()
+        applied = self.engine.was_step_applied()  # alike on all ranks
+        self.in_a_row = 0 if applied else self.in_a_row + 1
+        self.skipped += not applied
+        if self.in_a_row == SKIPPED:
+            raise self._no_number("gradients")
         return self._mean(loss)
 
     def _mean(self, of_rank: float) -> float:
@@ -131,11 +142,12 @@ class _Trainer:
         dist.all_reduce(total)
         mean = float(total) / self.world
         if not math.isfinite(mean):
-            raise RunError(
-                f"training came to a loss of {mean} after {len(self.losses)} steps; lower student.learning_rate and head_learning_rate, or "
-                "set student.precision: fp32"
-            )
+            raise self._no_number(f"a loss of {mean}")
         return mean
+
+    def _no_number(self, what: str) -> RunError:
+        found = what if what != "gradients" else f"gradients that are no numbers in {self.skipped} steps, which changed nothing,"
+        return RunError(f"training came to {found} after {len(self.losses)} steps; {REMEDY}")
 
     def _scores(self, task: Task, micro: Micro) -> torch.Tensor:
         batch = self.student.prompt.collate([task.tokens[number] for number, _ in micro])
@@ -164,7 +176,9 @@ class _Trainer:
         if self.rank == 0:
             if self.exams and self.save_to:
                 shutil.copytree(self.save_to, folder / BEST)
-            write_json(folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, **self.place})
+            write_json(
+                folder / STATE_FILE, {"steps": number, "losses": self.losses, "exams": self.exams, "skipped": self.skipped, **self.place}
+            )
         self.hooks.on_checkpoint(folder, number, of)
 
     def _save(self, folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bare import ONE_ROUND, bare_run
+from torch import OutOfMemoryError
 
-from rpdr.errors import ModelError
+from rpdr.errors import ModelError, RunError
+from rpdr.pipeline import training_job as module
 from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.training_job import Monitor, _lost, fit_student
@@ -40,6 +43,25 @@ def test_what_a_worker_failed_by_is_told_where_training_is_given_up():
     monitor.note("OSError: No space left on device")
     assert "the last by: OSError: No space left on device" in _lost(monitor.begun("", 1)[1], 50)
     assert "student.micro_batch_tokens" in _lost(Monitor().begun("", 1)[1], 50)
+
+
+def test_a_gpu_without_memory_ends_training_at_once_with_what_takes_less(monkeypatch: pytest.MonkeyPatch):
+    """It would come again with the same batches."""
+    monitor = Monitor()
+
+    def full(job: Any) -> None:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def told(name: str) -> Any:
+        return SimpleNamespace(remote=getattr(monitor, name))
+
+    monkeypatch.setattr(module, "_train", full)
+    monkeypatch.setattr(module.ray, "get", lambda value: value)
+    job = {"monitor": SimpleNamespace(**{name: told(name) for name in ("failed", "fail", "note")})}
+    with pytest.raises(RunError, match=r"CUDA out of memory.*; lower student\.micro_batch_tokens"):
+        module._worker(job)
+    assert monitor.failed()
+    module._worker(job)  # Ray starts it again, and it does nothing
 
 
 @pytest.mark.slow

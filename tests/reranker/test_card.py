@@ -188,11 +188,15 @@ def test_a_simulated_teacher_and_private_text_are_marked():
     assert "not a medical device" in text
 
 
-@pytest.mark.parametrize(("layers", "context"), [(0, None), (1, "from birth")], ids=["whole", "first layer, with context"])
+@pytest.mark.parametrize(
+    ("layers", "context", "tuning"),
+    [(0, None, "lora"), (1, "from birth", "lora"), (0, None, "qlora")],
+    ids=["whole", "first layer, with context", "in four bits"],
+)
 def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
-    config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: int, context: str | None
+    config: StudentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: int, context: str | None, tuning: str
 ):
-    settings = config.model_copy(update={"layers": layers, "use_context": context is not None})
+    settings = config.model_copy(update={"layers": layers, "use_context": context is not None, "tuning": tuning})
     student = stirred(settings)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "mine" / "student"
@@ -213,7 +217,8 @@ def test_the_code_of_both_cards_runs_and_scores_as_rpdr(
     names: dict[str, Any] = {}
     exec(adapter, names)
     assert scored(names) == pytest.approx(expected.tolist(), abs=1e-4)
-    names["model"].merge_and_unload().save_pretrained(tmp_path / "merged")
+    if tuning == "lora":  # of four bits the card says nothing of it
+        names["model"].merge_and_unload().save_pretrained(tmp_path / "merged")
 
     with_rpdr, merged, beside = code_of((tmp_path / "export" / "README.md").read_text())
     monkeypatch.chdir(tmp_path / "export")

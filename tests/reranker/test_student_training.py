@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def examples(count: int, trust: float = 1.0) -> list[Example]:
 def trained(config: StudentConfig, folder: Path, chosen: list[Example], **more: Any) -> tuple[Reranker, list[float], list[float]]:
     """(student, loss of each step, losses on held-out examples)."""
     told: list[list[float]] = []
-    hooks = Hooks(lambda *_: None, lambda: folder / "checkpoint", lambda *_: None, lambda losses, exams: told.extend((losses, exams)))
+    hooks = Hooks(lambda *_: None, lambda: folder / "checkpoint", lambda *_: None, lambda losses, exams, _: told.extend((losses, exams)))
     settings = config.model_copy(update={"epochs": 8, "batch_size": 8, "head_learning_rate": 0.05, "learning_rate": 0.01, **more})
     held_out = examples(12) if settings.early_stop else []
     train(settings, chosen, 7, hooks, held_out=held_out, resume_from=None, device="cpu", save_to=folder / "student")
@@ -95,7 +96,7 @@ def test_training_goes_on_from_a_checkpoint_also_one_of_more_workers_or_another_
     told: dict[str, list[float]] = {}
     for name in ("whole", "rest"):
 
-        def end(all_losses: list[float], _: list[float], name: str = name) -> None:
+        def end(all_losses: list[float], *_: Any, name: str = name) -> None:
             told[name] = all_losses
 
         hooks = Hooks(lambda done, total, loss, to=losses[name]: to.append(loss), folder, lambda *_: None, end)
@@ -256,6 +257,29 @@ def test_a_loss_that_is_no_number_ends_it(config: StudentConfig, tmp_path: Path)
     with pytest.raises(RunError, match=r"lower student\.learning_rate"):
         trained(config, tmp_path, examples(48), learning_rate=1e25, head_learning_rate=1e25)
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize(("bad", "zero_stage"), [(2, 1), (99, 3)])
+def test_gradients_that_are_no_numbers_end_it_where_none_is_left_to_hope_for(
+    config: StudentConfig, tmp_path: Path, bad: int, zero_stage: int
+):
+    """DeepSpeed drops such a step without a word, and the loss stays a number."""
+
+    def create(*how: Any) -> Student:
+        student = Student.create(*how)
+        seen = []
+        spoilt = next(p for name, p in student.named_parameters() if "lora_B" in name)
+        spoilt.register_hook(lambda gradient: gradient * (np.nan if seen.append(1) is None and len(seen) <= bad else 1))
+        return student
+
+    told: list[Any] = []
+    hooks = Hooks(lambda *_: None, lambda: tmp_path / "checkpoint", lambda *_: None, lambda *what: told.extend(what))
+    settings = config.model_copy(update={"epochs": 2, "batch_size": 8, "precision": "bf16", "zero_stage": zero_stage})
+    hopeless = pytest.raises(RunError, match=r"gradients that are no numbers in 8 steps, .* lower student\.learning_rate")
+    with hopeless if bad > 8 else nullcontext():
+        train(settings, examples(40), 7, hooks, resume_from=None, device="cpu", save_to=tmp_path / "student", create=create)
+    assert (len(told[0]), told[2]) == (10, bad) if bad <= 8 else not told
+    assert (tmp_path / "student").exists() == (bad <= 8)
 
 
 def test_in_bf16_training_starts_at_what_the_retriever_alone_loses(config: StudentConfig, tmp_path: Path):
