@@ -100,10 +100,11 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
         random.Random(run.config.seed).shuffle(mentions)
         repeated = [text for text in mentions for _ in range(phrases[text])] if options.phrases else _repeated(mentions, phrases)
         rates: dict[str, list[float]] = {name: [] for name in (*JOBS, *OTHERS)}
-        loading = []
+        loading: dict[str, list[float]] = {"each": [], "shortcut": []}
         for number in range(options.rounds):
             loads = {sets: _seconds(run, f"loading-{number}-{n}", mentions[:BATCH], *sets) for n, sets in enumerate((EACH, SHORTCUT))}
-            loading.append(loads[EACH])
+            for name, sets in zip(loading, (EACH, SHORTCUT), strict=True):
+                loading[name].append(loads[sets])
             for name, some, settings in (
                 ("job", mentions, EACH),
                 ("default", mentions, SHORTCUT),
