@@ -151,7 +151,9 @@ def _protocol() -> str:
 
 def _told(name: str, measured: Mapping[str, Any]) -> str:
     decided = ", ".join(f"{title} {measured['decided'][who] / measured['mentions']:.0%}" for who, (_, title) in DECIDERS.items())
-    return f"{name}: {len(measured['loading_s'])} rounds; with `link.shortcut` decided by {decided}; a job loads {statistics.median(measured['loading_s']):.0f} s."
+    loads = measured["loading_s"]
+    each = loads["each"] if isinstance(loads, dict) else loads  # older ones kept these alone
+    return f"{name}: {len(each)} rounds; with `link.shortcut` decided by {decided}; a job loads {statistics.median(each):.0f} s."
 
 
 def _seconds(run: Run, name: str, mentions: Sequence[str], *settings: str) -> float:
