@@ -382,7 +382,7 @@ def _in_short(title: str, runs: dict[str, Any], trigrams: str) -> list[str]:
     learn, check = (re.search(rf"([\d,]+) {split}", figures["protocol"]) for split in ("labelled", "dev"))
     of = [_value(there, TITLES[system], "acc_at_1") for system in (RETRIEVER, SECOND, STUDENT)]
     by_hand = f"{learn[1]} + {check[1]}" if learn and check else "–"
-    return [title, by_hand, trigrams, of[0], as_names, of[1], of[2], _gain(figures, "all"), _gain(figures, "all", LABELLED_NAMES) or "–"]
+    return [title, by_hand, trigrams, of[0], as_names, of[1], of[2], *(_over(figures, system) for system in (RETRIEVER, LABELLED_NAMES))]
 
 
 def _labels_as_names(runs: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -424,11 +424,20 @@ def _calibration_error(figures: dict[str, Any]) -> str:
     return f"{found['ece']:.3f} ({found['ece_by_chance_high']:.3f})" if found else "–"
 
 
-def _gain(figures: dict[str, Any], on: str | None, over: str = RETRIEVER) -> str:
-    for row in figures.get("comparison", []):
-        if row["b"] == TITLES[over] and row["on"] == on and row["metric"] == "acc_at_1":
-            return _told(row)
-    return ""
+def _gain(figures: dict[str, Any], on: str | None) -> str:
+    row = _comparison(figures, RETRIEVER, on)
+    return _told(row) if row else ""
+
+
+def _over(figures: dict[str, Any], system: str) -> str:
+    """The student's difference from a retriever of its own run, in short."""
+    row = _comparison(figures, system, "all")
+    return f"{row['difference']:+.3f} (p = {row['p_value']:.2g})" if row else "–"
+
+
+def _comparison(figures: dict[str, Any], system: str, on: str | None) -> dict[str, Any] | None:
+    rows = (r for r in figures.get("comparison", []) if (r["b"], r["on"], r["metric"]) == (TITLES[system], on, "acc_at_1"))
+    return next(rows, None)
 
 
 def _told(difference: dict[str, Any]) -> str:
