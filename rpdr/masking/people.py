@@ -1,4 +1,4 @@
-"""Names and addresses of persons, as patterns: text in, spans out; a part of `identifiers`.
+"""Names of persons, as patterns: text in, spans out; a part of `identifiers`.
 
 A name is known by a title, a label, a degree behind it, or a given name of the US census before a capital letter. Eponyms stay.
 """
@@ -6,87 +6,14 @@ A name is known by a title, a label, a degree behind it, or a given name of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
 
+from rpdr.masking.spans import LATIN, UP, Patterns, Span
 
-class Span(NamedTuple):
-    """text[start:end] identifies, by what it is."""
-
-    start: int
-    end: int
-    kind: str
-
-
-Check = Callable[[re.Match[str]], bool] | None
-
-
-def found(text: str, patterns: Sequence[tuple[str, re.Pattern[str], Check]]) -> Iterator[Span]:
-    """What patterns find: of a match with a named group that group alone."""
-    for kind, pattern, check in patterns:
-        for match in pattern.finditer(text):
-            if check is None or check(match):
-                yield Span(*match.span(match.lastgroup or 0), kind)
-
-
-# --- addresses ---
-
-LATIN = "A-Za-z0-9À-ɏ"
-_UP = "A-ZÀ-ÖØ-ÞĆČĎĐĘĚĞİŁŃŇŐŒŘŚŞŠŤŮŰŹŻŽ"
-_CAPITAL = rf"[{_UP}][\w.'’-]*+"
-# of a word, a quotation mark before it or none: else each letter of what has no blanks would be a beginning to look on from
-_AT_ITS_START = r"(?<![\w.-])(?<![\w.'’-]['’])"
-_STREET = (
-    "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Close|Crescent|Gardens|Grove|Parkway|Circle|Row|Mews"
-    "|Walk|Trail|Turnpike|St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir"
-)
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT"
-    "|VA|WA|WV|WI|WY|DC|PR|AA|AE|AP"
-)
-_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_AT_ITS_START}{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
-_POSTCODE = r"(?:GIR 0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
-_DE_LA = r"(?:de |del |de la |della |da |do |dos |du |des |d['’]|de l['’])?"
-_ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9_.,/-])\d{{1,5}}[A-Za-z]?,? (?:[NSEW]{{1,2}}\.? )?(?:(?:{_CAPITAL}|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:{_STREET})\b\.?"
-    r"(?:,? (?:Apt|Apartment|Unit|Suite|Ste|Flat|Room|#)\.? ?#?\w{1,6})?"
-    r"|(?<![A-Za-z0-9_.,/-])\d{1,5} (?:[a-z]{3,15} ){1,2}(?:street|avenue|boulevard)\b"
-    r"|\b(?:Flat|Apartment|Apt\.?|Unit|Suite) \d{1,4}[A-Za-z]?(?=,)"
-    r"|(?i:\bP\.? ?O\.? ?Box) \d{1,6}"
-    rf"|{_TOWN}(?<![A-Za-z0-9_-])(?:{_STATES}),? \d{{5}}(?:-\d{{4}})?(?![A-Za-z0-9_-]|[.,]\d)|(?<![A-Za-z0-9_.-])\d{{5}}-\d{{4}}(?![A-Za-z0-9_-])|(?i:\b(?:zip|postal|post) ?code:? )[A-Z0-9 -]{{4,8}}\b"
-    rf"|{_TOWN}(?<![A-Za-z0-9_-]){_POSTCODE.replace(' ?', ' ')}(?![A-Za-z0-9_-])"
-    r"|(?<![A-Za-z0-9_-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![A-Za-z0-9_-])"
-    # Hauptstraße 12, 50667 Köln
-    rf"|\b(?:[{_UP}][\w-]{{1,30}}(?:straße|strasse|str\.|platz|allee|gasse|damm)|[{_UP}][\w-]{{1,30}}[ -](?:Straße|Strasse|Str\.|Weg|Platz|Allee|Ring))"
-    rf" \d{{1,4}}[a-z]?\b(?:,? (?:[A-Z]{{1,2}}-)?\d{{4,5}} {_CAPITAL})?"
-    # 12 rue de la Paix, 75002 Paris
-    rf"|(?<![A-Za-z0-9_.,/-])\d{{1,4}}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Rr]oute|[Qq]uai)"
-    rf" (?:de la |de l['’]|de |du |des |d['’])?{_CAPITAL}(?: {_CAPITAL}){{0,3}}(?:,? \d{{5}} {_CAPITAL})?"
-    # Calle Mayor 5, Via Roma 12, Rua Augusta, 100
-    rf"|\b(?:[Cc]alle|C/|Avda\.?|Avenida|Plaza|Paseo|[Vv]ia|Viale|Piazza|Corso|Rua|Travessa) (?:(?:de |del |de la |della |da |do |dos ){{0,2}}{_CAPITAL} ?){{1,4}}"
-    r",? ?(?:n[º°.]? ?)?\d{1,4}\b(?:,? \d{5} [A-ZÀ-Þ]\w+)?"
-    # any road 12, 12345 Town; Town, 12345; 1234 AB, Town
-    rf"|{_AT_ITS_START}(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
-    rf"(?:(?: {_CAPITAL})+?,)? (?:[A-Z]{{1,2}}-)?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}} ?[A-Z]{{2}}\b),? {_CAPITAL}"
-    rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
-    rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
-    # 浙江省杭州市西湖区文三路100号5栋301室
-    r"|(?:家住|现住|住在|住于|住)?(?P<place>(?>(?:[一-龥]{2,7}?(?:省|自治区|市|区|县|镇|乡|街道|村)){0,5})[一-龥]{1,8}?(?:(?<![通旁回])路|街|大道|巷|弄|胡同)[\dA-Za-z]{1,5}(?:号|弄|座|栋)(?:[\dA-Za-z一-龥-]{0,14}(?:室|单元|楼|栋|号|座))?)"
-)
-_ADDRESS_WORDS = re.compile(
-    r"(?:家住|现住|住在|住于|住)?(?P<region>[一-龥]{2,7}?(?:省|自治区)[一-龥]{2,8}?(?:市|区|县|州)(?:[一-龥]{2,6}?(?:区|县|镇|乡|村))?)"
-    r"|(?:住址|地址|籍贯|户籍|出生地|工作单位|户口所在地)\s?[:：]\s?(?P<han>[^\s,，。;；]{2,40})"
-    r"|(?i:\b(?:home |postal |mailing |street )?(?:address|adresse|dirección|indirizzo|endereço)\s?[:=]\s?"
-    r"|\b(?:lives|living|residing|resides) at |\bdomicili(?:o|é|ée|ato|ada)? (?:en |à |in )?|\bresidente? (?:in|en|em) |\breside em |\bdemeurant (?:au )?|\bwohnhaft (?:in )?|\bwoont (?:in |op )?)"
-    rf"(?P<address>(?=[^.;:\n]{{0,45}}\d)[^;:\n]{{3,80}}?(?:\b\d{{5}}(?:-\d{{3,4}})?\b|\b{_POSTCODE}\b|\b\d{{4}} ?[A-Z]{{2}}\b)|(?=[^.;:\n]{{0,30}}\d)(?:(?:{_CAPITAL}|[\d/-]++[a-z]?|{_DE_LA})[, ]{{0,2}}){{1,10}})"
-)
-
-# --- names ---
-
-_NAME_WORD = rf"[{_UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
-_PART = rf"(?:[{_UP}]\.|(?:[Aa]l-|[Ee]l-)?{_NAME_WORD})"
+_NAME_WORD = rf"[{UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
+_PART = rf"(?:[{UP}]\.|(?:[Aa]l-|[Ee]l-)?{_NAME_WORD})"
 _PARTICLE = r"(?:(?:v\.|van|von|der|die|den|de|del|della|da|di|dos|la|le|el|al|bin|ibn|ten|ter|zu|zum|das|het|'t) ){0,2}"
 _SEQUENCE = rf"{_PARTICLE}{_PART}(?:[ -]?{_PARTICLE}{_PART}){{0,3}}"
 _HAN = "一-龥"
@@ -139,16 +66,16 @@ _EPONYM = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(
-    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
 )
 # Smith, John A.
 _LISTED_LAST_FIRST = re.compile(
-    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<surname>{_NAME_WORD}), ?(?P<given>{_NAME_WORD})(?: [{_UP}](?:\.(?!\w)|(?![\w.’'-]))){{0,2}}))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<surname>{_NAME_WORD}), ?(?P<given>{_NAME_WORD})(?: [{UP}](?:\.(?!\w)|(?![\w.’'-]))){{0,2}}))"
 )
 _MORE_OF_A_LIST = re.compile(rf"(?:(?:,|,? and|,? or|/) ?{_NAME_WORD}(?:['’]s?)?){{1,4}}")
 _KIN = re.compile(
     r"(?i:\b(?:wife|husband|son|daughter|mother|father|brother|sister|partner|spouse|aunt|uncle|niece|nephew|grandson|granddaughter|friend|girlfriend"
-    rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{_UP}][a-zà-ÿ’'-]{{2,20}})(?: [{_UP}][a-zà-ÿ’'-]+)?)\b"
+    rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{UP}][a-zà-ÿ’'-]{{2,20}})(?: [{UP}][a-zà-ÿ’'-]+)?)\b"
 )
 
 
@@ -169,7 +96,7 @@ def _is_titled(match: re.Match[str]) -> bool:
 def again(text: str, names: Sequence[str]) -> Iterator[Span]:
     """Where words of names that were found stand elsewhere: "Mr Smith ... Smith's wife"."""
     words = {
-        word for name in names for word in re.findall(rf"[{_UP}][\w’'-]{{2,}}(?<!'s)", name) if word.casefold() not in _WORDS | _SMALL_WORDS
+        word for name in names for word in re.findall(rf"[{UP}][\w’'-]{{2,}}(?<!'s)", name) if word.casefold() not in _WORDS | _SMALL_WORDS
     }
     if words:
         for match in re.finditer(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})(?![\w-])", text):
@@ -257,9 +184,7 @@ def _census(file: str) -> frozenset[str]:
     return frozenset(name for name in names if len(name) > 2)
 
 
-PLACES: tuple[tuple[str, re.Pattern[str], Check], ...] = (("ADDRESS", _ADDRESS, None),)  # all with digits
-PEOPLE: tuple[tuple[str, re.Pattern[str], Check], ...] = (
-    ("ADDRESS", _ADDRESS_WORDS, None),
+PEOPLE: Patterns = (
     ("NAME", _TITLED, _is_titled),
     ("NAME", _WHAT_HAS_NAMES, _has_names),
     ("NAME", _CREDENTIALS, _has_degree),
