@@ -36,6 +36,28 @@ _DATE_WORDS = re.compile(
     # March 2021, Mar-21, marzo de 2021
     rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may(?= {_YEAR}))(?:[. ,'-]{{1,2}}(?:of |de |del )?{_YEAR}|[-']\d\d)(?![A-Za-z0-9_])",
 )
+# months that are genes, diagnoses and examinations too: OCT 3, AGO2, grade 2 DIC, 20 MAI infections, Mayo 3
+_MONTH_OR_NOT = re.compile(r"\b(?:OCT|SEPT?|DEC|NOV|JAN|APR|JUN|MARS?|MARCH|MAI|(?i:dic|abr|ago)|Mayo)\b")
+_DATE_COMES = re.compile(
+    r"\b(?:on|since|until|till|dated?|dob|born|am|vom|bis|seit|ab|zum|den|le|du|au|depuis|el|del|al|desde|hasta|il|dal"
+    r"|mon|tue|wed|thu|fri|sat|sun|(?:mon|tues|wednes|thurs|fri|satur|sun)day)[.:,]{0,2} $",
+    re.IGNORECASE,
+)
+_TIME = re.compile(r",? (?:at )?\d\d?:\d\d", re.IGNORECASE)
+
+
+def _is_day_of_month(match: re.Match[str]) -> bool:
+    """Whether a month with a number is a date: with a year it is."""
+    numbers, text = re.findall(r"\d+", match[0]), match.string
+    if len(numbers) > 1 or len(numbers[0]) > 2 or _DATE_COMES.search(text, max(0, match.start() - 12), match.start()):
+        return True
+    if re.fullmatch(r"[^\W\d]{3,}-\d", match[0]):  # Oct-4, Dec-1
+        return False
+    if not _MONTH_OR_NOT.search(match[0]) or numbers[0][0] == "0" or _TIME.match(text, match.end()):
+        return True
+    return bool(re.fullmatch(r"[A-Z]{3,}-\d\d", match[0])) and int(numbers[0]) > 14  # OCT-21; of septins there are 14
+
+
 DOSES = "mg|mcg|µg|g|ml|mL|kg|mm|cm|mmol|IU|units?"
 _DOSED = rf"(?! ?(?:{DOSES})(?![A-Za-z]))"
 _DATE_DIGITS = re.compile(
@@ -99,7 +121,7 @@ _HAN_AGE = re.compile(r"(?:九十[一二三四五六七八九]?|一百[零一二
 IN_HAN: Patterns = (("DATE", _HAN_DATE, None), ("AGE", _HAN_AGE, None))  # without digits
 DATES: Patterns = (
     ("DATE", _DATE_RANGE, _is_range),
-    ("DATE", _DATE_WORDS, None),
+    ("DATE", _DATE_WORDS, _is_day_of_month),
     ("DATE", _DATE_DIGITS, _is_date),
     ("DATE", _DATE_SHORT, None),
 )

@@ -19,7 +19,7 @@ from rpdr.masking.dates import AGES, DATES, DOSES, IN_HAN
 from rpdr.masking.people import PEOPLE
 from rpdr.masking.spans import LATIN, Patterns, Span, found
 
-HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
+HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: hardly a name of a concept looks like one
 
 
 def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:

@@ -71,6 +71,14 @@ MASKER = Masker()
         ),
         ("姓名：欧阳娜娜，司马先生，姓名 张伟，医师：李明", "姓名：[NAME]，[NAME]先生，姓名 [NAME]，医师：[NAME]"),
         ("患者李小明因胸痛，患者王某某", "患者[NAME]因胸痛，患者[NAME]"),
+        (
+            "on OCT 3, FRI, DEC 4, 03 NOV, SEPT 9 2021, OCT 3 at 14:30, OCT-21",
+            "on [DATE], FRI, [DATE], [DATE], [DATE], [DATE] at 14:30, [DATE]",
+        ),
+        (
+            "am 20 MAI, le 3 mai, el 5 abr, on Oct-4, Oct 4, 12-MAR-21, 3 DIC 2021",
+            "am [DATE], le [DATE], el [DATE], on [DATE], [DATE], [DATE], [DATE]",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -97,6 +105,8 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "platelets 250000, 10000000 CFU, 1,500,000 IU, 500-1000 mg, 90% of 100 patients",
         "MR angiography, MS relapse, DR4, Miss no dose, may take 10 mg",
         "住院3天，3月余，3个月，血压120/80mmHg，10mg每日2次，腹股沟区疼痛",
+        "Oct-4, OCT-1, OCT-2 (SLC22A2), AGO-2, Dec-1, JUN-1, MARCH-1, MARCH-10, SEPT 9 and Sept-9 expression",
+        "grade 2 DIC, DIC 2, stage 2 dic, 3 OCT scans, ABR 30 dB, 20 MAI infections, SEP 20 ms, Mayo 3 colitis",
     ],
 )
 def test_what_is_medicine_stays(text: str):
