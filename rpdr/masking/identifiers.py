@@ -73,7 +73,11 @@ _RECORD_LABELLED = re.compile(rf"\b(?:{_LABELS})[ -]?(?:{_NUMBER_WORD}[ ]?)?[:=#
 _SURE_LABEL = re.compile(
     r"(?:mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b", re.IGNORECASE
 )
-_SAYS_NUMBER = re.compile(rf"[:=#]|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
+_NUMBERED = re.compile(rf"#|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
+_SAYS_NUMBER = re.compile(rf"[:=]|{_NUMBERED.pattern}", re.IGNORECASE)
+# BP at last visit: 120/80, Hb on admission: 112
+_OFTEN_MEASURED = re.compile(r"(?:admission|visit|encounter|episode|patient|subject|group|study|unit|device|nhs)\b", re.IGNORECASE)
+_MEASURE = re.compile(r"\d{1,3}(?:[/.-]\d{1,3}){1,2}|\d{1,4}00-\d{1,4}00|\d{3}")
 _RECORD_ID = re.compile(rf"(?<![A-Za-z0-9_-])(?:ID|Id|UID|PID)(?: ?(?:no\.?|number|#))?\s?[:=#]\s?(?i:{_VALUE})")
 _RECORD_HAN = re.compile(
     r"(?:(?:住院|病历|病案|门诊|急诊|就诊|身份证|医保|社保|护照|流水|条码|住院流水|(?<![A-Za-z])ID|证件|保险|床位?)\s?(?:卡|证)?(?:编?号码?|ID)?"
@@ -101,6 +105,8 @@ def _is_record(match: re.Match[str]) -> bool:
     label = match[0][: match.start("value") - match.start()]
     if re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"]):  # a year, or a few
         return False
+    if _OFTEN_MEASURED.match(label) and not _NUMBERED.search(label) and _MEASURE.fullmatch(match["value"]):
+        return False
     return bool(_SURE_LABEL.match(label) or _SAYS_NUMBER.search(label))
 
 
@@ -122,7 +128,7 @@ def _is_of_vocabulary(match: re.Match[str]) -> bool:
 
 _NO_UNIT = rf"(?! ?(?:{DOSES}|gm|grams?|l|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
 _PHONE_CALLED = re.compile(
-    r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell(?: phone)?|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
+    r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell phone|(?:(?<![\w+] )(?<![\w+]-)|(?<=\bmy )|(?<=\bhis )|(?<=\bher )|(?<=['’]s ))cell|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
     r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
     rf"(?P<called>\+?[\d(][\d() ./-]{{4,22}}\d(?!\d){_NO_UNIT}(?:(?: ?x| ext\.?) ?\d{{1,6}})?)"
     r"|(?i:\b(?:ext|extension|bleep|pager)\.? ?#?:? ?)(?P<extension>\d{3,6})(?![A-Za-z0-9_-]|\.\d)"
@@ -153,6 +159,8 @@ def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
     if shape.isdigit() and shape.endswith("0000"):
         return False
     if len(groups) == 3 and all(len(group) < 4 and group.endswith("0") for group in groups):  # 100-200-300 are doses
+        return False
+    if re.fullmatch(r"[1-9]\d*00 ?- ?[1-9]\d*00", shape):  # 4500-11000 is what is normal
         return False
     if "." in shape and not groups[0].startswith("0"):  # 38.5903.01 is a procedure
         return False

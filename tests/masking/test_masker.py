@@ -79,6 +79,11 @@ MASKER = Masker()
             "am 20 MAI, le 3 mai, el 5 abr, on Oct-4, Oct 4, 12-MAR-21, 3 DIC 2021",
             "am [DATE], le [DATE], el [DATE], on [DATE], [DATE], [DATE], [DATE]",
         ),
+        ("cell: 555-1234, my cell 0171/2345678, cell phone 0171 234567", "cell: [PHONE], my cell [PHONE], cell phone [PHONE]"),
+        (
+            "Visit: 4711, Patient #123, admission no. 120/80, group: 20190441",
+            "Visit: [RECORD], Patient #[RECORD], admission no. [RECORD], group: [RECORD]",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -107,6 +112,8 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "住院3天，3月余，3个月，血压120/80mmHg，10mg每日2次，腹股沟区疼痛",
         "Oct-4, OCT-1, OCT-2 (SLC22A2), AGO-2, Dec-1, JUN-1, MARCH-1, MARCH-10, SEPT 9 and Sept-9 expression",
         "grade 2 DIC, DIC 2, stage 2 dic, 3 OCT scans, ABR 30 dB, 20 MAI infections, SEP 20 ms, Mayo 3 colitis",
+        "white cell 4500-11000, CD4 cell 350-500, T cell 1200 - 1500, CD4+ cell: 350-500, stem-cell 10000-20000",
+        "BP on admission: 150/90, BP at last visit: 120/80, Hb on admission: 112, patient: 120/80, group: 150, WBC at visit: 4500-11000, NHS 111",
     ],
 )
 def test_what_is_medicine_stays(text: str):
