@@ -6,6 +6,7 @@ A name is known by a title, a label, a degree behind it, or a given name of the 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
@@ -23,13 +24,17 @@ _SURNAME = (
 )
 _COMPOUND = "欧阳|司马|上官|诸葛|皇甫|尉迟|公孙|慕容|令狐|夏侯|司徒|端木|东方|南宫"
 _FAMILY = rf"(?:{_COMPOUND}|[{_SURNAME}])"
+_DEGREES = r"(?:(?:med|rer|nat|univ|dent|vet|phil|habil|h\. ?c)\.\s?){0,4}"  # Prof. Dr. med. dent. Schmidt
 _TITLED = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:Drs|Doctors|Messrs)\.? (?P<many>{_SEQUENCE}(?:(?:, | and | & ){_SEQUENCE}){{0,4}})|"
     r"(?<![A-Za-z0-9_-])(?:(?:Mr|Mrs|Ms|Miss|Mx|Drs?|Prof|Professor|Doctor|Rev|Sir|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra|Srta|Señora?|Dott(?:\.ssa)?|Dra|Sig(?:\.ra)?"
-    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|(?<![A-Z]\. )(?<!\d )M\.(?= [A-ZÀ-Þ]\w\w))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
-    rf"(?P<name>{_SEQUENCE})"
+    r"|Signora?|Do[ñn]a|Dña|Docteure?|Professeure?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|(?<![A-Z]\. )(?<!\d )M\.(?= [A-ZÀ-Þ]\w))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
+    rf"{_DEGREES}(?P<name>{_SEQUENCE})"
+    # le docteur Moreau, el Sr. Pérez; Sr. is serum too, and Pr an interval, so that without an article the surname must be one
+    rf"|(?<![A-Za-z0-9_-])(?:[Ll]e |[Ll]a |[Aa]u |[Dd]u |[Ee]l |[Aa]l |[Dd]el )(?:docteure?|professeure?|doctora?|profesora?|Sr\.?|Pr\.?) (?P<article>{_SEQUENCE})"
+    rf"|(?<![A-Za-z0-9_-])(?:Sr|Pr)\.? (?P<maybe>{_SEQUENCE})"
     # MR SMITH, dr. smith, Nurse Williams: a scan and a sclerosis are MR and MS, so that the surname must be one
-    r"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF) {1,2}(?P<caps>[A-Z][A-Z’'-]{1,20})(?![A-Za-z0-9_])"
+    rf"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF|MME|MLLE|FRAU|HERRN?|SRA?|SRTA|DRA)\.? {{1,2}}(?P<caps>[{UP}][{UP}’'-]{{1,20}})(?!\w)"
     r"|(?<![A-Za-z0-9_-])(?:dr\.? |Nurse |nurse )(?P<known>[A-Za-z][a-z’'-]{1,20})(?![A-Za-z0-9_])"
     r"|(?<![A-Za-z0-9_-])(?:mr|mrs)\.? (?P<small>[a-z]{2,20}(?:-[a-z]{2,20})?)(?! (?:imaging|scan))"
 )
@@ -50,13 +55,16 @@ _CREDENTIALS = re.compile(
 _HAN_NAMED = re.compile(
     rf"(?:姓名\s|(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀|医师|医生)\s?[:：]\s?)(?P<labelled>{_FAMILY}[{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
     rf"|(?:患者|病人|病员|患儿)[,，:： ]?(?P<patient>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s(（]{{1,2}}(?:男|女|先生|女士|\d{{1,3}}岁)|(?:先生|女士))"
-    rf"|(?:患者|病人|病员|患儿)(?P<because>{_FAMILY}(?:某某?|[{_HAN}]{{1,2}}(?=因)))"
+    rf"|(?:患者|病人|病员|患儿)(?P<because>{_FAMILY}(?:某某?|[{_HAN}]{{1,2}}?(?=因|自?诉)))"
+    rf"|(?:主治|主任|住院|经治)医师(?P<ward>{_FAMILY}[{_HAN}]{{1,2}})(?=查房|会诊|[,，。;；、\s]|$)"
     rf"|(?:^|[,，。;；:：\s])(?P<who>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s]{{1,2}}(?:男|女)性?[,，、\s\d])"
-    rf"|(?P<titled>{_FAMILY}[{_HAN}]{{0,2}})(?=先生|女士|医生|医师|主任(?!委)|护士(?!长期)|教授)"
+    rf"|(?<![主责])(?P<titled>{_FAMILY}[{_HAN}]{{0,2}})(?=先生|女士|医生|医师|大夫|主任(?!委)|护士(?!长期)|教授)"
 )
 _SMALL = "and or the a an is was has had of in on for to with not no who what i he she it we they said told"
 _SMALL_WORDS = frozenset(_SMALL.split())
-_NONE = "practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
+_ARTICLES = frozenset(("le", "la", "el", "al", "de", "du", "del", "ben"))
+_IN_SERUM = frozenset(("copper", "iron"))  # Sr. Copper
+_NONE = "der practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
 _NO_NAMES = frozenset(_NONE.split())
 _EPONYM = re.compile(
     r"['’]s?\b|[ -](?:[a-z-]+ ){0,2}(?:disease|syndrome|sign|test|scale|score|palsy|murmur|fracture|contracture|phenomenon|law|anomaly|malformation|lymphoma"
@@ -83,14 +91,15 @@ def _is_titled(match: re.Match[str]) -> bool:
     if match["small"]:
         return match["small"] not in _SMALL_WORDS
     if sure := match["caps"] or match["known"]:
-        word = sure.casefold()
-        return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS
+        word = plain(sure)
+        return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS | _IN_SERUM
     if match["many"]:
         return True
-    first = match["name"].split()[0].casefold()
-    if match[0].startswith("M.") and not _is_surname(first):
-        return False  # M. TUBERCULOSIS, M. Crohn
-    return first not in _NO_NAMES and first not in _SMALL_WORDS
+    words = plain(match.group(match.lastgroup or 0)).split()
+    if match["maybe"] or match[0].startswith("M."):  # M. TUBERCULOSIS, M. Crohn
+        first = next((word for word in words if word not in _ARTICLES), "")
+        return (_is_surname(first) and first not in _IN_SERUM) or (first in given_names() and len(words) > 1)
+    return words[0] not in _NO_NAMES and words[0] not in _SMALL_WORDS
 
 
 def again(text: str, names: Sequence[str]) -> Iterator[Span]:
@@ -111,7 +120,7 @@ def _has_names(match: re.Match[str]) -> bool:
 
 
 def _is_han_name(match: re.Match[str]) -> bool:
-    return not re.match("康复|任何|高年|高级|主治|黄疸|高热|白班", match.group(match.lastgroup or 0))
+    return not re.match("康复|任何|高年|高级|主治|黄疸|高热|白班|包括|于[今昨当近]|常", match.group(match.lastgroup or 0))
 
 
 def _is_listed(match: re.Match[str]) -> bool:
@@ -133,14 +142,14 @@ def _has_degree(match: re.Match[str]) -> bool:
 
 def _is_listed_last_first(match: re.Match[str]) -> bool:
     given = match["given"].casefold()
-    if given not in given_names() or given in _OF_LISTS or not _is_surname(match["surname"].casefold()):
+    if given not in given_names() or given in _OF_LISTS or not _is_surname(plain(match["surname"])):
         return False
     more = _MORE_OF_A_LIST.match(match.string, match.end("name"))  # Parkinson, Wilson and Huntington disease
     return not any(_EPONYM.match(match.string, end) for end in (match.end("name"), more.end() if more else match.end("name")))
 
 
 def _is_surname(word: str) -> bool:
-    """Of its parts, Smith-Jones, one is enough."""
+    """Of a word as `plain` gives it. Of its parts, Smith-Jones, one is enough."""
     return word not in _WORDS | _SMALL_WORDS | _NO_NAMES | _NO_SURNAMES and not surnames().isdisjoint(re.sub("['’]", "", word).split("-"))
 
 
@@ -164,6 +173,11 @@ _LISTED_PLACES_AND_HERBS = "georgia virginia carolina florida israel china ginge
 _OF_LISTS = frozenset(_LISTED_PLACES_AND_HERBS.split())  # Augusta, Georgia
 _EPONYMS = "parkinson hodgkin addison cushing paget fabry gaucher whipple huntington osler graves wilson child vein"
 _NO_SURNAMES = frozenset(_EPONYMS.split())  # M. Wilson is Morbus Wilson; child, foster
+
+
+def plain(word: str) -> str:
+    """In small letters without accents, as the lists have them: Lefèvre is lefevre there."""
+    return "".join(letter for letter in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(letter))
 
 
 @cache

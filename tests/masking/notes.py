@@ -29,10 +29,36 @@ NOTES = {
         "EMAIL": ["writes from {}"],
         "URL": ["see {}"],
     },
-    "de": {"NAME": ["Herr {last} klagt", "Frau Dr. {last}"], "DATE": ["am {}"], "PHONE": ["Tel. {}"], "RECORD": ["Fallnummer {}"]},
-    "fr": {"NAME": ["Mme {last}", "Dr {first} {last}"], "DATE": ["le {}"], "PHONE": ["joignable au {}"], "RECORD": ["IPP {}"]},
-    "es": {"NAME": ["Sra. {last}", "Paciente: {first} {last}."], "DATE": ["el {}"], "PHONE": ["teléfono {}"], "RECORD": ["NHC {}"]},
-    "zh": {"NAME": ["姓名：{last}{first}，", "患者{last}{first}，男，"], "DATE": ["于{}入院"], "PHONE": ["电话{}"], "RECORD": ["住院号{}"]},
+    "de": {
+        "NAME": ["Herr {last} klagt", "Frau Dr. {last}", "gez. Dr. med. {last}", "OA Prof. Dr. med. {first} {last}"],
+        "DATE": ["am {}"],
+        "PHONE": ["Tel. {}"],
+        "RECORD": ["Fallnummer {}"],
+    },
+    "fr": {
+        "NAME": ["Mme {last}", "Dr {first} {last}", "vu par le docteur {last}", "Professeur {first} {last}"],
+        "DATE": ["le {}"],
+        "PHONE": ["joignable au {}"],
+        "RECORD": ["IPP {}"],
+    },
+    "es": {
+        "NAME": ["Sra. {last}", "Paciente: {first} {last}.", "El Sr. {last} refiere", "la doctora {last}", "Dña. {first} {last}"],
+        "DATE": ["el {}"],
+        "PHONE": ["teléfono {}"],
+        "RECORD": ["NHC {}"],
+    },
+    "zh": {
+        "NAME": [
+            "姓名：{last}{first}，",
+            "患者{last}{first}，男，",
+            "患者{last}{first}自诉头痛，",
+            "{last}大夫查房",
+            "主治医师{last}{first}查房",
+        ],
+        "DATE": ["于{}入院"],
+        "PHONE": ["电话{}"],
+        "RECORD": ["住院号{}"],
+    },
 }
 LOCALES = {"en_US": "en", "en_GB": "en", "de_DE": "de", "fr_FR": "fr", "es_ES": "es", "zh_CN": "zh"}
 AROUND = {"en": ("54 yo with COPD,", "started 5 mg lisinopril."), "zh": ("因胸痛,", "血压120/80mmHg。")}

@@ -84,6 +84,24 @@ MASKER = Masker()
             "Visit: 4711, Patient #123, admission no. 120/80, group: 20190441",
             "Visit: [RECORD], Patient #[RECORD], admission no. [RECORD], group: [RECORD]",
         ),
+        (
+            "Dr. med. Schmidt, OA Dr. med. Braun, Dr. rer. nat. Braun, Prof. Dr. med. dent. Huber",
+            "Dr. med. [NAME], OA Dr. med. [NAME], Dr. rer. nat. [NAME], Prof. Dr. med. dent. [NAME]",
+        ),
+        (
+            "M. Lefèvre, M. Bénard, M. François, M. Müller, M. Dupré, M. Le Goff, M. El Khoury",
+            "M. [NAME], M. [NAME], M. [NAME], M. [NAME], M. [NAME], M. [NAME], M. [NAME]",
+        ),
+        ("Sr. García. El Sr. Pérez Gómez, Dña. Pérez, del Sr. Novakovic", "Sr. [NAME]. El Sr. [NAME], Dña. [NAME], del Sr. [NAME]"),
+        (
+            "Pr Lefèvre, Professeur Weber, le docteur Moreau, la doctora Pérez",
+            "Pr [NAME], Professeur [NAME], le docteur [NAME], la doctora [NAME]",
+        ),
+        ("MME DUPONT, FRAU SCHMIDT, HERR SCHMIDT, SR. GARCÍA, DR MÜLLER", "MME [NAME], FRAU [NAME], HERR [NAME], SR. [NAME], DR [NAME]"),
+        (
+            "赵大夫查房，孙大夫，主治医师刘洋，患者张伟诉，患者李强自诉",
+            "[NAME]大夫查房，[NAME]大夫，主治医师[NAME]，患者[NAME]诉，患者[NAME]自诉",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -114,6 +132,9 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "grade 2 DIC, DIC 2, stage 2 dic, 3 OCT scans, ABR 30 dB, 20 MAI infections, SEP 20 ms, Mayo 3 colitis",
         "white cell 4500-11000, CD4 cell 350-500, T cell 1200 - 1500, CD4+ cell: 350-500, stem-cell 10000-20000",
         "BP on admission: 150/90, BP at last visit: 120/80, Hb on admission: 112, patient: 120/80, group: 150, WBC at visit: 4500-11000, NHS 111",
+        "Sr. Creatinine 1.2, Sr. Copper, Sr. Iron, SR. IRON, SR CREATININE, Sr. K 4.5, Pr Interval, PR INTERVAL, M. Menière, M. Behçet",
+        "my doctor Says, the doctor. She said, le docteur a dit, FRAU MIT FIEBER, HERR DER LAGE",
+        "患者黄疸诉腹痛，患者于昨日诉头痛，患者常自诉，包括大夫，任何大夫，主任医师查房，责任护士",
     ],
 )
 def test_what_is_medicine_stays(text: str):
