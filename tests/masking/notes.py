@@ -12,6 +12,11 @@ MONTHS = {
     "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
+SHORT = {
+    "de": "Jan. Feb. Mär. Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.",
+    "fr": "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    "es": "ene feb mar abr may jun jul ago sep oct nov dic",
+}
 NOTES = {
     "en": {
         "NAME": [
@@ -98,6 +103,12 @@ def _secret(kind: str, language: str, fake: Faker, rng: random.Random) -> str:
                 f"{day:%d.%m.%Y}",
                 f"{day:%d/%m/%y}",
                 f"{day.day}{'.' * (language == 'de')} {MONTHS[language].split()[day.month - 1]} {day.year}",
+                f"{day.day}{'.' * (language == 'de')} {SHORT[language].split()[day.month - 1]} {day.year}",
+                {
+                    "de": f"{day:%d.%m.}-{day:%d.%m.%y}",
+                    "fr": f"{day:%d/%m/%Y}",
+                    "es": f"{day.day}-{SHORT['es'].split()[day.month - 1]}-{day:%y}",
+                }[language],
             ]
         )
     if kind == "RECORD":

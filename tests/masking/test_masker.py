@@ -102,6 +102,20 @@ MASKER = Masker()
             "赵大夫查房，孙大夫，主治医师刘洋，患者张伟诉，患者李强自诉",
             "[NAME]大夫查房，[NAME]大夫，主治医师[NAME]，患者[NAME]诉，患者[NAME]自诉",
         ),
+        (
+            "12 janv. 2021, 12 févr. 2021, 12 avr. 2021, 12 juil. 2021, 12.Mär.2021, 12 gen 2021, 12 mag 2021, 12 lug 2021",
+            "[DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE]",
+        ),
+        (
+            "12-mar-2021, 3 mar 2021, 12-mar-21, 15-may-2021, 15/may/21, 12 fev 2021, 12 out 2021",
+            "[DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE]",
+        ),
+        (
+            "le 25/12, el 25/03, il 25/03, on 25/12, el 14/7, du 25/03 au 28/03",
+            "le [DATE], el [DATE], il [DATE], on [DATE], el [DATE], du [DATE] au [DATE]",
+        ),
+        ("12.03.-15.03.21, 12.3.-15.3.21, 12./13.03.2021, 12.-15. März 2021, 03/12-03/15/21", "[DATE], [DATE], [DATE], [DATE], [DATE]"),
+        ("05.06.: Fieber. Kontrolle 05.06. geplant", "[DATE]: Fieber. Kontrolle [DATE] geplant"),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -135,6 +149,8 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "Sr. Creatinine 1.2, Sr. Copper, Sr. Iron, SR. IRON, SR CREATININE, Sr. K 4.5, Pr Interval, PR INTERVAL, M. Menière, M. Behçet",
         "my doctor Says, the doctor. She said, le docteur a dit, FRAU MIT FIEBER, HERR DER LAGE",
         "患者黄疸诉腹痛，患者于昨日诉头痛，患者常自诉，包括大夫，任何大夫，主任医师查房，责任护士",
+        "le 1/3 inférieur, el 2/3, since 7/10 pain, on 24/7 oxygen, on 16/8 fasting, on 25/10 mg, on 20/12.5, 5.2-6.1, 1/2-3/4",
+        "FEV 1, 12 out of 2000, 3 set 20, 5-10 OCT scans, 2-3 DIC, mar 3, 1.2.: Methods, Hb 12.05. Patient, wbc 12.05. she, see 3.4. there",
     ],
 )
 def test_what_is_medicine_stays(text: str):
