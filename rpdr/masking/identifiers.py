@@ -70,10 +70,19 @@ _LABELS = (
 _NUMBER_WORD = r"(?:numbers?|num\.?|no\.?|nr\.?|nummer|n[º°.]|id(?:entifier)?|#|号码?)"
 _VALUE = r"(?P<value>(?=(?:[A-Z/.-]{0,4}[0-9]){3})[A-Z0-9](?:[A-Z0-9]|[/.-](?=[A-Z0-9])| / (?=\d)){2,39})(?![A-Z0-9])"
 _RECORD_LABELLED = re.compile(rf"\b(?:{_LABELS})[ -]?(?:{_NUMBER_WORD}[ ]?)?[:=#]?[ ]?(?:is )?{_VALUE}", re.IGNORECASE)
-_SURE_LABEL = re.compile(
-    r"(?:mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b", re.IGNORECASE
+# what is a record's label only with a word for a number, before it or after: Aufnahme-Nr.: 4711-22, N° de séjour : 123456
+_RECORD_NUMBERED = re.compile(
+    rf"\b(?:(?:pat\.?|kv|aufnahme|befund|auftrags?|kassen|kranken(?:kassen|versicherten|versicherungs))[ -]?{_NUMBER_WORD} ?[:=]? ?|mr ?# ?:? ?"
+    r"|(?:HC|NIP|NDA) ?[:=#] ?(?=\d{5})|CIP ?:? ?(?=[A-Z]{4}\d{8})"
+    r"|(?:n[°º]|num[ée]ro|número) (?:de (?:la )?|du |d['’])?(?:séjour|dossier|patiente?|venue|passage|admission|historia(?: cl[ií]nica)?|paciente"
+    rf"|expediente|episodio) ?[:=]? ?){_VALUE}",
+    re.IGNORECASE,
 )
-_NUMBERED = re.compile(rf"#|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
+_SURE_LABEL = re.compile(
+    r"(?:medical record|mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(rf"#|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|(?:nr|nummer)(?![A-Za-z0-9_])", re.IGNORECASE)
 _SAYS_NUMBER = re.compile(rf"[:=]|{_NUMBERED.pattern}", re.IGNORECASE)
 # BP at last visit: 120/80, Hb on admission: 112
 _OFTEN_MEASURED = re.compile(r"(?:admission|visit|encounter|episode|patient|subject|group|study|unit|device|nhs)\b", re.IGNORECASE)
@@ -101,9 +110,13 @@ _RECORD_SHAPES = re.compile(
 )
 
 
+def _is_no_year(match: re.Match[str]) -> bool:
+    return not re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"])  # nor a few
+
+
 def _is_record(match: re.Match[str]) -> bool:
     label = match[0][: match.start("value") - match.start()]
-    if re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"]):  # a year, or a few
+    if not _is_no_year(match):
         return False
     if _OFTEN_MEASURED.match(label) and not _NUMBERED.search(label) and _MEASURE.fullmatch(match["value"]):
         return False
@@ -194,6 +207,7 @@ _WITH_DIGITS: Patterns = (
     *DATES,
     ("PHONE", _PHONE_CALLED, None),
     ("RECORD", _RECORD_LABELLED, _is_record),
+    ("RECORD", _RECORD_NUMBERED, _is_no_year),
     ("RECORD", _RECORD_ID, None),
     ("RECORD", _RECORD_HAN, None),
     ("PHONE", _PHONE_US, None),

@@ -38,19 +38,19 @@ NOTES = {
         "NAME": ["Herr {last} klagt", "Frau Dr. {last}", "gez. Dr. med. {last}", "OA Prof. Dr. med. {first} {last}"],
         "DATE": ["am {}"],
         "PHONE": ["Tel. {}"],
-        "RECORD": ["Fallnummer {}"],
+        "RECORD": ["Fallnummer {}", "Fallnr. {}", "Pat.-Nr.: {}", "Aufnahme-Nr. {}"],
     },
     "fr": {
         "NAME": ["Mme {last}", "Dr {first} {last}", "vu par le docteur {last}", "Professeur {first} {last}"],
         "DATE": ["le {}"],
         "PHONE": ["joignable au {}"],
-        "RECORD": ["IPP {}"],
+        "RECORD": ["IPP {}", "N° de séjour : {}", "n° patient {}"],
     },
     "es": {
         "NAME": ["Sra. {last}", "Paciente: {first} {last}.", "El Sr. {last} refiere", "la doctora {last}", "Dña. {first} {last}"],
         "DATE": ["el {}"],
         "PHONE": ["teléfono {}"],
-        "RECORD": ["NHC {}"],
+        "RECORD": ["NHC {}", "nº de historia clínica {}"],
     },
     "zh": {
         "NAME": [
@@ -112,6 +112,8 @@ def _secret(kind: str, language: str, fake: Faker, rng: random.Random) -> str:
             ]
         )
     if kind == "RECORD":
-        return fake.bothify(rng.choice(["########", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH")
+        return fake.bothify(
+            rng.choice(["########", "######", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH"
+        )
     made = {"PHONE": fake.phone_number, "ADDRESS": fake.address, "EMAIL": fake.email, "URL": fake.uri}[kind]()
     return made.split("\n")[0] if kind == "ADDRESS" else made

@@ -116,6 +116,19 @@ MASKER = Masker()
         ),
         ("12.03.-15.03.21, 12.3.-15.3.21, 12./13.03.2021, 12.-15. März 2021, 03/12-03/15/21", "[DATE], [DATE], [DATE], [DATE], [DATE]"),
         ("05.06.: Fieber. Kontrolle 05.06. geplant", "[DATE]: Fieber. Kontrolle [DATE] geplant"),
+        (
+            "Fallnr. 123456, Patientennr. 123456, Pat.-Nr.: 123456, PatNr: 123456, Aufnahmenummer 123456",
+            "Fallnr. [RECORD], Patientennr. [RECORD], Pat.-Nr.: [RECORD], PatNr: [RECORD], Aufnahmenummer [RECORD]",
+        ),
+        (
+            "Aufnahme-Nr.: 4711-22, KV-Nr. 123456, MR# 123456, Medical record 123456",
+            "Aufnahme-Nr.: [RECORD], KV-Nr. [RECORD], MR# [RECORD], Medical record [RECORD]",
+        ),
+        (
+            "N° de séjour : 123456, n° patient 123456, NIP : 123456, NDA : 123456",
+            "N° de séjour : [RECORD], n° patient [RECORD], NIP : [RECORD], NDA : [RECORD]",
+        ),
+        ("nº de historia clínica 123456, HC: 123456, CIP ABCD1234567890", "nº de historia clínica [RECORD], HC: [RECORD], CIP [RECORD]"),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -151,6 +164,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "患者黄疸诉腹痛，患者于昨日诉头痛，患者常自诉，包括大夫，任何大夫，主任医师查房，责任护士",
         "le 1/3 inférieur, el 2/3, since 7/10 pain, on 24/7 oxygen, on 16/8 fasting, on 25/10 mg, on 20/12.5, 5.2-6.1, 1/2-3/4",
         "FEV 1, 12 out of 2000, 3 set 20, 5-10 OCT scans, 2-3 DIC, mar 3, 1.2.: Methods, Hb 12.05. Patient, wbc 12.05. she, see 3.4. there",
+        "HC: 345 mm, HC: 34.5 cm, CIP: 500 mg, CIP 0.25, NIP: 120, Aufnahme: 120/80, Befund: 150, Pat. 120/80, KV 120, MR 123, MR #1, in his medical record 2019",
     ],
 )
 def test_what_is_medicine_stays(text: str):
