@@ -124,17 +124,32 @@ def _is_date(match: re.Match[str]) -> bool:
 
 
 _AGE = re.compile(
-    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[0-2]\d)(?=(?i:[ -]?(?:years?|yrs?)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b)| ?J\.|[FM]\b"
-    r"| ans\b(?! de)| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
-    r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
+    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[0-2]\d)(?=(?i:[ -]?(?:years?|yrs?)[ -](?:old|of age)\b|[ -]?(?:years?|yrs?),? (?:fe)?male\b|[ -]?y[./]?o\b|[ -]?jährig"
+    r"|[ -]Jahre alt(?:e[rnms]?)?\b)| ?J\.|[FM]\b| [FM] (?:with|presents|presenting|admitted|who)\b| ans\b(?! de)| años(?: de edad)?\b| anni\b| anos\b|\s?周?[岁歲])"
+    r"|(?<=, )(?P<between>9\d|1[0-2]\d)(?= Jahre[,;.)])"
+    r"|(?i:\b(?:aged?|age (?:of|is)|alter(?: von)?|年龄|现年|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
 )
-_HAN_AGE = re.compile(r"(?:九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=[岁歲])")
+_IS_WARM = re.compile(r"\b(?:temp(?:erature)?|t|t[- ]?max|fevers?|febrile|spik(?:ed?|ing))[.:]?(?: (?:of|to|was|is|at|up to))? ?$", re.IGNORECASE)
 
-IN_HAN: Patterns = (("DATE", _HAN_DATE, None), ("AGE", _HAN_AGE, None))  # without digits
+
+def _is_age(match: re.Match[str]) -> bool:
+    """Whether it is no temperature: temp 102F."""
+    return not (
+        match.string.startswith(("F", " F"), match.end()) and _IS_WARM.search(match.string, max(0, match.start() - 20), match.start())
+    )
+
+
+_AGE_IN_WORDS = re.compile(
+    r"\b(?:ninety|(?:one|a) hundred)(?:[ -](?:and[ -])?(?:one|two|three|four|five|six|seven|eight|nine|ten))?(?=[ -]years?[ -](?:old|of age)\b)"
+    r"|(?:九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=周?[岁歲])",
+    re.IGNORECASE,
+)
+
+IN_WORDS: Patterns = (("DATE", _HAN_DATE, None), ("AGE", _AGE_IN_WORDS, None))  # without digits
 DATES: Patterns = (
     ("DATE", _DATE_RANGE, _is_range),
     ("DATE", _DATE_WORDS, _is_day_of_month),
     ("DATE", _DATE_DIGITS, _is_date),
     ("DATE", _DATE_SHORT, None),
 )
-AGES: Patterns = (("AGE", _AGE, None),)
+AGES: Patterns = (("AGE", _AGE, _is_age),)

@@ -15,7 +15,7 @@ from functools import lru_cache
 import phonenumbers
 
 from rpdr.masking.addresses import LABELLED, PLACES
-from rpdr.masking.dates import AGES, DATES, DOSES, IN_HAN
+from rpdr.masking.dates import AGES, DATES, DOSES, IN_WORDS
 from rpdr.masking.people import PEOPLE
 from rpdr.masking.spans import LATIN, Patterns, Span, found
 
@@ -200,7 +200,7 @@ def _parsed(shape: str, region: str | None, check: Callable[[phonenumbers.PhoneN
 _PATTERNS: Patterns = (  # where two find the same, the first says what it is
     ("EMAIL", _EMAIL, None),
     ("URL", _URL, None),
-    *IN_HAN,
+    *IN_WORDS,
 )
 _WITH_DIGITS: Patterns = (
     ("IP", _IP, _is_ip),

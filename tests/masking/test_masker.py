@@ -129,6 +129,14 @@ MASKER = Masker()
             "N° de séjour : [RECORD], n° patient [RECORD], NIP : [RECORD], NDA : [RECORD]",
         ),
         ("nº de historia clínica 123456, HC: 123456, CIP ABCD1234567890", "nº de historia clínica [RECORD], HC: [RECORD], CIP [RECORD]"),
+        (
+            "93-jährig, 93 Jahre alter Patient, Patient, 93 Jahre, im Alter von 93 Jahren, Alter: 93 Jahre",
+            "[AGE]-jährig, [AGE] Jahre alter Patient, Patient, [AGE] Jahre, im Alter von [AGE] Jahren, Alter: [AGE] Jahre",
+        ),
+        (
+            "94 F with fever, 93 years, male, 93周岁, 现年93, ninety-two-year-old, ninety years old, 九十二周岁",
+            "[AGE] F with fever, [AGE] years, male, [AGE]周岁, 现年[AGE], [AGE]-year-old, [AGE] years old, [AGE]周岁",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -165,6 +173,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "le 1/3 inférieur, el 2/3, since 7/10 pain, on 24/7 oxygen, on 16/8 fasting, on 25/10 mg, on 20/12.5, 5.2-6.1, 1/2-3/4",
         "FEV 1, 12 out of 2000, 3 set 20, 5-10 OCT scans, 2-3 DIC, mar 3, 1.2.: Methods, Hb 12.05. Patient, wbc 12.05. she, see 3.4. there",
         "HC: 345 mm, HC: 34.5 cm, CIP: 500 mg, CIP 0.25, NIP: 120, Aufnahme: 120/80, Befund: 150, Pat. 120/80, KV 120, MR 123, MR #1, in his medical record 2019",
+        "temp 102F, fever of 101F, Tmax 99F, spiked to 102 F with chills, T 98 F, 98 F, seit 93 Jahren, nach 90 Jahren, after ninety days, ninety years ago, alter 920, 30-jährig, 93 Jahre",
     ],
 )
 def test_what_is_medicine_stays(text: str):
