@@ -129,7 +129,9 @@ _AGE = re.compile(
     r"|(?<=, )(?P<between>9\d|1[0-2]\d)(?= Jahre[,;.)])"
     r"|(?i:\b(?:aged?|age (?:of|is)|alter(?: von)?|年龄|现年|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
 )
-_IS_WARM = re.compile(r"\b(?:temp(?:erature)?|t|t[- ]?max|fevers?|febrile|spik(?:ed?|ing))[.:]?(?: (?:of|to|was|is|at|up to))? ?$", re.IGNORECASE)
+_IS_WARM = re.compile(
+    r"\b(?:temp(?:erature)?|t|t[- ]?max|fevers?|febrile|spik(?:ed?|ing))[.:]?(?: (?:of|to|was|is|at|up to))? ?$", re.IGNORECASE
+)
 
 
 def _is_age(match: re.Match[str]) -> bool:

@@ -144,7 +144,7 @@ _PHONE_CALLED = re.compile(
     r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell phone|(?:(?<![\w+] )(?<![\w+]-)|(?<=\bmy )|(?<=\bhis )|(?<=\bher )|(?<=['’]s ))cell|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
     r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
     rf"(?P<called>\+?[\d(][\d() ./-]{{4,22}}\d(?!\d){_NO_UNIT}(?:(?: ?x| ext\.?) ?\d{{1,6}})?)"
-    r"|(?i:\b(?:ext|extension|bleep|pager)\.? ?#?:? ?)(?P<extension>\d{3,6})(?![A-Za-z0-9_-]|\.\d)"
+    rf"|(?:(?i:\b(?:ext|extension|bleep|pager|durchwahl|poste|telefon|t[ée]l(?=[.:])))|\b[Bb]ip)\.? ?#?:? ?(?P<extension>\d{{3,6}})(?![A-Za-z0-9_-]|\.\d){_NO_UNIT}"
 )
 _PHONE_US = re.compile(
     r"(?<![A-Za-z0-9_.-])(?:(?:\+|00)?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[ .-]\d{4}(?:(?: ?x| ext\.? ?) ?\d{1,6})?(?![A-Za-z0-9_-]|\.\d)"

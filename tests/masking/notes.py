@@ -38,12 +38,14 @@ NOTES = {
         "NAME": ["Herr {last} klagt", "Frau Dr. {last}", "gez. Dr. med. {last}", "OA Prof. Dr. med. {first} {last}"],
         "DATE": ["am {}"],
         "PHONE": ["Tel. {}"],
+        "EXTENSION": ["Tel. {}", "Durchwahl {}"],
         "RECORD": ["Fallnummer {}", "Fallnr. {}", "Pat.-Nr.: {}", "Aufnahme-Nr. {}"],
     },
     "fr": {
         "NAME": ["Mme {last}", "Dr {first} {last}", "vu par le docteur {last}", "Professeur {first} {last}"],
         "DATE": ["le {}"],
         "PHONE": ["joignable au {}"],
+        "EXTENSION": ["poste {}", "bip {}"],
         "RECORD": ["IPP {}", "N° de séjour : {}", "n° patient {}"],
     },
     "es": {
@@ -115,5 +117,7 @@ def _secret(kind: str, language: str, fake: Faker, rng: random.Random) -> str:
         return fake.bothify(
             rng.choice(["########", "######", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH"
         )
+    if kind == "EXTENSION":
+        return fake.bothify("####")
     made = {"PHONE": fake.phone_number, "ADDRESS": fake.address, "EMAIL": fake.email, "URL": fake.uri}[kind]()
     return made.split("\n")[0] if kind == "ADDRESS" else made

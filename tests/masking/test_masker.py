@@ -137,6 +137,10 @@ MASKER = Masker()
             "94 F with fever, 93 years, male, 93周岁, 现年93, ninety-two-year-old, ninety years old, 九十二周岁",
             "[AGE] F with fever, [AGE] years, male, [AGE]周岁, 现年[AGE], [AGE]-year-old, [AGE] years old, [AGE]周岁",
         ),
+        (
+            "Tel. 4711, Tel.: 4712, Durchwahl 4713, poste 1234, bip 1235, ext. 123",
+            "Tel. [PHONE], Tel.: [PHONE], Durchwahl [PHONE], poste [PHONE], bip [PHONE], ext. [PHONE]",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -174,6 +178,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "FEV 1, 12 out of 2000, 3 set 20, 5-10 OCT scans, 2-3 DIC, mar 3, 1.2.: Methods, Hb 12.05. Patient, wbc 12.05. she, see 3.4. there",
         "HC: 345 mm, HC: 34.5 cm, CIP: 500 mg, CIP 0.25, NIP: 120, Aufnahme: 120/80, Befund: 150, Pat. 120/80, KV 120, MR 123, MR #1, in his medical record 2019",
         "temp 102F, fever of 101F, Tmax 99F, spiked to 102 F with chills, T 98 F, 98 F, seit 93 Jahren, nach 90 Jahren, after ninety days, ninety years ago, alter 920, 30-jährig, 93 Jahre",
+        "BiP 1234, tel 40, Tel. 400 mg, poste 12",
     ],
 )
 def test_what_is_medicine_stays(text: str):
@@ -200,7 +205,17 @@ def recall() -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("NAME", 0.95), ("BARE", 0.9), ("DATE", 0.98), ("PHONE", 0.95), ("RECORD", 0.98), ("ADDRESS", 0.9), ("EMAIL", 1.0), ("URL", 0.98)],
+    [
+        ("NAME", 0.95),
+        ("BARE", 0.9),
+        ("DATE", 0.98),
+        ("PHONE", 0.95),
+        ("EXTENSION", 0.98),
+        ("RECORD", 0.98),
+        ("ADDRESS", 0.9),
+        ("EMAIL", 1.0),
+        ("URL", 0.98),
+    ],
 )
 def test_most_of_what_identifies_in_made_up_notes_is_found(recall: dict[str, float], kind: str, least: float):
     assert recall[kind] >= least
