@@ -63,6 +63,9 @@ _HAN_NAMED = re.compile(
 _SMALL = "and or the a an is was has had of in on for to with not no who what i he she it we they said told"
 _SMALL_WORDS = frozenset(_SMALL.split())
 _ARTICLES = frozenset(("le", "la", "el", "al", "de", "du", "del", "ben"))
+_PATIENT_OR_NURSE = re.compile(r"(?:Pat\.|Schwester)\s{0,2}$")
+_GERMAN = "angst arm bein bruch brust fall grippe hand herz koma kopf krebs mund schock stirn sturz tod"
+_GERMAN_WORDS = frozenset(_GERMAN.split())  # surnames too
 _IN_SERUM = frozenset(("copper", "iron"))  # Sr. Copper
 _NONE = "der practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
 _NO_NAMES = frozenset(_NONE.split())
@@ -99,6 +102,9 @@ def _is_titled(match: re.Match[str]) -> bool:
     if match["maybe"] or match[0].startswith("M."):  # M. TUBERCULOSIS, M. Crohn
         first = next((word for word in words if word not in _ARTICLES), "")
         return (_is_surname(first) and first not in _IN_SERUM) or (first in given_names() and len(words) > 1)
+    if _PATIENT_OR_NURSE.match(match.string, match.start(), match.start("name")):  # Pat. Fieber; Schwester Brustkrebs is a sister's
+        first = next((word for word in words if len(word.rstrip(".")) > 1), "")
+        return (_is_surname(first) or first in given_names()) and first not in _GERMAN_WORDS
     return words[0] not in _NO_NAMES and words[0] not in _SMALL_WORDS
 
 

@@ -141,6 +141,10 @@ MASKER = Masker()
             "Tel. 4711, Tel.: 4712, Durchwahl 4713, poste 1234, bip 1235, ext. 123",
             "Tel. [PHONE], Tel.: [PHONE], Durchwahl [PHONE], poste [PHONE], bip [PHONE], ext. [PHONE]",
         ),
+        (
+            "Pat. Müller, Pat. A. Schulze, Pat. Herr Novakovic, Schwester Anna. Müller klagt",
+            "Pat. [NAME], Pat. [NAME], Pat. Herr [NAME], Schwester [NAME]. [NAME] klagt",
+        ),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -179,6 +183,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "HC: 345 mm, HC: 34.5 cm, CIP: 500 mg, CIP 0.25, NIP: 120, Aufnahme: 120/80, Befund: 150, Pat. 120/80, KV 120, MR 123, MR #1, in his medical record 2019",
         "temp 102F, fever of 101F, Tmax 99F, spiked to 102 F with chills, T 98 F, 98 F, seit 93 Jahren, nach 90 Jahren, after ninety days, ninety years ago, alter 920, 30-jährig, 93 Jahre",
         "BiP 1234, tel 40, Tel. 400 mg, poste 12",
+        "Pat. Fieber, Pat. Diabetes mellitus Typ 2, Pat. KHK, Pat. Z.n. Appendektomie, Schwester Brustkrebs, Schwester Krebs, Pat. Koma. Fieber seit 3 Tagen",
     ],
 )
 def test_what_is_medicine_stays(text: str):
