@@ -66,14 +66,18 @@ _ARTICLES = frozenset(("le", "la", "el", "al", "de", "du", "del", "ben"))
 _PATIENT_OR_NURSE = re.compile(r"(?:Pat\.|Schwester)\s{0,2}$")
 _GERMAN = "angst arm bein bruch brust fall grippe hand herz koma kopf krebs mund schock stirn sturz tod"
 _GERMAN_WORDS = frozenset(_GERMAN.split())  # surnames too
+_MORBUS = frozenset(("scheuermann", "wegener", "boeck", "pick", "bowen", "gilbert", "kohler", "kahler", "haglund"))
 _IN_SERUM = frozenset(("copper", "iron"))  # Sr. Copper
 _NONE = "der practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
 _NO_NAMES = frozenset(_NONE.split())
+_TWO_NAMES = frozenset(  # of things that are named after two people, or after one by both names
+    ("marie tooth", "mallory weiss", "jackson pratt", "marcus gunn", "bernard soulier", "kelley seegmiller", "louis bar", "rose bengal")
+)
 _EPONYM = re.compile(
     r"['’]s?\b|[ -](?:[a-z-]+ ){0,2}(?:disease|syndrome|sign|test|scale|score|palsy|murmur|fracture|contracture|phenomenon|law|anomaly|malformation|lymphoma"
     r"|sarcoma|tumou?r|body|bodies|cell|cells|reflex|classification|criteria|method|procedure|operation|position|hernia|duct|virus|fever|ulcer|deformity"
     r"|reaction|stain|model|index|questionnaire|inventory|triad|tetrad|node|nodes|catheter|tube|line|ataxia|dystrophy|thyroiditis|esophagus|oesophagus|chorea"
-    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|pupil|rosette|stage|level|grade|chiari|arbor|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule)s?\b",
+    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|pupil|rosette|stage|level|grade|chiari|arbor|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule|prosthesis|mechanism|splint)s?\b",
     re.IGNORECASE,
 )
 _LISTED = re.compile(
@@ -101,8 +105,12 @@ def _is_titled(match: re.Match[str]) -> bool:
     words = plain(match.group(match.lastgroup or 0)).split()
     if match["maybe"] or match[0].startswith("M."):  # M. TUBERCULOSIS, M. Crohn
         first = next((word for word in words if word not in _ARTICLES), "")
-        return (_is_surname(first) and first not in _IN_SERUM) or (first in given_names() and len(words) > 1)
-    if _PATIENT_OR_NURSE.match(match.string, match.start(), match.start("name")):  # Pat. Fieber; Schwester Brustkrebs is a sister's
+        if len(words) > 1 and first in given_names() and _is_surname(words[1]):
+            return True  # M. Gilbert Dupont
+        return _is_surname(first) and first not in _IN_SERUM and not (match[0].startswith("M.") and first in _MORBUS)
+    if match["name"] and _PATIENT_OR_NURSE.match(
+        match.string, match.start(), match.start("name")
+    ):  # Pat. Fieber; Schwester Brustkrebs is a sister's
         first = next((word for word in words if len(word.rstrip(".")) > 1), "")
         return (_is_surname(first) or first in given_names()) and first not in _GERMAN_WORDS
     return words[0] not in _NO_NAMES and words[0] not in _SMALL_WORDS
@@ -136,6 +144,8 @@ def _is_listed(match: re.Match[str]) -> bool:
     if surname.casefold() in _WORDS if given.isupper() else (surname.casefold() not in surnames() and len(surname) < 4):
         return False
     if given.isupper() and surname.casefold() not in surnames():
+        return False
+    if f"{plain(given)} {plain(surname)}" in _TWO_NAMES:
         return False
     if given in {"WILL", "ART", "MAN", "MARK", "PAT"}:
         return False

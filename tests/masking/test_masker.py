@@ -145,6 +145,7 @@ MASKER = Masker()
             "Pat. Müller, Pat. A. Schulze, Pat. Herr Novakovic, Schwester Anna. Müller klagt",
             "Pat. [NAME], Pat. [NAME], Pat. Herr [NAME], Schwester [NAME]. [NAME] klagt",
         ),
+        ("M. Gilbert Dupont, M. Jean Pick, Bowen, Mary", "M. [NAME], M. [NAME], [NAME]"),
     ],
 )
 def test_what_identifies_is_masked(text: str, masked: str):
@@ -184,6 +185,8 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "temp 102F, fever of 101F, Tmax 99F, spiked to 102 F with chills, T 98 F, 98 F, seit 93 Jahren, nach 90 Jahren, after ninety days, ninety years ago, alter 920, 30-jährig, 93 Jahre",
         "BiP 1234, tel 40, Tel. 400 mg, poste 12",
         "Pat. Fieber, Pat. Diabetes mellitus Typ 2, Pat. KHK, Pat. Z.n. Appendektomie, Schwester Brustkrebs, Schwester Krebs, Pat. Koma. Fieber seit 3 Tagen",
+        "M. Scheuermann, M. Wegener, M. Boeck, M. Pick, M. Bowen, M. Gilbert, M. Köhler, M. Kahler, M. Haglund",
+        "Mallory Weiss tear, Charcot Marie Tooth, Jackson Pratt drain, Austin Moore prosthesis, Frank Starling mechanism, Marcus Gunn jaw winking",
     ],
 )
 def test_what_is_medicine_stays(text: str):
