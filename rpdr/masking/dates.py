@@ -19,7 +19,7 @@ _MONTHS = (  # by language; those that are words otherwise, or short, are below
     "|januari|februari|maart|augustus"
     "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|mrz|abr|ago|dic"
 )
-_BETWEEN_DAY_AND_YEAR = "mar|may|avr|fev|gen|mag|giu|lug|set|ott|out"  # words, and FEV 1, elsewhere
+_BETWEEN_DAY_AND_YEAR = "mar|may|ene|avr|fev|gen|mag|giu|lug|set|ott|out"  # words, and FEV 1, elsewhere
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _YEAR = r"(?:1[89]\d\d|20\d\d)"
 _ENE = rf"(?i:ene)(?:(?i:(?<![\d-]ene))|(?=[ ./-]{{1,2}}(?:del? )?{_YEAR}))"  # a 4-ene is no fourth of January
@@ -30,7 +30,7 @@ _DATE_WORDS = re.compile(
     rf"(?:(?:,? (?:de |del )?|[-./]\ ?){_YEAR}|[-/]\d\d\b|,? '\d\d\b)?(?!\d)"
     rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:{_YEAR}|\d\d)(?![A-Za-z0-9_])"
     # 12 avr. 2021, 12-mar-21
-    rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?:\.? |[-./])(?:de )?(?i:{_BETWEEN_DAY_AND_YEAR})(?:\.? (?:de )?{_YEAR}|[-./] ?{_YEAR}|(?<=ma[ry])[-/]\d\d)(?![A-Za-z0-9_])"
+    rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?:\.? |[-./])(?:de )?(?i:{_BETWEEN_DAY_AND_YEAR})(?:\.? (?:de )?{_YEAR}|[-./] ?{_YEAR}|(?<=ma[ry]|ene)[-/]\d\d)(?![A-Za-z0-9_]|-[A-Za-z])"
     # March 3, 2021; March 3rd; Mar-03-2021; oct-1-en-3-ol is none
     rf"|(?<![A-Za-z0-9_]){_MONTH}(?!-\d\d?-[A-Za-z])[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|\.\d|,(?!{_YEAR}\b)\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
     rf"(?:(?:,? |,|-){_YEAR}\b)?"

@@ -107,8 +107,8 @@ MASKER = Masker()
             "[DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE]",
         ),
         (
-            "12-mar-2021, 3 mar 2021, 12-mar-21, 15-may-2021, 15/may/21, 12 fev 2021, 12 out 2021",
-            "[DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE]",
+            "12-mar-2021, 3 mar 2021, 12-mar-21, 17-ene-80, 15-may-2021, 15/may/21, 12 fev 2021, 12 out 2021",
+            "[DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE], [DATE]",
         ),
         (
             "le 25/12, el 25/03, il 25/03, on 25/12, el 14/7, du 25/03 au 28/03",
@@ -163,7 +163,7 @@ def test_what_identifies_is_masked(text: str, masked: str):
         "Alexander disease, Lou Gehrig's disease, James Ramsay Hunt syndrome, Pierre Robin sequence, Mary Joseph's nodule",
         "Parkinson, Wilson and Huntington disease; Tyler, Allen and Kelly syndrome; Martin, Bell syndrome; Vein, Galen; Sage, Basil",
         "M. Crohn, M. Parkinson, M. Wilson, M. Avium, M. tuberculosis, 0.1 M. Rice",
-        "4-ene-VPA, 17-ene steroid, 4-ene-3-one, oct-1-en-3-ol, dec-2-enoic acid, CAS 15687-27-1",
+        "4-ene-VPA, 17-ene steroid, 4-ene-3-one, 4-ene-17-one, oct-1-en-3-ol, dec-2-enoic acid, CAS 15687-27-1",
         "mother Alzheimer's, father MI, brother Down syndrome",
         "lisinopril 5 mg, BP 120/80, K 3.5-5.0, pain 5/10, 1/2 tablet, 1-2-1",
         "for 3 days, over 10-14 days, 3/7, since 1999, in 1999-2003, 45 years old, at 14:30",
