@@ -2,6 +2,6 @@
 
 from rpdr.masking.identifiers import HARD
 from rpdr.masking.masker import PATTERNS_ALONE, Masker, merged, replaced
-from rpdr.masking.people import LATIN, Span
+from rpdr.masking.spans import LATIN, Span
 
 __all__ = ["HARD", "LATIN", "PATTERNS_ALONE", "Masker", "Span", "merged", "replaced"]

@@ -14,9 +14,12 @@ from functools import lru_cache
 
 import phonenumbers
 
-from rpdr.masking.people import LATIN, PEOPLE, PLACES, Check, Span, found
+from rpdr.masking.addresses import LABELLED, PLACES
+from rpdr.masking.dates import AGES, DATES, DOSES, IN_WORDS
+from rpdr.masking.people import PEOPLE
+from rpdr.masking.spans import LATIN, Patterns, Span, found
 
-HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: no name of a concept looks like one
+HARD = frozenset({"EMAIL", "URL", "IP", "DATE", "PHONE", "RECORD"})  # masked even in a mention: hardly a name of a concept looks like one
 
 
 def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
@@ -27,6 +30,7 @@ def identifiers(text: str, regions: Sequence[str]) -> Iterator[Span]:
         yield from _phones(text, tuple(regions))
         yield from found(text, _SHAPES)
         yield from found(text, PLACES)
+    yield from found(text, LABELLED)
     yield from found(text, PEOPLE)
 
 
@@ -54,88 +58,6 @@ def _is_ip(match: re.Match[str]) -> bool:
     return ":" in match[0] or int(match[0].split(".")[0]) > 7
 
 
-# --- dates: all that is finer than a year; a plain year, a time of day and a duration stay ---
-
-_MONTHS = (  # by language; those that are words otherwise, or short, are below
-    "january|february|april|june|july|august|september|october|november|december"
-    "|januar|jänner|februar|märz|maerz|juni|juli|oktober|dezember"
-    "|janvier|février|fevrier|avril|juin|juillet|août|aout|septembre|octobre|novembre|décembre"
-    "|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|setiembre|octubre|noviembre|diciembre"
-    "|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
-    "|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro"
-    "|januari|februari|maart|augustus"
-    "|jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|déc|okt|dez|mrz|abr|ago|dic"
-)
-_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
-_YEAR = r"(?:1[89]\d\d|20\d\d)"
-_ENE = rf"(?i:ene)(?:(?i:(?<![\d-]ene))|(?=[ ./-]{{1,2}}(?:del? )?{_YEAR}))"  # a 4-ene is no fourth of January
-_MONTH = rf"(?:(?i:{_MONTHS})|Mar(?:ch|s)?|MAR(?:CH|S)?|march|mars|Ma[iy]|MA[IY]|mai|mei|{_ENE})(?![A-Za-z0-9_])"
-_DATE_WORDS = re.compile(
-    # 3 March 2021, 3rd of March, 3. März 2021, 3 de marzo de 2021, 12-Mar-21, 12Mar2021
-    rf"(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th|er|º|ª)?(?:(?:\.? |-(?![A-Za-z]{{3,9}}-[A-Za-z])|\.|/)(?:of |de )?)?(?:{_MONTH}|may(?= {_YEAR}))"
-    rf"(?:(?:,? (?:de |del )?|[-./]\ ?){_YEAR}|[-/]\d\d\b|,? '\d\d\b)?(?!\d)"
-    rf"|(?<![A-Za-z0-9_.,/-]){_DAY}(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:{_YEAR}|\d\d)(?![A-Za-z0-9_])"
-    # March 3, 2021; March 3rd; Mar-03-2021; oct-1-en-3-ol is none
-    rf"|(?<![A-Za-z0-9_]){_MONTH}(?!-\d\d?-[A-Za-z])[. -]{{1,2}}(?:the )?{_DAY}(?:st|nd|rd|th)?(?![A-Za-z0-9_%/]|\.\d|,(?!{_YEAR}\b)\d|-\d\d?\b)(?! ?(?:mg|mcg|ml|g|kg|mm|cm|days?|weeks?|months?|years?)\b)"
-    rf"(?:(?:,? |,|-){_YEAR}\b)?"
-    # March 12-15, 2021; may 12, 2021; 12th of may
-    rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may)\.? ?{_DAY}(?: ?- ?{_DAY})?(?:st|nd|rd|th)?,? ?{_YEAR}\b|(?<![A-Za-z0-9_.,/-]){_DAY}(?:st|nd|rd|th) (?:of )?may\b"
-    # March 2021, Mar-21, marzo de 2021
-    rf"|(?<![A-Za-z0-9_])(?:{_MONTH}|may(?= {_YEAR}))(?:[. ,'-]{{1,2}}(?:of |de |del )?{_YEAR}|[-']\d\d)(?![A-Za-z0-9_])",
-)
-_DOSES = "mg|mcg|µg|g|ml|mL|kg|mm|cm|mmol|IU|units?"
-_DOSED = rf"(?! ?(?:{_DOSES})(?![A-Za-z]))"
-_DATE_DIGITS = re.compile(
-    rf"(?<![A-Za-z0-9_/.-])(?:({_YEAR})([-/.])(\d\d?)\2(\d\d?)(?!\d|[/.-]\d)"
-    rf"|(\d\d?)([-/.])(\d\d?)\6(\d{{4}}(?!\d)|'?\d\d(?![A-Za-z0-9_]){_DOSED})(?![/.-]\d))"
-)
-# 12/03/2021-15/03/2021, 12.03.-15.03.2021: each of the two would forbid the other
-_A_DATE = rf"(?:{_YEAR}[-/.]\d\d?[-/.]\d\d?|\d\d?(?P<by%s>[/.])\d\d?(?:(?P=by%s)(?:\d{{4}}|\d\d)?)?)"
-_DATE_RANGE = re.compile(
-    rf"(?<![A-Za-z0-9_/.-])(?P<range>{_A_DATE % ('a', 'a')} ?[-/] ?{_A_DATE % ('b', 'b')})(?![A-Za-z0-9_]|[/.-]\d){_DOSED}"
-    rf"|(?<![A-Za-z0-9_/.-])(?P<spaced>\d\d?(?:\. \d\d?\. ?|\.\d\d?\. | / \d\d? / ){_YEAR})(?!\d)"
-)
-_DATE_SHORT = re.compile(
-    rf"(?<![A-Za-z0-9_/.-])(?:0?[1-9]|1[0-2])/{_YEAR}(?![A-Za-z0-9_/]|[.-]\d)"  # 3/2021
-    rf"|(?<![A-Za-z0-9_/.-])(?:0[1-9]|1[0-2])[.-]{_YEAR}(?![A-Za-z0-9_/]|[.-]\d)"  # 03.2021
-    r"|(?<![A-Za-z0-9_.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T?\d{4,6})?(?![A-Za-z0-9_])"  # 20210312
-    # 3/12, where a word says that it is a date, and it is no fraction or score
-    rf"|(?i:\b(?:on|since|dated?|until|am|le|el|il):? )(?P<short>(?:0?[1-9]|1[0-2])/(?:0[1-9]|[6-9]|1[1-9]|2\d|3[01]))(?![A-Za-z0-9_/%]|[.-]\d)"
-    r"|(?i:\b(?:dob|d\.o\.b\.?|date of birth|born(?: on)?|geb\.?|出生日期|生日)\s?[:：]? ?)(?P<born>\d{2}(?:\d\d){2,3})(?!\d)"
-    rf"|(?<![A-Za-z0-9_/.-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?![A-Za-z0-9_/-]|\.\d)"  # 2021-03
-    r"|(?i:\b(?:am|vom|bis|seit|ab|zum) )(?P<german>(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.)(?!\d)"  # am 12.3.
-    # 2021年3月12日, 二〇二一年三月; 3年2月 is a duration
-    rf"|{_YEAR}\s?[年년]\s?\d\d?\s?[月월](?:\s?\d\d?\s?[日号號일])?|\d{{1,4}}\s?年\s?\d\d?\s?月\s?\d\d?\s?[日号號]"
-    r"|(?<!\d)\d\d?\s?[月월]\s?\d\d?\s?[日号號일]|[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?"
-)
-
-
-def _is_range(match: re.Match[str]) -> bool:
-    numbers = [int(number) for number in re.findall(r"\d+", match[0])]
-    days, years = [n for n in numbers if n <= 31], [n for n in numbers if 1800 < n < 2100]
-    if match["spaced"]:
-        return len(days) == 2 and 1 <= min(days) <= 12
-    # of 12/03-15/03/2021 at least one has a year; 5.2-6.1 and 1/2-3/4 are measures
-    return (
-        bool(years or len(numbers) == 6)
-        and min(numbers) >= 1
-        and all(n <= 99 or n in years for n in numbers)
-        and min(days, default=13) <= 12
-    )
-
-
-_HAN_DATE = re.compile(
-    r"[〇零○一二三四五六七八九]{4}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?|[一二三四五六七八九十]{1,2}月[一二三四五六七八九十]{1,3}[日号]"
-)
-
-
-def _is_date(match: re.Match[str]) -> bool:
-    if match[1]:
-        return 1 <= int(match[3]) <= 12 and 1 <= int(match[4]) <= 31
-    a, b, year = int(match[5]), int(match[7]), int(match[8].lstrip("'"))
-    return 1 <= min(a, b) <= 12 and max(a, b) <= 31 and (year < 100 or 1800 < year < 2100)
-
-
 # --- record numbers and their like ---
 
 _LABELS = (
@@ -148,10 +70,23 @@ _LABELS = (
 _NUMBER_WORD = r"(?:numbers?|num\.?|no\.?|nr\.?|nummer|n[º°.]|id(?:entifier)?|#|号码?)"
 _VALUE = r"(?P<value>(?=(?:[A-Z/.-]{0,4}[0-9]){3})[A-Z0-9](?:[A-Z0-9]|[/.-](?=[A-Z0-9])| / (?=\d)){2,39})(?![A-Z0-9])"
 _RECORD_LABELLED = re.compile(rf"\b(?:{_LABELS})[ -]?(?:{_NUMBER_WORD}[ ]?)?[:=#]?[ ]?(?:is )?{_VALUE}", re.IGNORECASE)
-_SURE_LABEL = re.compile(
-    r"(?:mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b", re.IGNORECASE
+# what is a record's label only with a word for a number, before it or after: Aufnahme-Nr.: 4711-22, N° de séjour : 123456
+_RECORD_NUMBERED = re.compile(
+    rf"\b(?:(?:pat\.?|kv|aufnahme|befund|auftrags?|kassen|kranken(?:kassen|versicherten|versicherungs))[ -]?{_NUMBER_WORD} ?[:=]? ?|mr ?# ?:? ?"
+    r"|(?:HC|NIP|NDA) ?[:=#] ?(?=\d{5})|CIP ?:? ?(?=[A-Z]{4}\d{8})"
+    r"|(?:n[°º]|num[ée]ro|número) (?:de (?:la )?|du |d['’])?(?:séjour|dossier|patiente?|venue|passage|admission|historia(?: cl[ií]nica)?|paciente"
+    rf"|expediente|episodio) ?[:=]? ?){_VALUE}",
+    re.IGNORECASE,
 )
-_SAYS_NUMBER = re.compile(rf"[:=#]|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|nummer", re.IGNORECASE)
+_SURE_LABEL = re.compile(
+    r"(?:medical record|mrn|m\.r\.n\.?|ssn|nhs|nric|nhc|nuhsa|bsn|cpf|hicn|mbi|accession|ipp|prontu[aá]rio|dossier|cartella|fall-?nummer)\b",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(rf"#|\b{_NUMBER_WORD}(?![A-Za-z0-9_])|(?:nr|nummer)(?![A-Za-z0-9_])", re.IGNORECASE)
+_SAYS_NUMBER = re.compile(rf"[:=]|{_NUMBERED.pattern}", re.IGNORECASE)
+# BP at last visit: 120/80, Hb on admission: 112
+_OFTEN_MEASURED = re.compile(r"(?:admission|visit|encounter|episode|patient|subject|group|study|unit|device|nhs)\b", re.IGNORECASE)
+_MEASURE = re.compile(r"\d{1,3}(?:[/.-]\d{1,3}){1,2}|\d{1,4}00-\d{1,4}00|\d{3}")
 _RECORD_ID = re.compile(rf"(?<![A-Za-z0-9_-])(?:ID|Id|UID|PID)(?: ?(?:no\.?|number|#))?\s?[:=#]\s?(?i:{_VALUE})")
 _RECORD_HAN = re.compile(
     r"(?:(?:住院|病历|病案|门诊|急诊|就诊|身份证|医保|社保|护照|流水|条码|住院流水|(?<![A-Za-z])ID|证件|保险|床位?)\s?(?:卡|证)?(?:编?号码?|ID)?"
@@ -175,9 +110,15 @@ _RECORD_SHAPES = re.compile(
 )
 
 
+def _is_no_year(match: re.Match[str]) -> bool:
+    return not re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"])  # nor a few
+
+
 def _is_record(match: re.Match[str]) -> bool:
     label = match[0][: match.start("value") - match.start()]
-    if re.fullmatch(r"(?:1[89]|20)\d\d(?:-\d{2,4})?", match["value"]):  # a year, or a few
+    if not _is_no_year(match):
+        return False
+    if _OFTEN_MEASURED.match(label) and not _NUMBERED.search(label) and _MEASURE.fullmatch(match["value"]):
         return False
     return bool(_SURE_LABEL.match(label) or _SAYS_NUMBER.search(label))
 
@@ -196,23 +137,14 @@ def _is_of_vocabulary(match: re.Match[str]) -> bool:
     return bool(_VOCABULARY.search(match.string, max(0, match.start() - 12), match.start()))
 
 
-# --- ages over 89 ---
-
-_AGE = re.compile(
-    r"(?<![A-Za-z0-9_.,/-])(?P<age>9\d|1[0-2]\d)(?=(?i:[ -]?(?:years?|yrs?)[ -](?:old|of age)\b|[ -]?y[./]?o\b|[ -]?jährige|[ -]Jahre alt\b)| ?J\.|[FM]\b"
-    r"| ans\b(?! de)| años(?: de edad)?\b| anni\b| anos\b|\s?[岁歲])"
-    r"|(?i:\b(?:aged?|age (?:of|is)|年龄|âgée? de|edad)\s?[:：]? ?)(?P<aged>9\d|1[0-2]\d)(?![A-Za-z0-9_%/]|[.,-]\d)"
-)
-_HAN_AGE = re.compile(r"(?:九十[一二三四五六七八九]?|一百[零一二三四五六七八九十]{0,3})(?=[岁歲])")
-
 # --- phone numbers ---
 
-_NO_UNIT = rf"(?! ?(?:{_DOSES}|gm|grams?|l|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
+_NO_UNIT = rf"(?! ?(?:{DOSES}|gm|grams?|l|tablets?|copies|cells|patients|%|x|years?|weeks?|days?|hours?|h|ans|Jahre)(?![A-Za-z]))"
 _PHONE_CALLED = re.compile(
-    r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell(?: phone)?|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
+    r"(?i:\b(?:t[eé]l(?:[eé][a-zé]{0,7})?|phone|mobile|cell phone|(?:(?<![\w+] )(?<![\w+]-)|(?<=\bmy )|(?<=\bhis )|(?<=\bher )|(?<=['’]s ))cell|fax|pager|beeper|call(?: (?:me|him|her|us|at|on)){0,2}|contact|handy|móvil"
     r"|cellulare|celular|portable|whatsapp)(?: (?:number|no|nr|is|at))?|电话|手机|联系方式|传真|微信|手机号码?|联系电话)[.:：#]?\s?[:：]?\s?"
     rf"(?P<called>\+?[\d(][\d() ./-]{{4,22}}\d(?!\d){_NO_UNIT}(?:(?: ?x| ext\.?) ?\d{{1,6}})?)"
-    r"|(?i:\b(?:ext|extension|bleep|pager)\.? ?#?:? ?)(?P<extension>\d{3,6})(?![A-Za-z0-9_-]|\.\d)"
+    rf"|(?:(?i:\b(?:ext|extension|bleep|pager|durchwahl|poste|telefon|t[ée]l(?=[.:])))|\b[Bb]ip)\.? ?#?:? ?(?P<extension>\d{{3,6}})(?![A-Za-z0-9_-]|\.\d){_NO_UNIT}"
 )
 _PHONE_US = re.compile(
     r"(?<![A-Za-z0-9_.-])(?:(?:\+|00)?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[ .-]\d{4}(?:(?: ?x| ext\.? ?) ?\d{1,6})?(?![A-Za-z0-9_-]|\.\d)"
@@ -241,6 +173,8 @@ def _is_phone(shape: str, regions: tuple[str, ...]) -> bool:
         return False
     if len(groups) == 3 and all(len(group) < 4 and group.endswith("0") for group in groups):  # 100-200-300 are doses
         return False
+    if re.fullmatch(r"[1-9]\d*00 ?- ?[1-9]\d*00", shape):  # 4500-11000 is what is normal
+        return False
     if "." in shape and not groups[0].startswith("0"):  # 38.5903.01 is a procedure
         return False
     if len(groups) > 1 and not (
@@ -263,25 +197,22 @@ def _parsed(shape: str, region: str | None, check: Callable[[phonenumbers.PhoneN
         return False
 
 
-_PATTERNS: tuple[tuple[str, re.Pattern[str], Check], ...] = (  # where two find the same, the first says what it is
+_PATTERNS: Patterns = (  # where two find the same, the first says what it is
     ("EMAIL", _EMAIL, None),
     ("URL", _URL, None),
-    ("DATE", _HAN_DATE, None),
-    ("AGE", _HAN_AGE, None),
+    *IN_WORDS,
 )
-_WITH_DIGITS: tuple[tuple[str, re.Pattern[str], Check], ...] = (
+_WITH_DIGITS: Patterns = (
     ("IP", _IP, _is_ip),
-    ("DATE", _DATE_RANGE, _is_range),
-    ("DATE", _DATE_WORDS, None),
-    ("DATE", _DATE_DIGITS, _is_date),
-    ("DATE", _DATE_SHORT, None),
+    *DATES,
     ("PHONE", _PHONE_CALLED, None),
     ("RECORD", _RECORD_LABELLED, _is_record),
+    ("RECORD", _RECORD_NUMBERED, _is_no_year),
     ("RECORD", _RECORD_ID, None),
     ("RECORD", _RECORD_HAN, None),
     ("PHONE", _PHONE_US, None),
 )
-_SHAPES: tuple[tuple[str, re.Pattern[str], Check], ...] = (
+_SHAPES: Patterns = (
     ("RECORD", _RECORD_SHAPES, _is_no_number_of_medicine),
-    ("AGE", _AGE, None),
+    *AGES,
 )

@@ -15,7 +15,8 @@ from typing import Any
 from rpdr.config import TeacherConfig
 from rpdr.errors import ModelError
 from rpdr.masking.identifiers import identifiers
-from rpdr.masking.people import Span, again
+from rpdr.masking.people import again
+from rpdr.masking.spans import Span
 
 PATTERNS_ALONE = (
     "data_policy: deidentified: names are found by patterns and a list of English names alone; with teacher.names_model a model finds more"

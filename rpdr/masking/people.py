@@ -1,4 +1,4 @@
-"""Names and addresses of persons, as patterns: text in, spans out; a part of `identifiers`.
+"""Names of persons, as patterns: text in, spans out; a part of `identifiers`.
 
 A name is known by a title, a label, a degree behind it, or a given name of the US census before a capital letter. Eponyms stay.
 """
@@ -6,87 +6,15 @@ A name is known by a title, a label, a degree behind it, or a given name of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
 
+from rpdr.masking.spans import LATIN, UP, Patterns, Span
 
-class Span(NamedTuple):
-    """text[start:end] identifies, by what it is."""
-
-    start: int
-    end: int
-    kind: str
-
-
-Check = Callable[[re.Match[str]], bool] | None
-
-
-def found(text: str, patterns: Sequence[tuple[str, re.Pattern[str], Check]]) -> Iterator[Span]:
-    """What patterns find: of a match with a named group that group alone."""
-    for kind, pattern, check in patterns:
-        for match in pattern.finditer(text):
-            if check is None or check(match):
-                yield Span(*match.span(match.lastgroup or 0), kind)
-
-
-# --- addresses ---
-
-LATIN = "A-Za-z0-9À-ɏ"
-_UP = "A-ZÀ-ÖØ-ÞĆČĎĐĘĚĞİŁŃŇŐŒŘŚŞŠŤŮŰŹŻŽ"
-_CAPITAL = rf"[{_UP}][\w.'’-]*+"
-# of a word, a quotation mark before it or none: else each letter of what has no blanks would be a beginning to look on from
-_AT_ITS_START = r"(?<![\w.-])(?<![\w.'’-]['’])"
-_STREET = (
-    "Street|Avenue|Road|Boulevard|Lane|Drive|Court|Place|Square|Terrace|Way|Highway|Close|Crescent|Gardens|Grove|Parkway|Circle|Row|Mews"
-    "|Walk|Trail|Turnpike|St|Ave|Rd|Blvd|Ln|Dr|Ct|Pl|Sq|Ter|Hwy|Pkwy|Cir"
-)
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT"
-    "|VA|WA|WV|WI|WY|DC|PR|AA|AE|AP"
-)
-_TOWN = rf"(?:(?<![A-Za-z0-9_.,/-])\d{{1,6}} (?:{_CAPITAL} ){{1,3}}(?:Apt\.? |Suite |Unit )?\w{{1,20}}, )?(?:{_AT_ITS_START}{_CAPITAL}(?: {_CAPITAL}){{0,2}},? )?"
-_POSTCODE = r"(?:GIR 0AA|[A-Z]{1,2}\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
-_DE_LA = r"(?:de |del |de la |della |da |do |dos |du |des |d['’]|de l['’])?"
-_ADDRESS = re.compile(
-    rf"(?<![A-Za-z0-9_.,/-])\d{{1,5}}[A-Za-z]?,? (?:[NSEW]{{1,2}}\.? )?(?:(?:{_CAPITAL}|\d{{1,3}}(?:st|nd|rd|th)) ){{1,3}}(?:{_STREET})\b\.?"
-    r"(?:,? (?:Apt|Apartment|Unit|Suite|Ste|Flat|Room|#)\.? ?#?\w{1,6})?"
-    r"|(?<![A-Za-z0-9_.,/-])\d{1,5} (?:[a-z]{3,15} ){1,2}(?:street|avenue|boulevard)\b"
-    r"|\b(?:Flat|Apartment|Apt\.?|Unit|Suite) \d{1,4}[A-Za-z]?(?=,)"
-    r"|(?i:\bP\.? ?O\.? ?Box) \d{1,6}"
-    rf"|{_TOWN}(?<![A-Za-z0-9_-])(?:{_STATES}),? \d{{5}}(?:-\d{{4}})?(?![A-Za-z0-9_-]|[.,]\d)|(?<![A-Za-z0-9_.-])\d{{5}}-\d{{4}}(?![A-Za-z0-9_-])|(?i:\b(?:zip|postal|post) ?code:? )[A-Z0-9 -]{{4,8}}\b"
-    rf"|{_TOWN}(?<![A-Za-z0-9_-]){_POSTCODE.replace(' ?', ' ')}(?![A-Za-z0-9_-])"
-    r"|(?<![A-Za-z0-9_-])[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d(?![A-Za-z0-9_-])"
-    # Hauptstraße 12, 50667 Köln
-    rf"|\b(?:[{_UP}][\w-]{{1,30}}(?:straße|strasse|str\.|platz|allee|gasse|damm)|[{_UP}][\w-]{{1,30}}[ -](?:Straße|Strasse|Str\.|Weg|Platz|Allee|Ring))"
-    rf" \d{{1,4}}[a-z]?\b(?:,? (?:[A-Z]{{1,2}}-)?\d{{4,5}} {_CAPITAL})?"
-    # 12 rue de la Paix, 75002 Paris
-    rf"|(?<![A-Za-z0-9_.,/-])\d{{1,4}}(?: ?(?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Aa]llée|[Rr]oute|[Qq]uai)"
-    rf" (?:de la |de l['’]|de |du |des |d['’])?{_CAPITAL}(?: {_CAPITAL}){{0,3}}(?:,? \d{{5}} {_CAPITAL})?"
-    # Calle Mayor 5, Via Roma 12, Rua Augusta, 100
-    rf"|\b(?:[Cc]alle|C/|Avda\.?|Avenida|Plaza|Paseo|[Vv]ia|Viale|Piazza|Corso|Rua|Travessa) (?:(?:de |del |de la |della |da |do |dos ){{0,2}}{_CAPITAL} ?){{1,4}}"
-    r",? ?(?:n[º°.]? ?)?\d{1,4}\b(?:,? \d{5} [A-ZÀ-Þ]\w+)?"
-    # any road 12, 12345 Town; Town, 12345; 1234 AB, Town
-    rf"|{_AT_ITS_START}(?:{_DE_LA}{_CAPITAL}[ -]?){{1,5}},? \d{{1,4}}(?:[-/]\d{{1,4}})?[a-z]?(?: [^,\n]{{1,20}})?,? ?,?"
-    rf"(?:(?: {_CAPITAL})+?,)? (?:[A-Z]{{1,2}}-)?(?:\d{{5}}(?:-\d{{3}})?|\d{{4}} ?[A-Z]{{2}}\b),? {_CAPITAL}"
-    rf"|\b(?:rue|avenue|boulevard|chemin|impasse|allée|route|quai|place) {_DE_LA}{_CAPITAL}(?: {_CAPITAL}){{0,3}},? \d{{5}} {_CAPITAL}"
-    rf"|\b[{_UP}]\w{{2,30}}(?:straat|laan|dreef|plein|singel|kade|gracht|steeg) \d{{1,4}}[a-z]?\b"
-    # 浙江省杭州市西湖区文三路100号5栋301室
-    r"|(?:家住|现住|住在|住于|住)?(?P<place>(?>(?:[一-龥]{2,7}?(?:省|自治区|市|区|县|镇|乡|街道|村)){0,5})[一-龥]{1,8}?(?:(?<![通旁回])路|街|大道|巷|弄|胡同)[\dA-Za-z]{1,5}(?:号|弄|座|栋)(?:[\dA-Za-z一-龥-]{0,14}(?:室|单元|楼|栋|号|座))?)"
-)
-_ADDRESS_WORDS = re.compile(
-    r"(?:家住|现住|住在|住于|住)?(?P<region>[一-龥]{2,7}?(?:省|自治区)[一-龥]{2,8}?(?:市|区|县|州)(?:[一-龥]{2,6}?(?:区|县|镇|乡|村))?)"
-    r"|(?:住址|地址|籍贯|户籍|出生地|工作单位|户口所在地)\s?[:：]\s?(?P<han>[^\s,，。;；]{2,40})"
-    r"|(?i:\b(?:home |postal |mailing |street )?(?:address|adresse|dirección|indirizzo|endereço)\s?[:=]\s?"
-    r"|\b(?:lives|living|residing|resides) at |\bdomicili(?:o|é|ée|ato|ada)? (?:en |à |in )?|\bresidente? (?:in|en|em) |\breside em |\bdemeurant (?:au )?|\bwohnhaft (?:in )?|\bwoont (?:in |op )?)"
-    rf"(?P<address>(?=[^.;:\n]{{0,45}}\d)[^;:\n]{{3,80}}?(?:\b\d{{5}}(?:-\d{{3,4}})?\b|\b{_POSTCODE}\b|\b\d{{4}} ?[A-Z]{{2}}\b)|(?=[^.;:\n]{{0,30}}\d)(?:(?:{_CAPITAL}|[\d/-]++[a-z]?|{_DE_LA})[, ]{{0,2}}){{1,10}})"
-)
-
-# --- names ---
-
-_NAME_WORD = rf"[{_UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
-_PART = rf"(?:[{_UP}]\.|(?:[Aa]l-|[Ee]l-)?{_NAME_WORD})"
+_NAME_WORD = rf"[{UP}](?:\w|[’'-](?!s\b)(?=\w))*+"
+_PART = rf"(?:[{UP}]\.|(?:[Aa]l-|[Ee]l-)?{_NAME_WORD})"
 _PARTICLE = r"(?:(?:v\.|van|von|der|die|den|de|del|della|da|di|dos|la|le|el|al|bin|ibn|ten|ter|zu|zum|das|het|'t) ){0,2}"
 _SEQUENCE = rf"{_PARTICLE}{_PART}(?:[ -]?{_PARTICLE}{_PART}){{0,3}}"
 _HAN = "一-龥"
@@ -96,13 +24,17 @@ _SURNAME = (
 )
 _COMPOUND = "欧阳|司马|上官|诸葛|皇甫|尉迟|公孙|慕容|令狐|夏侯|司徒|端木|东方|南宫"
 _FAMILY = rf"(?:{_COMPOUND}|[{_SURNAME}])"
+_DEGREES = r"(?:(?:med|rer|nat|univ|dent|vet|phil|habil|h\. ?c)\.\s?){0,4}"  # Prof. Dr. med. dent. Schmidt
 _TITLED = re.compile(
     rf"(?<![A-Za-z0-9_-])(?:Drs|Doctors|Messrs)\.? (?P<many>{_SEQUENCE}(?:(?:, | and | & ){_SEQUENCE}){{0,4}})|"
     r"(?<![A-Za-z0-9_-])(?:(?:Mr|Mrs|Ms|Miss|Mx|Drs?|Prof|Professor|Doctor|Rev|Sir|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sra|Srta|Señora?|Dott(?:\.ssa)?|Dra|Sig(?:\.ra)?"
-    r"|Signora?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|(?<![A-Z]\. )(?<!\d )M\.(?= [A-ZÀ-Þ]\w\w))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
-    rf"(?P<name>{_SEQUENCE})"
+    r"|Signora?|Do[ñn]a|Dña|Docteure?|Professeure?|Dhr|Mevr|Mw|dr|prof|dhr|mevr|mw|sig|sra|Hr\.|Fr\.|Pat\.|Oberarzt|Oberärztin|Schwester|MR\.|MRS\.|MS\.|DR\.|(?<![A-Z]\. )(?<!\d )M\.(?= [A-ZÀ-Þ]\w))(?:\.\s{0,2}|(?<=\.)|\s{1,2})){1,3}"
+    rf"{_DEGREES}(?P<name>{_SEQUENCE})"
+    # le docteur Moreau, el Sr. Pérez; Sr. is serum too, and Pr an interval, so that without an article the surname must be one
+    rf"|(?<![A-Za-z0-9_-])(?:[Ll]e |[Ll]a |[Aa]u |[Dd]u |[Ee]l |[Aa]l |[Dd]el )(?:docteure?|professeure?|doctora?|profesora?|Sr\.?|Pr\.?) (?P<article>{_SEQUENCE})"
+    rf"|(?<![A-Za-z0-9_-])(?:Sr|Pr)\.? (?P<maybe>{_SEQUENCE})"
     # MR SMITH, dr. smith, Nurse Williams: a scan and a sclerosis are MR and MS, so that the surname must be one
-    r"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF) {1,2}(?P<caps>[A-Z][A-Z’'-]{1,20})(?![A-Za-z0-9_])"
+    rf"|(?<![A-Za-z0-9_-])(?:MR|MRS|MS|MISS|DR|PROF|MME|MLLE|FRAU|HERRN?|SRA?|SRTA|DRA)\.? {{1,2}}(?P<caps>[{UP}][{UP}’'-]{{1,20}})(?!\w)"
     r"|(?<![A-Za-z0-9_-])(?:dr\.? |Nurse |nurse )(?P<known>[A-Za-z][a-z’'-]{1,20})(?![A-Za-z0-9_])"
     r"|(?<![A-Za-z0-9_-])(?:mr|mrs)\.? (?P<small>[a-z]{2,20}(?:-[a-z]{2,20})?)(?! (?:imaging|scan))"
 )
@@ -123,32 +55,42 @@ _CREDENTIALS = re.compile(
 _HAN_NAMED = re.compile(
     rf"(?:姓名\s|(?:姓名|患者姓名|联系人|家属|医师签名|签名|主治医师|经治医师|主管医生|记录者|陈述者|审核者|报告医师|术者|主刀|医师|医生)\s?[:：]\s?)(?P<labelled>{_FAMILY}[{_HAN}]{{1,2}}|[{_HAN}]{{2,4}}(?:·[{_HAN}]{{1,6}})?(?![{_HAN}]))"
     rf"|(?:患者|病人|病员|患儿)[,，:： ]?(?P<patient>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s(（]{{1,2}}(?:男|女|先生|女士|\d{{1,3}}岁)|(?:先生|女士))"
-    rf"|(?:患者|病人|病员|患儿)(?P<because>{_FAMILY}(?:某某?|[{_HAN}]{{1,2}}(?=因)))"
+    rf"|(?:患者|病人|病员|患儿)(?P<because>{_FAMILY}(?:某某?|[{_HAN}]{{1,2}}?(?=因|自?诉)))"
+    rf"|(?:主治|主任|住院|经治)医师(?P<ward>{_FAMILY}[{_HAN}]{{1,2}})(?=查房|会诊|[,，。;；、\s]|$)"
     rf"|(?:^|[,，。;；:：\s])(?P<who>{_FAMILY}[{_HAN}]{{1,2}})(?=[,，、\s]{{1,2}}(?:男|女)性?[,，、\s\d])"
-    rf"|(?P<titled>{_FAMILY}[{_HAN}]{{0,2}})(?=先生|女士|医生|医师|主任(?!委)|护士(?!长期)|教授)"
+    rf"|(?<![主责])(?P<titled>{_FAMILY}[{_HAN}]{{0,2}})(?=先生|女士|医生|医师|大夫|主任(?!委)|护士(?!长期)|教授)"
 )
 _SMALL = "and or the a an is was has had of in on for to with not no who what i he she it we they said told"
 _SMALL_WORDS = frozenset(_SMALL.split())
-_NONE = "practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
+_ARTICLES = frozenset(("le", "la", "el", "al", "de", "du", "del", "ben"))
+_PATIENT_OR_NURSE = re.compile(r"(?:Pat\.|Schwester)\s{0,2}$")
+_GERMAN = "angst arm bein bruch brust fall grippe hand herz koma kopf krebs mund schock stirn sturz tod"
+_GERMAN_WORDS = frozenset(_GERMAN.split())  # surnames too
+_MORBUS = frozenset(("scheuermann", "wegener", "boeck", "pick", "bowen", "gilbert", "kohler", "kahler", "haglund"))
+_IN_SERUM = frozenset(("copper", "iron"))  # Sr. Copper
+_NONE = "der practitioner disease syndrome imaging scan angiography contin patient patients the of and pepper google"
 _NO_NAMES = frozenset(_NONE.split())
+_TWO_NAMES = frozenset(  # of things that are named after two people, or after one by both names
+    ("marie tooth", "mallory weiss", "jackson pratt", "marcus gunn", "bernard soulier", "kelley seegmiller", "louis bar", "rose bengal")
+)
 _EPONYM = re.compile(
     r"['’]s?\b|[ -](?:[a-z-]+ ){0,2}(?:disease|syndrome|sign|test|scale|score|palsy|murmur|fracture|contracture|phenomenon|law|anomaly|malformation|lymphoma"
     r"|sarcoma|tumou?r|body|bodies|cell|cells|reflex|classification|criteria|method|procedure|operation|position|hernia|duct|virus|fever|ulcer|deformity"
     r"|reaction|stain|model|index|questionnaire|inventory|triad|tetrad|node|nodes|catheter|tube|line|ataxia|dystrophy|thyroiditis|esophagus|oesophagus|chorea"
-    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|pupil|rosette|stage|level|grade|chiari|arbor|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule)s?\b",
+    r"|neuropathy|atrophy|deficiency|trial|study|equation|formula|pupil|rosette|stage|level|grade|chiari|arbor|hospital|university|institute|foundation|college|center|centre|clinic|type|effect|sequence|nodule|prosthesis|mechanism|splint)s?\b",
     re.IGNORECASE,
 )
 _LISTED = re.compile(
-    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{_UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<given>{_NAME_WORD})(?: [{UP}]\.?){{0,2}} {_PARTICLE}(?P<surname>{_NAME_WORD})))"
 )
 # Smith, John A.
 _LISTED_LAST_FIRST = re.compile(
-    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<surname>{_NAME_WORD}), ?(?P<given>{_NAME_WORD})(?: [{_UP}](?:\.(?!\w)|(?![\w.’'-]))){{0,2}}))"
+    rf"(?<![{LATIN}_-])(?<!\w[’'])(?=(?P<name>(?P<surname>{_NAME_WORD}), ?(?P<given>{_NAME_WORD})(?: [{UP}](?:\.(?!\w)|(?![\w.’'-]))){{0,2}}))"
 )
 _MORE_OF_A_LIST = re.compile(rf"(?:(?:,|,? and|,? or|/) ?{_NAME_WORD}(?:['’]s?)?){{1,4}}")
 _KIN = re.compile(
     r"(?i:\b(?:wife|husband|son|daughter|mother|father|brother|sister|partner|spouse|aunt|uncle|niece|nephew|grandson|granddaughter|friend|girlfriend"
-    rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{_UP}][a-zà-ÿ’'-]{{2,20}})(?: [{_UP}][a-zà-ÿ’'-]+)?)\b"
+    rf"|boyfriend|fianc[ée]e?|carer|caregiver|neighbou?r),? (?:named |called |is )?)(?P<name>(?P<given>[{UP}][a-zà-ÿ’'-]{{2,20}})(?: [{UP}][a-zà-ÿ’'-]+)?)\b"
 )
 
 
@@ -156,20 +98,28 @@ def _is_titled(match: re.Match[str]) -> bool:
     if match["small"]:
         return match["small"] not in _SMALL_WORDS
     if sure := match["caps"] or match["known"]:
-        word = sure.casefold()
-        return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS
+        word = plain(sure)
+        return word in surnames() and word not in _WORDS | _NO_NAMES | _SMALL_WORDS | _IN_SERUM
     if match["many"]:
         return True
-    first = match["name"].split()[0].casefold()
-    if match[0].startswith("M.") and not _is_surname(first):
-        return False  # M. TUBERCULOSIS, M. Crohn
-    return first not in _NO_NAMES and first not in _SMALL_WORDS
+    words = plain(match.group(match.lastgroup or 0)).split()
+    if match["maybe"] or match[0].startswith("M."):  # M. TUBERCULOSIS, M. Crohn
+        first = next((word for word in words if word not in _ARTICLES), "")
+        if len(words) > 1 and first in given_names() and _is_surname(words[1]):
+            return True  # M. Gilbert Dupont
+        return _is_surname(first) and first not in _IN_SERUM and not (match[0].startswith("M.") and first in _MORBUS)
+    if match["name"] and _PATIENT_OR_NURSE.match(
+        match.string, match.start(), match.start("name")
+    ):  # Pat. Fieber; Schwester Brustkrebs is a sister's
+        first = next((word for word in words if len(word.rstrip(".")) > 1), "")
+        return (_is_surname(first) or first in given_names()) and first not in _GERMAN_WORDS
+    return words[0] not in _NO_NAMES and words[0] not in _SMALL_WORDS
 
 
 def again(text: str, names: Sequence[str]) -> Iterator[Span]:
     """Where words of names that were found stand elsewhere: "Mr Smith ... Smith's wife"."""
     words = {
-        word for name in names for word in re.findall(rf"[{_UP}][\w’'-]{{2,}}(?<!'s)", name) if word.casefold() not in _WORDS | _SMALL_WORDS
+        word for name in names for word in re.findall(rf"[{UP}][\w’'-]{{2,}}(?<!'s)", name) if word.casefold() not in _WORDS | _SMALL_WORDS
     }
     if words:
         for match in re.finditer(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})(?![\w-])", text):
@@ -184,7 +134,7 @@ def _has_names(match: re.Match[str]) -> bool:
 
 
 def _is_han_name(match: re.Match[str]) -> bool:
-    return not re.match("康复|任何|高年|高级|主治|黄疸|高热|白班", match.group(match.lastgroup or 0))
+    return not re.match("康复|任何|高年|高级|主治|黄疸|高热|白班|包括|于[今昨当近]|常", match.group(match.lastgroup or 0))
 
 
 def _is_listed(match: re.Match[str]) -> bool:
@@ -194,6 +144,8 @@ def _is_listed(match: re.Match[str]) -> bool:
     if surname.casefold() in _WORDS if given.isupper() else (surname.casefold() not in surnames() and len(surname) < 4):
         return False
     if given.isupper() and surname.casefold() not in surnames():
+        return False
+    if f"{plain(given)} {plain(surname)}" in _TWO_NAMES:
         return False
     if given in {"WILL", "ART", "MAN", "MARK", "PAT"}:
         return False
@@ -206,14 +158,14 @@ def _has_degree(match: re.Match[str]) -> bool:
 
 def _is_listed_last_first(match: re.Match[str]) -> bool:
     given = match["given"].casefold()
-    if given not in given_names() or given in _OF_LISTS or not _is_surname(match["surname"].casefold()):
+    if given not in given_names() or given in _OF_LISTS or not _is_surname(plain(match["surname"])):
         return False
     more = _MORE_OF_A_LIST.match(match.string, match.end("name"))  # Parkinson, Wilson and Huntington disease
     return not any(_EPONYM.match(match.string, end) for end in (match.end("name"), more.end() if more else match.end("name")))
 
 
 def _is_surname(word: str) -> bool:
-    """Of its parts, Smith-Jones, one is enough."""
+    """Of a word as `plain` gives it. Of its parts, Smith-Jones, one is enough."""
     return word not in _WORDS | _SMALL_WORDS | _NO_NAMES | _NO_SURNAMES and not surnames().isdisjoint(re.sub("['’]", "", word).split("-"))
 
 
@@ -239,6 +191,11 @@ _EPONYMS = "parkinson hodgkin addison cushing paget fabry gaucher whipple huntin
 _NO_SURNAMES = frozenset(_EPONYMS.split())  # M. Wilson is Morbus Wilson; child, foster
 
 
+def plain(word: str) -> str:
+    """In small letters without accents, as the lists have them: Lefèvre is lefevre there."""
+    return "".join(letter for letter in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(letter))
+
+
 @cache
 def given_names() -> frozenset[str]:
     """Given names of the US census, in small letters, less those that are words of a note more often."""
@@ -257,9 +214,7 @@ def _census(file: str) -> frozenset[str]:
     return frozenset(name for name in names if len(name) > 2)
 
 
-PLACES: tuple[tuple[str, re.Pattern[str], Check], ...] = (("ADDRESS", _ADDRESS, None),)  # all with digits
-PEOPLE: tuple[tuple[str, re.Pattern[str], Check], ...] = (
-    ("ADDRESS", _ADDRESS_WORDS, None),
+PEOPLE: Patterns = (
     ("NAME", _TITLED, _is_titled),
     ("NAME", _WHAT_HAS_NAMES, _has_names),
     ("NAME", _CREDENTIALS, _has_degree),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from rpdr.masking import HARD, LATIN, Masker, Span, merged, replaced
@@ -23,10 +23,12 @@ def mask_question(masker: Masker, question: Question) -> tuple[Question, dict[st
     total, context = Counter(counts), question.context
     if context:
         spans, places = merged([*question.hidden, *masker.spans(context)]), _places(question.text, context)
-        kinds = [next((s.kind for s in spans if s.kind in HARD and s.start <= a and b <= s.end), "") for a, b in places]
+        # a word without digits is no date by what is around it: it is asked about, and stays
+        hard = HARD if any(character.isdigit() for character in question.text) else HARD - {"DATE"}
+        kinds = [next((s.kind for s in spans if s.kind in hard and s.start <= a and b <= s.end), "") for a, b in places]
         if not counts and kinds and all(kinds):  # its context alone tells that the mention is a number of a record, say
             text, total = f"[{kinds[0]}]", Counter(kinds[:1])
-        context, counts = replaced(context, list(_around(places, spans)))
+        context, counts = replaced(context, list(_around(places, spans, hard)))
         total.update(counts)
     return replace(question, text=text, context=context, hidden=()), dict(total)
 
@@ -46,14 +48,14 @@ def _places(mention: str, context: str) -> list[tuple[int, int]]:
     return [match.span() for match in re.finditer(before + re.escape(mention) + after, context, re.IGNORECASE)]
 
 
-def _around(places: list[tuple[int, int]], spans: list[Span]) -> Iterator[Span]:
+def _around(places: list[tuple[int, int]], spans: list[Span], hard: Set[str]) -> Iterator[Span]:
     """The spans, less the mention's own places where these are in soft ones alone."""
-    soft = [span for span in spans if span.kind not in HARD]
+    soft = [span for span in spans if span.kind not in hard]
     inside = [place for place in places if any(span.start < place[1] and place[0] < span.end for span in soft)]
     kept = inside if len(inside) == len(places) else []
     for span in spans:
         start = span.start
-        for left, right in kept if span.kind not in HARD else ():
+        for left, right in kept if span.kind not in hard else ():
             if start < right and left < span.end:
                 if start < left:
                     yield Span(start, left, span.kind)

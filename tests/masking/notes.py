@@ -12,6 +12,11 @@ MONTHS = {
     "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
     "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
+SHORT = {
+    "de": "Jan. Feb. Mär. Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.",
+    "fr": "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    "es": "ene feb mar abr may jun jul ago sep oct nov dic",
+}
 NOTES = {
     "en": {
         "NAME": [
@@ -29,10 +34,38 @@ NOTES = {
         "EMAIL": ["writes from {}"],
         "URL": ["see {}"],
     },
-    "de": {"NAME": ["Herr {last} klagt", "Frau Dr. {last}"], "DATE": ["am {}"], "PHONE": ["Tel. {}"], "RECORD": ["Fallnummer {}"]},
-    "fr": {"NAME": ["Mme {last}", "Dr {first} {last}"], "DATE": ["le {}"], "PHONE": ["joignable au {}"], "RECORD": ["IPP {}"]},
-    "es": {"NAME": ["Sra. {last}", "Paciente: {first} {last}."], "DATE": ["el {}"], "PHONE": ["teléfono {}"], "RECORD": ["NHC {}"]},
-    "zh": {"NAME": ["姓名：{last}{first}，", "患者{last}{first}，男，"], "DATE": ["于{}入院"], "PHONE": ["电话{}"], "RECORD": ["住院号{}"]},
+    "de": {
+        "NAME": ["Herr {last} klagt", "Frau Dr. {last}", "gez. Dr. med. {last}", "OA Prof. Dr. med. {first} {last}"],
+        "DATE": ["am {}"],
+        "PHONE": ["Tel. {}"],
+        "EXTENSION": ["Tel. {}", "Durchwahl {}"],
+        "RECORD": ["Fallnummer {}", "Fallnr. {}", "Pat.-Nr.: {}", "Aufnahme-Nr. {}"],
+    },
+    "fr": {
+        "NAME": ["Mme {last}", "Dr {first} {last}", "vu par le docteur {last}", "Professeur {first} {last}"],
+        "DATE": ["le {}"],
+        "PHONE": ["joignable au {}"],
+        "EXTENSION": ["poste {}", "bip {}"],
+        "RECORD": ["IPP {}", "N° de séjour : {}", "n° patient {}"],
+    },
+    "es": {
+        "NAME": ["Sra. {last}", "Paciente: {first} {last}.", "El Sr. {last} refiere", "la doctora {last}", "Dña. {first} {last}"],
+        "DATE": ["el {}"],
+        "PHONE": ["teléfono {}"],
+        "RECORD": ["NHC {}", "nº de historia clínica {}"],
+    },
+    "zh": {
+        "NAME": [
+            "姓名：{last}{first}，",
+            "患者{last}{first}，男，",
+            "患者{last}{first}自诉头痛，",
+            "{last}大夫查房",
+            "主治医师{last}{first}查房",
+        ],
+        "DATE": ["于{}入院"],
+        "PHONE": ["电话{}"],
+        "RECORD": ["住院号{}"],
+    },
 }
 LOCALES = {"en_US": "en", "en_GB": "en", "de_DE": "de", "fr_FR": "fr", "es_ES": "es", "zh_CN": "zh"}
 AROUND = {"en": ("54 yo with COPD,", "started 5 mg lisinopril."), "zh": ("因胸痛,", "血压120/80mmHg。")}
@@ -72,9 +105,19 @@ def _secret(kind: str, language: str, fake: Faker, rng: random.Random) -> str:
                 f"{day:%d.%m.%Y}",
                 f"{day:%d/%m/%y}",
                 f"{day.day}{'.' * (language == 'de')} {MONTHS[language].split()[day.month - 1]} {day.year}",
+                f"{day.day}{'.' * (language == 'de')} {SHORT[language].split()[day.month - 1]} {day.year}",
+                {
+                    "de": f"{day:%d.%m.}-{day:%d.%m.%y}",
+                    "fr": f"{day:%d/%m/%Y}",
+                    "es": f"{day.day}-{SHORT['es'].split()[day.month - 1]}-{day:%y}",
+                }[language],
             ]
         )
     if kind == "RECORD":
-        return fake.bothify(rng.choice(["########", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH")
+        return fake.bothify(
+            rng.choice(["########", "######", "??######", "A##-#####", "###### / ##", "####-####-##", "#######"]), letters="ABCDEFGH"
+        )
+    if kind == "EXTENSION":
+        return fake.bothify("####")
     made = {"PHONE": fake.phone_number, "ADDRESS": fake.address, "EMAIL": fake.email, "URL": fake.uri}[kind]()
     return made.split("\n")[0] if kind == "ADDRESS" else made

@@ -38,6 +38,10 @@ def question(text: str, context: str | None) -> Question:
         # what no concept is called is masked in the mention too
         ("rash 3/4/2021", "Had rash 3/4/2021.", "rash [DATE]", "Had rash [DATE].", {"DATE": 2}),
         ("mail a@b.org", "to mail a@b.org", "mail [EMAIL]", "to mail [EMAIL]", {"EMAIL": 2}),
+        # no word is a date by its context, but with a digit it may be a part of one
+        ("OCT", "had OCT on 3/4/2021", "OCT", "had OCT on [DATE]", {"DATE": 1}),
+        ("DIC", "grade 2 DIC 2021", "DIC", "grade [DATE] DIC [DATE]", {"DATE": 2}),
+        ("12", "since 3/12/2021", "[DATE]", "since [DATE]", {"DATE": 2}),
     ],
 )
 def test_a_question_keeps_its_mention(text: str, context: str | None, masked_text: str, masked_context: str | None, counts: dict[str, int]):
