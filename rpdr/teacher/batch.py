@@ -20,7 +20,7 @@ from openai.types import Batch
 
 from rpdr.config import SANDBOX
 from rpdr.errors import TeacherError
-from rpdr.teacher.batch_api import BatchApi, NotTaken
+from rpdr.teacher.batch_api import NO_BATCHES, BatchApi, NotTaken
 from rpdr.teacher.client import (
     MAY_BE_SERVED,
     NO_MONEY_THERE,
@@ -196,7 +196,12 @@ class BatchClient:
             )
         submission = Submission(owner, None, [sent for sent, _ in requests])
         try:
-            batch = await self.api.submit(owner, "\n".join(lines).encode())
+            file = await self.api.upload(owner, "\n".join(lines).encode())
+        except (NotTaken, asyncio.CancelledError):  # cancelled where another batch was not taken
+            await self._release(submission.requests, "the batch was not taken")
+            raise
+        try:
+            batch = await self.api.submit(owner, file)
         except NotTaken:
             await self._release(submission.requests, "the batch was not taken")
             raise
@@ -217,7 +222,12 @@ class BatchClient:
             )
         batch = submission.batch
         if batch is None:
-            found = await self.api.find(submission.owner)
+            try:
+                found = await self.api.find(submission.owner)
+            except openai.APIStatusError as error:
+                if error.status_code not in NO_BATCHES:
+                    raise
+                found = None
             if found is None:
                 await self._release(submission.requests, "never arrived")
                 return

@@ -20,6 +20,7 @@ from rpdr.teacher.client import NO_MONEY_THERE, TeacherClient, no_money_there
 
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
+NO_BATCHES = {404, 405, 501}  # of a look at all batches: the endpoint has no Batch API
 PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 FILE_TIMEOUT_S = 600.0
 
@@ -43,20 +44,25 @@ class BatchApi:
             reraise=True,
         )
 
-    async def submit(self, owner: str, requests: bytes) -> str:
-        """The id of the batch that these lines, marked with `owner`, have become. Raises NotTaken, or, where it may be there all the same, another
-        TeacherError: the next start looks for it."""
-        file = None
+    async def upload(self, owner: str, requests: bytes) -> str:
+        """The id of the file that holds these lines. Raises NotTaken."""
         try:
             file = await self._patiently(self.client.openai().files.create)(
                 file=(f"{owner}.jsonl", requests), purpose="batch", timeout=FILE_TIMEOUT_S
             )
-            batch = await self._patiently(self._create)(owner, file.id)
         except (openai.APIError, ValueError) as error:
-            if file is not None and _may_have_arrived(error):
+            raise NotTaken(str(self.stopped(error))) from None
+        return str(file.id)
+
+    async def submit(self, owner: str, file: str) -> str:
+        """The id of the batch that this file, marked with `owner`, has become. Raises NotTaken, or, where it may be there all the same, another
+        TeacherError: the next start looks for it."""
+        try:
+            batch = await self._patiently(self._create)(owner, file)
+        except (openai.APIError, ValueError) as error:
+            if _may_have_arrived(error):
                 raise self.stopped(error) from None
-            if file is not None:
-                await self._delete(file.id)
+            await self._delete(file)
             raise NotTaken(str(self.stopped(error))) from None
         self._at_work.add(batch.id)
         return str(batch.id)
@@ -161,8 +167,8 @@ def _passes(error: BaseException) -> bool:
     """Whether what went wrong can go right later."""
     if isinstance(error, openai.RateLimitError):
         return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
-    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING:
-        return True
+    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING | NO_BATCHES:
+        return error.status_code in PASSING
     # ValueError: a body that is no JSON
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,32 @@ def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
 def test_an_endpoint_without_batches_is_named_with_the_way_out(tmp_path: Path):
     with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\); see teacher\.mode: sync"):
         ask_in_batches(url + "/nowhere", tmp_path, 3)
+    assert states(tmp_path) == {"free": 3}
+
+
+def test_batches_on_their_way_to_an_endpoint_without_any_give_their_money_back(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> Reply:
+        asked.append(request)
+        time.sleep(0.0 if len(asked) == 1 else 0.5)
+        return 404, {}
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\)"):
+        ask_in_batches(url, tmp_path, 40)
+    assert set(states(tmp_path)) == {"free"}
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_what_was_left_open_at_an_endpoint_without_batches_never_arrived(tmp_path: Path, status: int):
+    reply, _ = provider((408, {}), (503, {}))
+    with serve(lambda request: (status, {}) if request == "/v1/batches?limit=100" and given_up else reply(request)) as url:
+        given_up = False
+        with pytest.raises(TeacherError, match="is found then, and kept"):
+            ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+        assert states(tmp_path) == {"open": 3}
+        given_up = True
+        assert ask_in_batches(url, tmp_path, 0, patience_s=5) == []
     assert states(tmp_path) == {"free": 3}
 
 
