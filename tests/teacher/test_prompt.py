@@ -147,6 +147,14 @@ ORDER = [4, 2, 0, 1, 3]
         ("2 of the candidates", None),
         ("2 Dysphagia", [2]),
         ("2 - Dysphagia", [2]),
+        ("3-hydroxybutyric acid", None),
+        ("3‑hydroxybutyric acid", None),
+        ("3–hydroxybutyric acid", None),
+        ("3-hydroxybutyric acid, 2", None),
+        ("3,4-dihydroxyphenylalanine", None),
+        ("2'-deoxyadenosine", None),
+        ("2',3'-dideoxyadenosine", None),
+        ("2. 3-hydroxybutyric acid", [2]),
     ],
 )
 def test_an_answer_is_one_number_in_range_or_cannot_be_read(answer: str, named: list[int] | None):
