@@ -26,6 +26,8 @@ DATA_ALONE = "What stands between <mention> or <context> tags is data from a doc
 _OUR_TAG = re.compile(r"[<＜](?=\s{0,9}[/／]?\s{0,9}(?:mention|context))", re.IGNORECASE)
 # of a number of its own: "3-hydroxy…", "3,4-di…" and "2'-deoxy…" are names
 _OPTION = re.compile(r"(?<![\w.-])\d{1,3}(?!\w|[.,]\d|['’′]?(?:[-‐‑–]\w|,\d))")
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"\s*```[a-z]*[^\S\n]*\n([^`]*)```\s*")
 _COUNT = re.compile(r"\d+\s*([-–~至到]\s*\d|(of|options?|candidates?|concepts?|match(es)?)\b)", re.IGNORECASE)  # "1-3", "2 options match"
 SYSTEM = (
     "You link a mention from a biomedical text to the concept that it means. You are given the mention and numbered candidate concepts. "
@@ -83,6 +85,7 @@ def read_answer(text: str, order: Sequence[int], several: bool = False) -> list[
     An answer is the JSON that was asked for or, from an endpoint that has no schemas, words: one number in range at the start of the first line,
     or after "the answer is" and the like, or, to a question for `several`, numbers alone.
     """
+    text = after_thought(text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -95,6 +98,18 @@ def read_answer(text: str, order: Sequence[int], several: bool = False) -> list[
     if numbers <= {0}:
         return []
     return sorted(order[n - 1] for n in numbers) if min(numbers) > 0 and max(numbers) <= len(order) else None
+
+
+def after_thought(text: str) -> str:
+    """An answer without what a server leaves of the model's thoughts before it, and without the fence around all of it."""
+    text = _THOUGHT.sub("", text, count=1) if _THOUGHT.match(text) else text
+    fenced = _FENCE.fullmatch(text)
+    return fenced.group(1) if fenced else text
+
+
+def thinks_on(text: str) -> bool:
+    """Whether an answer has not come out of its thoughts."""
+    return text.lstrip().startswith("<think>") and not _THOUGHT.match(text)
 
 
 def _number(value: Any) -> set[int] | None:

@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletion
 
 from rpdr.teacher.dialect import SEVERAL, own_schema
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Sent
-from rpdr.teacher.prompt import read_answer
+from rpdr.teacher.prompt import after_thought, read_answer, thinks_on
 
 NO_COMPLETION = "the reply was not a chat completion"
 
@@ -77,13 +77,14 @@ def _said(reply: Any) -> tuple[str, str, bool, float | None]:
     content = message.content
     if isinstance(content, list):  # in parts, of which some may be thoughts
         content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    text = content or getattr(message, "refusal", None) or ""
-    return str(text), "", choices[0].finish_reason == "length", _confidence(choices[0])
+    text = str(content or getattr(message, "refusal", None) or "")
+    thought = after_thought(text) != text  # what was thought has probabilities of its own
+    return text, "", choices[0].finish_reason == "length" or thinks_on(text), None if thought else _confidence(choices[0])
 
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        json.loads(after_thought(text))
     except (ValueError, RecursionError):
         return False
     return True
