@@ -33,11 +33,12 @@ from rpdr.teacher.client import (
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
-from rpdr.teacher.reply import as_completion, read_reply
+from rpdr.teacher.reply import as_completion, complaint, read_reply
 from rpdr.teacher.tokens import worst_case_tokens
 
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
+ACTED_ON = {*NOT_RUN, TIMED_OUT, *NO_MONEY_THERE}
 TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
 AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
@@ -294,23 +295,22 @@ class BatchClient:
     async def _merge(self, sent: Sent, line: dict[str, Any]) -> _Again | None:
         """Keep one line of a batch's result; why the question must be asked again, if it must."""
         response = _dict(line.get("response"))
-        status, body = response.get("status_code"), _dict(response.get("body"))
+        status, body = response.get("status_code"), response.get("body")
         if status == 200:
             self.client.dialect.understood(json.loads(sent.parameters))
             ended = read_reply(sent, as_completion(body), self.client.config.several)
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
-        told = line.get("error") or body.get("error")
-        error = told if isinstance(told, dict) else {"message": told}
-        why = self.client.without_key(str(error.get("code") or error.get("message") or f"HTTP {status}"))
+        told = line.get("error") or body
+        words, codes = complaint(told)
+        why = min(codes & ACTED_ON, default="") or self.client.without_key(words) or f"HTTP {status}"
         if status in MAY_BE_SERVED or why == TIMED_OUT:
             await self.governor.write_off(sent.id, why)
             return _Again(why)
         await self.governor.release(sent.id, why)
-        codes = {str(error.get("code")), str(error.get("type"))}
         if no_money := codes & NO_MONEY_THERE:
             return _Again(no_money.pop(), False)
-        learned = self.client.learns(status, codes, json.dumps(body or told), json.loads(sent.parameters))
+        learned = self.client.learns(status, codes, json.dumps(told), json.loads(sent.parameters))
         return _Again(why, not learned, never=status in OF_ONE and not learned)
 
     async def _release(self, requests: Iterable[Sent], why: str) -> None:

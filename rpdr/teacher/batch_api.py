@@ -17,6 +17,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 
 from rpdr.errors import TeacherError
 from rpdr.teacher.client import NO_MONEY_THERE, TeacherClient, no_money_there
+from rpdr.teacher.reply import complaint
 
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -146,9 +147,9 @@ class BatchApi:
         where = self.client.endpoint.base_url
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return TeacherError(f"{where}: refused the key in {self.client.endpoint.api_key_env} (HTTP {error.status_code})")
-        if no_money := no_money_there(where, {getattr(error, name, None) for name in ("code", "type")}):
+        if no_money := no_money_there(where, complaint(getattr(error, "body", None))[1]):
             return no_money
-        words = f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else type(error).__name__
+        words = self.client.words_of(error) if isinstance(error, openai.APIStatusError) else type(error).__name__
         if _passes(error):
             return TeacherError(f"{where}: does not answer ({words}); start again later: what has been submitted is found then, and kept")
         return TeacherError(f"{where}: takes no batch ({words}); see teacher.mode: sync")
@@ -166,7 +167,7 @@ def _line(text: bytes) -> dict[str, Any] | None:
 def _passes(error: BaseException) -> bool:
     """Whether what went wrong can go right later."""
     if isinstance(error, openai.RateLimitError):
-        return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
+        return not complaint(error.body)[1] & NO_MONEY_THERE
     if isinstance(error, openai.APIStatusError) and error.status_code in PASSING | NO_BATCHES:
         return error.status_code in PASSING
     # ValueError: a body that is no JSON

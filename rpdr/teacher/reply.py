@@ -45,6 +45,18 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
 
 
+def complaint(body: Any) -> tuple[str, set[str]]:
+    """(words, codes) of what an endpoint says is wrong, wherever in a body it stands: Gemini's is a list of one."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    error = (body.get("error") or body) if isinstance(body, dict) else body
+    found = error if isinstance(error, dict) else {"message": error}
+    words = found.get("message")
+    if not isinstance(words, str):
+        words = json.dumps(error, ensure_ascii=False, default=str) if error else ""
+    return words, {str(found[name]) for name in ("code", "type") if found.get(name) is not None}
+
+
 def trouble(reply: Any) -> tuple[str, str]:
     """(code, words) of what a reply holds in place of an answer: gateways give so the errors of the provider behind them."""
     error = getattr(reply, "error", None)

@@ -283,7 +283,7 @@ def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
 
 
 def test_an_endpoint_without_batches_is_named_with_the_way_out(tmp_path: Path):
-    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\); see teacher\.mode: sync"):
+    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404: .*\); see teacher\.mode: sync"):
         ask_in_batches(url + "/nowhere", tmp_path, 3)
     assert states(tmp_path) == {"free": 3}
 

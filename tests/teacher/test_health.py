@@ -92,6 +92,33 @@ def test_a_content_filter_is_of_the_question_even_if_it_is_the_first(tmp_path: P
     assert answers[0].source == "failed"
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ([{"error": {"code": 400, "message": "Unknown name", "status": "INVALID_ARGUMENT"}}], r"HTTP 400: Unknown name\)"),
+        ({"error": "model requires more memory"}, r"HTTP 400: model requires more memory\)"),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}, r'HTTP 400: \{"detail": \[\{"loc".*Extra inputs'),
+        ("no JSON", r"HTTP 400: no JSON\)"),
+        ({}, r"HTTP 400\)"),
+        (
+            [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}],
+            r"refused the key in MY_KEY \(HTTP 400\)",
+        ),
+        ([{"error": {"code": "insufficient_quota", "message": "no"}}], r"no money left \(insufficient_quota\)"),
+    ],
+)
+def test_the_endpoint_s_words_are_told_whatever_the_form_of_its_refusal(tmp_path: Path, body: object, says: str):
+    with serve(lambda _: (400, body)) as url, pytest.raises(TeacherError, match=says):
+        ask(url, tmp_path, [question(n) for n in range(9)], concurrency=1)
+
+
+def test_codes_are_found_in_a_list_too(tmp_path: Path):
+    refusal = [{"error": {"message": "filtered", "code": "content_filter"}}]
+    with serve(lambda request: (400, refusal) if "phrase 0" in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert (answers[0].source, answers[0].reason) == ("failed", "HTTP 400: filtered")
+
+
 def test_where_all_are_refused_it_is_not_the_questions(tmp_path: Path):
     asked: list[str] = []
 
