@@ -33,7 +33,7 @@ from rpdr.teacher.client import (
 from rpdr.teacher.governor import Governor
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
-from rpdr.teacher.reply import as_completion, complaint, read_reply
+from rpdr.teacher.reply import as_completion, complaint, read_reply, worked_for
 from rpdr.teacher.tokens import worst_case_tokens
 
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
@@ -298,7 +298,8 @@ class BatchClient:
         status, body = response.get("status_code"), response.get("body")
         if status == 200:
             self.client.dialect.understood(json.loads(sent.parameters))
-            ended = read_reply(sent, as_completion(body), self.client.config.several)
+        ended = read_reply(sent, as_completion(body), self.client.config.several) if status == 200 else worked_for(sent, body)
+        if ended is not None:
             await self.governor.settle(sent, ended)
             return _Again(ended.reason) if ended.state == INVALID else None
         told = line.get("error") or body

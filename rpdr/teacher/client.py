@@ -25,7 +25,7 @@ from rpdr.teacher.governor import Grant
 from rpdr.teacher.health import ENOUGH, Health
 from rpdr.teacher.ledger import VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages
-from rpdr.teacher.reply import complaint, read_reply, trouble
+from rpdr.teacher.reply import complaint, read_reply, trouble, worked_for
 from rpdr.teacher.tokens import worst_case_tokens
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
@@ -246,8 +246,12 @@ class TeacherClient:
                 # a gateway says 403, too, where it does not like the words; before the first answer, it is the key
                 if error.status_code not in OF_ONE and not (error.status_code == 403 and self.health.answered):
                     await self._went_wrong(sent, error)
-                await self._not_like_this(sent, error, arguments)
-                continue
+                ended = worked_for(sent, error.body)
+                if ended is None:
+                    await self._not_like_this(sent, error, arguments)
+                    continue
+                self.health.replied()
+                return ended, await self.governor.settle(sent, ended)
             except TimeoutError:
                 await self.governor.write_off(sent.id, "timed out")
                 raise self._unheard(sent, "timed out") from None

@@ -12,6 +12,7 @@ from rpdr.teacher.dialect import SEVERAL, own_schema
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Sent
 from rpdr.teacher.prompt import after_thought, read_answer, thinks_on
 
+NO_VALID_JSON = "json_validate_failed"  # Groq's, of what the model has made
 NO_COMPLETION = "the reply was not a chat completion"
 
 
@@ -38,11 +39,20 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     # what was cut may lack the end of a list, or have only begun to think
     named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:
-        limit = f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)" if cut else ""
-        return Ended(sent.id, INVALID, prompt, completion, text, reason=reason or limit or "the answer was not one of the options")
+        why = reason or (_cut_at(sent) if cut else "the answer was not one of the options")
+        return Ended(sent.id, INVALID, prompt, completion, text, reason=why)
     ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
     choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
     return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
+
+
+def worked_for(sent: Sent, body: Any) -> Ended | None:
+    """How a request ended whose refusal says that the model has worked, as far as its limit: at the worst case, as nothing is counted. Else None."""
+    words, codes = complaint(body)
+    if "could not finish the message" not in words.casefold() and NO_VALID_JSON not in codes:
+        return None
+    why = f"the answer was no JSON, or {_cut_at(sent)}" if NO_VALID_JSON in codes else _cut_at(sent)
+    return Ended(sent.id, INVALID, sent.worst_tokens, sent.max_output_tokens, reason=why)
 
 
 def complaint(body: Any) -> tuple[str, set[str]]:
@@ -64,6 +74,10 @@ def trouble(reply: Any) -> tuple[str, str]:
         return "", NO_COMPLETION
     code = error.get("code") if isinstance(error, dict) else None
     return str(code), f"an error in place of an answer ({code or error})"
+
+
+def _cut_at(sent: Sent) -> str:
+    return f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)"
 
 
 def _used(sent: Sent, usage: Any) -> tuple[int, int]:

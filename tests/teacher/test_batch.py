@@ -154,6 +154,8 @@ def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: 
     ("line", "state", "again"),
     [
         ({"response": {"status_code": 400, "body": {"error": {"code": "content_filter"}}}}, "free", "never"),
+        ({"response": {"status_code": 400, "body": {"error": {"message": "Could not finish the message because …"}}}}, "invalid", "counts"),
+        ({"response": {"status_code": 400, "body": {"error": {"code": "json_validate_failed"}}}}, "invalid", "counts"),
         ({"response": None, "error": "words alone"}, "free", "counts"),
         ({"response": "words alone"}, "free", "counts"),
         ({"response": {"status_code": 200, "body": {"choices": [{"message": None}]}}}, "invalid", "counts"),

@@ -218,3 +218,20 @@ def test_a_model_whose_answers_can_never_be_read_does_not_get_the_whole_budget(t
     thinking["choices"][0]["finish_reason"] = "length"
     with serve(lambda _: (200, thinking)) as url, pytest.raises(TeacherError, match=r"can be read.*cut at 16 tokens \(teacher.max_output"):
         ask(url, tmp_path, [question(n) for n in range(8)])
+
+
+CUT = {"message": "Could not finish the message because max_tokens or model output limit was reached.", "type": "invalid_request_error"}
+NO_JSON = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed", "failed_generation": "{"}
+
+
+@pytest.mark.parametrize("refusal", [CUT, NO_JSON])
+def test_a_refusal_of_what_a_model_has_worked_for_is_paid_for_as_an_answer_that_was_cut(tmp_path: Path, refusal: dict):
+    with serve(lambda request: (400, {"error": refusal}) if "phrase 3" in request else (200, completion("1"))) as url:
+        answers, status = ask(url, tmp_path, [question(n) for n in range(5)])
+        again, _ = ask(url, tmp_path, [question(3)])
+    assert [a.source for a in (answers[3], again[0])] == ["set_aside"] * 2
+    assert "teacher.max_output_tokens" in answers[3].reason
+    rows = [row for row in Ledger(tmp_path).rows().to_pylist() if row["key"] == "key3"]
+    assert [(row["state"], row["completion_tokens"]) for row in rows] == [("invalid", 16)] * 2
+    assert answers[3].price_usd == pytest.approx(sum(row["price_usd"] for row in rows))
+    assert status["spent_usd"] > answers[3].price_usd > 0
