@@ -31,7 +31,8 @@ from rpdr.teacher.client import (
     no_money_there,
 )
 from rpdr.teacher.governor import Governor
-from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
+from rpdr.teacher.health import ENOUGH
+from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, VALID, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
 from rpdr.teacher.reply import as_completion, complaint, read_reply, worked_for
 from rpdr.teacher.tokens import worst_case_tokens
@@ -70,6 +71,7 @@ class BatchClient:
         await self.resume()
         async with self._cancelling():
             known_before = await self.governor.known([a.request_id for a in asked])
+            self.client.health.answered |= any(one.valid for one in known_before.values())
             refused, failed = await self._ask_all([a for a in asked if a.request_id not in known_before])
         known = await self.governor.known([a.request_id for a in asked])
         answers = [self._answer(a, known, known_before, refused, failed) for a in asked]
@@ -108,10 +110,15 @@ class BatchClient:
         attempts: Counter[str] = Counter()
         at_work: set[asyncio.Task[dict[str, _Again]]] = set()
         size, at_once = self.config.batch.requests, self.config.batch.at_once
+        first: list[
+            Prepared
+        ] = []  # what was asked before there was an answer: one small batch at a time, as a wrong setting may cost all of it
         try:
             while queue or at_work:
-                while queue and len(at_work) < at_once:
-                    chunk = self._chunk(queue, by_id, size)
+                trial = not self.client.health.answered
+                while queue and len(at_work) < (1 if trial else at_once):
+                    chunk = self._chunk(queue, by_id, min(size, ENOUGH) if trial else size)
+                    first += chunk if trial else []
                     owner = uuid.uuid4().hex
                     granted, without_money = await self._reserve(chunk, attempts, owner)
                     refused.update(dict.fromkeys(without_money))
@@ -127,7 +134,9 @@ class BatchClient:
                     if attempts[request_id] >= self.config.max_attempts:
                         failed[request_id] = again.why
                     else:
-                        queue.append(request_id)
+                        (queue.appendleft if trial else queue.append)(request_id)
+                if trial:
+                    await self._check(first, failed)
                 too_much = [result for result in results if any(again.why == TOO_MUCH for again in result.values())]
                 if at_work or len(too_much) < len(results):
                     self._crowded_since = 0.0
@@ -141,6 +150,12 @@ class BatchClient:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
         return refused, failed
+
+    async def _check(self, asked: Sequence[Prepared], failed: dict[str, str]) -> None:
+        """Raises TeacherError where these have had their attempts, and none has an answer."""
+        known = await self.governor.known([a.request_id for a in asked])
+        ended = {a.request_id: a for a in asked if a.request_id in known or a.request_id in failed}
+        self.client.check([self._answer(a, known, (), (), failed) for a in ended.values()])
 
     async def _make_room(self, size: int) -> int:
         """The provider's queue is full, and not with ours: wait a little, and make batches smaller, lest one alone is too large for it."""
@@ -301,6 +316,7 @@ class BatchClient:
         ended = read_reply(sent, as_completion(body), self.client.config.several) if status == 200 else worked_for(sent, body)
         if ended is not None:
             await self.governor.settle(sent, ended)
+            self.client.health.answered |= ended.state == VALID
             return _Again(ended.reason) if ended.state == INVALID else None
         told = line.get("error") or body
         words, codes = complaint(told)

@@ -135,6 +135,7 @@ class TeacherClient:
         self.dialect = Dialect(config)
         self._openai: openai.AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
+        self._unanswered: list[Answer] = []  # the first that were asked in vain
         self.health = Health(endpoint.base_url, config.patience_s)
 
     async def ask_many(
@@ -159,9 +160,11 @@ class TeacherClient:
         failed = [a for a in answers if a.source in ("failed", "set_aside") and a.attempts]
         if not self.health.answered and (len(failed) >= ENOUGH or (failed and self.health.refusals)):
             how = "gives no answer that can be read" if failed[-1].source == "set_aside" else "does not answer"
-            raise TeacherError(
-                f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
-                f"{failed[-1].reason})"
+            self.health.stop(
+                TeacherError(
+                    f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
+                    f"{failed[-1].reason})"
+                )
             )
 
     def prepare(
@@ -178,6 +181,10 @@ class TeacherClient:
         return prepared
 
     async def _ask(self, asked: Prepared) -> Answer:
+        async with self.health.trial(asked.request_id):
+            return await self._answer_to(asked)
+
+    async def _answer_to(self, asked: Prepared) -> Answer:
         spent, attempts, reason = 0.0, 0, ""
         for _ in range(ANSWERS_READ):
             retrying = AsyncRetrying(stop=self._enough(), wait=self._wait, retry=retry_if_exception_type(_Again), reraise=True)
@@ -189,9 +196,12 @@ class TeacherClient:
                             got = await self._request(asked, attempts)
             except _NoMoney:
                 return asked.unanswered("refused_by_budget", "the budget was spent", spent, attempts - 1)
-            except (_Again, _Refused) as error:
+            except _Refused as error:
                 return asked.unanswered("failed", str(error), spent, attempts)
+            except _Again as error:
+                return self._in_vain(asked.unanswered("failed", str(error), spent, attempts))
             if isinstance(got, Known):  # another job asked meanwhile
+                self.health.answered |= got.valid
                 return asked.answered(got)
             ended, price = got
             spent += price
@@ -200,7 +210,16 @@ class TeacherClient:
                 found = Known(True, ended.choice_id, ended.confidence, "")
                 return replace(asked.answered(found), price_usd=spent, attempts=attempts, source="asked")
             reason = ended.reason
-        return asked.unanswered("set_aside", reason, spent, attempts)
+        return self._in_vain(asked.unanswered("set_aside", reason, spent, attempts))
+
+    def _in_vain(self, answer: Answer) -> Answer:
+        """Raises as `check` where it is the last of those that come before a first answer."""
+        self.health.in_vain(answer.request_id)
+        if len(self._unanswered) < ENOUGH:
+            self._unanswered.append(answer)
+            if len(self._unanswered) == ENOUGH:
+                self.check(self._unanswered)
+        return answer
 
     def _enough(self) -> Callable[[RetryCallState], bool]:
         """Of one question, after each failure, whether it has had its attempts; an outage uses up none."""

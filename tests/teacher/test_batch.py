@@ -61,7 +61,9 @@ def ask_in_batches(
 
             if during:
                 settings["tell"] = told
-            return await client_of(governor, url, **settings).ask_many([question(n) for n in range(questions)], [], seed=1)
+            client = client_of(governor, url, **settings)
+            client.client.health.answered |= during is not None  # or a small batch would come first
+            return await client.ask_many([question(n) for n in range(questions)], [], seed=1)
         finally:
             await governor.close()
 
@@ -176,6 +178,22 @@ def test_whatever_a_line_holds_its_request_ends(tmp_path: Path, line: dict[str, 
     assert states(tmp_path) == {state: 1}
 
 
+def test_a_model_whose_answers_are_all_cut_is_paid_for_a_few_before_the_stage_ends(tmp_path: Path):
+    cut = completion("")
+    cut["choices"][0]["finish_reason"] = "length"
+    sent: list[list[str]] = []
+    with pytest.raises(TeacherError, match=r"no answer that can be read \(8 questions.*teacher\.max_output_tokens"):
+        one_batch_of(50, tmp_path, lambda _: (200, cut), sent)
+    assert [len(batch) for batch in sent] == [8, 8]
+
+
+def test_after_a_first_answer_batches_are_as_large_as_configured(tmp_path: Path):
+    sent: list[list[str]] = []
+    one_batch_of(50, tmp_path, lambda n: (200, completion("99" if n < 4 else "1")), sent)
+    assert sorted(map(len, sent[1:]))[-4:] == [10] * 4
+    assert len(sent[0]) == 8
+
+
 def test_a_queue_with_no_room_at_all_is_an_error_in_the_end(tmp_path: Path):
     with teacher_of(5).serve(terms=Terms(enqueued_token_limit=10)) as url, pytest.raises(TeacherError, match="enqueued tokens"):
         ask_in_batches(url, tmp_path, 5, patience_s=0.2)
@@ -231,6 +249,7 @@ def die(where: str) -> None:
     async def ask_all() -> None:
         governor = Governor(5.0, PRICE, Path(os.environ["LEDGER"]))
         client = client_of(governor, os.environ["SANDBOX"], batch={"requests": 25})
+        client.client.health.answered = True  # or a small batch would come first
         places: dict[str, tuple[Any, str, int]] = {
             "before the batch was created": (client.client.openai().batches, "create", 0),
             "before its id was noted": (governor, "note_batch", 0),
@@ -399,11 +418,13 @@ def test_an_account_without_money_is_told_as_such_of_a_batch_that_is_not_taken(t
         ask_in_batches(url, tmp_path, 3, patience_s=0.1)
 
 
-def one_batch_of(questions: int, folder: Path, said: Callable[[int], Reply]) -> tuple[list[list[str]], list[Answer]]:
-    """(the lines of each batch that was sent, the answers) where a completed batch says this, status and body, of the question at that place."""
+def one_batch_of(
+    questions: int, folder: Path, said: Callable[[int], Reply], sent: list[list[str]] | None = None
+) -> tuple[list[list[str]], list[Answer]]:
+    """(the lines of each batch that was sent, also in `sent`; the answers) where a completed batch says this, status and body, of the question at that place."""
     batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "completed", "output_file_id": "file-2"}
     answer, _ = provider((200, batch), (200, batch))
-    sent: list[list[str]] = []
+    sent = [] if sent is None else sent
 
     def reply(request: str) -> Reply | tuple[int, str]:
         if "custom_id" in request:

@@ -220,6 +220,51 @@ def test_a_model_whose_answers_can_never_be_read_does_not_get_the_whole_budget(t
         ask(url, tmp_path, [question(n) for n in range(8)])
 
 
+@pytest.mark.parametrize("served", [None, "length"])
+def test_before_a_first_answer_few_questions_are_let_out(tmp_path: Path, served: str | None):
+    asked: set[str] = set()
+    cut = completion("")
+    cut["choices"][0]["finish_reason"] = "length"
+
+    def reply(request: str) -> tuple | None:
+        asked.add(request)
+        return served and (200, cut)
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"\(8 questions"):
+        ask(url, tmp_path, [question(n) for n in range(64)], max_attempts=2)
+    assert len(asked) == 8
+    rows = Ledger(tmp_path).rows().to_pylist()
+    assert {row["state"] for row in rows} == {"lost" if served is None else "invalid"}
+    assert len(rows) == 16
+
+
+def test_questions_that_are_refused_or_not_paid_for_keep_no_others_waiting(tmp_path: Path):
+    filtered = (400, {"error": {"message": "filtered", "code": "content_filter"}})
+    with serve(lambda request: (200, completion("1")) if "phrase 19" in request else filtered) as url:
+        answers, _ = ask(url, tmp_path / "filtered", [question(n) for n in range(20)])
+        assert [a.source for a in answers] == ["failed"] * 19 + ["asked"]
+        answers, _ = ask(url, tmp_path / "poor", [question(n) for n in range(20)], budget_usd=1e-6)
+    assert {a.source for a in answers} == {"refused_by_budget"}
+
+
+def test_after_a_first_answer_as_many_questions_are_out_as_configured(tmp_path: Path):
+    lock, there, most = threading.Lock(), set[str](), list[int]()
+
+    def reply(request: str) -> tuple:
+        with lock:
+            there.add(request)
+            most.append(len(there))
+        time.sleep(0.5)
+        with lock:
+            there.remove(request)
+        return 200, completion("1")
+
+    with serve(reply) as url:
+        ask(url, tmp_path, [question(n) for n in range(64)], concurrency=32)
+    assert max(most[:8]) <= 8
+    assert max(most) > 16
+
+
 CUT = {"message": "Could not finish the message because max_tokens or model output limit was reached.", "type": "invalid_request_error"}
 NO_JSON = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed", "failed_generation": "{"}
 
