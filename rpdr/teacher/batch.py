@@ -20,7 +20,7 @@ from openai.types import Batch
 
 from rpdr.config import SANDBOX
 from rpdr.errors import TeacherError
-from rpdr.teacher.batch_api import BatchApi, NotTaken
+from rpdr.teacher.batch_api import NO_BATCHES, BatchApi, NotTaken
 from rpdr.teacher.client import (
     MAY_BE_SERVED,
     NO_MONEY_THERE,
@@ -31,13 +31,15 @@ from rpdr.teacher.client import (
     no_money_there,
 )
 from rpdr.teacher.governor import Governor
-from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, Sent, Submission
+from rpdr.teacher.health import ENOUGH
+from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, VALID, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
-from rpdr.teacher.reply import as_completion, read_reply
+from rpdr.teacher.reply import as_completion, complaint, read_reply, worked_for
 from rpdr.teacher.tokens import worst_case_tokens
 
 NOT_RUN = {"batch_expired", "batch_cancelled"}  # what is said of a line whose turn never came
 TIMED_OUT = "request_timeout"  # of a line: the model may have worked
+ACTED_ON = {*NOT_RUN, TIMED_OUT, *NO_MONEY_THERE}
 TOO_MUCH = "token_limit_exceeded"  # of what may be enqueued at a time: it passes as other batches end
 MAX_BYTES = 100 * 2**20  # of a file; providers take 200 MB
 AT_A_TIME = 256  # requests that are reserved, or merged, in one transaction
@@ -69,6 +71,7 @@ class BatchClient:
         await self.resume()
         async with self._cancelling():
             known_before = await self.governor.known([a.request_id for a in asked])
+            self.client.health.answered |= any(one.valid for one in known_before.values())
             refused, failed = await self._ask_all([a for a in asked if a.request_id not in known_before])
         known = await self.governor.known([a.request_id for a in asked])
         answers = [self._answer(a, known, known_before, refused, failed) for a in asked]
@@ -107,10 +110,15 @@ class BatchClient:
         attempts: Counter[str] = Counter()
         at_work: set[asyncio.Task[dict[str, _Again]]] = set()
         size, at_once = self.config.batch.requests, self.config.batch.at_once
+        first: list[
+            Prepared
+        ] = []  # what was asked before there was an answer: one small batch at a time, as a wrong setting may cost all of it
         try:
             while queue or at_work:
-                while queue and len(at_work) < at_once:
-                    chunk = self._chunk(queue, by_id, size)
+                trial = not self.client.health.answered
+                while queue and len(at_work) < (1 if trial else at_once):
+                    chunk = self._chunk(queue, by_id, min(size, ENOUGH) if trial else size)
+                    first += chunk if trial else []
                     owner = uuid.uuid4().hex
                     granted, without_money = await self._reserve(chunk, attempts, owner)
                     refused.update(dict.fromkeys(without_money))
@@ -126,7 +134,9 @@ class BatchClient:
                     if attempts[request_id] >= self.config.max_attempts:
                         failed[request_id] = again.why
                     else:
-                        queue.append(request_id)
+                        (queue.appendleft if trial else queue.append)(request_id)
+                if trial:
+                    await self._check(first, failed)
                 too_much = [result for result in results if any(again.why == TOO_MUCH for again in result.values())]
                 if at_work or len(too_much) < len(results):
                     self._crowded_since = 0.0
@@ -140,6 +150,12 @@ class BatchClient:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
         return refused, failed
+
+    async def _check(self, asked: Sequence[Prepared], failed: dict[str, str]) -> None:
+        """Raises TeacherError where these have had their attempts, and none has an answer."""
+        known = await self.governor.known([a.request_id for a in asked])
+        ended = {a.request_id: a for a in asked if a.request_id in known or a.request_id in failed}
+        self.client.check([self._answer(a, known, (), (), failed) for a in ended.values()])
 
     async def _make_room(self, size: int) -> int:
         """The provider's queue is full, and not with ours: wait a little, and make batches smaller, lest one alone is too large for it."""
@@ -196,7 +212,12 @@ class BatchClient:
             )
         submission = Submission(owner, None, [sent for sent, _ in requests])
         try:
-            batch = await self.api.submit(owner, "\n".join(lines).encode())
+            file = await self.api.upload(owner, "\n".join(lines).encode())
+        except (NotTaken, asyncio.CancelledError):  # cancelled where another batch was not taken
+            await self._release(submission.requests, "the batch was not taken")
+            raise
+        try:
+            batch = await self.api.submit(owner, file)
         except NotTaken:
             await self._release(submission.requests, "the batch was not taken")
             raise
@@ -217,7 +238,12 @@ class BatchClient:
             )
         batch = submission.batch
         if batch is None:
-            found = await self.api.find(submission.owner)
+            try:
+                found = await self.api.find(submission.owner)
+            except openai.APIStatusError as error:
+                if error.status_code not in NO_BATCHES:
+                    raise
+                found = None
             if found is None:
                 await self._release(submission.requests, "never arrived")
                 return
@@ -284,23 +310,24 @@ class BatchClient:
     async def _merge(self, sent: Sent, line: dict[str, Any]) -> _Again | None:
         """Keep one line of a batch's result; why the question must be asked again, if it must."""
         response = _dict(line.get("response"))
-        status, body = response.get("status_code"), _dict(response.get("body"))
+        status, body = response.get("status_code"), response.get("body")
         if status == 200:
             self.client.dialect.understood(json.loads(sent.parameters))
-            ended = read_reply(sent, as_completion(body), self.client.config.several)
+        ended = read_reply(sent, as_completion(body), self.client.config.several) if status == 200 else worked_for(sent, body)
+        if ended is not None:
             await self.governor.settle(sent, ended)
+            self.client.health.answered |= ended.state == VALID
             return _Again(ended.reason) if ended.state == INVALID else None
-        told = line.get("error") or body.get("error")
-        error = told if isinstance(told, dict) else {"message": told}
-        why = self.client.without_key(str(error.get("code") or error.get("message") or f"HTTP {status}"))
+        told = line.get("error") or body
+        words, codes = complaint(told)
+        why = min(codes & ACTED_ON, default="") or self.client.without_key(words) or f"HTTP {status}"
         if status in MAY_BE_SERVED or why == TIMED_OUT:
             await self.governor.write_off(sent.id, why)
             return _Again(why)
         await self.governor.release(sent.id, why)
-        codes = {str(error.get("code")), str(error.get("type"))}
         if no_money := codes & NO_MONEY_THERE:
             return _Again(no_money.pop(), False)
-        learned = self.client.learns(status, codes, json.dumps(body or told), json.loads(sent.parameters))
+        learned = self.client.learns(status, codes, json.dumps(told), json.loads(sent.parameters))
         return _Again(why, not learned, never=status in OF_ONE and not learned)
 
     async def _release(self, requests: Iterable[Sent], why: str) -> None:

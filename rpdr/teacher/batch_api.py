@@ -17,9 +17,11 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 
 from rpdr.errors import TeacherError
 from rpdr.teacher.client import NO_MONEY_THERE, TeacherClient, no_money_there
+from rpdr.teacher.reply import complaint
 
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
+NO_BATCHES = {404, 405, 501}  # of a look at all batches: the endpoint has no Batch API
 PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 FILE_TIMEOUT_S = 600.0
 
@@ -43,20 +45,25 @@ class BatchApi:
             reraise=True,
         )
 
-    async def submit(self, owner: str, requests: bytes) -> str:
-        """The id of the batch that these lines, marked with `owner`, have become. Raises NotTaken, or, where it may be there all the same, another
-        TeacherError: the next start looks for it."""
-        file = None
+    async def upload(self, owner: str, requests: bytes) -> str:
+        """The id of the file that holds these lines. Raises NotTaken."""
         try:
             file = await self._patiently(self.client.openai().files.create)(
                 file=(f"{owner}.jsonl", requests), purpose="batch", timeout=FILE_TIMEOUT_S
             )
-            batch = await self._patiently(self._create)(owner, file.id)
         except (openai.APIError, ValueError) as error:
-            if file is not None and _may_have_arrived(error):
+            raise NotTaken(str(self.stopped(error))) from None
+        return str(file.id)
+
+    async def submit(self, owner: str, file: str) -> str:
+        """The id of the batch that this file, marked with `owner`, has become. Raises NotTaken, or, where it may be there all the same, another
+        TeacherError: the next start looks for it."""
+        try:
+            batch = await self._patiently(self._create)(owner, file)
+        except (openai.APIError, ValueError) as error:
+            if _may_have_arrived(error):
                 raise self.stopped(error) from None
-            if file is not None:
-                await self._delete(file.id)
+            await self._delete(file)
             raise NotTaken(str(self.stopped(error))) from None
         self._at_work.add(batch.id)
         return str(batch.id)
@@ -140,9 +147,9 @@ class BatchApi:
         where = self.client.endpoint.base_url
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return TeacherError(f"{where}: refused the key in {self.client.endpoint.api_key_env} (HTTP {error.status_code})")
-        if no_money := no_money_there(where, {getattr(error, name, None) for name in ("code", "type")}):
+        if no_money := no_money_there(where, complaint(getattr(error, "body", None))[1]):
             return no_money
-        words = f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else type(error).__name__
+        words = self.client.words_of(error) if isinstance(error, openai.APIStatusError) else type(error).__name__
         if _passes(error):
             return TeacherError(f"{where}: does not answer ({words}); start again later: what has been submitted is found then, and kept")
         return TeacherError(f"{where}: takes no batch ({words}); see teacher.mode: sync")
@@ -160,9 +167,9 @@ def _line(text: bytes) -> dict[str, Any] | None:
 def _passes(error: BaseException) -> bool:
     """Whether what went wrong can go right later."""
     if isinstance(error, openai.RateLimitError):
-        return error.code not in NO_MONEY_THERE and error.type not in NO_MONEY_THERE
-    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING:
-        return True
+        return not complaint(error.body)[1] & NO_MONEY_THERE
+    if isinstance(error, openai.APIStatusError) and error.status_code in PASSING | NO_BATCHES:
+        return error.status_code in PASSING
     # ValueError: a body that is no JSON
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.APIResponseValidationError | ValueError)
 

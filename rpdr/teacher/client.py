@@ -25,7 +25,7 @@ from rpdr.teacher.governor import Grant
 from rpdr.teacher.health import ENOUGH, Health
 from rpdr.teacher.ledger import VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages
-from rpdr.teacher.reply import read_reply, trouble
+from rpdr.teacher.reply import complaint, read_reply, trouble, worked_for
 from rpdr.teacher.tokens import worst_case_tokens
 
 ANSWERS_READ = 2  # an answer that cannot be read is asked for once more, then the question is set aside
@@ -135,6 +135,7 @@ class TeacherClient:
         self.dialect = Dialect(config)
         self._openai: openai.AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
+        self._unanswered: list[Answer] = []  # the first that were asked in vain
         self.health = Health(endpoint.base_url, config.patience_s)
 
     async def ask_many(
@@ -159,9 +160,11 @@ class TeacherClient:
         failed = [a for a in answers if a.source in ("failed", "set_aside") and a.attempts]
         if not self.health.answered and (len(failed) >= ENOUGH or (failed and self.health.refusals)):
             how = "gives no answer that can be read" if failed[-1].source == "set_aside" else "does not answer"
-            raise TeacherError(
-                f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
-                f"{failed[-1].reason})"
+            self.health.stop(
+                TeacherError(
+                    f"{self.endpoint.base_url}: {how} ({len(failed)} questions, {self.config.max_attempts} attempts each at most; the last: "
+                    f"{failed[-1].reason})"
+                )
             )
 
     def prepare(
@@ -178,6 +181,10 @@ class TeacherClient:
         return prepared
 
     async def _ask(self, asked: Prepared) -> Answer:
+        async with self.health.trial(asked.request_id):
+            return await self._answer_to(asked)
+
+    async def _answer_to(self, asked: Prepared) -> Answer:
         spent, attempts, reason = 0.0, 0, ""
         for _ in range(ANSWERS_READ):
             retrying = AsyncRetrying(stop=self._enough(), wait=self._wait, retry=retry_if_exception_type(_Again), reraise=True)
@@ -189,9 +196,12 @@ class TeacherClient:
                             got = await self._request(asked, attempts)
             except _NoMoney:
                 return asked.unanswered("refused_by_budget", "the budget was spent", spent, attempts - 1)
-            except (_Again, _Refused) as error:
+            except _Refused as error:
                 return asked.unanswered("failed", str(error), spent, attempts)
+            except _Again as error:
+                return self._in_vain(asked.unanswered("failed", str(error), spent, attempts))
             if isinstance(got, Known):  # another job asked meanwhile
+                self.health.answered |= got.valid
                 return asked.answered(got)
             ended, price = got
             spent += price
@@ -200,7 +210,16 @@ class TeacherClient:
                 found = Known(True, ended.choice_id, ended.confidence, "")
                 return replace(asked.answered(found), price_usd=spent, attempts=attempts, source="asked")
             reason = ended.reason
-        return asked.unanswered("set_aside", reason, spent, attempts)
+        return self._in_vain(asked.unanswered("set_aside", reason, spent, attempts))
+
+    def _in_vain(self, answer: Answer) -> Answer:
+        """Raises as `check` where it is the last of those that come before a first answer."""
+        self.health.in_vain(answer.request_id)
+        if len(self._unanswered) < ENOUGH:
+            self._unanswered.append(answer)
+            if len(self._unanswered) == ENOUGH:
+                self.check(self._unanswered)
+        return answer
 
     def _enough(self) -> Callable[[RetryCallState], bool]:
         """Of one question, after each failure, whether it has had its attempts; an outage uses up none."""
@@ -238,7 +257,7 @@ class TeacherClient:
                 async with asyncio.timeout(self.config.timeout_s + LATE_S):  # the SDK's own is of each read
                     reply = await self.openai().post("/chat/completions", cast_to=ChatCompletion, body=body)
             except openai.RateLimitError as error:
-                await self._cooled(sent, {str(error.code), str(error.type)}, _retry_after(error))
+                await self._cooled(sent, complaint(error.body)[1], _retry_after(error))
                 continue
             except openai.APIConnectionError as error:
                 await self._went_wrong(sent, error)
@@ -246,8 +265,12 @@ class TeacherClient:
                 # a gateway says 403, too, where it does not like the words; before the first answer, it is the key
                 if error.status_code not in OF_ONE and not (error.status_code == 403 and self.health.answered):
                     await self._went_wrong(sent, error)
-                await self._not_like_this(sent, error, arguments)
-                continue
+                ended = worked_for(sent, error.body)
+                if ended is None:
+                    await self._not_like_this(sent, error, arguments)
+                    continue
+                self.health.replied()
+                return ended, await self.governor.settle(sent, ended)
             except TimeoutError:
                 await self.governor.write_off(sent.id, "timed out")
                 raise self._unheard(sent, "timed out") from None
@@ -299,14 +322,13 @@ class TeacherClient:
     async def _not_like_this(self, sent: Sent, error: openai.APIStatusError, arguments: dict[str, Any]) -> None:
         """After a 400, 413 or 422: returns where it says how to ask again. Raises _Refused where it may be this one question, TeacherError where
         nothing is answered."""
-        codes = {str(error.code), str(error.type)}
-        words = f"HTTP {error.status_code}: {self.without_key(str(error.message))}"
+        codes, words = complaint(error.body)[1], self.words_of(error)
         if codes & NO_MONEY_THERE:
             await self.governor.release(sent.id, words)
             self._require_money(codes)
-        said = f"{error.message} {json.dumps(error.body, default=str)}"  # the SDK shows one of the places where endpoints put their words
+        said = json.dumps(error.body, default=str)  # wherever in it the words stand
         learned = self.learns(error.status_code, codes, said, arguments)
-        if not learned and not codes & ITS_OWN_FAULT and self.health.refused():
+        if _of_key(error) or (not learned and not codes & ITS_OWN_FAULT and self.health.refused()):
             await self._stop(sent, error)
         await self.governor.release(sent.id, words)
         if not learned:
@@ -339,7 +361,7 @@ class TeacherClient:
         """The endpoint cannot be used like this, now or later: raise TeacherError, for all questions."""
         await self.governor.release(sent.id, f"HTTP {error.status_code}")
         where, status = self.endpoint.base_url, error.status_code
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError) or _of_key(error):
             # the endpoint's own words may repeat the key: they are not shown
             words = f"refused the key in {self.endpoint.api_key_env} (HTTP {status})"
         elif isinstance(error, openai.NotFoundError):
@@ -347,8 +369,13 @@ class TeacherClient:
         elif 300 <= status < 400:
             words = f"redirects (HTTP {status}), which is not followed; write its final address in teacher.base_url"
         else:
-            words = f"refused the request (HTTP {status}: {self.without_key(str(error.message))})"
+            words = f"refused the request ({self.words_of(error)})"
         self.health.stop(TeacherError(f"{where}: {words}"))
+
+    def words_of(self, error: openai.APIStatusError) -> str:
+        """The status, and what the endpoint says to it, see `without_key`."""
+        words, status = self.without_key(complaint(error.body)[0]), f"HTTP {error.status_code}"
+        return f"{status}: {words}" if words else status
 
     def without_key(self, words: str) -> str:
         """What an endpoint says, 200 characters of it at most, without the key, which it may repeat. Half a character, which JSON can hold and no
@@ -371,6 +398,11 @@ def no_money_there(where: str, codes: Set[str | None]) -> TeacherError | None:
     """What is to be told where these codes of an endpoint say that the account has none left."""
     found = codes & NO_MONEY_THERE
     return TeacherError(f"{where}: the account has no money left ({min(map(str, found))}); top it up, and start again") if found else None
+
+
+def _of_key(error: openai.APIStatusError) -> bool:
+    """Whether an HTTP 400 is, as Gemini's, of the key."""
+    return "api key not valid" in complaint(error.body)[0].casefold()
 
 
 async def _now(answer: Answer) -> Answer:

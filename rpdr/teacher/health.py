@@ -1,6 +1,6 @@
 """How an endpoint does, by what its last requests came to: go on, wait, or stop.
 
-One odd question must not stop a job, and an outage must not use up its questions: it is an outage where many different questions, one after
+Before a first answer few questions are let out: a wrong setting costs as much as these. One odd question must not stop a job, and an outage must not use up its questions: it is an outage where many different questions, one after
 another, got nothing from an endpoint that had answered. Then one at a time asks, until it answers again or patience is over.
 """
 
@@ -32,6 +32,8 @@ class Health:
         self._unheard_since = 0.0
         self._crowded_since: float | None = None
         self._one = asyncio.Lock()
+        self._first = asyncio.Semaphore(ENOUGH)
+        self._in_vain: set[str] = set()
 
     @property
     def silent(self) -> bool:
@@ -84,6 +86,26 @@ class Health:
                 )
             )
         return max(1.0 if after_s is None else after_s, _pause(now - self._crowded_since))
+
+    def in_vain(self, question: str) -> None:
+        """All that may be spent on this question has been, and there is no answer."""
+        self._in_vain.add(question)
+
+    @asynccontextmanager
+    async def trial(self, question: str) -> AsyncIterator[None]:
+        """For a question: at once, or, before any was answered, as one of ENOUGH, where none takes the place of one that was asked in vain."""
+        if not self.answered:
+            await self._first.acquire()
+            if not self.answered:
+                try:
+                    self.require()
+                    yield
+                finally:
+                    if self.answered or self._stopped or question not in self._in_vain:
+                        self._first.release()
+                return
+            self._first.release()
+        yield
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

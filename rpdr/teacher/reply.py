@@ -10,8 +10,9 @@ from openai.types.chat import ChatCompletion
 
 from rpdr.teacher.dialect import SEVERAL, own_schema
 from rpdr.teacher.ledger import INVALID, VALID, Ended, Sent
-from rpdr.teacher.prompt import read_answer
+from rpdr.teacher.prompt import after_thought, read_answer, thinks_on
 
+NO_VALID_JSON = "json_validate_failed"  # Groq's, of what the model has made
 NO_COMPLETION = "the reply was not a chat completion"
 
 
@@ -38,11 +39,32 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     # what was cut may lack the end of a list, or have only begun to think
     named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:
-        limit = f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)" if cut else ""
-        return Ended(sent.id, INVALID, prompt, completion, text, reason=reason or limit or "the answer was not one of the options")
+        why = reason or (_cut_at(sent) if cut else "the answer was not one of the options")
+        return Ended(sent.id, INVALID, prompt, completion, text, reason=why)
     ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
     choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
     return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
+
+
+def worked_for(sent: Sent, body: Any) -> Ended | None:
+    """How a request ended whose refusal says that the model has worked, as far as its limit: at the worst case, as nothing is counted. Else None."""
+    words, codes = complaint(body)
+    if "could not finish the message" not in words.casefold() and NO_VALID_JSON not in codes:
+        return None
+    why = f"the answer was no JSON, or {_cut_at(sent)}" if NO_VALID_JSON in codes else _cut_at(sent)
+    return Ended(sent.id, INVALID, sent.worst_tokens, sent.max_output_tokens, reason=why)
+
+
+def complaint(body: Any) -> tuple[str, set[str]]:
+    """(words, codes) of what an endpoint says is wrong, wherever in a body it stands: Gemini's is a list of one."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    error = (body.get("error") or body) if isinstance(body, dict) else body
+    found = error if isinstance(error, dict) else {"message": error}
+    words = found.get("message")
+    if not isinstance(words, str):
+        words = json.dumps(error, ensure_ascii=False, default=str) if error else ""
+    return words, {str(found[name]) for name in ("code", "type") if found.get(name) is not None}
 
 
 def trouble(reply: Any) -> tuple[str, str]:
@@ -52,6 +74,10 @@ def trouble(reply: Any) -> tuple[str, str]:
         return "", NO_COMPLETION
     code = error.get("code") if isinstance(error, dict) else None
     return str(code), f"an error in place of an answer ({code or error})"
+
+
+def _cut_at(sent: Sent) -> str:
+    return f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)"
 
 
 def _used(sent: Sent, usage: Any) -> tuple[int, int]:
@@ -77,13 +103,14 @@ def _said(reply: Any) -> tuple[str, str, bool, float | None]:
     content = message.content
     if isinstance(content, list):  # in parts, of which some may be thoughts
         content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
-    text = content or getattr(message, "refusal", None) or ""
-    return str(text), "", choices[0].finish_reason == "length", _confidence(choices[0])
+    text = str(content or getattr(message, "refusal", None) or "")
+    thought = after_thought(text) != text  # what was thought has probabilities of its own
+    return text, "", choices[0].finish_reason == "length" or thinks_on(text), None if thought else _confidence(choices[0])
 
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        json.loads(after_thought(text))
     except (ValueError, RecursionError):
         return False
     return True

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def ask_in_batches(
 
             if during:
                 settings["tell"] = told
-            return await client_of(governor, url, **settings).ask_many([question(n) for n in range(questions)], [], seed=1)
+            client = client_of(governor, url, **settings)
+            client.client.health.answered |= during is not None  # or a small batch would come first
+            return await client.ask_many([question(n) for n in range(questions)], [], seed=1)
         finally:
             await governor.close()
 
@@ -153,6 +156,8 @@ def test_a_full_queue_at_the_provider_makes_batches_fewer_and_smaller(tmp_path: 
     ("line", "state", "again"),
     [
         ({"response": {"status_code": 400, "body": {"error": {"code": "content_filter"}}}}, "free", "never"),
+        ({"response": {"status_code": 400, "body": {"error": {"message": "Could not finish the message because …"}}}}, "invalid", "counts"),
+        ({"response": {"status_code": 400, "body": {"error": {"code": "json_validate_failed"}}}}, "invalid", "counts"),
         ({"response": None, "error": "words alone"}, "free", "counts"),
         ({"response": "words alone"}, "free", "counts"),
         ({"response": {"status_code": 200, "body": {"choices": [{"message": None}]}}}, "invalid", "counts"),
@@ -171,6 +176,22 @@ def test_whatever_a_line_holds_its_request_ends(tmp_path: Path, line: dict[str, 
     found = asyncio.run(merged())
     assert (found.counts, found.never) == (True, again == "never")
     assert states(tmp_path) == {state: 1}
+
+
+def test_a_model_whose_answers_are_all_cut_is_paid_for_a_few_before_the_stage_ends(tmp_path: Path):
+    cut = completion("")
+    cut["choices"][0]["finish_reason"] = "length"
+    sent: list[list[str]] = []
+    with pytest.raises(TeacherError, match=r"no answer that can be read \(8 questions.*teacher\.max_output_tokens"):
+        one_batch_of(50, tmp_path, lambda _: (200, cut), sent)
+    assert [len(batch) for batch in sent] == [8, 8]
+
+
+def test_after_a_first_answer_batches_are_as_large_as_configured(tmp_path: Path):
+    sent: list[list[str]] = []
+    one_batch_of(50, tmp_path, lambda n: (200, completion("99" if n < 4 else "1")), sent)
+    assert sorted(map(len, sent[1:]))[-4:] == [10] * 4
+    assert len(sent[0]) == 8
 
 
 def test_a_queue_with_no_room_at_all_is_an_error_in_the_end(tmp_path: Path):
@@ -228,6 +249,7 @@ def die(where: str) -> None:
     async def ask_all() -> None:
         governor = Governor(5.0, PRICE, Path(os.environ["LEDGER"]))
         client = client_of(governor, os.environ["SANDBOX"], batch={"requests": 25})
+        client.client.health.answered = True  # or a small batch would come first
         places: dict[str, tuple[Any, str, int]] = {
             "before the batch was created": (client.client.openai().batches, "create", 0),
             "before its id was noted": (governor, "note_batch", 0),
@@ -282,8 +304,34 @@ def test_what_is_stopped_is_cancelled_at_the_provider_and_merged_later(
 
 
 def test_an_endpoint_without_batches_is_named_with_the_way_out(tmp_path: Path):
-    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\); see teacher\.mode: sync"):
+    with teacher_of(3).serve() as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404: .*\); see teacher\.mode: sync"):
         ask_in_batches(url + "/nowhere", tmp_path, 3)
+    assert states(tmp_path) == {"free": 3}
+
+
+def test_batches_on_their_way_to_an_endpoint_without_any_give_their_money_back(tmp_path: Path):
+    asked: list[str] = []
+
+    def reply(request: str) -> Reply:
+        asked.append(request)
+        time.sleep(0.0 if len(asked) == 1 else 0.5)
+        return 404, {}
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"takes no batch \(HTTP 404\)"):
+        ask_in_batches(url, tmp_path, 40)
+    assert set(states(tmp_path)) == {"free"}
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_what_was_left_open_at_an_endpoint_without_batches_never_arrived(tmp_path: Path, status: int):
+    reply, _ = provider((408, {}), (503, {}))
+    with serve(lambda request: (status, {}) if request == "/v1/batches?limit=100" and given_up else reply(request)) as url:
+        given_up = False
+        with pytest.raises(TeacherError, match="is found then, and kept"):
+            ask_in_batches(url, tmp_path, 3, patience_s=0.1)
+        assert states(tmp_path) == {"open": 3}
+        given_up = True
+        assert ask_in_batches(url, tmp_path, 0, patience_s=5) == []
     assert states(tmp_path) == {"free": 3}
 
 
@@ -370,11 +418,13 @@ def test_an_account_without_money_is_told_as_such_of_a_batch_that_is_not_taken(t
         ask_in_batches(url, tmp_path, 3, patience_s=0.1)
 
 
-def one_batch_of(questions: int, folder: Path, said: Callable[[int], Reply]) -> tuple[list[list[str]], list[Answer]]:
-    """(the lines of each batch that was sent, the answers) where a completed batch says this, status and body, of the question at that place."""
+def one_batch_of(
+    questions: int, folder: Path, said: Callable[[int], Reply], sent: list[list[str]] | None = None
+) -> tuple[list[list[str]], list[Answer]]:
+    """(the lines of each batch that was sent, also in `sent`; the answers) where a completed batch says this, status and body, of the question at that place."""
     batch = {"id": "batch_1", "object": "batch", "input_file_id": "file-1", "status": "completed", "output_file_id": "file-2"}
     answer, _ = provider((200, batch), (200, batch))
-    sent: list[list[str]] = []
+    sent = [] if sent is None else sent
 
     def reply(request: str) -> Reply | tuple[int, str]:
         if "custom_id" in request:

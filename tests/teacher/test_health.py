@@ -92,6 +92,33 @@ def test_a_content_filter_is_of_the_question_even_if_it_is_the_first(tmp_path: P
     assert answers[0].source == "failed"
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ([{"error": {"code": 400, "message": "Unknown name", "status": "INVALID_ARGUMENT"}}], r"HTTP 400: Unknown name\)"),
+        ({"error": "model requires more memory"}, r"HTTP 400: model requires more memory\)"),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}, r'HTTP 400: \{"detail": \[\{"loc".*Extra inputs'),
+        ("no JSON", r"HTTP 400: no JSON\)"),
+        ({}, r"HTTP 400\)"),
+        (
+            [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}],
+            r"refused the key in MY_KEY \(HTTP 400\)",
+        ),
+        ([{"error": {"code": "insufficient_quota", "message": "no"}}], r"no money left \(insufficient_quota\)"),
+    ],
+)
+def test_the_endpoint_s_words_are_told_whatever_the_form_of_its_refusal(tmp_path: Path, body: object, says: str):
+    with serve(lambda _: (400, body)) as url, pytest.raises(TeacherError, match=says):
+        ask(url, tmp_path, [question(n) for n in range(9)], concurrency=1)
+
+
+def test_codes_are_found_in_a_list_too(tmp_path: Path):
+    refusal = [{"error": {"message": "filtered", "code": "content_filter"}}]
+    with serve(lambda request: (400, refusal) if "phrase 0" in request else (200, completion("1"))) as url:
+        answers, _ = ask(url, tmp_path, [question(0)])
+    assert (answers[0].source, answers[0].reason) == ("failed", "HTTP 400: filtered")
+
+
 def test_where_all_are_refused_it_is_not_the_questions(tmp_path: Path):
     asked: list[str] = []
 
@@ -191,3 +218,65 @@ def test_a_model_whose_answers_can_never_be_read_does_not_get_the_whole_budget(t
     thinking["choices"][0]["finish_reason"] = "length"
     with serve(lambda _: (200, thinking)) as url, pytest.raises(TeacherError, match=r"can be read.*cut at 16 tokens \(teacher.max_output"):
         ask(url, tmp_path, [question(n) for n in range(8)])
+
+
+@pytest.mark.parametrize("served", [None, "length"])
+def test_before_a_first_answer_few_questions_are_let_out(tmp_path: Path, served: str | None):
+    asked: set[str] = set()
+    cut = completion("")
+    cut["choices"][0]["finish_reason"] = "length"
+
+    def reply(request: str) -> tuple | None:
+        asked.add(request)
+        return served and (200, cut)
+
+    with serve(reply) as url, pytest.raises(TeacherError, match=r"\(8 questions"):
+        ask(url, tmp_path, [question(n) for n in range(64)], max_attempts=2)
+    assert len(asked) == 8
+    rows = Ledger(tmp_path).rows().to_pylist()
+    assert {row["state"] for row in rows} == {"lost" if served is None else "invalid"}
+    assert len(rows) == 16
+
+
+def test_questions_that_are_refused_or_not_paid_for_keep_no_others_waiting(tmp_path: Path):
+    filtered = (400, {"error": {"message": "filtered", "code": "content_filter"}})
+    with serve(lambda request: (200, completion("1")) if "phrase 19" in request else filtered) as url:
+        answers, _ = ask(url, tmp_path / "filtered", [question(n) for n in range(20)])
+        assert [a.source for a in answers] == ["failed"] * 19 + ["asked"]
+        answers, _ = ask(url, tmp_path / "poor", [question(n) for n in range(20)], budget_usd=1e-6)
+    assert {a.source for a in answers} == {"refused_by_budget"}
+
+
+def test_after_a_first_answer_as_many_questions_are_out_as_configured(tmp_path: Path):
+    lock, there, most = threading.Lock(), set[str](), list[int]()
+
+    def reply(request: str) -> tuple:
+        with lock:
+            there.add(request)
+            most.append(len(there))
+        time.sleep(0.5)
+        with lock:
+            there.remove(request)
+        return 200, completion("1")
+
+    with serve(reply) as url:
+        ask(url, tmp_path, [question(n) for n in range(64)], concurrency=32)
+    assert max(most[:8]) <= 8
+    assert max(most) > 16
+
+
+CUT = {"message": "Could not finish the message because max_tokens or model output limit was reached.", "type": "invalid_request_error"}
+NO_JSON = {"message": "Failed to generate JSON.", "type": "invalid_request_error", "code": "json_validate_failed", "failed_generation": "{"}
+
+
+@pytest.mark.parametrize("refusal", [CUT, NO_JSON])
+def test_a_refusal_of_what_a_model_has_worked_for_is_paid_for_as_an_answer_that_was_cut(tmp_path: Path, refusal: dict):
+    with serve(lambda request: (400, {"error": refusal}) if "phrase 3" in request else (200, completion("1"))) as url:
+        answers, status = ask(url, tmp_path, [question(n) for n in range(5)])
+        again, _ = ask(url, tmp_path, [question(3)])
+    assert [a.source for a in (answers[3], again[0])] == ["set_aside"] * 2
+    assert "teacher.max_output_tokens" in answers[3].reason
+    rows = [row for row in Ledger(tmp_path).rows().to_pylist() if row["key"] == "key3"]
+    assert [(row["state"], row["completion_tokens"]) for row in rows] == [("invalid", 16)] * 2
+    assert answers[3].price_usd == pytest.approx(sum(row["price_usd"] for row in rows))
+    assert status["spent_usd"] > answers[3].price_usd > 0

@@ -147,9 +147,38 @@ ORDER = [4, 2, 0, 1, 3]
         ("2 of the candidates", None),
         ("2 Dysphagia", [2]),
         ("2 - Dysphagia", [2]),
+        ("3-hydroxybutyric acid", None),
+        ("3‑hydroxybutyric acid", None),
+        ("3–hydroxybutyric acid", None),
+        ("3-hydroxybutyric acid, 2", None),
+        ("3,4-dihydroxyphenylalanine", None),
+        ("2'-deoxyadenosine", None),
+        ("2',3'-dideoxyadenosine", None),
+        ("2. 3-hydroxybutyric acid", [2]),
     ],
 )
 def test_an_answer_is_one_number_in_range_or_cannot_be_read(answer: str, named: list[int] | None):
+    assert read_answer(answer, ORDER) == named
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ("<think>\n\n</think>\n\n3", [0]),
+        ("<think>Not 1.</think>3", [0]),
+        ("<think>\n1 is wrong\n</think>\n\n5", [3]),
+        ('<think>1</think>\n```json\n{"choice": "3"}\n```', [0]),
+        ('```json\n{"choice": "3"}\n```', [0]),
+        ("```\n3\n```\n", [0]),
+        ("<think>\n3", None),
+        ("<think>1</think>", None),
+        ("<think>1</think><think>3</think>2", None),
+        ("<mention><think></think>3", None),
+        ("It says <think></think>\n3", None),
+        ("```\n3\n```\nor\n```\n2\n```", None),
+    ],
+)
+def test_an_answer_is_read_behind_thoughts_and_within_a_fence_and_nowhere_else(answer: str, named: list[int] | None):
     assert read_answer(answer, ORDER) == named
 
 

@@ -21,6 +21,18 @@ def test_token_log_probabilities_become_the_confidence(tmp_path: Path):
     assert answers[0].confidence == again[0].confidence == pytest.approx(0.6065, abs=1e-3)
 
 
+def test_thoughts_that_do_not_end_are_an_answer_that_was_cut_and_those_that_do_leave_no_confidence(tmp_path: Path):
+    answers = []
+    for n, text in enumerate(("<think>\n1 or", "<think>1?</think>1")):
+        thinking = completion(text)
+        thinking["choices"][0]["logprobs"] = {"content": [{"token": "1", "logprob": -0.5, "top_logprobs": []}]}
+        with serve(lambda _, thinking=thinking: (200, thinking)) as url:
+            answers += ask(url, tmp_path / str(n), [question(0)], logprobs=True)[0]
+    assert [a.valid for a in answers] == [False, True]
+    assert "teacher.max_output_tokens" in answers[0].reason
+    assert answers[1].confidence is None
+
+
 @pytest.mark.parametrize(
     ("change", "choice"),
     [
