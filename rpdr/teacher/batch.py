@@ -112,7 +112,7 @@ class BatchClient:
         size, at_once = self.config.batch.requests, self.config.batch.at_once
         first: list[
             Prepared
-        ] = []  # what was asked before there was an answer: one small batch at a time, as a wrong setting may cost all of it
+        ] = []  # what was asked before there was an answer: in one small batch at a time, as a wrong setting may cost all of it
         try:
             while queue or at_work:
                 trial = not self.client.health.answered

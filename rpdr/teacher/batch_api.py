@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,7 @@ from rpdr.teacher.reply import complaint
 MARK = "rpdr"  # the metadata key of a submission
 ENDED = {"completed", "failed", "expired", "cancelled"}
 NO_BATCHES = {404, 405, 501}  # of a look at all batches: the endpoint has no Batch API
+NOT_YET = {"pending", "running"}  # of a file, which no batch is made of before
 PASSING = {408, 409}  # of a request about files or batches: as 5xx, asked again
 FILE_TIMEOUT_S = 600.0
 
@@ -46,13 +48,20 @@ class BatchApi:
         )
 
     async def upload(self, owner: str, requests: bytes) -> str:
-        """The id of the file that holds these lines. Raises NotTaken."""
+        """The id of the file that holds these lines, once the provider has looked through it. Raises NotTaken."""
+        files = self.client.openai().files
         try:
-            file = await self._patiently(self.client.openai().files.create)(
-                file=(f"{owner}.jsonl", requests), purpose="batch", timeout=FILE_TIMEOUT_S
-            )
+            file = await self._patiently(files.create)(file=(f"{owner}.jsonl", requests), purpose="batch", timeout=FILE_TIMEOUT_S)
+            since = time.monotonic()
+            while (status := str(file.status).casefold()) in NOT_YET and time.monotonic() - since < self.config.patience_s:
+                await asyncio.sleep(min(1.0, self.config.batch.poll_s))
+                file = await self._patiently(files.retrieve)(file.id)
         except (openai.APIError, ValueError) as error:
             raise NotTaken(str(self.stopped(error))) from None
+        if status in {*NOT_YET, "error"}:
+            await self._delete(file.id)
+            why = self.client.without_key(file.status_details or "") or f"it is {status}"
+            raise NotTaken(f"{self.client.endpoint.base_url}: takes no file of requests ({why}); see teacher.mode: sync")
         return str(file.id)
 
     async def submit(self, owner: str, file: str) -> str:

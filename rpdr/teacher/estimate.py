@@ -32,7 +32,12 @@ LATENCY_S = (0.5, 1.0, 3.0)  # of a request, where nothing is known
 OWN_COUNT = 0.04  # how far this file's count may be from an OpenAI tokenizer's
 OTHER_COUNT = 0.15  # and from another vocabulary's
 THOUGHT = {"none": 0, "minimal": 16, "low": 100, "medium": 300, "high": 1000, "xhigh": 2000, "max": 4000}  # tokens, by reasoning_effort
-REASONS = re.compile(r"(^|/)(o\d|gpt-[5-9]|gpt-oss|deepseek)|reason|think|magistral", re.IGNORECASE)
+REASONS = re.compile(  # names of models that think before they answer, unless they are told not to
+    r"^(?!.*non-?reasoning).*((?<![a-z0-9])o[134](?![a-z0-9])|(?<![a-z0-9])gpt-([5-9]|oss)|deepseek|gemini-(2\.5|[3-9])|qwen-?3(?!.*instruct)|qwq|glm-(4\.[5-9]|[5-9])"
+    r"|grok-(3-mini|[4-9])|kimi-k(2\.[5-9]|[3-9])|reason|think|magistral)",
+    re.IGNORECASE,
+)
+ROOM_TO_THINK = 64  # output tokens: no answer needs so many
 
 
 @dataclass(frozen=True)
@@ -276,7 +281,8 @@ def _answer_tokens(config: TeacherConfig) -> Range:
         answer = Range(7, 8, 20) if config.structured else Range(1, 2, 8)
     limit = config.max_output_tokens
     if not reasons(config):
-        return Range(min(answer.low, limit), min(answer.expected, limit), min(answer.high, limit))
+        high = limit if may_reason(config) else answer.high
+        return Range(min(answer.low, limit), min(answer.expected, limit), min(high, limit))
     thought = THOUGHT.get(str(config.parameters.get("reasoning_effort", "medium")), THOUGHT["medium"])
     return Range(min(answer.low, limit), min(answer.expected + thought, limit), limit)
 
@@ -285,6 +291,12 @@ def reasons(config: TeacherConfig) -> bool:
     """Whether the model thinks before it answers, and is paid for that."""
     effort = config.parameters.get("reasoning_effort")
     return effort != "none" if effort else bool(REASONS.search(config.model))
+
+
+def may_reason(config: TeacherConfig) -> bool:
+    """Whether a model that is not known to think is given room for it."""
+    told_not_to = config.parameters.get("reasoning_effort") == "none"
+    return not (reasons(config) or told_not_to or config.simulated) and config.max_output_tokens >= ROOM_TO_THINK
 
 
 def _hours(config: TeacherConfig, requests: Range, tokens: Range, measured: Measured | None) -> Range:
@@ -334,4 +346,8 @@ def _assumptions(config: TeacherConfig, measured: Measured | None) -> list[str]:
         thought = f"{config.model} may think before it answers: up to max_output_tokens ({config.max_output_tokens:,}) an answer"
         short = "; too few of them leave no answer: raise it, or set parameters: {reasoning_effort: none}"
         notes.append(thought + (short if config.max_output_tokens < THOUGHT["medium"] else ""))
+    if not measured and may_reason(config):
+        notes.append(
+            f"at most {config.max_output_tokens:,} tokens an answer (max_output_tokens): if {config.model} thinks before it answers, it may take all"
+        )
     return notes

@@ -20,7 +20,7 @@ from rpdr.pipeline.forecast.estimate import ENOUGH, estimate_of, estimate_table,
 from rpdr.run import Run
 from rpdr.show import dollars
 from rpdr.teacher import Ledger, Question, SandboxTeacher, build_messages
-from rpdr.teacher.estimate import Estimate, Sampled, deviation, estimate, questions_left
+from rpdr.teacher.estimate import Estimate, Sampled, deviation, estimate, questions_left, reasons
 from rpdr.teacher.ledger import Known
 from rpdr.teacher.prices import Quote, quote
 
@@ -216,8 +216,28 @@ def test_a_model_that_thinks_may_take_all_its_output_tokens():
     assert thinking.completion_tokens.high / thinking.requests.high == 2000
     assert any("max_output_tokens" in note for note in thinking.notes)
     told_not_to = made_of(some, model="gpt-5-mini", max_output_tokens=2000, parameters={"reasoning_effort": "none"})
-    assert told_not_to.completion_tokens == made_of(some, max_output_tokens=2000).completion_tokens
+    assert told_not_to.completion_tokens == made_of(some).completion_tokens
     assert made_of(some, max_output_tokens=3).completion_tokens.high / made_of(some).requests.high == 3
+
+
+@pytest.mark.parametrize("model", ["azure-o3", "google/gemini-3.5-flash", "Qwen3-32B", "glm-4.7", "grok-4", "kimi-k2.5", "o4-mini"])
+def test_models_that_think_are_known_by_their_names(model: str):
+    assert reasons(TeacherConfig(model=model))
+    assert not reasons(TeacherConfig(model=model, parameters={"reasoning_effort": "none"}))
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o", "Qwen3-30B-A3B-Instruct-2507", "grok-4-fast-non-reasoning", "mistral-large", "foo-3", "gemini-2.0-flash"]
+)
+def test_models_that_do_not_are_not_taken_for_them(model: str):
+    assert not reasons(TeacherConfig(model=model))
+
+
+def test_a_model_that_is_given_room_to_think_may_use_it():
+    roomy = made_of(sampled(questions(5)), model="my-deployment", max_output_tokens=2000)
+    assert roomy.completion_tokens.high / roomy.requests.high == 2000
+    assert roomy.completion_tokens.expected == made_of(sampled(questions(5))).completion_tokens.expected
+    assert any("my-deployment thinks before it answers" in note for note in roomy.notes)
 
 
 def test_a_schema_is_counted_where_it_is_paid_for():
