@@ -104,6 +104,16 @@ def test_shards_may_lie_beside_a_file_or_above_a_folder_that_is_read(tmp_path: P
     assert _sources_at(run, f"{output.format(tmp_path)}/notes") is None
 
 
+def test_restricted_text_is_linked_into_no_store_but_those_that_the_config_allows(tmp_path: Path):
+    output = {"output": "s3://theirs/x?region=eu-west-1"}
+    more = {"data_policy": "restricted", "link": output}
+    with pytest.raises(RunError, match=r"^link\.output: s3://theirs/x.*: data_policy restricted .* link\.allowed_stores: \[theirs\]$"):
+        corpus_store(run_over(tmp_path / "run", tmp_path / "x.jsonl", **more), "notes")
+    for let in ({"link": {**output, "allowed_stores": ["theirs"]}}, {"data_policy": "public"}):
+        store = corpus_store(run_over(tmp_path / "run", tmp_path / "x.jsonl", **{**more, **let}), "notes")
+        assert str(store).startswith("s3://theirs/x/notes")
+
+
 def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "notes.jsonl").write_text('{"text": "fever", "gold": 0.5}\n{"text": "cough", "gold": "C1"}\n')
     asked: list[list[str]] = []
