@@ -467,3 +467,11 @@ def test_progress_is_told_in_requests(tmp_path: Path):
     with teacher_of(30).serve() as url:
         ask_in_batches(url, tmp_path, 30, tell=lambda *what: told.append(what))
     assert told[-1] == (30, 30, "waiting for batches (completed)")  # that it is told while they are at work, `during` needs above
+
+
+def test_a_line_whose_gateway_lost_patience_may_have_been_served_and_is_asked_again(tmp_path: Path):
+    said = iter([(504, {}), (200, completion("1")), (200, completion("1"))])
+    sent, answers = one_batch_of(2, tmp_path, lambda _: next(said))
+    assert all(a.valid for a in answers)
+    assert [len(lines) for lines in sent] == [2, 1]
+    assert states(tmp_path) == {"lost": 1, "valid": 2}
