@@ -16,10 +16,10 @@ from rpdr.teacher import Ledger, ledger
 from rpdr.teacher.ledger import FREE, INVALID, VALID, Ended, Sent, append_ended, append_sent, connect
 
 
-def keep(folder: Path, id: str, question: str, state: str | None = VALID, price: float = 0.5, attempt: int = 1) -> None:
+def keep(folder: Path, id: str, question: str, state: str | None = VALID, price: float = 0.5, attempt: int = 1, masked: str = "{}") -> None:
     sent = Sent(
         *(id, question, f"key of {question}", attempt, "m", "http://x", "{}"),
-        *('[{"role": "system", "content": "s"}]', '{"role": "user", "content": "ü"}', '["C1"]', 100, 16),
+        *('[{"role": "system", "content": "s"}]', '{"role": "user", "content": "ü"}', '["C1"]', 100, 16, masked),
     )
     db = connect(folder)
     append_sent(db, sent, 1.0, "owner", time.time())
@@ -115,3 +115,10 @@ def test_the_account_adds_up_by_state_and_attempt(tmp_path: Path):
     }
     assert sum(row["usd"] for row in account.values()) == Ledger(tmp_path).spent_usd()
     assert account["valid", 2]["prompt_tokens"] == 10
+
+
+def test_what_was_masked_of_a_question_that_was_sent_twice_is_counted_once(tmp_path: Path):
+    keep(tmp_path, "a", "q", FREE, masked='{"NAME": 2}')
+    keep(tmp_path, "b", "q", VALID, attempt=2, masked='{"NAME": 2}')
+    keep(tmp_path, "c", "r", masked='{"NAME": 1, "DATE": 1}')
+    assert Ledger(tmp_path).masked() == {"NAME": 3, "DATE": 1}
