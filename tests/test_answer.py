@@ -55,7 +55,7 @@ def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
     assert (unsure["concept_id"], sure["concept_id"], alone["concept_id"]) == (None, "C1", "C2")
     assert sure["confidence"] == sure["ranked_scores"][0] > 0.95
     assert sure["ranked_ids"] == ["C1", "C2", "C3"]
-    assert answers(student, [clear], True, FROM_80)[0]["abstained"] is False
+    assert [answers(student, [clear], True, point)[0]["abstained"] for point in (FROM_80, UNREACHABLE)] == [False, True]
     assert student.asked == 1
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bare import bare_run
+from bare import TO_STUDENT, bare_run, finish
 
+from rpdr import linker as module
 from rpdr.config import StudentConfig
 from rpdr.files import write_json
-from rpdr.kb import Concept
+from rpdr.kb import Concept, save_kb
 from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker
-from rpdr.reranker import OperatingPoint
+from rpdr.reranker import Calibration, OperatingPoint
 from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.retriever.retriever import Candidates
 from rpdr.schema import ConceptId
@@ -76,6 +78,32 @@ class _Found:
 
 
 FOUND: Any = _Found()  # all that a linker asks of a retriever here
+WRONG_NAME = Calibration(dev_confidence=(0.9,), dev_right=(True,), dev_exact=(False,))  # an exact name was wrong on dev
+
+
+def test_a_linker_abstains_by_its_student_and_by_exact_names_where_dev_cannot_show_the_target(tmp_path: Path):
+    asked = ["sick", "throwing up"]
+    config = bare_run(tmp_path, link={"target_precision": 0.9}).config
+    with pytest.warns(UserWarning, match="dev cannot show"):
+        withheld = Linker(config, FOUND, Scored([9.0, 0.0], calibration=WRONG_NAME)).link(asked)
+    told = [(link.source, link.abstained, link.concept_id, link.guess) for link in withheld]
+    assert told == [("student", True, None, "Vomiting"), ("exact", True, None, "Vomiting")]
+    given = Linker(bare_run(tmp_path).config, FOUND, Scored([9.0, 0.0], calibration=WRONG_NAME)).link(asked)
+    assert [link.concept_id for link in given] == ["C1", "C1"]
+
+
+@pytest.mark.parametrize(("target", "linked"), [(None, "C1"), (0.99, None)])
+def test_a_linker_is_loaded_with_the_target_of_its_run_or_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: float | None, linked: str | None
+):
+    run = bare_run(tmp_path, link={"target_precision": 0.6})
+    finish(run, *TO_STUDENT)
+    save_kb(run.concepts_file, [VOMITING])
+    monkeypatch.setattr(module, "load_retriever", lambda *_: FOUND)
+    monkeypatch.setattr(module, "load_reranker", lambda *_: Scored([9.0, 0.0], calibration=SHOWS))
+    with nullcontext() if target is None else pytest.warns(UserWarning, match=r"dev cannot show link\.target_precision 0\.99"):
+        linker = Linker.load(tmp_path, target_precision=target)
+    assert [link.concept_id for link in linker.link(["sick"])] == [linked]
 
 
 @pytest.mark.parametrize(("disputed", "source"), [([], "exact"), (["throwing up"], "student")])
