@@ -62,7 +62,8 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
 @pytest.mark.parametrize(("on", "concept"), [(True, "C1"), (False, "C2")])
 def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_writes_them_out(tmp_path: Path, on: bool, concept: str):
     linker = linker_over(tmp_path, concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"), abbreviations=on)
-    defined, plain, again = linker.link(["GD", "GD", "GD"], ["twins with Gaucher disease (GD)", None, "twins with Gaucher disease (GD)"])
+    defines = "twins with Gaucher disease (GD)"
+    defined, again, plain = linker.link(["GD", "GD", "GD"], [defines, defines, None])
     assert (defined.concept_id, plain.concept_id) == (concept, "C2")
     assert defined.text == ("Gaucher disease" if on else "GD")
     assert again == defined
