@@ -9,9 +9,13 @@ import pyarrow as pa
 import pytest
 from bare import bare_run
 
+from rpdr.corpus import Mention, mention_key
+from rpdr.corpus.mention import save_mentions
+from rpdr.errors import RunError
 from rpdr.pipeline import link as module
 from rpdr.pipeline.candidates import SECONDS
-from rpdr.pipeline.link import QUESTIONS, Rerank, _rows_at_once, _students
+from rpdr.pipeline.link import QUESTIONS, Rerank, _rows_at_once, _students, link
+from rpdr.pipeline.progress import stage_progress
 from rpdr.reranker import Calibration, OperatingPoint
 from tests.scored import ROW, SURE, UNREACHABLE, Scored
 
@@ -39,3 +43,11 @@ def test_a_copy_of_the_student_withholds_what_it_and_exact_names_are_not_sure_en
     answered = Rerank(tmp_path, bare_run(tmp_path).config, 1, point, tmp_path)(pa.Table.from_pylist(rows, QUESTIONS)).to_pylist()
     told = [(row["key"], row["source"], row["concept_id"], row["abstained"]) for row in answered]
     assert told == [("k1", "student", said, said is None), ("k2", "exact", said, said is None)]
+
+
+def test_shards_that_are_not_whole_though_all_was_asked_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = bare_run(tmp_path)
+    save_mentions(run.mentions_file, [Mention("0:1", mention_key("sick", None, None), "sick", None, None, None, "test", None)])
+    monkeypatch.setattr(module, "_link", lambda *_: {})
+    with stage_progress("link") as progress, pytest.raises(RunError, match=r"linked: 1 shards are not whole \(shard-000000\.parquet, …\)"):
+        link(run, progress)
