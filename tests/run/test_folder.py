@@ -56,6 +56,51 @@ def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change:
     assert all(bare_run(tmp_path, **change).finished(STAGES[name]) for name in done)
 
 
+NOTES = {"notes": {"format": "jsonl", "path": "notes.jsonl"}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of which all is finished, a further corpus too."""
+    run = bare_run(tmp_path_factory.mktemp("whole"), corpora=NOTES)
+    finish(run, *STAGES)
+    run.begin(linking("notes"))
+    run.finish(linking("notes"), 1.0, {})
+    return run.folder
+
+
+@pytest.mark.parametrize(
+    ("change", "refuse"),
+    [
+        ({"seed": 7}, "prepare retriever teach retune baselines distill"),
+        ({"kb": {"format": "obo", "path": "y"}}, "prepare"),
+        ({"mentions": [{"format": "jsonl", "path": "y"}]}, "prepare"),
+        ({"retriever": {"top_k": 20}}, "retriever candidates retune baselines"),
+        ({"retriever": {"rounds": 1}}, "retune"),
+        ({"retriever": {"baselines": True}}, "baselines"),
+        ({"data_policy": "deidentified"}, "teach"),
+        ({"teacher": {"votes": 3}}, "teach"),
+        ({"teacher": {"choose": "worth"}}, "teach"),
+        ({"teacher": {"parameters": {"reasoning_effort": "low"}}}, "teach"),
+        ({"teacher": {"several": True}}, "teach"),
+        ({"teacher": {"max_output_tokens": 32}}, "teach"),
+        ({"student": {"epochs": 9}}, "distill link link-notes"),
+        ({"link": {"several": True}}, "retune baselines distill link link-notes"),
+        ({"link": {"allow_nil": False}}, "distill link link-notes"),  # the student is calibrated by it
+        ({"link": {"exact_match": False}}, "distill link link-notes"),
+        ({"link": {"top_k": 20}}, "retune link link-notes"),
+        ({"link": {"shortcut": None}}, "link link-notes"),
+        ({"link": {"target_precision": 0.9}}, "link link-notes"),
+        ({"link": {"output": "/elsewhere"}}, "link-notes"),
+        ({"corpora": {"notes": {"format": "jsonl", "path": "others.jsonl"}}}, "link-notes"),
+        ({"report": {"bootstrap_samples": 500}}, "report"),
+    ],
+)
+def test_what_is_another_experiment_is_one_to_each_stage_that_reads_it(whole: Path, change: dict[str, Any], refuse: str):
+    run = bare_run(whole, **{"corpora": NOTES, **change})
+    assert [stage.name for stage in (*STAGES.values(), linking("notes")) if run.stale(stage)] == refuse.split()
+
+
 def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(tmp_path: Path):
     done = (*TO_STUDENT, "link")
     alone = {"none_reads": "mention"}
@@ -63,18 +108,6 @@ def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(t
     assert bare_run(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
     with pytest.raises(RunError, match="distill"):
         bare_run(tmp_path).finished(STAGES["distill"])
-
-
-def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
-    with pytest.raises(RunError, match="baselines"):
-        bare_run(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
-
-
-def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path: Path):
-    finish(bare_run(tmp_path), *TO_STUDENT)
-    with pytest.raises(RunError, match="distill"):
-        bare_run(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
 
 
 def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -456,14 +489,6 @@ def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, 
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
-    finish(bare_run(tmp_path), *TO_STUDENT)
-    again = bare_run(tmp_path, retriever={"rounds": 1})
-    assert again.finished(STAGES["teach"])
-    with pytest.raises(RunError, match="retune"):
-        again.finished(STAGES["distill"])
 
 
 def test_two_jobs_do_not_work_on_one_stage(tmp_path: Path):
