@@ -203,8 +203,11 @@ def test_a_question_that_two_hands_linked_in_two_ways_taught_both(tmp_path: Path
 def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Path):
     write_rows(tmp_path / "labels" / "labels.parquet", [label(n, 0, 0.5 + n / 10) for n in range(4)], LABELS)
     assert len(learned_labels(run_in(tmp_path))) == 4
-    run = run_in(tmp_path, student={"min_trust": 0.65, "max_labels": 1})
-    assert [row["key"] for row in learned_labels(run)] == ["unlabelled2"]
+    told = told_in(tmp_path, student={"min_trust": 0.65, "max_labels": 1})
+    assert [row["key"] for row in learned_labels(told.run)] == ["unlabelled2"]
+    found = details.parts(told, np.ones(6, dtype=bool), told.mentions, ("new", "old"))
+    taught = next(group["rows"] for group in found["groups"] if group["by"] == "taught")
+    assert {row["name"]: row["mentions"] for row in taught} == {"0": 3, "1": 1}  # C2, C3 and C9; C1
 
 
 def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
