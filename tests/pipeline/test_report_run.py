@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def measured(
         *(mention("test", n, gold_of(n)) for n in range(10)),
         *(mention("dev", n, [] if n < 2 else gold_of(0), "a dev text") for n in range(5)),
         *(mention("labelled", n, gold_of(n)) for n in SEEN),
+        replace(mention("labelled", 3, [[ConceptId(WRONG)]], "taught 3"), key=MentionKey("unlabelled3")),  # no gold of the pool's
         *(mention("unlabelled", n, gold, f"taught {n}") for n, gold in enumerate([*pool, None])),
     ]
     save_mentions(run.mentions_file, mentions)
