@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from rpdr.answer import answers, exact_answer, guess, guesses, operating_point
 from rpdr.config import LinkConfig
-from rpdr.reranker import Calibration, OperatingPoint
+from rpdr.reranker import Calibration
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.schema import LINKED
-from tests.scored import FROM_80, NONE, ROW, SHOWS, SURE, UNREACHABLE, UNSURE, VOMITING, Scored, said
+from tests.scored import CAUTIOUS, FROM_80, NONE, ROW, SHOWS, SURE, UNREACHABLE, UNSURE, VOMITING, Scored, said
 
 
 def test_without_a_target_everything_is_answered():
@@ -64,8 +64,7 @@ def test_nothing_is_answered_where_dev_cannot_show_the_target():
 
 
 def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
-    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
-    rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=cautious)]
+    rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=CAUTIOUS)]
     assert all(row["abstained"] for row in rows)
     read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()
     assert [guess(row) for row in read] == ["C1", "C2", None]

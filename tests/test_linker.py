@@ -17,11 +17,11 @@ from rpdr.files import write_json
 from rpdr.kb import Concept, save_kb
 from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker
-from rpdr.reranker import Calibration, OperatingPoint
+from rpdr.reranker import Calibration
 from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.retriever.retriever import Candidates
 from rpdr.schema import ConceptId
-from tests.scored import NONE, ROW, SHOWS, SURE, UNSURE, VOMITING, Scored, said
+from tests.scored import CAUTIOUS, NONE, ROW, SHOWS, SURE, UNSURE, VOMITING, Scored, said
 
 
 def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
@@ -36,11 +36,10 @@ def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
 
 
 def test_a_link_that_abstained_has_a_guess_which_may_be_nil():
-    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
     names = dict(zip(ROW["candidate_ids"], ROW["candidate_names"], strict=True))
     links = [
         Link("x", row["concept_id"], row["name"], row["confidence"], ranked, "student", row["abstained"], nil=row["nil"])
-        for row in [*said(SURE, UNSURE, NONE, point=cautious), *said(SURE, NONE)]
+        for row in [*said(SURE, UNSURE, NONE, point=CAUTIOUS), *said(SURE, NONE)]
         for ranked in [tuple((i, names[i], p) for i, p in zip(row["ranked_ids"], row["ranked_scores"], strict=True))]
     ]
     assert [link.guess for link in links] == ["Vomiting", "Nausea", None, "Vomiting", None]

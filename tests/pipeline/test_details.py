@@ -16,10 +16,10 @@ from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
 from rpdr.pipeline import details, systems
-from rpdr.reranker import Calibration
 from rpdr.run import Run
 from rpdr.run.labels import learned_labels
 from rpdr.schema import LABELS, ConceptId, Gold, MentionKey
+from tests.scored import SHOWS
 
 NAMES = {"C1": "Vomiting", "C2": "Nausea", "C3": "Dysphagia", "C4": "Nausea"}
 CONCEPTS = [Concept(ConceptId(i), name, (name,), None) for i, name in NAMES.items()]
@@ -211,12 +211,9 @@ def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Pat
 
 
 def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
-    dev = Calibration(
-        dev_confidence=tuple(np.linspace(0.3, 1, 300).tolist()), dev_right=tuple(n >= 150 for n in range(300)), dev_exact=(None,) * 300
-    )
     told = told_in(tmp_path, link={"target_precision": 0.85})
     assert details.selective(told, {})["targets"] == []  # no dev curve
-    dev.save(tmp_path / "student" / "calibration.json")
+    SHOWS.save(tmp_path / "student" / "calibration.json")
     found = details.selective(told, {"warning": "a warning"})
     assert [row["target"] for row in found["targets"]] == [0.8, 0.85, 0.9, 0.95, 0.99]
     assert found["warning"] == "a warning"
