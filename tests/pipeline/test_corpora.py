@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bare import bare_run
 
-from rpdr.config import Config, MentionsConfig
+from rpdr.config import MentionsConfig
 from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import write_json, write_rows
@@ -25,9 +26,7 @@ from rpdr.schema import REJECTS
 
 
 def run_over(folder: Path, corpus: Path, **more: Any) -> Run:
-    notes = {"format": "jsonl", "path": str(corpus)}
-    told = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [notes], "corpora": {"notes": notes}}
-    return Run(Config.model_validate({**told, **more}))
+    return bare_run(folder, **{"corpora": {"notes": {"format": "jsonl", "path": str(corpus)}}, **more})
 
 
 def test_a_store_that_is_not_there_is_told_before_the_corpus_is_read(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
