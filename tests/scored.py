@@ -22,6 +22,7 @@ ROW = {
 }
 SURE, UNSURE, NONE = [9.0, 0.0, 1.0, 0.0], [0.0, 0.4, 0.1, 0.0], [0.0, 0.0, 0.0, 9.0]
 FROM_80 = OperatingPoint(0.8, True, 0.8, 100, 50, 48, 0.9)
+CAUTIOUS = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)  # withholds all that these say
 UNREACHABLE = OperatingPoint(0.99, False, 1.0, 100, 0, 0, None, 0.9)
 SHOWS = Calibration(
     dev_confidence=tuple(np.linspace(0.3, 1, 300).tolist()), dev_right=tuple(n >= 150 for n in range(300)), dev_exact=(None,) * 300

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from rpdr.answer import answers, exact_answer, guess, guesses, operating_point
 from rpdr.config import LinkConfig
-from rpdr.reranker import Calibration, OperatingPoint
+from rpdr.reranker import Calibration
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.schema import LINKED
-from tests.scored import FROM_80, NONE, ROW, SHOWS, SURE, UNREACHABLE, UNSURE, VOMITING, Scored, said
+from tests.scored import CAUTIOUS, FROM_80, NONE, ROW, SHOWS, SURE, UNREACHABLE, UNSURE, VOMITING, Scored, said
 
 
 def test_without_a_target_everything_is_answered():
@@ -55,7 +55,7 @@ def test_the_student_is_not_asked_about_what_the_retriever_is_sure_enough_of():
     assert (unsure["concept_id"], sure["concept_id"], alone["concept_id"]) == (None, "C1", "C2")
     assert sure["confidence"] == sure["ranked_scores"][0] > 0.95
     assert sure["ranked_ids"] == ["C1", "C2", "C3"]
-    assert answers(student, [clear], True, FROM_80)[0]["abstained"] is False
+    assert [answers(student, [clear], True, point)[0]["abstained"] for point in (FROM_80, UNREACHABLE)] == [False, True]
     assert student.asked == 1
 
 
@@ -64,8 +64,7 @@ def test_nothing_is_answered_where_dev_cannot_show_the_target():
 
 
 def test_a_guess_that_was_withheld_is_still_known_after_it_was_written():
-    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
-    rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=cautious)]
+    rows = [{**row, "mention_id": "1", "key": "k", "text": "x", "split": "test"} for row in said(SURE, UNSURE, NONE, point=CAUTIOUS)]
     assert all(row["abstained"] for row in rows)
     read = pa.Table.from_pylist(rows, schema=LINKED).to_pylist()
     assert [guess(row) for row in read] == ["C1", "C2", None]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bare import bare_run
+from bare import TO_STUDENT, bare_run, finish
 
+from rpdr import linker as module
 from rpdr.config import StudentConfig
 from rpdr.files import write_json
-from rpdr.kb import Concept
+from rpdr.kb import Concept, save_kb
 from rpdr.kb.concept import concept_of
 from rpdr.linker import Link, Linker
-from rpdr.reranker import OperatingPoint
+from rpdr.reranker import Calibration
 from rpdr.retriever.exact import DISPUTED_FILE
 from rpdr.retriever.retriever import Candidates
 from rpdr.schema import ConceptId
-from tests.scored import NONE, ROW, SHOWS, SURE, UNSURE, VOMITING, Scored, said
+from tests.scored import CAUTIOUS, NONE, ROW, SHOWS, SURE, UNSURE, VOMITING, Scored, said
 
 
 def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
@@ -34,11 +36,10 @@ def linker_over(folder: Path, *concepts: Concept, **source: Any) -> Linker:
 
 
 def test_a_link_that_abstained_has_a_guess_which_may_be_nil():
-    cautious = OperatingPoint(0.99, True, 0.9999, 100, 50, 50, 0.95)
     names = dict(zip(ROW["candidate_ids"], ROW["candidate_names"], strict=True))
     links = [
         Link("x", row["concept_id"], row["name"], row["confidence"], ranked, "student", row["abstained"], nil=row["nil"])
-        for row in [*said(SURE, UNSURE, NONE, point=cautious), *said(SURE, NONE)]
+        for row in [*said(SURE, UNSURE, NONE, point=CAUTIOUS), *said(SURE, NONE)]
         for ranked in [tuple((i, names[i], p) for i, p in zip(row["ranked_ids"], row["ranked_scores"], strict=True))]
     ]
     assert [link.guess for link in links] == ["Vomiting", "Nausea", None, "Vomiting", None]
@@ -60,7 +61,8 @@ def test_a_linker_warns_where_its_target_cannot_be_shown(tmp_path: Path):
 @pytest.mark.parametrize(("on", "concept"), [(True, "C1"), (False, "C2")])
 def test_an_abbreviation_is_linked_as_its_context_defines_it_where_the_run_writes_them_out(tmp_path: Path, on: bool, concept: str):
     linker = linker_over(tmp_path, concept_of("C1", "Gaucher disease"), concept_of("C2", "GD"), abbreviations=on)
-    defined, plain, again = linker.link(["GD", "GD", "GD"], ["twins with Gaucher disease (GD)", None, "twins with Gaucher disease (GD)"])
+    defines = "twins with Gaucher disease (GD)"
+    defined, again, plain = linker.link(["GD", "GD", "GD"], [defines, defines, None])
     assert (defined.concept_id, plain.concept_id) == (concept, "C2")
     assert defined.text == ("Gaucher disease" if on else "GD")
     assert again == defined
@@ -76,6 +78,32 @@ class _Found:
 
 
 FOUND: Any = _Found()  # all that a linker asks of a retriever here
+WRONG_NAME = Calibration(dev_confidence=(0.9,), dev_right=(True,), dev_exact=(False,))  # an exact name was wrong on dev
+
+
+def test_a_linker_abstains_by_its_student_and_by_exact_names_where_dev_cannot_show_the_target(tmp_path: Path):
+    asked = ["sick", "throwing up"]
+    config = bare_run(tmp_path, link={"target_precision": 0.9}).config
+    with pytest.warns(UserWarning, match="dev cannot show"):
+        withheld = Linker(config, FOUND, Scored([9.0, 0.0], calibration=WRONG_NAME)).link(asked)
+    told = [(link.source, link.abstained, link.concept_id, link.guess) for link in withheld]
+    assert told == [("student", True, None, "Vomiting"), ("exact", True, None, "Vomiting")]
+    given = Linker(bare_run(tmp_path).config, FOUND, Scored([9.0, 0.0], calibration=WRONG_NAME)).link(asked)
+    assert [link.concept_id for link in given] == ["C1", "C1"]
+
+
+@pytest.mark.parametrize(("target", "linked"), [(None, "C1"), (0.99, None)])
+def test_a_linker_is_loaded_with_the_target_of_its_run_or_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: float | None, linked: str | None
+):
+    run = bare_run(tmp_path, link={"target_precision": 0.6})
+    finish(run, *TO_STUDENT)
+    save_kb(run.concepts_file, [VOMITING])
+    monkeypatch.setattr(module, "load_retriever", lambda *_: FOUND)
+    monkeypatch.setattr(module, "load_reranker", lambda *_: Scored([9.0, 0.0], calibration=SHOWS))
+    with nullcontext() if target is None else pytest.warns(UserWarning, match=r"dev cannot show link\.target_precision 0\.99"):
+        linker = Linker.load(tmp_path, target_precision=target)
+    assert [link.concept_id for link in linker.link(["sick"])] == [linked]
 
 
 @pytest.mark.parametrize(("disputed", "source"), [([], "exact"), (["throwing up"], "student")])

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bare import bare_run
 
-from rpdr.config import Config, MentionsConfig
+from rpdr.config import MentionsConfig
 from rpdr.corpus.mention import load_mentions, save_mentions
 from rpdr.errors import DataError, RunError
 from rpdr.files import write_json, write_rows
@@ -25,9 +26,7 @@ from rpdr.schema import REJECTS
 
 
 def run_over(folder: Path, corpus: Path, **more: Any) -> Run:
-    notes = {"format": "jsonl", "path": str(corpus)}
-    told = {"run_dir": str(folder), "kb": {"format": "obo", "path": "x"}, "mentions": [notes], "corpora": {"notes": notes}}
-    return Run(Config.model_validate({**told, **more}))
+    return bare_run(folder, **{"corpora": {"notes": {"format": "jsonl", "path": str(corpus)}}, **more})
 
 
 def test_a_store_that_is_not_there_is_told_before_the_corpus_is_read(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch):
@@ -102,6 +101,16 @@ def test_shards_may_lie_beside_a_file_or_above_a_folder_that_is_read(tmp_path: P
     notes = {"notes": {"format": "table", "path": source.format(tmp_path)}}
     run = run_over(tmp_path / "run", tmp_path / "else" / "x.jsonl", corpora=notes)
     assert _sources_at(run, f"{output.format(tmp_path)}/notes") is None
+
+
+def test_restricted_text_is_linked_into_no_store_but_those_that_the_config_allows(tmp_path: Path):
+    output = {"output": "s3://theirs/x?region=eu-west-1"}
+    more = {"data_policy": "restricted", "link": output}
+    with pytest.raises(RunError, match=r"^link\.output: s3://theirs/x.*: data_policy restricted .* link\.allowed_stores: \[theirs\]$"):
+        corpus_store(run_over(tmp_path / "run", tmp_path / "x.jsonl", **more), "notes")
+    for let in ({"link": {**output, "allowed_stores": ["theirs"]}}, {"data_policy": "public"}):
+        store = corpus_store(run_over(tmp_path / "run", tmp_path / "x.jsonl", **{**more, **let}), "notes")
+        assert str(store).startswith("s3://theirs/x/notes")
 
 
 def test_gold_that_cannot_be_read_costs_no_row_of_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

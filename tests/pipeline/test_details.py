@@ -16,10 +16,10 @@ from rpdr.evaluation import Resampling
 from rpdr.files import write_rows
 from rpdr.kb import Concept
 from rpdr.pipeline import details, systems
-from rpdr.reranker import Calibration
 from rpdr.run import Run
 from rpdr.run.labels import learned_labels
 from rpdr.schema import LABELS, ConceptId, Gold, MentionKey
+from tests.scored import SHOWS
 
 NAMES = {"C1": "Vomiting", "C2": "Nausea", "C3": "Dysphagia", "C4": "Nausea"}
 CONCEPTS = [Concept(ConceptId(i), name, (name,), None) for i, name in NAMES.items()]
@@ -203,17 +203,17 @@ def test_a_question_that_two_hands_linked_in_two_ways_taught_both(tmp_path: Path
 def test_labels_that_the_student_did_not_learn_from_taught_nothing(tmp_path: Path):
     write_rows(tmp_path / "labels" / "labels.parquet", [label(n, 0, 0.5 + n / 10) for n in range(4)], LABELS)
     assert len(learned_labels(run_in(tmp_path))) == 4
-    run = run_in(tmp_path, student={"min_trust": 0.65, "max_labels": 1})
-    assert [row["key"] for row in learned_labels(run)] == ["unlabelled2"]
+    told = told_in(tmp_path, student={"min_trust": 0.65, "max_labels": 1})
+    assert [row["key"] for row in learned_labels(told.run)] == ["unlabelled2"]
+    found = details.parts(told, np.ones(6, dtype=bool), told.mentions, ("new", "old"))
+    taught = next(group["rows"] for group in found["groups"] if group["by"] == "taught")
+    assert {row["name"]: row["mentions"] for row in taught} == {"0": 3, "1": 1}  # C2, C3 and C9; C1
 
 
 def test_each_target_is_set_on_dev_and_measured_on_test(tmp_path: Path):
-    dev = Calibration(
-        dev_confidence=tuple(np.linspace(0.3, 1, 300).tolist()), dev_right=tuple(n >= 150 for n in range(300)), dev_exact=(None,) * 300
-    )
     told = told_in(tmp_path, link={"target_precision": 0.85})
     assert details.selective(told, {})["targets"] == []  # no dev curve
-    dev.save(tmp_path / "student" / "calibration.json")
+    SHOWS.save(tmp_path / "student" / "calibration.json")
     found = details.selective(told, {"warning": "a warning"})
     assert [row["target"] for row in found["targets"]] == [0.8, 0.85, 0.9, 0.95, 0.99]
     assert found["warning"] == "a warning"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tokenizers import ByteLevelBPETokenizer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rpdr.cli import main
 from rpdr.config import load
@@ -21,15 +20,9 @@ METRICS = {"systems": [SYSTEM], "comparison": [], "protocol": "as always", "cali
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of one layer, which states its licence."""
-    folder = tmp_path_factory.mktemp("base")
-    bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(["Mention: crossed eyes"], vocab_size=300, min_frequency=1, special_tokens=["<eos>"], show_progress=False)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<eos>")
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **shape)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def base(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model which states its licence."""
+    folder = Path(shutil.copytree(base_model, tmp_path_factory.mktemp("base") / "model"))
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     return folder
 

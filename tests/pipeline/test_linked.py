@@ -51,15 +51,16 @@ def test_shards_that_nothing_tells_the_making_of_are_refused_and_a_short_one_is_
 
 def test_a_shard_of_many_repeats_is_written_in_parts_and_counts_each_of_its_mentions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shards, "JOINED", 7)
-    told = [(f"text {n % 3}", f"sentence {n % 2}") for n in range(50)]  # of which the keys tell, and the questions do not
+    told = [(f"text {n % 4}", f"sentence {n % 3}") for n in range(50)]  # of which the keys tell, and the questions do not
     spread = spread_over(tmp_path, told, 50)
     store = store_at(tmp_path / "linked")
     output = Linked(store, spread, {"inputs": "a", "mentions": "b"})
     keys = distinct(spread.read(0))["key"].to_pylist()
-    said = [{}, {"source": "exact"}, {"concept_id": None, "concept_ids": [], "nil": True}]
-    rows = [{**ANSWER, **more, "key": key, "shard": 0, "of": 3} for key, more in zip(keys, said, strict=True)]
+    nothing = {"concept_id": None, "concept_ids": []}
+    said = [{}, {**nothing, "nil": True}, {"source": "exact"}, {**nothing, "abstained": True}]
+    rows = [{**ANSWER, **more, "key": key, "shard": 0, "of": 4} for key, more in zip(keys, said, strict=True)]
     output.accept(pa.Table.from_pylist(rows, ANSWERED))
-    assert output.total() == dict(zip(COUNTED, (50, 3, 16, 0, 1, 0, 2), strict=True))
+    assert output.total() == dict(zip(COUNTED, (50, 4, 13, 12, 1, 0, 3), strict=True))
     linked = pq.read_table(tmp_path / "linked" / "shard-000000.parquet")
     assert linked.schema == LINKED
     assert linked["mention_id"].to_pylist() == spread.read(0)["mention_id"].to_pylist()

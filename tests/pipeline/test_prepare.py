@@ -78,7 +78,7 @@ def test_no_name_is_written_out_where_names_are_masked(tmp_path: Path):
 def test_what_a_context_was_cut_out_of_tells_what_of_it_is_masked(tmp_path: Path):
     far = "having two days of worsening central chest pain after the walk from the station to the ward of the hospital"
     notes = [
-        f"My daughter Emily Novakova writes this. Novakova {far}",
+        f"My daughter Emily Novakova wrote to Dr. Marekov. Novakova told Marekov of {far}",
         f"Hospital number 443322 admitted from the emergency department this morning {far}",
         "Mr Smith has chest pain",
     ]
@@ -91,12 +91,13 @@ def test_what_a_context_was_cut_out_of_tells_what_of_it_is_masked(tmp_path: Path
         {"format": "pubtator", "path": str(tmp_path / "m.txt"), **split},
         {"format": "table", "path": str(tmp_path / "long.csv"), **split},
     ]
-    for policy, expected in (("deidentified", {"Novakova": "NAME", "443322": "RECORD", "Smithson": "NAME"}), ("public", {})):
+    secrets = {"Novakova": "NAME", "Marekov": "NAME", "443322": "RECORD", "Smithson": "NAME"}  # the first two in one context
+    for policy, expected in (("deidentified", secrets), ("public", {})):
         run, summary = prepared(tmp_path, [], mentions=sources, data_policy=policy)
         contexts = {m.key: m.context or "" for m in load_mentions(run.mentions_file)}
         hidden = pq.read_table(run.path("corpus", "hidden.parquet")).to_pylist()
         assert {contexts[row["key"]][row["start"] : row["end"]]: row["kind"] for row in hidden} == expected
-        assert all(secret in " ".join(contexts.values()) for secret in ("Novakova", "443322", "Smithson"))  # the student's are as they were
+        assert all(secret in " ".join(contexts.values()) for secret in secrets)  # the student's are as they were
         assert summary["cut_contexts"] == 3
 
 

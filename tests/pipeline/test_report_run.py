@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def answered(n: int) -> dict[str, Any]:
     nil, abstained = n in NILS and right, n == 7  # what it would have said counts
     ids = [WRONG, "C0"] if n in NILS else [f"C{n}", WRONG] if right else [WRONG, f"C{n}"]
     silent = nil or abstained
+    sure = 0.55 if n < 5 else 0.95
     return {
         **{
             "mention_id": f"0:test{n}",
@@ -95,7 +97,7 @@ def answered(n: int) -> dict[str, Any]:
             "nil": nil,
         },
         **{"concept_id": None if silent else ids[0], "name": None, "concept_ids": [] if silent else ids[:1]},
-        **{"confidence": 0.5, "ranked_ids": ids, "ranked_scores": [0.5, 0.1], "source": "student"},
+        **{"confidence": sure, "ranked_ids": ids, "ranked_scores": [sure, 0.01], "source": "student"},
     }
 
 
@@ -132,7 +134,7 @@ TAUGHT = {
 }
 FITTED = Calibration(dev_confidence=(0.9,) * 20, dev_right=(True,) * 20, dev_exact=(None,) * 20)
 SUMMARIES: dict[str, dict[str, Any]] = {
-    "prepare": {"concepts": 10, "names": 10, "rejects": 0, "unknown_gold_ids": 0, "splits": {"test": 10}},
+    "prepare": {"concepts": 10, "names": 10, "rejects": 3, "unknown_gold_ids": 2, "splits": {"test": 10}},
     "candidates": {"mentions_per_s": 20.0},
     "teach": TAUGHT,
     "distill": {"held_out_losses": []},
@@ -158,6 +160,7 @@ def measured(
         *(mention("test", n, gold_of(n)) for n in range(10)),
         *(mention("dev", n, [] if n < 2 else gold_of(0), "a dev text") for n in range(5)),
         *(mention("labelled", n, gold_of(n)) for n in SEEN),
+        replace(mention("labelled", 3, [[ConceptId(WRONG)]], "taught 3"), key=MentionKey("unlabelled3")),  # no gold of the pool's
         *(mention("unlabelled", n, gold, f"taught {n}") for n, gold in enumerate([*pool, None])),
     ]
     save_mentions(run.mentions_file, mentions)
@@ -238,7 +241,8 @@ def test_the_bill_is_of_the_whole_ledger_and_a_label_costs_what_the_answers_of_t
 
 
 def test_what_was_linked_and_what_is_told_apart_of_the_student_is_set_beside_the_tuned_retriever(metrics: dict[str, Any]):
-    assert (metrics["corpus"]["linked"], metrics["corpus"]["abstained"]) == (8, 1)
+    assert [metrics["corpus"][name] for name in ("linked", "abstained", "rejects", "unknown_gold_ids")] == [8, 1, 3, 2]
+    assert metrics["calibration"]["ece"] == pytest.approx((0.8 - 0.55 + 0.95 - 0.8) / 2)  # in either half four of five are right
     assert metrics["errors"]["wrong"] == 2
     assert (metrics["parts"]["new"], metrics["parts"]["old"]) == (TITLES[STUDENT], TITLES[RETRIEVER])
     [gold] = [group["rows"] for group in metrics["parts"]["groups"] if group["by"] == "gold"]

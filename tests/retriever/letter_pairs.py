@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,11 @@ class HashEncoder:
 
     def reads_in_part(self, texts: Iterable[str]) -> int:
         return sum(len(text) > 8 for text in texts)
+
+
+def letters_apart(texts: Sequence[str]) -> np.ndarray:
+    """Of texts of one letter each: every other letter is as far as can be."""
+    return np.eye(26, dtype=np.float32)[[ord(text) - ord("a") for text in texts]]
 
 
 def _vector(pair: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from rpdr.kb import Concept
 from rpdr.kb.concept import concept_of
 from rpdr.retriever import Index, Pair, Remembering, Retriever, add_candidates, build_index, rescored
 from rpdr.schema import CANDIDATES
-from tests.retriever.letter_pairs import HashEncoder
+from tests.retriever.letter_pairs import HashEncoder, letters_apart
 
 
 def concepts(*names: tuple[str, ...]) -> list[Concept]:
@@ -32,10 +32,6 @@ def many() -> list[Concept]:
 
 
 CLOSE = {"flat": 1e-5, "ivf": 1e-3, "hnsw": 1e-5}  # lists keep 16 bits of a number
-
-
-def letters_apart(texts: Sequence[str]) -> np.ndarray:
-    return np.eye(26, dtype=np.float32)[[ord(text) - ord("a") for text in texts]]
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])

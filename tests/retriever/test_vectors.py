@@ -17,7 +17,7 @@ from rpdr.kb.concept import concept_of
 from rpdr.models import load_encoder
 from rpdr.retriever import Candidates, Commonness, Index, Pair, Remembering, Retriever, build_index
 from rpdr.retriever.vectors import PartsHere, bounds_of, part_files
-from tests.retriever.letter_pairs import HashEncoder
+from tests.retriever.letter_pairs import HashEncoder, letters_apart
 
 TEXTS = [f"{'abcdefghij'[n % 10]}{n * 7919 % 1000} said" for n in range(40)]
 
@@ -90,10 +90,6 @@ def test_parts_of_a_real_knowledge_base_give_the_same_candidates_by_a_real_encod
     ]
     one, three = (Retriever.build(encoder, concepts, parts=parts) for parts in (1, 3))
     same(three.retrieve(texts, 10), one.retrieve(texts, 10))
-
-
-def letters_apart(texts: Sequence[str]) -> np.ndarray:
-    return np.eye(26, dtype=np.float32)[[ord(text) - ord("a") for text in texts]]
 
 
 def test_parts_take_the_place_of_other_parts(tmp_path: Path):

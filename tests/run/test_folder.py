@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bare import bare_run
+from bare import TO_STUDENT, bare_run, finish
 
 from rpdr.config import Config
 from rpdr.errors import RunError
@@ -21,12 +21,6 @@ from rpdr.run import folder as module
 from rpdr.run.sources import seen
 
 
-def finish(run: Run, *names: str) -> None:
-    for name in names:
-        run.begin(STAGES[name])
-        run.finish(STAGES[name], 1.0, {"content": name})
-
-
 def test_a_finished_stage_is_finished_for_the_same_config_alone(tmp_path: Path):
     finish(bare_run(tmp_path), "prepare", "retriever")
     assert bare_run(tmp_path).finished(STAGES["retriever"])
@@ -35,7 +29,7 @@ def test_a_finished_stage_is_finished_for_the_same_config_alone(tmp_path: Path):
 
 
 def test_a_stage_refuses_a_config_that_an_earlier_stage_was_not_made_from(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), *TO_STUDENT)
     with pytest.raises(RunError, match=r"retriever: .*another config"):
         bare_run(tmp_path, retriever={"top_k": 5}).finished(STAGES["link"])
 
@@ -57,13 +51,58 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
     ids=["budget and actors", "baselines asked for later", "batch size", "index in parts", "workers"],
 )
 def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
-    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    done = (*TO_STUDENT, "link")
     finish(bare_run(tmp_path), *done)
     assert all(bare_run(tmp_path, **change).finished(STAGES[name]) for name in done)
 
 
+NOTES = {"notes": {"format": "jsonl", "path": "notes.jsonl"}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of which all is finished, a further corpus too."""
+    run = bare_run(tmp_path_factory.mktemp("whole"), corpora=NOTES)
+    finish(run, *STAGES)
+    run.begin(linking("notes"))
+    run.finish(linking("notes"), 1.0, {})
+    return run.folder
+
+
+@pytest.mark.parametrize(
+    ("change", "refuse"),
+    [
+        ({"seed": 7}, "prepare retriever teach retune baselines distill"),
+        ({"kb": {"format": "obo", "path": "y"}}, "prepare"),
+        ({"mentions": [{"format": "jsonl", "path": "y"}]}, "prepare"),
+        ({"retriever": {"top_k": 20}}, "retriever candidates retune baselines"),
+        ({"retriever": {"rounds": 1}}, "retune"),
+        ({"retriever": {"baselines": True}}, "baselines"),
+        ({"data_policy": "deidentified"}, "teach"),
+        ({"teacher": {"votes": 3}}, "teach"),
+        ({"teacher": {"choose": "worth"}}, "teach"),
+        ({"teacher": {"parameters": {"reasoning_effort": "low"}}}, "teach"),
+        ({"teacher": {"several": True}}, "teach"),
+        ({"teacher": {"max_output_tokens": 32}}, "teach"),
+        ({"student": {"epochs": 9}}, "distill link link-notes"),
+        ({"link": {"several": True}}, "retune baselines distill link link-notes"),
+        ({"link": {"allow_nil": False}}, "distill link link-notes"),  # the student is calibrated by it
+        ({"link": {"exact_match": False}}, "distill link link-notes"),
+        ({"link": {"top_k": 20}}, "retune link link-notes"),
+        ({"link": {"shortcut": None}}, "link link-notes"),
+        ({"link": {"target_precision": 0.9}}, "link link-notes"),
+        ({"link": {"output": "/elsewhere"}}, "link-notes"),
+        ({"corpora": {"notes": {"format": "jsonl", "path": "others.jsonl"}}}, "link-notes"),
+        ({"report": {"bootstrap_samples": 500}}, "report"),
+    ],
+)
+def test_what_is_another_experiment_is_one_to_each_stage_that_reads_it(whole: Path, change: dict[str, Any], refuse: str):
+    run = bare_run(whole, **{"corpora": NOTES, **change})
+    assert [stage.name for stage in (*STAGES.values(), linking("notes")) if run.stale(stage)] == refuse.split()
+
+
 def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(tmp_path: Path):
-    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    done = (*TO_STUDENT, "link")
     alone = {"none_reads": "mention"}
     finish(bare_run(tmp_path, student=alone), *done)
     assert bare_run(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
@@ -71,20 +110,8 @@ def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(t
         bare_run(tmp_path).finished(STAGES["distill"])
 
 
-def test_baselines_are_made_when_they_are_asked_for_later(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "baselines")
-    with pytest.raises(RunError, match="baselines"):
-        bare_run(tmp_path, retriever={"baselines": True}).finished(STAGES["baselines"])
-
-
-def test_the_calibration_of_a_student_depends_on_whether_nil_is_allowed(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    with pytest.raises(RunError, match="distill"):
-        bare_run(tmp_path, link={"allow_nil": False}).finished(STAGES["distill"])
-
-
 def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), *TO_STUDENT)
     monkeypatch.setitem(STAGES, "distill", replace(STAGES["distill"], revision=STAGES["distill"].revision + 1))
     run = bare_run(tmp_path)
     for stage in ("distill", "link"):
@@ -101,7 +128,7 @@ def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(
 
 def made_by_another_default(folder: Path) -> None:
     """A student as an rpdr leaves it by whose default a candidate has 24 tokens, and which does not know how long it is trained."""
-    finish(bare_run(folder), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(folder), *TO_STUDENT)
     record = folder / ".stages" / "distill.json"
     told = json.loads(record.read_text())
     told["made_from"]["settings"]["student"]["max_tokens_candidate"] = 24
@@ -119,8 +146,8 @@ def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
 
 
 def test_a_student_whose_record_does_not_say_what_it_was_made_from_is_looked_up_in_the_config_that_is_kept(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    for name in ("prepare", "retriever", "candidates", "teach", "retune", "distill"):  # as an earlier rpdr left them
+    finish(bare_run(tmp_path), *TO_STUDENT)
+    for name in TO_STUDENT:  # as an earlier rpdr left them
         record = tmp_path / ".stages" / f"{name}.json"
         told = json.loads(record.read_text())
         del told["made_from"]
@@ -141,14 +168,14 @@ def test_a_student_of_before_links_on_where_the_config_says_what_was_the_default
 
 
 def test_what_is_linked_later_by_other_settings_leaves_those_of_the_run_which_a_linker_goes_by(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(bare_run(tmp_path), *TO_STUDENT)
     before = (tmp_path / "config.yaml").read_text()
     bare_run(tmp_path, corpora={"notes": {"format": "jsonl", "path": "x"}}, link={"target_precision": 0.9}).begin(linking("notes"))
     assert (tmp_path / "config.yaml").read_text() == before
 
 
 def test_a_setting_that_is_another_is_named_and_what_is_to_be_done(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    finish(bare_run(tmp_path), *TO_STUDENT, "link")
     for changed, told in (
         (
             bare_run(tmp_path, student={"epochs": 9}),
@@ -185,8 +212,7 @@ def test_a_url_is_no_run_dir():
 def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path):
     finish(bare_run(tmp_path), "prepare", "retriever", "candidates")
     run = bare_run(tmp_path, teacher={"budget_usd": 1.0})
-    run.begin(STAGES["teach"])
-    run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
+    finish(run, "teach", teach={"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
     assert run.finished(STAGES["teach"])
     assert bare_run(tmp_path, teacher={"budget_usd": 0.5}).finished(STAGES["teach"])
     assert not bare_run(tmp_path, teacher={"budget_usd": 2.0}).finished(STAGES["teach"])
@@ -195,8 +221,7 @@ def test_a_stage_that_the_budget_ended_goes_on_when_there_is_more(tmp_path: Path
 def test_what_was_made_of_a_stage_that_could_go_further_now_stays_of_use(tmp_path: Path):
     finish(bare_run(tmp_path), "prepare", "retriever", "candidates")
     run = bare_run(tmp_path, teacher={"budget_usd": 1.0})
-    run.begin(STAGES["teach"])
-    run.finish(STAGES["teach"], 1.0, {"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
+    finish(run, "teach", teach={"content": "some labels", "ended_by": {"teacher.budget_usd": 1.0}})
     finish(run, "retune", "distill")
     richer = bare_run(tmp_path, teacher={"budget_usd": 2.0})
     assert richer.finished(STAGES["distill"])
@@ -255,7 +280,7 @@ def test_a_further_corpus_asks_for_no_file_that_taught_its_student(tmp_path: Pat
 
 
 def test_where_further_corpora_go_is_nothing_to_the_runs_own(tmp_path: Path):
-    done = ("prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    done = (*TO_STUDENT, "link")
     finish(bare_run(tmp_path), *done)
     assert bare_run(tmp_path, link={"output": "/elsewhere"}).finished(STAGES["link"])
 
@@ -333,7 +358,7 @@ def test_files_of_others_in_a_folder_that_the_run_would_write_are_refused_and_st
 def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notes = {"format": "table", "path": "notes.csv"}
     run = bare_run(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
-    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(run, *TO_STUDENT)
     run.begin(linking("notes"))
     run.finish(linking("notes"), 1.0, {})
     Folder(tmp_path / "out" / "notes").write_json("_manifest.json", {"made_from": {"inputs": run.inputs(linking("notes"))}})
@@ -347,7 +372,9 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
     monkeypatch.setattr(Folder, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         link_corpus(run.config, "notes", redo=True)
-    assert len(list((tmp_path / "out" / "notes").iterdir())) == 2
+    left = [file.name for file in (tmp_path / "out" / "notes").iterdir()]
+    assert len(left) == 2
+    assert "_manifest.json" in left  # or nothing would tell whose the others are
     with pytest.raises(RunError, match="--redo"):
         run.finished(linking("notes"))
 
@@ -355,7 +382,7 @@ def test_shards_that_were_half_thrown_away_are_of_no_config(tmp_path: Path, monk
 def test_what_is_called_as_shards_are_and_has_no_manifest_is_not_thrown_away(tmp_path: Path):
     notes, place = {"format": "table", "path": "notes.csv"}, tmp_path / "out" / "notes"
     run = bare_run(tmp_path / "run", corpora={"notes": notes}, link={"output": str(tmp_path / "out")})
-    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(run, *TO_STUDENT)
     place.mkdir(parents=True)
     (place / "shard-000000.parquet").write_bytes(b"of a training set")
     with pytest.raises(RunError, match=r"did not make; link into another place"):
@@ -370,7 +397,7 @@ def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
         for name, k in (("a", 5), ("b", 6))
     ]
     for run in runs:
-        finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+        finish(run, *TO_STUDENT)
     mine, other = runs
     mine.begin(linking("notes"))
     Folder(place).write_json("_manifest.json", {"made_from": {"inputs": mine.began(linking("notes"))}})
@@ -395,7 +422,7 @@ def test_shards_of_another_run_are_not_thrown_away(tmp_path: Path):
 def test_a_corpus_whose_output_was_wrong_is_begun_with_another(tmp_path: Path):
     told: dict[str, Any] = {"corpora": {"notes": {"format": "table", "path": "notes.csv"}}}
     wrong = bare_run(tmp_path, **told, link={"output": "s3://mistyped"})
-    finish(wrong, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(wrong, *TO_STUDENT)
     wrong.begin(linking("notes"))
     mended = bare_run(tmp_path, **told, link={"output": "s3://right"})
     assert not mended.finished(linking("notes"))
@@ -405,7 +432,7 @@ def test_a_corpus_whose_output_was_wrong_is_begun_with_another(tmp_path: Path):
 
 def test_what_was_made_while_a_stage_before_it_was_made_again_is_of_no_config(tmp_path: Path):
     run = bare_run(tmp_path)
-    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill")
+    finish(run, *TO_STUDENT)
     run.begin(STAGES["link"])
     run.forget(STAGES["distill"])  # in another terminal
     run.begin(STAGES["distill"])
@@ -431,7 +458,7 @@ def test_a_stage_that_begins_sweeps_what_killed_ones_left_in_its_folders(tmp_pat
 
 def test_what_a_finished_stage_had_laid_out_is_cleared_by_the_next_start_if_it_was_killed_before(tmp_path: Path):
     run = bare_run(tmp_path)
-    finish(run, "prepare", "retriever", "candidates", "teach", "retune", "distill", "link")
+    finish(run, *TO_STUDENT, "link")
     (tmp_path / "linked" / "_work").mkdir(parents=True)
     (tmp_path / "linked" / "shard-000000.parquet").write_bytes(b"stays")
     run_stages(run.config, ["link"])
@@ -464,14 +491,6 @@ def test_a_secret_in_an_address_is_refused_before_it_is_written(tmp_path: Path, 
         run.begin(STAGES["prepare"])
     assert "topsecret" not in str(refused.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_second_round_is_another_experiment_from_where_it_is_read(tmp_path: Path):
-    finish(bare_run(tmp_path), "prepare", "retriever", "candidates", "teach", "retune", "distill")
-    again = bare_run(tmp_path, retriever={"rounds": 1})
-    assert again.finished(STAGES["teach"])
-    with pytest.raises(RunError, match="retune"):
-        again.finished(STAGES["distill"])
 
 
 def test_two_jobs_do_not_work_on_one_stage(tmp_path: Path):

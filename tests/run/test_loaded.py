@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from rpdr.config import LinkConfig
 from rpdr.reranker import Calibration
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.reranker.shortcut import Shortcut
 from rpdr.run.loaded import calibrated
+from tests.scored import SHOWS
 
 
 def test_what_the_student_is_not_asked_about_is_set_when_it_links(tmp_path: Path):
-    dev = {"dev_confidence": tuple(np.linspace(0.3, 1, 300).tolist()), "dev_right": (True,) * 300}
-    Calibration(**{**dev, "dev_right": (False,) * 300}, dev_exact=(None,) * 300).save(tmp_path / CALIBRATION_FILE)
+    replace(SHOWS, dev_right=(False,) * 300).save(tmp_path / CALIBRATION_FILE)
     assert calibrated(tmp_path, LinkConfig())[1] is None  # an older student's
-    Shortcut(Calibration(), **dev, dev_same=(True,) * 300, dev_exact=(False,) * 300).save(tmp_path)
+    Shortcut(
+        Calibration(), dev_confidence=SHOWS.dev_confidence, dev_right=(True,) * 300, dev_same=(True,) * 300, dev_exact=(False,) * 300
+    ).save(tmp_path)
     plain, none = calibrated(tmp_path, LinkConfig(shortcut=None))
     assert none is None
     assert not any(plain.dev_right)

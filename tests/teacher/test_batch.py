@@ -555,3 +555,11 @@ def test_a_file_is_waited_for_until_a_batch_can_be_made_of_it(tmp_path: Path, lo
     with pytest.raises(NotTaken, match=told) if told else nullcontext():
         assert asyncio.run(upload()) == "f1"
     assert deleted == (["f1"] if told else [])
+
+
+def test_a_line_whose_gateway_lost_patience_may_have_been_served_and_is_asked_again(tmp_path: Path):
+    said = iter([(504, {}), (200, completion("1")), (200, completion("1"))])
+    sent, answers = one_batch_of(2, tmp_path, lambda _: next(said))
+    assert all(a.valid for a in answers)
+    assert [len(lines) for lines in sent] == [2, 1]
+    assert states(tmp_path) == {"lost": 1, "valid": 2}

@@ -406,3 +406,19 @@ def test_half_a_character_in_what_an_endpoint_says_can_be_written_down(tmp_path:
         [answer], _ = ask(url, tmp_path, [question(0)], max_attempts=1)
     assert answer.reason.encode().startswith(b"HTTP 400")
     assert "not like ?" in answer.reason
+
+
+def test_a_gateway_that_lost_patience_may_have_been_served_and_its_question_is_asked_again(tmp_path: Path):
+    left = {0: 408, 1: 504, 2: 524}
+
+    def reply(request: str) -> tuple[int, dict]:
+        number = next((n for n in left if f"phrase {n}" in request), None)
+        return (200, completion("1")) if number is None else (left.pop(number), {})
+
+    with serve(reply) as url:
+        answers, _ = ask(url, tmp_path, [question(n) for n in range(3)])
+    assert all(a.valid for a in answers)
+    rows = Ledger(tmp_path).rows().to_pylist()
+    for n in range(3):
+        assert [row["state"] for row in rows if row["key"] == f"key{n}"] == ["lost", "valid"]
+    assert all(row["price_usd"] > 0 for row in rows)

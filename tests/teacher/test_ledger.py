@@ -13,13 +13,13 @@ import pytest
 from rpdr.errors import RunError
 from rpdr.schema import LEDGER
 from rpdr.teacher import Ledger, ledger
-from rpdr.teacher.ledger import FREE, INVALID, VALID, Ended, Sent, append_ended, append_sent, connect
+from rpdr.teacher.ledger import FREE, INVALID, SUBMITTED, VALID, Ended, Sent, append_batch, append_ended, append_sent, connect
 
 
-def keep(folder: Path, id: str, question: str, state: str | None = VALID, price: float = 0.5, attempt: int = 1) -> None:
+def keep(folder: Path, id: str, question: str, state: str | None = VALID, price: float = 0.5, attempt: int = 1, masked: str = "{}") -> None:
     sent = Sent(
         *(id, question, f"key of {question}", attempt, "m", "http://x", "{}"),
-        *('[{"role": "system", "content": "s"}]', '{"role": "user", "content": "ü"}', '["C1"]', 100, 16),
+        *('[{"role": "system", "content": "s"}]', '{"role": "user", "content": "ü"}', '["C1"]', 100, 16, masked),
     )
     db = connect(folder)
     append_sent(db, sent, 1.0, "owner", time.time())
@@ -56,9 +56,11 @@ def test_an_open_request_costs_its_worst_case(tmp_path: Path):
 def test_nothing_can_be_changed_or_taken_out(tmp_path: Path):
     keep(tmp_path, "a", "q")
     db = connect(tmp_path)
-    for change in ("UPDATE ended SET price_usd = 0", "DELETE FROM sent", "UPDATE sent SET worst_usd = 0", "DELETE FROM prefixes"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            db.execute(change)
+    append_batch(db, "owner", "batch_1", SUBMITTED, time.time())
+    for table, column in {"prefixes": "messages", "sent": "worst_usd", "ended": "price_usd", "batches": "event"}.items():
+        for change in (f"UPDATE {table} SET {column} = 0", f"DELETE FROM {table}"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                db.execute(change)
 
 
 def test_what_is_no_ledger_is_to_be_restored_or_moved_away(tmp_path: Path):
@@ -115,3 +117,10 @@ def test_the_account_adds_up_by_state_and_attempt(tmp_path: Path):
     }
     assert sum(row["usd"] for row in account.values()) == Ledger(tmp_path).spent_usd()
     assert account["valid", 2]["prompt_tokens"] == 10
+
+
+def test_what_was_masked_of_a_question_that_was_sent_twice_is_counted_once(tmp_path: Path):
+    keep(tmp_path, "a", "q", FREE, masked='{"NAME": 2}')
+    keep(tmp_path, "b", "q", VALID, attempt=2, masked='{"NAME": 2}')
+    keep(tmp_path, "c", "r", masked='{"NAME": 1, "DATE": 1}')
+    assert Ledger(tmp_path).masked() == {"NAME": 3, "DATE": 1}

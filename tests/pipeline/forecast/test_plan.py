@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from bare import finish
 from ray.cluster_utils import Cluster
 
 from rpdr.cli import main
@@ -116,8 +117,7 @@ def test_what_limits_the_teacher_limits_the_plan(prepared: Path) -> None:
 
 def test_a_stage_that_is_finished_is_not_planned(prepared: Path) -> None:
     run = run_of(prepared)
-    run.begin(STAGES["retriever"])
-    run.finish(STAGES["retriever"], 1.0, {})
+    finish(run, "retriever")
     try:
         assert "retriever" not in [s.name for s in work_of(run).stages]
     finally:
@@ -129,9 +129,7 @@ def test_what_is_made_from_what_will_be_made_anew_is_planned_too(prepared: Path,
     run = run_of(prepared)
     finished = ("retriever", "candidates", "teach", "retune", "baselines", "distill", "link")
     try:
-        for name in finished:
-            run.begin(STAGES[name])
-            run.finish(STAGES[name], 1.0, {"ended_by": {"teacher.budget_usd": 1.0}, "labelled": 7} if name == "teach" else {})
+        finish(run, *finished, teach={"ended_by": {"teacher.budget_usd": 1.0}, "labelled": 7})
         assert work_of(run).stages == ()
         every = ["retriever", "candidates", "teach", "retune", "distill", "link"]
         assert [s.name for s in work_of(run_of(prepared, **{"retriever.epochs": 9})).stages] == every
@@ -311,9 +309,7 @@ def test_where_nothing_is_left_to_do_the_command_says_so(prepared: Path, capsys:
     run = run_of(prepared)
     before = {name: run.path(".stages", f"{name}.json") for name in STAGES if not run.summary(name)}
     try:
-        for name in before:
-            run.begin(STAGES[name])
-            run.finish(STAGES[name], 1.0, {})
+        finish(run, *before)
         assert main(["plan", "--config", str(prepared), "--nodes", str(NODES)]) == 0
         assert "nothing is left to do; --mentions N" in capsys.readouterr().err
     finally:
