@@ -19,12 +19,21 @@ class Price(Section):
 
     input_usd_per_million: float = Field(ge=0, description="of the prompt")
     output_usd_per_million: float = Field(ge=0, description="of the answer, thoughts too")
+    cached_input_usd_per_million: float | None = Field(
+        None, ge=0, description="of what of the prompt the provider says it has cached, in mode: sync; null: as the rest of it"
+    )
     batch_discount: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="off both by the provider's Batch API, often 0.5; 0: it gives none, and the budget holds whatever it gives",
     )
+
+    @pydantic.model_validator(mode="after")
+    def _cached_for_less(self) -> Price:
+        if (self.cached_input_usd_per_million or 0) > self.input_usd_per_million:
+            raise ValueError("cached_input_usd_per_million is more than input_usd_per_million, by which requests are reserved")
+        return self
 
 
 class SandboxConfig(Section):

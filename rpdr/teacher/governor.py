@@ -91,9 +91,9 @@ class Governor:
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    def cost(self, prompt_tokens: int, completion_tokens: int, mode: str = "sync") -> float:
+    def cost(self, prompt_tokens: int, completion_tokens: int, mode: str = "sync", cached_tokens: int = 0) -> float:
         """Dollars for so many tokens, by the mode's price."""
-        return cost_usd(self.price, prompt_tokens, completion_tokens, mode)
+        return cost_usd(self.price, prompt_tokens, completion_tokens, mode, cached_tokens)
 
     async def known(self, questions: Sequence[str]) -> dict[str, Known]:
         """Which of these questions need not be asked. See Ledger.known."""
@@ -117,7 +117,7 @@ class Governor:
 
     async def settle(self, sent: Sent, ended: Ended) -> float:
         """Keep an answer, and replace its reservation by the price of the tokens used; dollars. On disk when this returns."""
-        price = self.cost(ended.prompt_tokens, ended.completion_tokens, sent.mode)
+        price = self.cost(ended.prompt_tokens, ended.completion_tokens, sent.mode, ended.cached_tokens)
         self._beyond = max(self._beyond, price / (self._worst_usd(sent) or math.inf))
         beyond = ended.prompt_tokens + ended.completion_tokens - self._expected_tokens(sent)
         self._tokens_a_byte += 0.05 * (ended.prompt_tokens / max(1, sent.worst_tokens) - self._tokens_a_byte)

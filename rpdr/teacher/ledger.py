@@ -90,6 +90,7 @@ class Ended:
     choice_id: str | None = None  # with VALID: the concept chosen, None for NIL
     confidence: float | None = None  # with VALID: what the endpoint says, in [0, 1]; None where it says nothing
     reason: str = ""
+    cached_tokens: int = 0  # of the prompt's; the ledger keeps what they came to, in the price
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,11 @@ def is_hosted(url: str) -> bool:
     return any(f".{host}".endswith(f".{domain}") for domain in (*HOSTED, *(provider.host for provider in _providers())))
 
 
-def cost_usd(price: Price, prompt_tokens: float, completion_tokens: float, mode: str = "sync") -> float:
-    """Dollars for so many tokens. `mode`: "sync", or "batch", which has the batch discount."""
+def cost_usd(price: Price, prompt_tokens: float, completion_tokens: float, mode: str = "sync", cached_tokens: float = 0) -> float:
+    """Dollars for so many tokens. `mode`: "sync", or "batch", which has the batch discount, and none for the `cached_tokens` of the prompt."""
     dollars = (prompt_tokens * price.input_usd_per_million + completion_tokens * price.output_usd_per_million) / 1e6
+    if mode == "sync" and price.cached_input_usd_per_million is not None:
+        dollars += min(cached_tokens, prompt_tokens) * (price.cached_input_usd_per_million - price.input_usd_per_million) / 1e6
     return dollars * (1 - price.batch_discount) if mode == "batch" else dollars
 
 

@@ -28,7 +28,7 @@ def as_completion(body: Any) -> ChatCompletion | None:
 def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     """How a served request ended; `several`: a question without our schema was for all concepts that a mention names. Where the endpoint does not
     say what was used, the worst case was."""
-    prompt, completion = _used(sent, getattr(reply, "usage", None))
+    prompt, completion, cached = _used(sent, getattr(reply, "usage", None))
     try:
         text, reason, cut, confidence = _said(reply)
     except Exception as error:  # whatever was sent, it was paid for: its row in the ledger must end
@@ -40,10 +40,10 @@ def read_reply(sent: Sent, reply: Any, several: bool = False) -> Ended:
     named = None if reason or (cut and (for_several or not _is_json(text))) else read_answer(text, range(len(options)), for_several)
     if named is None:
         why = reason or (_cut_at(sent) if cut else "the answer was not one of the options")
-        return Ended(sent.id, INVALID, prompt, completion, text, reason=why)
+        return Ended(sent.id, INVALID, prompt, completion, text, reason=why, cached_tokens=cached)
     ids = sorted(options[n] for n in named)  # in an order of their own: equal answers are equal texts
     choice_id = None if not ids else ids[0] if len(ids) == 1 else json.dumps(ids)
-    return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence)
+    return Ended(sent.id, VALID, prompt, completion, text, choice_id, confidence, cached_tokens=cached)
 
 
 def worked_for(sent: Sent, body: Any) -> Ended | None:
@@ -80,13 +80,19 @@ def _cut_at(sent: Sent) -> str:
     return f"the answer was cut at {sent.max_output_tokens} tokens (teacher.max_output_tokens)"
 
 
-def _used(sent: Sent, usage: Any) -> tuple[int, int]:
-    """Tokens of the prompt and of all that was made: some count what a model thinks in the total alone."""
+def _used(sent: Sent, usage: Any) -> tuple[int, int, int]:
+    """Tokens of the prompt, of all that was made, as some count what a model thinks in the total alone, and of the prompt those that were cached."""
     prompt, completion, total = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
     if not _is_count(prompt, least=1):  # a prompt of nothing was not counted, nor what came of it
-        return sent.worst_tokens, max(sent.max_output_tokens, completion if _is_count(completion) else 0)
+        return sent.worst_tokens, max(sent.max_output_tokens, completion if _is_count(completion) else 0), 0
     completion = completion if _is_count(completion) else sent.max_output_tokens
-    return prompt, max(completion, total - prompt) if _is_count(total) else completion
+    return prompt, max(completion, total - prompt) if _is_count(total) else completion, _cached(usage)
+
+
+def _cached(usage: Any) -> int:
+    """As OpenAI and its like count them, or DeepSeek."""
+    told = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None), getattr(usage, "prompt_cache_hit_tokens", None)
+    return max((count for count in told if _is_count(count)), default=0)
 
 
 def _is_count(value: Any, least: int = 0) -> TypeGuard[int]:

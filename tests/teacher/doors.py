@@ -55,7 +55,7 @@ def ask(
     config = TeacherConfig(**{"model": "m", "budget_usd": budget_usd, "price": PRICE, "timeout_s": 10, **settings})
 
     async def ask_all() -> tuple[list[Answer], dict[str, Any]]:
-        governor = Governor(budget_usd, PRICE, folder, config.requests_per_minute, config.tokens_per_minute)
+        governor = Governor(budget_usd, config.price or PRICE, folder, config.requests_per_minute, config.tokens_per_minute)
         try:
             answers = await TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor).ask_many(questions, [], seed=1)
             return answers, await governor.status()

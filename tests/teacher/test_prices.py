@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from rpdr.config import Price, TeacherConfig
 from rpdr.errors import ConfigError
@@ -78,6 +79,16 @@ def test_a_batch_costs_the_price_without_its_discount():
     price = Price(input_usd_per_million=10, output_usd_per_million=20, batch_discount=0.25)
     assert cost_usd(price, 1e6, 1e6) == 30
     assert cost_usd(price, 1e6, 1e6, "batch") == 22.5
+
+
+def test_what_of_a_prompt_is_cached_has_its_own_price_where_the_config_says_one():
+    price = Price(input_usd_per_million=10, output_usd_per_million=20, cached_input_usd_per_million=1)
+    assert cost_usd(price, 1e6, 0, cached_tokens=0.5e6) == 5.5
+    assert cost_usd(price, 1e6, 0, cached_tokens=9e6) == 1
+    assert cost_usd(price, 1e6, 0, "batch", 0.5e6) == 10
+    assert cost_usd(price.model_copy(update={"cached_input_usd_per_million": None}), 1e6, 0, cached_tokens=0.5e6) == 10
+    with pytest.raises(ValidationError, match="cached_input_usd_per_million is more"):
+        Price(input_usd_per_million=1, output_usd_per_million=1, cached_input_usd_per_million=2)
 
 
 def test_the_governor_counts_a_batch_at_its_price(tmp_path: Path):

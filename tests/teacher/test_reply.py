@@ -122,3 +122,26 @@ def test_a_reply_with_words_that_the_sdk_does_not_know_is_read_all_the_same():
     assert found is not None
     assert found.choices[0].message.content == "1"
     assert [as_completion(body) for body in ({}, {"choices": []}, {"choices": None}, [], {"choices": ["x"]}, None)] == [None] * 6
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 6}}, 6),
+        ({"prompt_cache_hit_tokens": 6, "prompt_cache_miss_tokens": 4}, 6),
+        ({"prompt_tokens_details": {"cached_tokens": -6}}, 0),
+        ({"prompt_tokens_details": None}, 0),
+        ({"prompt_tokens": 0, "prompt_tokens_details": {"cached_tokens": 6}}, None),
+    ],
+    ids=["OpenAI", "DeepSeek", "no count", "none told", "of a prompt that was not counted"],
+)
+def test_cached_tokens_cost_what_the_config_says(tmp_path: Path, usage: dict, cached: int | None):
+    reply = completion("1")
+    reply["usage"] |= usage
+    price = PRICE.model_copy(update={"cached_input_usd_per_million": 0.0})
+    with serve(lambda _: (200, reply)) as url:
+        ask(url, tmp_path, [question(0)], price=price)
+    [row] = Ledger(tmp_path).rows().to_pylist()
+    prompt = row["prompt_tokens"] - (cached or 0)
+    assert (row["prompt_tokens"] == 10) == (cached is not None)
+    assert row["price_usd"] == pytest.approx(cost_usd(PRICE, prompt, row["completion_tokens"]))
