@@ -1,7 +1,8 @@
 """How an endpoint does, by what its last requests came to: go on, wait, or stop.
 
-Before a first answer few questions are let out: a wrong setting costs as much as these. One odd question must not stop a job, and an outage must not use up its questions: it is an outage where many different questions, one after
-another, got nothing from an endpoint that had answered. Then one at a time asks, until it answers again or patience is over.
+Before a first answer few questions are let out: a wrong setting costs as much as these. One odd question must not stop a job, and an outage must
+not use up its questions: it is an outage where many different questions, one after another, got nothing from an endpoint that had answered. Then one
+at a time asks, until it answers again or patience is over.
 """
 
 from __future__ import annotations
