@@ -68,4 +68,9 @@ def shown(score: Score) -> str:
 
 def against(test: PairedResult) -> str:
     """A difference with its p-value."""
-    return f"{test.difference:+.3f} (p = {test.p_value:.2g})"
+    return in_short(test.difference, test.p_value)
+
+
+def in_short(difference: float, p_value: float) -> str:
+    """As `against` has it, of what a results file keeps of a test."""
+    return f"{difference:+.3f} (p = {p_value:.2g})"

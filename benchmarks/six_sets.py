@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from asked import teachers_answers
 from finished import annotated_test
 from job import side_by_side
-from outcome import RESULTS, keep, machine, shown
+from outcome import RESULTS, in_short, keep, machine, shown
 from rich.console import Console
 
 from rpdr.answer import guess
@@ -432,7 +432,7 @@ def _gain(figures: dict[str, Any], on: str | None) -> str:
 def _over(figures: dict[str, Any], system: str) -> str:
     """The student's difference from a retriever of its own run, in short."""
     row = _comparison(figures, system, "all")
-    return f"{row['difference']:+.3f} (p = {row['p_value']:.2g})" if row else "–"
+    return in_short(row["difference"], row["p_value"]) if row else "–"
 
 
 def _comparison(figures: dict[str, Any], system: str, on: str | None) -> dict[str, Any] | None:

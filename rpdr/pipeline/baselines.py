@@ -35,11 +35,10 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     # those that the second round would believe
     trusted = pq.read_table(run.teacher_labels, filters=pc.field("trust") > TRUSTED).to_pylist()
     taught = taught_pairs(trusted, concepts, names_one_of_several(run.config))
-
     pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
+    like = [pair.anchor for pair in pairs]  # for as careful an index as those of the systems that it is measured beside
 
     def measure(name: str, encoder: Any) -> None:
-        like = [pair.anchor for pair in pairs]  # as careful an index as those of the systems that it is measured beside
         retriever = Retriever.build(encoder, concepts, settings.prefix, settings.index, like, settings.index_parts)
         ranked = add_candidates(retriever, pa.Table.from_pylist(asked), settings.top_k)
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)

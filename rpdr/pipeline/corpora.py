@@ -8,7 +8,7 @@ from rpdr.corpus import mention_notes, stream_mentions
 from rpdr.corpus.written import write_corpus
 from rpdr.errors import RunError
 from rpdr.files import expanded, read_json, write_json
-from rpdr.pipeline.progress import StageProgress, say
+from rpdr.pipeline.progress import StageProgress, reading_mentions, say
 from rpdr.pipeline.shards import BOUNDS
 from rpdr.pipeline.store import MANIFEST, Store, bucket_of, is_ours, may_leave, store_at
 from rpdr.remote import is_url, shown
@@ -39,9 +39,7 @@ def read_corpus(run: Run, corpus: str, mentions: Path, rejects: Path, begun: boo
     files = seen([source])  # before they are read
     unread = source.model_copy(update={"gold": "unknown"})  # nobody asks for gold here, so none that cannot be read costs a row its answer
     say(mention_notes(unread))
-    write_corpus(
-        stream_mentions([unread], run.config.seed), mentions, rejects, lambda read: progress.update(read, None, "reading mentions")
-    )
+    write_corpus(stream_mentions([unread], run.config.seed), mentions, rejects, reading_mentions(progress))
     write_json(told, files)  # not before: a config that no row can be read by has made nothing
     return files
 

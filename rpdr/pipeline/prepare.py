@@ -20,7 +20,7 @@ from rpdr.errors import DataError, RunError
 from rpdr.files import sha256_tree, writing_rows
 from rpdr.kb import kb_notes, read_kb, save_kb
 from rpdr.masking import Masker
-from rpdr.pipeline.progress import StageProgress, say
+from rpdr.pipeline.progress import StageProgress, reading_mentions, say
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.sources import seen
@@ -53,7 +53,7 @@ def prepare(run: Run, progress: StageProgress) -> dict[str, Any]:
     read = stream_mentions(run.config.mentions, run.config.seed, known, _defining(run.config), given, _identified(run.config))
     with writing_rows(run.path("corpus", HIDDEN_FILE), HIDDEN) as hide:
         rows = chain(refused, _hiding(_with_gold(read, golds), hide))
-        found = write_corpus(rows, path, rejected, lambda read: progress.update(read, None, "reading mentions"))
+        found = write_corpus(rows, path, rejected, reading_mentions(progress))
     splits, reasons = found.splits, found.reasons
     contexts = _contexts(found.contexts, run.config.student.use_context)
     say([*chain.from_iterable(gold.notes() for gold in golds), *overlap_notes(path), *contexts, *_empty(splits, golds)])

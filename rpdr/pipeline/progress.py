@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -59,6 +59,11 @@ class StageProgress:
         seconds = (now - self._begun) * (total - done) / max(1, done - self._first)
         left = f", about {timedelta(seconds=round(seconds))} left" if self._first < done < total else ""
         console.print(f"{self._label}: {doing} {done:,} of {total:,}{left}", soft_wrap=True)
+
+
+def reading_mentions(progress: StageProgress) -> Callable[[int], None]:
+    """Hears how many have been read, of nobody knows how many."""
+    return lambda read: progress.update(read, None, "reading mentions")
 
 
 @contextmanager

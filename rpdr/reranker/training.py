@@ -114,7 +114,7 @@ class _Trainer:
             if number % self.config.checkpoint_every_steps == 0 and number < len(plan):
                 self._checkpoint(number, len(plan))
         if self.losses and self.skipped == len(self.losses):
-            raise self._no_number("gradients")
+            raise self._no_gradients()
         if not self.exams and self.save_to:
             self._save(self.save_to)
         self.hooks.on_end(self.losses, self.exams, self.skipped)
@@ -133,7 +133,7 @@ class _Trainer:
         self.in_a_row = 0 if applied else self.in_a_row + 1
         self.skipped += not applied
         if self.in_a_row == SKIPPED:
-            raise self._no_number("gradients")
+            raise self._no_gradients()
         return self._mean(loss)
 
     def _mean(self, of_rank: float) -> float:
@@ -145,9 +145,11 @@ class _Trainer:
             raise self._no_number(f"a loss of {mean}")
         return mean
 
+    def _no_gradients(self) -> RunError:
+        return self._no_number(f"gradients that are no numbers in {self.skipped} steps, which changed nothing,")
+
     def _no_number(self, what: str) -> RunError:
-        found = what if what != "gradients" else f"gradients that are no numbers in {self.skipped} steps, which changed nothing,"
-        return RunError(f"training came to {found} after {len(self.losses)} steps; {REMEDY}")
+        return RunError(f"training came to {what} after {len(self.losses)} steps; {REMEDY}")
 
     def _scores(self, task: Task, micro: Micro) -> torch.Tensor:
         batch = self.student.prompt.collate([task.tokens[number] for number, _ in micro])

@@ -11,9 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +22,6 @@ from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
 from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, SandboxTeacher, TeacherClient
-from rpdr.teacher.batch_api import NotTaken
 from rpdr.teacher.sandbox import Faults, Terms
 
 Reply = tuple[int, dict[str, Any]] | None
@@ -520,41 +517,6 @@ def test_progress_is_told_in_requests(tmp_path: Path):
     with teacher_of(30).serve() as url:
         ask_in_batches(url, tmp_path, 30, tell=lambda *what: told.append(what))
     assert told[-1] == (30, 30, "waiting for batches (completed)")  # that it is told while they are at work, `during` needs above
-
-
-@pytest.mark.parametrize(
-    ("looks", "patience_s", "told"),
-    [
-        (["pending", "Running", "processed"], 60, ""),
-        (["uploaded"], 60, ""),
-        (["pending", "error"], 60, "no JSON Lines"),
-        (["pending"] * 99, 0.01, "it is pending"),
-    ],
-    ids=["is looked through", "at once", "is refused", "never"],
-)
-def test_a_file_is_waited_for_until_a_batch_can_be_made_of_it(tmp_path: Path, looks: list[str], patience_s: float, told: str):
-    """As Azure's must be."""
-    seen, deleted = iter(looks), list[str]()
-
-    async def look(*_: Any, **__: Any) -> Any:
-        status = next(seen)
-        return SimpleNamespace(id="f1", status=status, status_details="no JSON Lines" if status == "error" else None)
-
-    async def delete(file: str) -> None:
-        deleted.append(file)
-
-    async def upload() -> str:
-        governor = Governor(1.0, PRICE, tmp_path)
-        client = client_of(governor, "http://127.0.0.1:9/v1", patience_s=patience_s)
-        client.client.openai = lambda: SimpleNamespace(files=SimpleNamespace(create=look, retrieve=look, delete=delete))  # type: ignore[method-assign,assignment,return-value]
-        try:
-            return await client.api.upload("mark", b"{}")
-        finally:
-            await governor.close()
-
-    with pytest.raises(NotTaken, match=told) if told else nullcontext():
-        assert asyncio.run(upload()) == "f1"
-    assert deleted == (["f1"] if told else [])
 
 
 def test_a_line_whose_gateway_lost_patience_may_have_been_served_and_is_asked_again(tmp_path: Path):
