@@ -31,7 +31,7 @@ def test_the_page_of_all_keys_is_as_the_config_has_them() -> None:
     assert "| `max_tokens` | `32` | ≥ 4: tokens of a text that are read |" in page
 
 
-@pytest.mark.parametrize("where", ["README.md", "docs/knowledge_bases.md"])
+@pytest.mark.parametrize("where", ["README.md", "docs/your_data.md", "docs/knowledge_bases.md"])
 def test_what_the_documentation_shows_of_a_config_is_one(where: str) -> None:
     least = {"run_dir": "x", "kb": {"format": "obo", "path": "x"}, "mentions": [{"format": "jsonl", "path": "x"}]}
     shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", (ROOT / where).read_text(encoding="utf-8"), re.DOTALL)]
