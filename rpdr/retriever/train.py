@@ -122,6 +122,5 @@ def _embed(encoder: Any, texts: Sequence[str]) -> torch.Tensor:
 
 
 def _embed_alike(encoder: Any, texts: list[str]) -> torch.Tensor:
-    tokenize = getattr(encoder, "preprocess", None) or encoder.tokenize
-    features = {name: value.to(encoder.device) for name, value in tokenize(texts).items() if isinstance(value, torch.Tensor)}
+    features = {name: value.to(encoder.device) for name, value in encoder.preprocess(texts).items() if isinstance(value, torch.Tensor)}
     return encoder(features)["sentence_embedding"]

@@ -55,8 +55,6 @@ class Part:
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As Vectors."""
-        if not self.total:
-            return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
         if self._there:
             return best(*self._there.search(vectors, k), k)
         scores, rows = self.faiss_index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, self.total))

@@ -16,13 +16,10 @@ AT_ONCE = 1_000  # texts tokenised together
 def met_tokens(encoder: Any, texts: Sequence[str]) -> Iterator[None]:
     """Within it, the encoder's token embedding holds the rows of the tokens of `texts` and no others, which are all that it may be asked for.
 
-    After it, the whole embedding is there again, with these rows as they were left. An encoder that is no transformer, or that holds its embedding in
-    several modules (T5), is left as it is.
+    After it, the whole embedding is there again, with these rows as they were left. An encoder that holds its embedding in several modules (T5) is
+    left as it is.
     """
-    model = getattr(encoder, "transformers_model", None)
-    if model is None:
-        yield
-        return
+    model = encoder.transformers_model
     embedding = model.get_input_embeddings()
     if sum(getattr(module, "weight", None) is embedding.weight for module in model.modules()) > 1:
         yield

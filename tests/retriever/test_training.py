@@ -6,6 +6,7 @@ import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,15 +26,18 @@ class TinyEncoder(nn.Module):
         self.embedding = nn.EmbeddingBag(128, 16)
         self.device = "cpu"
         self.batches: list[list[str]] = []
+        self.transformers_model = SimpleNamespace(get_input_embeddings=lambda: self.embedding, modules=self.modules)
+        self.eval()
 
-    def tokenize(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        self.batches.append(texts)
+    def preprocess(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        if self.training:
+            self.batches.append(texts)
         ids = [[min(127, ord(c)) for c in text] for text in texts]
         offsets = torch.tensor([0, *map(len, ids)]).cumsum(0)[:-1]
-        return {"ids": torch.tensor([i for row in ids for i in row]), "offsets": offsets}
+        return {"input_ids": torch.tensor([i for row in ids for i in row]), "offsets": offsets}
 
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"sentence_embedding": self.embedding(features["ids"], features["offsets"])}
+        return {"sentence_embedding": self.embedding(features["input_ids"], features["offsets"])}
 
 
 SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "max_synonyms": 10, "seed": 1}
@@ -67,7 +71,7 @@ def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_
 
 
 def likeness(encoder: TinyEncoder, one: str, other: str) -> float:
-    vectors = encoder(encoder.tokenize([one, other]))["sentence_embedding"]
+    vectors = encoder(encoder.preprocess([one, other]))["sentence_embedding"]
     return torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:]).item()
 
 

@@ -5,7 +5,6 @@ A trial is made in the process that works, as its loading is measured too.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -118,7 +117,6 @@ class Training:
         steps = _Steps(seconds)
         hooks = Hooks(lambda done, total, loss: steps.told(), lambda: self.run.folder, lambda *_: None)
         device = _device(self.run.config.resources.training)
-        os.environ["DS_ACCELERATOR"] = "cuda" if device.startswith("cuda") else "cpu"
         with suppress(_Enough):
             train(
                 settings, labels, self.run.config.seed, hooks, resume_from=None, device=device, save_to=None, create=lambda *_: self.student

@@ -55,12 +55,8 @@ def connect() -> None:
 
 def _begin() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two waiting thread pools on one core stall each other
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a short training is over before the default 2 s
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
     local = {} if joins() else {"address": "local", "include_dashboard": False, "object_store_memory": 400 * 2**20}
     if joins():
