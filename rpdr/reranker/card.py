@@ -179,19 +179,8 @@ def _value(value: Any) -> str:
 
 # told in _training, or of the machine alone
 TOLD = {
-    *(
-        "model",
-        "layers",
-        "tuning",
-        "lora_rank",
-        "lora_alpha",
-        "lora_dropout",
-        "lora_layers",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "head_learning_rate",
-    ),
+    *("model", "layers", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "lora_layers"),
+    *("epochs", "batch_size", "learning_rate", "head_learning_rate"),
     *("train_candidates", "max_tokens_mention", "max_tokens_candidate", "use_context", "precision"),
     *("micro_batch_tokens", "workers", "threads_per_worker", "use_gpu", "zero_stage", "checkpoint_every_steps"),
 }
