@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class ExactNames:
     def save(self, folder: Path) -> None:
         """Write two files into `folder`, each atomically."""
         for name, values in zip(FILES, (self.hashes, self.owners), strict=True):
-            write_atomically(folder / f"{name}.npy", partial(_save, values))
+            write_atomically(folder / f"{name}.npy", partial(np.save, arr=values))
 
     @staticmethod
     def saved(folder: Path) -> bool:
@@ -77,10 +76,6 @@ class ExactNames:
     def load(cls, folder: Path) -> ExactNames:
         """What `save` wrote, memory-mapped: the processes of one machine share it."""
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES))
-
-
-def _save(values: np.ndarray, file: IO[bytes]) -> None:
-    np.save(file, values)
 
 
 def name_hash(text: str) -> int:
