@@ -20,7 +20,7 @@ from rpdr.reranker import Reranker
 from rpdr.retriever import ExactNames, Retriever, add_candidates
 from rpdr.retriever.exact import UNDECIDED
 from rpdr.run import Run
-from rpdr.run.loaded import load_reranker, load_retriever, retriever_folders
+from rpdr.run.loaded import final_retriever, load_reranker, load_retriever
 from rpdr.schema import ConceptId
 
 Question = tuple[str, str | None]  # a text, and its context where the student reads it
@@ -86,9 +86,7 @@ class Linker:
         config = configuration.load(folder / "config.yaml", overrides)
         run = Run(config)
         run.require("distill")
-        folders = retriever_folders(folder, config.retriever)
-        concepts = load_kb(run.concepts_file)
-        retriever = load_retriever(folders, concepts, config.retriever, device)
+        retriever = load_retriever(final_retriever(run), load_kb(run.concepts_file), config.retriever, device)
         return cls(config, retriever, load_reranker(folder, config, device))
 
     def link(self, texts: Iterable[str], contexts: Iterable[str | None] | None = None) -> list[Link]:

@@ -21,13 +21,8 @@ AT_ONCE = 4  # batches of the student that its actor is given; vLLM makes batche
 
 def final_retriever(run: Run) -> tuple[Path, Path]:
     """(encoder, index) that find what the student re-ranks."""
-    return retriever_folders(run.folder, run.config.retriever)
-
-
-def retriever_folders(run_folder: Path, settings: RetrieverConfig) -> tuple[Path, Path]:
-    """(encoder, index) that find what the student re-ranks."""
-    again = run_folder / RETUNED
-    return (again if settings.rounds == 2 else run_folder) / "retriever", (again if settings.second_round else run_folder) / "index"
+    settings, again = run.config.retriever, run.path(RETUNED)
+    return (again if settings.rounds == 2 else run.folder) / "retriever", (again if settings.second_round else run.folder) / "index"
 
 
 def load_retriever(
