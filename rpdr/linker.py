@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -128,18 +129,7 @@ class Linker:
         batch = pa.table({"text": [t for t, _ in hard], "context": [c for _, c in hard], "type": [None] * len(hard)})
         rows = add_candidates(self.retriever, batch, self.config.final_top_k).to_pylist()
         for row, answer in zip(rows, answers(self.reranker, rows, self.config.link.allow_nil, self._point), strict=True):
-            names = dict(zip(row["candidate_ids"], row["candidate_names"], strict=True))
-            yield Link(
-                row["text"],
-                answer["concept_id"],
-                answer["name"],
-                answer["confidence"],
-                tuple((ConceptId(i), names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True)),
-                answer["source"],
-                answer["abstained"],
-                tuple(answer["concept_ids"]),
-                answer["nil"],
-            )
+            yield _link(row["text"], answer, dict(zip(row["candidate_ids"], row["candidate_names"], strict=True)))
 
     def _asked(self, text: str, context: str | None) -> str:
         return written_out(text, definitions(context)) if context and self._writes_out else text
@@ -147,14 +137,19 @@ class Linker:
     def _exactly(self, text: str, concept: Concept) -> Link:
         """It is the name of this one."""
         answer = exact_answer(concept.concept_id, concept.name, self.reranker.calibration, self._point)
-        ranked = ((concept.concept_id, concept.name, answer["confidence"]),)
-        return Link(
-            text,
-            answer["concept_id"],
-            answer["name"],
-            answer["confidence"],
-            ranked,
-            "exact",
-            answer["abstained"],
-            tuple(answer["concept_ids"]),
-        )
+        return _link(text, answer, {concept.concept_id: concept.name})
+
+
+def _link(text: str, answer: Mapping[str, Any], names: Mapping[ConceptId, str]) -> Link:
+    """Of an answer as `answers` gives it; `names`: of all candidates."""
+    return Link(
+        text,
+        answer["concept_id"],
+        answer["name"],
+        answer["confidence"],
+        tuple((i, names[i], p) for i, p in zip(answer["ranked_ids"], answer["ranked_scores"], strict=True)),
+        answer["source"],
+        answer["abstained"],
+        tuple(answer["concept_ids"]),
+        answer["nil"],
+    )
