@@ -27,7 +27,7 @@ def annotated_test(run: Run) -> list[Mention]:
 
 def answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:
     """Of scores (n, k + 1) (n,) the place of each answer, -1 for NIL; (n,) its confidence."""
-    best, nil, confidence = student.calibration.decide(student.calibration.probabilities(scores, allow_nil), allow_nil)
+    best, nil, confidence = student.calibration.decide(student.calibration.probabilities(scores), allow_nil)
     return np.where(nil, -1, best), confidence
 
 

@@ -156,7 +156,7 @@ def _ranked(
     chosen = [example.narrowed(settings.train_candidates) for example in examples(labels)]
     student = train(settings, chosen, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
     distinct = list(dict.fromkeys(keys))
-    probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
+    probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct))
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
     return [[found[key]["candidate_ids"][n] for n in order[key] if n < len(found[key]["candidate_ids"])] for key in keys]
 

@@ -61,9 +61,9 @@ class Calibration:
         """As JSON."""
         write_json(path, asdict(self))
 
-    def probabilities(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
-        """scores (n, k + 1) -> probabilities (n, k + 1), rows sum to 1; with `allow_nil` false, "none" has probability 0."""
-        return softmax(self._shifted(scores, allow_nil), axis=1)
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """scores (n, k + 1) -> probabilities (n, k + 1); rows sum to 1."""
+        return softmax(self._shifted(scores), axis=1)
 
     def decide(self, probabilities: np.ndarray, allow_nil: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """probabilities (n, k + 1), "none" among them -> of n answers (the place of the best candidate, whether it is NIL, its confidence).
@@ -98,9 +98,9 @@ class Calibration:
         names = [self.dev_exact[n] for n in mine] if self.dev_exact else []
         return replace(operating_point(confidence[mine], right[mine], target), exact=_right_share(names))
 
-    def _shifted(self, scores: np.ndarray, allow_nil: bool = True) -> np.ndarray:
+    def _shifted(self, scores: np.ndarray) -> np.ndarray:
         shifted = scores.astype(np.float64)
-        shifted[:, -1] = shifted[:, -1] + self.none_shift if allow_nil else -np.inf
+        shifted[:, -1] += self.none_shift
         return shifted / self.temperature
 
 

@@ -64,6 +64,6 @@ class Reranker:
         if rows:
             yield rows
 
-    def probabilities(self, queries: Sequence[Query], allow_nil: bool = True) -> np.ndarray:
+    def probabilities(self, queries: Sequence[Query]) -> np.ndarray:
         """(n, k + 1) calibrated probabilities, "none of these" last; rows sum to 1."""
-        return self.calibration.probabilities(self.scores(queries), allow_nil)
+        return self.calibration.probabilities(self.scores(queries))

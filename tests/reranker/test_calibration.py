@@ -117,13 +117,6 @@ def test_where_nil_is_never_said_a_miss_of_the_retriever_still_lowers_the_confid
     assert not nil.any()
 
 
-def test_where_none_is_no_answer_its_probability_is_0_and_the_rest_sum_to_1():
-    scores, _ = drawn(50, 1.0)
-    probabilities = Calibration(2.0, 5.0).probabilities(scores, allow_nil=False)
-    assert (probabilities[:, -1] == 0).all()
-    assert np.allclose(probabilities.sum(axis=1), 1)
-
-
 def test_absent_candidates_have_probability_0_and_change_no_fit():
     scores, right = drawn(500, 2.0)
     padded, moved = np.insert(scores, 5, -np.inf, axis=1), np.insert(right, 5, False, axis=1)
@@ -142,7 +135,7 @@ def test_temperature_changes_no_ranking_of_candidates():
 def test_the_scores_given_are_left_as_they_were():
     scores, _ = drawn(5, 1.0)
     before = scores.copy()
-    Calibration(2.0, 1.0).probabilities(scores, allow_nil=False)
+    Calibration(2.0, 1.0).probabilities(scores)
     assert (scores == before).all()
 
 
