@@ -28,7 +28,7 @@ def answers(
     shortcut, taken = reranker.shortcut, np.zeros(len(rows), dtype=bool)
     found: list[dict[str, Any]] = [{}] * len(rows)
     if shortcut:
-        similarities = similarity_matrix([row["scores"] for row in rows], max(len(row["scores"]) for row in rows))
+        similarities = similarity_matrix([row["scores"] for row in rows])
         probabilities, taken = shortcut.probabilities(similarities, allow_nil)
         for n in np.flatnonzero(taken).tolist():
             found[n] = _answer(rows[n], probabilities[n], shortcut.calibration, allow_nil, point, "retriever")

@@ -73,17 +73,13 @@ def shortcut_on_dev(
     best, said_nil, _ = calibration.decide(probabilities, allow_nil)
     alone = ~said_nil & ((probabilities[:, :-1] > calibration.also_above).sum(axis=1) <= 1)
     student = [place if one else None for place, one in zip(best.tolist(), alone, strict=True)]
-    questions = _asked_of(run, rows)
-    return fit_shortcut(_similarities(rows, scores), right, student, allow_nil, nil, exact, run.config.link.exact_match, questions)
+    similarities, questions = similarity_matrix([row["scores"] for row in rows]), _asked_of(run, rows)
+    return fit_shortcut(similarities, right, student, allow_nil, nil, exact, run.config.link.exact_match, questions)
 
 
 def _asked_of(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of each the key of what the student is asked: the same for those that are answered alike."""
     return [mention_key(row["text"], None, row["context"] if run.config.student.use_context else None) for row in rows]
-
-
-def _similarities(rows: list[dict[str, Any]], scores: np.ndarray) -> np.ndarray:
-    return similarity_matrix([row["scores"] for row in rows], scores.shape[1] - 1)
 
 
 def _balanced(
@@ -95,7 +91,7 @@ def _balanced(
         return scores, None
     head = reranker.student.head
     before = head.scale().item()
-    similarities = _similarities(rows, scores)
+    similarities = similarity_matrix([row["scores"] for row in rows])
     learned = np.subtract(scores[:, :-1], before * similarities, out=np.zeros_like(similarities), where=np.isfinite(similarities))
     balance = fit_balance(similarities[asked], learned[asked], scores[asked, -1], right[asked], before)
     head.rebalance(balance)

@@ -27,7 +27,7 @@ class Prior:
 
     def scores(self, similarities: np.ndarray) -> np.ndarray:
         """The same before the softmax: what a student that has learned nothing says."""
-        return _logits(similarities, self.scale, self.none)
+        return np.concatenate([self.scale * similarities, np.full((len(similarities), 1), self.none)], axis=1)
 
 
 def fit_prior(scores: Sequence[Sequence[float]], choices: Sequence[int]) -> Prior:
@@ -36,22 +36,20 @@ def fit_prior(scores: Sequence[Sequence[float]], choices: Sequence[int]) -> Prio
     rows = np.arange(len(choices))
     places = np.array([similarities.shape[1] if choice == NIL else choice for choice in choices])
 
+    def prior(parameters: np.ndarray) -> Prior:
+        return Prior(float(np.exp(parameters[0])), NONE_UNIT * float(parameters[1]))
+
     def loss(parameters: np.ndarray) -> float:
-        logs = log_softmax(_logits(similarities, float(np.exp(parameters[0])), NONE_UNIT * float(parameters[1])), axis=1)
+        logs = log_softmax(prior(parameters).scores(similarities), axis=1)
         return -float(logs[rows, places].mean())
 
     # bounds: where no choice is "none", or all are right, the likeliest would be infinite
-    best = minimize(loss, np.array([3.0, 0.5]), method="L-BFGS-B", bounds=[(0.0, 5.0), (-5.0, 10.0)]).x
-    return Prior(float(np.exp(best[0])), NONE_UNIT * float(best[1]))
+    return prior(minimize(loss, np.array([3.0, 0.5]), method="L-BFGS-B", bounds=[(0.0, 5.0), (-5.0, 10.0)]).x)
 
 
-def similarity_matrix(scores: Sequence[Sequence[float]], k: int = 0) -> np.ndarray:
-    """The `scores` of rows of schema.CANDIDATES as (n, k) float64, -inf where a row has fewer than k; 0: the longest row's."""
-    out = np.full((len(scores), k or max(map(len, scores), default=0)), -np.inf)
+def similarity_matrix(scores: Sequence[Sequence[float]]) -> np.ndarray:
+    """The `scores` of rows of schema.CANDIDATES as (n, k) float64, for the k of the longest; -inf where a row has fewer."""
+    out = np.full((len(scores), max(map(len, scores), default=0)), -np.inf)
     for row, some in enumerate(scores):
         out[row, : len(some)] = some
     return out
-
-
-def _logits(similarities: np.ndarray, scale: float, none: float) -> np.ndarray:
-    return np.concatenate([scale * similarities, np.full((len(similarities), 1), none)], axis=1)

@@ -20,10 +20,10 @@ def test_what_made_the_choices_is_found_again():
 
 def test_fewer_candidates_have_no_probability_and_never_none_is_no_infinity():
     scores = [[0.9, 0.8, 0.1], [0.7]]
-    similarities = similarity_matrix(scores, 4)
+    similarities = similarity_matrix(scores)
     prior = fit_prior(scores, [0, 0])
     p = prior.probabilities(similarities)
-    assert p.shape == (2, 5)
+    assert p.shape == (2, 4)
     assert p.sum(axis=1) == pytest.approx([1, 1])
-    assert (p[1, 1:4] == 0).all()
+    assert (p[1, 1:3] == 0).all()
     assert np.isfinite([prior.scale, prior.none]).all()
