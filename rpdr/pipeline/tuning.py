@@ -22,17 +22,15 @@ def tuned_encoder(
     pairs, as it has met those. `what` it is tuned on, for who watches."""
     settings = run.config.retriever
     encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
+    if again:
+        less = {"epochs": -(-settings.epochs * AGAIN[0] // AGAIN[1]), "max_synonym_pairs": most_synonyms(settings, len(pairs))}
+        settings = settings.model_copy(update=less)
     train_encoder(
         encoder,
         pairs,
         synonym_pairs(concepts),
-        epochs=-(-settings.epochs * AGAIN[0] // AGAIN[1]) if again else settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        max_synonyms=most_synonyms(settings, len(pairs)) if again else settings.max_synonym_pairs,
-        seed=run.config.seed,
-        prefix=settings.prefix,
-        precision=settings.precision,
+        settings,
+        run.config.seed,
         on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
     )
     return encoder

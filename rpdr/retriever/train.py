@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from rpdr.config import RetrieverConfig
 from rpdr.corpus.normalise import clean
 from rpdr.models import chosen_precision
 from rpdr.retriever.vocabulary import met_tokens
@@ -35,33 +36,27 @@ def train_encoder(
     encoder: Any,
     labelled: Sequence[Pair],
     synonyms: Sequence[Pair],
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    max_synonyms: int,
+    settings: RetrieverConfig,
     seed: int,
-    prefix: str = "",
-    precision: str = "auto",
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> float:
-    """Train in place; an epoch is every labelled pair and a new sample of at most `max_synonyms` synonym pairs.
+    """Train in place; an epoch is every labelled pair and a new sample of at most `max_synonym_pairs` synonym pairs.
 
-    Returns the mean loss (nats) of the last epoch; 0.0 if there is nothing to train on. `precision`: bf16, with weights and optimizer in float32,
-    or fp32; auto: as suits the device. `on_step(done, total)` shows progress.
+    Returns the mean loss (nats) of the last epoch; 0.0 if there is nothing to train on. Weights and optimizer are in float32 in either precision.
+    `on_step(done, total)` shows progress.
     """
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    plan = [_batches(labelled, synonyms, max_synonyms, batch_size, rng) for _ in range(epochs)]
+    plan = [_batches(labelled, synonyms, settings.max_synonym_pairs, settings.batch_size, rng) for _ in range(settings.epochs)]
     total = sum(map(len, plan))
     if not total:
         return 0.0
-    read = {text: prefix + clean(text) for batches in plan for batch in batches for pair in batch for text in _texts(pair)}
+    read = {text: settings.prefix + clean(text) for batches in plan for batch in batches for pair in batch for text in _texts(pair)}
     with met_tokens(encoder, sorted(set(read.values()))):
         encoder.train()
         device = torch.device(encoder.device).type
-        low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(precision, device) == "bf16")
-        optimizer = torch.optim.AdamW(encoder.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
+        low = torch.autocast(device, torch.bfloat16, enabled=chosen_precision(settings.precision, device) == "bf16")
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=0.01, fused=True)
         warmup = max(1, total // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda s: min((s + 1) / warmup, max(0.0, (total - s) / max(1, total - warmup)))

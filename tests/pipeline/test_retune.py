@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from bare import bare_run
 
+from rpdr.config import RetrieverConfig
 from rpdr.corpus import Mention, load_mentions, mention_key, normalise
 from rpdr.corpus.mention import save_mentions
 from rpdr.errors import DataError
@@ -345,11 +346,11 @@ def test_where_there_is_nothing_to_measure_nothing_is_and_where_nothing_is_studi
 def test_the_second_round_goes_over_no_more_synonyms_than_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, synonyms: int, epochs: int
 ):
-    told: dict[str, Any] = {}
+    told = list[RetrieverConfig]()
     monkeypatch.setattr(tuning, "load_encoder", lambda *_: None)
-    monkeypatch.setattr(tuning, "train_encoder", lambda *_, **settings: told.update(settings))
+    monkeypatch.setattr(tuning, "train_encoder", lambda _, pairs, synonyms, settings, seed, on_step: told.append(settings))
     run = bare_run(tmp_path)
     pairs = [Pair(f"mention {n}", "Fever", "C2") for n in range(3)]
     with stage_progress("retune") as progress:
         tuning.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)
-    assert (told["max_synonyms"], told["epochs"]) == (synonyms, epochs)
+    assert [(settings.max_synonym_pairs, settings.epochs) for settings in told] == [(synonyms, epochs)]

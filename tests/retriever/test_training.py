@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from rpdr.config import RetrieverConfig
 from rpdr.models import load_encoder
 from rpdr.retriever import Pair, train_encoder
 from rpdr.retriever.train import _also_right
@@ -40,7 +41,8 @@ class TinyEncoder(nn.Module):
         return {"sentence_embedding": self.embedding(features["input_ids"], features["offsets"])}
 
 
-SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "max_synonyms": 10, "seed": 1}
+SETTINGS = RetrieverConfig(epochs=2, batch_size=4, learning_rate=0.01, max_synonym_pairs=10)
+ONCE = SETTINGS.model_copy(update={"epochs": 1})
 # "concept/number": the texts say which concept they are of
 LABELLED = [Pair(f"{c}/{n}", f"{c}/name", c) for c in "abcdef" for n in range(3)]
 SYNONYMS = [Pair(f"{c}/syn{n}", f"{c}/name", c) for c in "abcghi" for n in range(4)]
@@ -49,7 +51,7 @@ SYNONYMS = [Pair(f"{c}/syn{n}", f"{c}/name", c) for c in "abcghi" for n in range
 def test_batches_are_of_one_size_and_hold_all_pairs_of_a_frequent_concept():
     encoder = TinyEncoder()
     frequent = [Pair(f"z/{n}", "z/name", "z") for n in range(30)]
-    train_encoder(encoder, LABELLED + frequent, [], **{**SETTINGS, "epochs": 1})
+    train_encoder(encoder, LABELLED + frequent, [], ONCE, 1)
     anchors = [[text for text in batch if not text.endswith("/name")] for batch in encoder.batches]
     assert sorted(text for batch in anchors for text in batch) == sorted(pair.anchor for pair in LABELLED + frequent)
     assert {len(batch) for batch in anchors} == {4}
@@ -63,7 +65,7 @@ def test_two_pairs_of_one_concept_are_not_each_others_negatives():
 
 def test_every_labelled_pair_is_seen_each_epoch_and_synonyms_at_most_as_many_as_asked():
     encoder = TinyEncoder()
-    train_encoder(encoder, LABELLED, SYNONYMS, **{**SETTINGS, "epochs": 1})
+    train_encoder(encoder, LABELLED, SYNONYMS, ONCE, 1)
     anchors = [text for batch in encoder.batches for text in batch if not text.endswith("/name")]
     assert len(anchors) == len(set(anchors))
     assert {pair.anchor for pair in LABELLED} <= set(anchors)
@@ -76,11 +78,11 @@ def likeness(encoder: TinyEncoder, one: str, other: str) -> float:
 
 
 def test_what_a_mention_is_easily_taken_for_is_pushed_away():
-    settings = {**SETTINGS, "epochs": 40, "learning_rate": 0.05}
+    settings = SETTINGS.model_copy(update={"epochs": 40, "learning_rate": 0.05})
     pairs = [Pair("aaab", "zz", "b"), Pair("xx", "yy", "y")]
     without, with_it = TinyEncoder(), TinyEncoder()
-    train_encoder(without, pairs, [], **settings)
-    train_encoder(with_it, [replace(pairs[0], negative=("aaac", "c")), pairs[1]], [], **settings)
+    train_encoder(without, pairs, [], settings, 1)
+    train_encoder(with_it, [replace(pairs[0], negative=("aaac", "c")), pairs[1]], [], settings, 1)
     assert likeness(with_it, "aaab", "aaac") < likeness(without, "aaab", "aaac") - 0.1
 
 
@@ -88,13 +90,13 @@ def test_a_negative_that_is_another_pairs_concept_is_none_to_that_pair():
     batch = [Pair("aa", "bb", "b", ("yy", "y")), Pair("xx", "yy", "y")]
     options = [("bb", "b"), ("yy", "y"), ("yy", "y")]
     assert _also_right(batch, options).tolist() == [[False, False, False], [False, False, True]]
-    assert train_encoder(TinyEncoder(), batch, [], **{**SETTINGS, "epochs": 1}) < math.inf
+    assert train_encoder(TinyEncoder(), batch, [], ONCE, 1) < math.inf
 
 
 def test_the_same_seed_trains_the_same():
     first, again, other = TinyEncoder(), TinyEncoder(), TinyEncoder()
-    assert train_encoder(first, LABELLED, SYNONYMS, **SETTINGS) == train_encoder(again, LABELLED, SYNONYMS, **SETTINGS)
-    train_encoder(other, LABELLED, SYNONYMS, **{**SETTINGS, "seed": 2})
+    assert train_encoder(first, LABELLED, SYNONYMS, SETTINGS, 1) == train_encoder(again, LABELLED, SYNONYMS, SETTINGS, 1)
+    train_encoder(other, LABELLED, SYNONYMS, SETTINGS, 2)
     assert torch.equal(first.embedding.weight, again.embedding.weight)
     assert first.batches != other.batches
 
@@ -102,7 +104,7 @@ def test_the_same_seed_trains_the_same():
 def test_progress_counts_every_step_to_the_end():
     steps: list[tuple[int, int]] = []
     encoder = TinyEncoder()
-    train_encoder(encoder, LABELLED, [], **SETTINGS, on_step=lambda done, total: steps.append((done, total)))
+    train_encoder(encoder, LABELLED, [], SETTINGS, 1, on_step=lambda done, total: steps.append((done, total)))
     assert [done for done, _ in steps] == list(range(1, len(encoder.batches) + 1))
     assert {total for _, total in steps} == {len(steps)}
 
@@ -111,19 +113,19 @@ def test_progress_counts_every_step_to_the_end():
 def test_pairs_that_make_no_batch_leave_the_encoder_as_it_is(labelled: list[Pair]):
     encoder = TinyEncoder()
     before = encoder.embedding.weight.detach().clone()
-    assert train_encoder(encoder, labelled, [], **SETTINGS) == 0.0
+    assert train_encoder(encoder, labelled, [], SETTINGS, 1) == 0.0
     assert torch.equal(encoder.embedding.weight, before)
 
 
 def test_no_epochs_leave_the_encoder_as_it_is():
     encoder = TinyEncoder()
-    assert train_encoder(encoder, LABELLED, SYNONYMS, **{**SETTINGS, "epochs": 0}) == 0.0
+    assert train_encoder(encoder, LABELLED, SYNONYMS, SETTINGS.model_copy(update={"epochs": 0}), 1) == 0.0
     assert not encoder.batches
 
 
 def test_the_prefix_goes_before_both_texts():
     encoder = TinyEncoder()
-    train_encoder(encoder, LABELLED, [], **SETTINGS, prefix="query: ")
+    train_encoder(encoder, LABELLED, [], SETTINGS.model_copy(update={"prefix": "query: "}), 1)
     assert all(text.startswith("query: ") for batch in encoder.batches for text in batch)
 
 
@@ -138,8 +140,8 @@ def test_an_encoder_kept_in_float16_is_tuned_in_float32(tmp_path: Path):
     encoder = load_encoder(str(tmp_path / "half"), 16, "cpu")
     assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
     pairs = [Pair("tummy ache", "Abdominal pain", "a"), Pair("can't sleep", "Insomnia", "i")]
-    settings = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-4, "max_synonyms": 0, "seed": 1}
-    assert train_encoder(encoder, pairs, [], precision="bf16", **settings) > 0
+    settings = RetrieverConfig(epochs=1, batch_size=2, learning_rate=1e-4, precision="bf16")
+    assert train_encoder(encoder, pairs, [], settings, 1) > 0
 
 
 @needs_encoder
@@ -154,8 +156,8 @@ def test_training_lowers_the_loss_of_a_real_encoder():
         ("nosebleed", "Epistaxis"),
     ]
     pairs = [Pair(lay, name, name) for lay, name in words]
-    settings = {"batch_size": 8, "learning_rate": 1e-4, "max_synonyms": 0, "seed": 1}
-    first = train_encoder(encoder, pairs, [], epochs=1, **settings)
-    last = train_encoder(encoder, pairs, [], epochs=5, **settings)
+    settings = RetrieverConfig(epochs=5, batch_size=8, learning_rate=1e-4)
+    first = train_encoder(encoder, pairs, [], settings.model_copy(update={"epochs": 1}), 1)
+    last = train_encoder(encoder, pairs, [], settings, 1)
     assert last < 0.8 * first
     assert not encoder.training

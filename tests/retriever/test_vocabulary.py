@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from rpdr.config import RetrieverConfig
 from rpdr.models import load_encoder
 from rpdr.retriever import Pair, train_encoder
 from rpdr.retriever.train import _embed
@@ -43,7 +44,7 @@ def test_vectors_are_the_same_within_and_few_rows_are_held(encoder: Any):
 def test_training_moves_what_it_met_and_nothing_else(encoder: Any):
     before = embedding(encoder).weight.detach().clone()
     pairs = [Pair(TEXTS[0], TEXTS[1], "a"), Pair(TEXTS[2], TEXTS[3], "i")]
-    train_encoder(encoder, pairs, [], epochs=1, batch_size=2, learning_rate=1e-3, max_synonyms=0, seed=1)
+    train_encoder(encoder, pairs, [], RetrieverConfig(epochs=1, batch_size=2, learning_rate=1e-3), 1)
     moved = (embedding(encoder).weight != before).any(dim=1).nonzero().flatten().tolist()
     assert set(moved) <= set(encoder.preprocess(TEXTS)["input_ids"].flatten().tolist())
     assert len(moved) > 4

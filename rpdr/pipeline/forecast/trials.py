@@ -22,7 +22,7 @@ from rpdr.config import MentionsConfig, Needs
 from rpdr.corpus import Mention, load_mentions, save_mentions, stream_mentions
 from rpdr.errors import RunError
 from rpdr.files import write_tables
-from rpdr.kb import Concept, map_kb
+from rpdr.kb import map_kb
 from rpdr.models import best_device, load_encoder
 from rpdr.pipeline.candidates import BATCH
 from rpdr.pipeline.links import gold_pairs
@@ -57,7 +57,7 @@ class Tuning:
     """Units: a `pair` that the encoder is tuned on, a `name` that is encoded."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.concepts = run, _concepts(run)
+        self.run, self.concepts = run, map_kb(run.concepts_file)
         self.encoder = load_encoder(run.config.retriever.model, run.config.retriever.max_tokens)
 
     def measure(self, seconds: float) -> dict[str, float]:
@@ -71,13 +71,8 @@ class Tuning:
                 self.encoder,
                 gold,
                 synonym_pairs(self.concepts),
-                epochs=max(1, settings.epochs),
-                batch_size=settings.batch_size,
-                learning_rate=settings.learning_rate,
-                max_synonyms=settings.max_synonym_pairs,
-                seed=self.run.config.seed,
-                prefix=settings.prefix,
-                precision=settings.precision,
+                settings.model_copy(update={"epochs": max(1, settings.epochs)}),
+                self.run.config.seed,
                 on_step=lambda done, total: steps.told(),
             )
         return {**encoding, "pair": steps.seconds / settings.batch_size, BEGIN: encoding[BEGIN] + steps.begin}
@@ -200,10 +195,6 @@ def _per_unit(unit: str, work: Callable[[Any], Any], rows: Sequence[Any], batch:
     return {unit: each, BEGIN: max(0.0, first_s - each * len(rows[:batch]))}
 
 
-def _concepts(run: Run) -> Sequence[Concept]:
-    return map_kb(run.concepts_file)
-
-
 def driver_of_link(run: Run) -> dict[str, float]:
     """Seconds a mention of what a link job's own process does alone, tried on its corpora's mentions, or the run's own: READ, SPREAD and WRITE."""
     with TemporaryDirectory() as folder:
@@ -257,7 +248,7 @@ def _questions(run: Run, top_k: int) -> list[dict[str, Any]]:
     file = candidates_file(run, final=top_k != run.config.retriever.top_k)
     if file.exists():
         return _some_rows(file, TEXTS, run.config.seed)
-    concepts, rng = _concepts(run), np.random.default_rng(run.config.seed)
+    concepts, rng = map_kb(run.concepts_file), np.random.default_rng(run.config.seed)
     found = []
     for row in _mentions(run):
         some = [concepts[n] for n in rng.choice(len(concepts), min(top_k, len(concepts)), replace=False).tolist()]
