@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
-PAGES = sorted(path.relative_to(ROOT).as_posix() for folder in (".", "docs", "cluster", "benchmarks") for path in (ROOT / folder).glob("*.md"))
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for folder in (".", "docs", "cluster", "benchmarks") for path in (ROOT / folder).glob("*.md")
+)
 
 
 def anchors(page: Path) -> set[str]:
@@ -18,7 +20,9 @@ def anchors(page: Path) -> set[str]:
     text = page.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     named = re.findall(r'<a name="([^"]+)">', text)
-    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading)).strip().lower().replace(" ", "-") for heading in headings} | set(named)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading)).strip().lower().replace(" ", "-") for heading in headings} | set(
+        named
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
