@@ -16,7 +16,7 @@ from rpdr.pipeline.links import gold_pairs
 from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Retriever, add_candidates, distinct_rows
-from rpdr.run import Run
+from rpdr.run import WORK, Run
 from rpdr.run.folder import RETUNED
 from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
 from rpdr.schema import CANDIDATES
@@ -47,5 +47,5 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
     if settings.rounds == 2 and (settings.aliases or settings.commonness):  # without either it is the second round itself, measured there
         measure(FROM_TEACHER, load_encoder(str(run.path(RETUNED, "retriever")), settings.max_tokens))
     elif settings.rounds == 1:
-        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs + taught, progress))
+        measure(FROM_TEACHER, tuned_encoder(run, concepts, pairs + taught, progress, run.path("baselines", WORK, FROM_TEACHER)))
     return {"measured": True, "teacher_pairs": len(taught)}

@@ -26,8 +26,7 @@ def retriever(run: Run, progress: StageProgress) -> dict[str, Any]:
     concepts = load_kb(run.concepts_file)
     mentions = load_mentions(run.mentions_file, "labelled", "dev", "test")
     pairs = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
-    tuned = tuned_encoder(run, concepts, pairs, progress)
-    tuned.save(str(run.path("retriever")))
+    tuned = tuned_encoder(run, concepts, pairs, progress, run.path("retriever"))
     progress.update(0, None, "indexing names")
     settings = run.config.retriever
     built = Retriever.build(tuned, concepts, settings.prefix, settings.index, [pair.anchor for pair in pairs], settings.index_parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from rpdr.pipeline.progress import StageProgress
 from rpdr.pipeline.trust import believed_again
 from rpdr.pipeline.tuning import tuned_encoder
 from rpdr.retriever import Commonness, Pair, Retriever, rescored
-from rpdr.run import Run
+from rpdr.run import STAGES, WORK, Run
 from rpdr.run.folder import CANDIDATES_FILE, LABELS_FILE, RETUNED
 from rpdr.run.found import LABELLED_FILE
 from rpdr.run.gold import by_gold
@@ -51,7 +52,6 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     taught = [row for row in labels if row["trust"] > TRUSTED and row["choice"] != NIL] if settings.rounds == 2 else []
     if settings.rounds == 2:
         base, readers = _tuned(run, concepts, gold, taught, labels, progress)
-        base.encoder.save(str(folder / "retriever"))
     else:
         base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings).plain()
     base, readers = remembering(base), [_Reader(remembering(reader.retriever), reader.keys) for reader in readers]
@@ -72,6 +72,7 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     write_table(folder / CANDIDATES_FILE, found, CANDIDATES)
     write_rows(folder / LABELLED_FILE, list(by_hand.values()), CANDIDATES)
     write_rows(folder / LABELS_FILE, labels, LABELS)
+    run.clear_work(STAGES["retune"])  # it is none of the content
     return {
         "tuned": settings.rounds == 2,
         "content": sha256_tree(folder, without="index/names*.faiss"),  # in how many files, nothing hangs on
@@ -103,10 +104,9 @@ def _tuned(
 
     asked = {concept for row in labels for concept in row["candidate_ids"]}  # all that a reader is asked to score
 
-    def tuned(some: Sequence[dict[str, Any]], what: str, only: set[ConceptId] | None = None) -> Retriever:
-        encoder = tuned_encoder(
-            run, concepts, gold + taught_pairs(some, concepts, names_one_of_several(run.config)), progress, what, again=True
-        )
+    def tuned(some: Sequence[dict[str, Any]], kept: Path, what: str, only: set[ConceptId] | None = None) -> Retriever:
+        pairs = gold + taught_pairs(some, concepts, names_one_of_several(run.config))
+        encoder = tuned_encoder(run, concepts, pairs, progress, kept, what, again=True)
         progress.update(0, None, f"indexing names {what}")  # minutes of a large knowledge base
         if only is not None:
             return Retriever.build(encoder, concepts, settings.prefix, only=only)
@@ -117,8 +117,9 @@ def _tuned(
         others = [row for row in taught if _fold(row["text"]) != fold]
         mine = frozenset(row["key"] for row in labels if _fold(row["text"]) == fold)
         if mine:
-            readers.append(_Reader(tuned(others, f"for fold {fold + 1} of {FOLDS}", asked), mine))
-    return tuned(taught, "on all labels"), readers
+            kept = run.path(RETUNED, WORK, f"fold-{fold + 1}")
+            readers.append(_Reader(tuned(others, kept, f"for fold {fold + 1} of {FOLDS}", asked), mine))
+    return tuned(taught, run.path(RETUNED, "retriever"), "on all labels"), readers
 
 
 def _cross_fitted(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rpdr.config import RetrieverConfig
+from rpdr.files import atomic_folder
 from rpdr.kb import Concept
 from rpdr.models import load_encoder
 from rpdr.pipeline.progress import StageProgress
@@ -16,11 +18,13 @@ AGAIN = (2, 5)  # of the epochs: on Ask A Patient, going on for two found as muc
 
 
 def tuned_encoder(
-    run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, what: str = "", again: bool = False
+    run: Run, concepts: Sequence[Concept], pairs: Sequence[Pair], progress: StageProgress, kept: Path, what: str = "", again: bool = False
 ) -> Any:
     """The base encoder, tuned on `pairs` and on synonyms; or, `again`, the one that this run has tuned, for fewer epochs and on no more synonyms than
-    pairs, as it has met those. `what` it is tuned on, for who watches."""
+    pairs, as it has met those. It is saved as `kept`, from where a start takes it that goes on with a killed one. `what` it is tuned on, for who watches."""
     settings = run.config.retriever
+    if kept.exists():
+        return load_encoder(str(kept), settings.max_tokens)
     encoder = load_encoder(str(run.path("retriever")) if again else settings.model, settings.max_tokens)
     if again:
         less = {"epochs": -(-settings.epochs * AGAIN[0] // AGAIN[1]), "max_synonym_pairs": most_synonyms(settings, len(pairs))}
@@ -33,6 +37,8 @@ def tuned_encoder(
         run.config.seed,
         on_step=lambda done, total: progress.update(done, total, f"tuning the encoder {what}".rstrip()),
     )
+    with atomic_folder(kept) as folder:
+        encoder.save(str(folder))
     return encoder
 
 

@@ -25,7 +25,7 @@ from rpdr.pipeline.progress import stage_progress
 from rpdr.retriever import Commonness, Index, Pair, Retriever, add_candidates, distinct_rows
 from rpdr.retriever.commonness import Weights
 from rpdr.retriever.discount import USUAL
-from rpdr.run import STAGES, Run, loaded
+from rpdr.run import STAGES, WORK, Run, loaded
 from rpdr.run.found import candidates_file
 from rpdr.run.gold import chosen_by_gold
 from rpdr.run.labels import labels_file, taught_pairs
@@ -43,7 +43,7 @@ class Tuned(HashEncoder):
         self.learned = {pair.anchor for pair in pairs}
 
     def save(self, folder: str) -> None:
-        Path(folder).mkdir(parents=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         Path(folder, "learned.txt").write_text("\n".join(sorted(self.learned)))
 
 
@@ -52,8 +52,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
     """All encoders that are tuned."""
     made: list[Tuned] = []
 
-    def encoder(run: Run, concepts: Any, pairs: list[Pair], *_: Any, again: bool = False) -> Tuned:
+    def encoder(run: Run, concepts: Any, pairs: list[Pair], progress: Any, kept: Path, *_: Any, again: bool = False) -> Tuned:
         made.append(Tuned(pairs))
+        made[-1].save(str(kept))
         return made[-1]
 
     for module in (retune, baselines):
@@ -317,7 +318,7 @@ def test_labelled_mentions_are_names_before_the_teacher_is_asked(
         of_retune = Retriever.load(HashEncoder(), run.path("retuned", "index"), CONCEPTS).index
         assert len(set(zip(of_retune.names, of_retune.concept_rows.tolist(), strict=True))) == len(of_retune.names)
     for folder in STAGES["retriever"].owns:
-        shutil.rmtree(run.path(folder))
+        shutil.rmtree(run.path(folder), ignore_errors=True)
     settings = run.config.retriever.model_copy(update={"labelled_names": False})
     without = ran(retriever.retriever, Run(run.config.model_copy(update={"retriever": settings})))
     assert (without["content"] != told["content"]) == used  # what candidates are made from
@@ -347,10 +348,41 @@ def test_the_second_round_goes_over_no_more_synonyms_than_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, synonyms: int, epochs: int
 ):
     told = list[RetrieverConfig]()
-    monkeypatch.setattr(tuning, "load_encoder", lambda *_: None)
+    monkeypatch.setattr(tuning, "load_encoder", lambda *_: Tuned([]))
     monkeypatch.setattr(tuning, "train_encoder", lambda _, pairs, synonyms, settings, seed, on_step: told.append(settings))
     run = bare_run(tmp_path)
     pairs = [Pair(f"mention {n}", "Fever", "C2") for n in range(3)]
     with stage_progress("retune") as progress:
-        tuning.tuned_encoder(run, CONCEPTS, pairs, progress, again=again)
+        tuning.tuned_encoder(run, CONCEPTS, pairs, progress, run.path("tuned"), again=again)
     assert [(settings.max_synonym_pairs, settings.epochs) for settings in told] == [(synonyms, epochs)]
+
+
+def test_a_start_after_a_kill_tunes_what_is_left_and_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each tuning takes minutes to an hour, and there are three."""
+    trained, killed_at = list[int](), set[int]()
+
+    def train(encoder: HashEncoder, pairs: list[Pair], *_: Any, **__: Any) -> None:
+        if len(trained) in killed_at:
+            killed_at.remove(len(trained))
+            raise KeyboardInterrupt
+        trained.append(len(pairs))
+
+    class Saved(HashEncoder):
+        def save(self, folder: str) -> None:
+            Path(folder, "weights").write_text("")
+
+    monkeypatch.setattr(tuning, "load_encoder", lambda *_: Saved())
+    monkeypatch.setattr(tuning, "train_encoder", train)
+    monkeypatch.setattr(retune, "retrieved", lambda *_: (CANDIDATES.empty_table(), 0.0))  # needs Ray
+    told = ran(retune.retune, labelled(tmp_path / "whole", rounds=2)[0])
+    in_one = trained.copy()
+    trained.clear()
+    run, _ = labelled(tmp_path / "killed", rounds=2)
+    killed_at |= {1, 2}
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            ran(retune.retune, run)
+    assert ran(retune.retune, run) == told
+    assert trained == in_one
+    assert len(in_one) == 3
+    assert not run.path("retuned", WORK).exists()
