@@ -18,7 +18,7 @@ from rpdr.masking import Masker, Span
 from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
-from rpdr.run.gold import chosen_by_gold
+from rpdr.run.gold import questions_by_gold
 from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Example, Question, at_random, by_worth, is_masked_away, mask_question
 
@@ -52,7 +52,7 @@ def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
 
 def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[Example]:
     """Few-shot examples from the labelled mentions, as they may leave: the right one among the candidates, at most one in four with none."""
-    labelled = list({row["key"]: row for row in chosen_by_gold(run, "labelled")}.values())  # a question once, however often it stands there
+    labelled = questions_by_gold(run, "labelled")
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
     hidden = hidden_of(run, [row["key"] for row in labelled])

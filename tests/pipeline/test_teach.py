@@ -21,6 +21,7 @@ from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
 from rpdr.pipeline.forecast.estimate import estimate_of
 from rpdr.pipeline.in_short import in_short
+from rpdr.pipeline.pool import examples_of
 from rpdr.pipeline.prepare import prepare
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.stages import run_stages
@@ -112,6 +113,13 @@ def test_gold_that_names_several_together_is_an_example_of_all_of_them(tmp_path:
     ):
         [row] = by_gold([Mention("m", MentionKey("k"), "t", None, None, None, "dev", gold)], {MentionKey("k"): offer})
         assert (row["choice"], row["also"]) == (choice, also)
+
+
+def test_a_question_that_hands_have_linked_in_several_ways_is_an_example_of_what_any_of_them_chose(tmp_path: Path):
+    run = Run(load(prepared(tmp_path, 4)))
+    made = load_mentions(run.mentions_file)
+    save_mentions(run.mentions_file, [*made, *(replace(m, mention_id=f"{m.mention_id} again", gold=[]) for m in made)])
+    assert [example.choice for example in examples_of(run, {})] == [1, 1, 1, 1]
 
 
 def test_what_it_costs_is_told_before_and_held_against_the_ledger(tmp_path: Path):
