@@ -88,5 +88,5 @@ def leaves(config: Config) -> Leaves:
     """How a question leaves under the config's data policy: `deidentified` masks it, the others do not."""
     if config.data_policy != "deidentified":
         return lambda question: (question, {})
-    masker = Masker.of(config.teacher)
+    masker = Masker(config.teacher)
     return lambda question: mask_question(masker, question)

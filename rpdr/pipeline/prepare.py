@@ -118,13 +118,13 @@ def _defining(config: Config) -> Callable[[str], str]:
     behind initials would leave as a mention."""
     if config.data_policy != "deidentified":
         return str
-    masker = Masker.of(config.teacher)
+    masker = Masker(config.teacher)
     return lambda document: masker.mask(document)[0]
 
 
 def _identified(config: Config) -> Callable[[str], Sequence[Hidden]] | None:
     """What must not leave of a text, where it is masked before it does."""
-    return Masker.of(config.teacher).spans if config.data_policy == "deidentified" else None
+    return Masker(config.teacher).spans if config.data_policy == "deidentified" else None
 
 
 def _hiding(found: Iterable[Mention | Reject], hide: Callable[[dict[str, Any]], None]) -> Iterator[Mention | Reject]:
