@@ -145,20 +145,6 @@ def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
     assert not (tmp_path / ".stages" / "link-notes.json").exists()
 
 
-def test_a_student_whose_record_does_not_say_what_it_was_made_from_is_looked_up_in_the_config_that_is_kept(tmp_path: Path):
-    finish(bare_run(tmp_path), *TO_STUDENT)
-    for name in TO_STUDENT:  # as an earlier rpdr left them
-        record = tmp_path / ".stages" / f"{name}.json"
-        told = json.loads(record.read_text())
-        del told["made_from"]
-        record.write_text(json.dumps(told))
-    bare_run(tmp_path).require("distill")
-    config = tmp_path / "config.yaml"
-    config.write_text(config.read_text().replace("max_tokens_candidate: 48", "max_tokens_candidate: 24"))
-    with pytest.raises(RunError, match=r"student\.max_tokens_candidate was 24, and is 48 by default now"):
-        bare_run(tmp_path).require("distill")
-
-
 def test_a_student_of_before_links_on_where_the_config_says_what_was_the_default(tmp_path: Path):
     made_by_another_default(tmp_path)
     bare_run(tmp_path, student={"max_tokens_candidate": 24}).require("distill")
