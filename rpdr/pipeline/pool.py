@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
-from rpdr.corpus.mention import ROWS_AT_ONCE
+from rpdr.corpus.mention import ROWS_AT_ONCE, batches_of
 from rpdr.masking import Masker, Span
 from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
@@ -28,9 +28,8 @@ Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as 
 def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",), among: Collection[MentionKey] | None = None) -> Counter[MentionKey]:
     """How many mentions of the splits each key stands for; of the keys `among` these, where given."""
     counts: Counter[MentionKey] = Counter()
-    for batch in pq.ParquetFile(run.mentions_file).iter_batches(columns=["key", "split"]):
-        rows = zip(*(batch[name].to_pylist() for name in ("key", "split")), strict=True)
-        counts.update(key for key, split in rows if split in splits and (among is None or key in among))
+    for part in batches_of(run.mentions_file, splits, ("key",)):
+        counts.update(key for key in part["key"].to_pylist() if among is None or key in among)
     return counts
 
 
