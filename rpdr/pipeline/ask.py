@@ -25,7 +25,7 @@ from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
 from rpdr.run import Run
 from rpdr.schema import NIL
-from rpdr.show import dollars
+from rpdr.show import usd
 from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
 
 AT_A_TIME = 64  # questions that an actor is given
@@ -106,7 +106,7 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
             done += batch.num_rows
             if time.monotonic() - looked > STATUS_EVERY_S or done == len(queue):
                 status = ray.get(governor.status.remote())
-                looked, money = time.monotonic(), f", {dollars(status['spent_usd'])} of {dollars(status['budget_usd'])}"
+                looked, money = time.monotonic(), f", {usd(status['spent_usd'])} of {usd(status['budget_usd'])}"
                 meters.tell(asked=done, **_measured(status, watch.seconds, asking.settings.requests_per_minute))
             progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
             yield from batch.to_pylist()

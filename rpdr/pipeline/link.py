@@ -45,7 +45,7 @@ from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.run import STAGES, WORK, Run, Stage, linking
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
-from rpdr.show import shown_rate
+from rpdr.show import number
 
 SPLITS = ("test", "corpus")
 FOR_VLLM = "vllm"  # in the folder of the work
@@ -130,7 +130,7 @@ def _link(run: Run, output: Linked, work: Path, point: OperatingPoint | None, pr
             rate = (output.mentions - before) / watch.seconds
             meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
             price = f", ${machine_usd(watch.seconds, usd):.2f}" if usd is not None else ""
-            progress.update(output.mentions, total, f"linking, {shown_rate(rate)} mentions a second{price},")
+            progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]
