@@ -41,7 +41,7 @@ from rpdr.pipeline.linked import COUNTED
 from rpdr.pipeline.progress import Stopwatch
 from rpdr.pipeline.store import MANIFEST
 from rpdr.run import linking
-from rpdr.show import shown_rate
+from rpdr.show import number
 
 NAME = "corpus_scale"
 PARTS = ("retriever", "tenth", "student", "growth")
@@ -213,7 +213,7 @@ def command(options: argparse.Namespace) -> str:
 
 def _row(title: str, linked: dict[str, Any]) -> list[str]:
     part = "" if linked["shards"] == linked["of_shards"] else f", {linked['shards']} of {linked['of_shards']} shards"
-    rates = (shown_rate(linked[counted] / linked["seconds"]) for counted in ("mentions", "distinct"))
+    rates = (number(linked[counted] / linked["seconds"]) for counted in ("mentions", "distinct"))
     return [
         title + part,
         f"{linked['mentions']:,}",

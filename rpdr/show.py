@@ -28,19 +28,10 @@ def _escape(character: str) -> str:
 
 
 def usd(value: float) -> str:
-    """Dollars: cents from a dollar up, two significant digits under it."""
-    if value == 0:
+    """Dollars: cents from a dollar up, under it three decimals, or as many as two digits that are not 0 take."""
+    if not value:
         return "$0"
-    if value >= 1:
-        return f"${value:,.2f}"
-    return f"${value:.3f}" if value >= 0.01 else f"${value:.2g}" if value >= 0.0001 else "< $0.0001"
-
-
-def dollars(value: float) -> str:
-    """Dollars, small ones too: two digits that are not 0 at least, for who is to pay them."""
-    if value >= 1 or not value:
-        return f"${value:,.2f}"
-    return f"${value:.{max(4, 1 - math.floor(math.log10(value)))}f}"
+    return f"${value:,.2f}" if value >= 1 else f"${value:.{max(3, 1 - math.floor(math.log10(value)))}f}"
 
 
 def duration(seconds: float) -> str:
@@ -56,13 +47,8 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """A count or rate with thousands separators; decimals only under 100."""
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.1f}"
-
-
-def shown_rate(value: float) -> str:
-    """A rate, as exactly as anyone needs it."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    """A count, or a rate as exactly as anyone needs it: with thousands separators, a decimal only under 10."""
+    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}"
 
 
 def p_value(value: float) -> str:

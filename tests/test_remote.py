@@ -15,11 +15,12 @@ import pytest
 from pyarrow import fs
 
 from rpdr.config import KbConfig, MentionsConfig
-from rpdr.corpus import read_mentions, stream_mentions
+from rpdr.corpus import stream_mentions
 from rpdr.errors import DataError
 from rpdr.files import locate_all, locate_source, opened, read_lines, read_text
 from rpdr.kb import read_kb
 from rpdr.remote import connected, reached, shown
+from tests.corpus.sources import read_mentions
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from rpdr.corpus.gold import KnownConcepts
 from rpdr.corpus.mention import Mention, load_mentions, save_mentions
 from rpdr.corpus.normalise import mention_key, normalise
-from rpdr.corpus.reader import mention_notes, read_mentions, stream_mentions
+from rpdr.corpus.reader import mention_notes, stream_mentions
 
 __all__ = [
     "KnownConcepts",
@@ -12,7 +12,6 @@ __all__ = [
     "mention_key",
     "mention_notes",
     "normalise",
-    "read_mentions",
     "save_mentions",
     "stream_mentions",
 ]

@@ -13,10 +13,9 @@ from rpdr.config import MentionsConfig
 from rpdr.corpus.fields import FIELDS, raw_mention, wanted_columns
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
-from rpdr.files import Source
+from rpdr.files import Source, read_lines, read_text
 from rpdr.tables.columns import listed, named, offered
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import lines_of, text_of
 
 LOOKED_AT = 100  # objects, for the keys that a source has
 _ARRAY = re.compile(r"\s*\[\s*\{")
@@ -84,14 +83,14 @@ def names(path: Source, config: MentionsConfig) -> Sequence[str]:
 def _objects(path: Source, encoding: str) -> Iterator[tuple[int, str]]:
     """The line on which each value begins, and its text. An array is held in memory, JSON Lines are not."""
     if _is_array(path, encoding):
-        yield from _of_array(path, text_of(path, encoding))
+        yield from _of_array(path, read_text(path, encoding))
     else:
-        yield from enumerate(lines_of(path, encoding), start=1)
+        yield from enumerate(read_lines(path, encoding), start=1)
 
 
 def _is_array(path: Source, encoding: str) -> bool:
     """Whether the first line that is not empty begins an array of objects, or, where it is a bracket alone, it and the next one do."""
-    filled = (line for line in lines_of(path, encoding) if line.strip())
+    filled = (line for line in read_lines(path, encoding) if line.strip())
     first = next(filled, "")
     return bool(_ARRAY.match(first + next(filled, "") if first.strip() == "[" else first))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr import files
@@ -81,3 +82,12 @@ def load_mentions(path: Path, *splits: str) -> list[Mention]:
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{path}: not a file of saved mentions ({str(error).splitlines()[0]}); run `rpdr prepare` again") from error
     return [Mention(**row) for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE) for row in batch.to_pylist()]
+
+
+def batches_of(path: Path, splits: Iterable[str], columns: Sequence[str], rows: int = ROWS_AT_ONCE) -> Iterator[pa.Table]:
+    """These columns of the mentions of some splits, in tables of at most `rows` that have a row; of a corpus beside them nothing is made."""
+    wanted = pa.array(splits, pa.string())
+    for batch in pq.ParquetFile(path).iter_batches(rows, columns=list({*columns, "split"})):
+        part = pa.Table.from_batches([batch]).filter(pc.is_in(batch["split"], wanted))
+        if part.num_rows:
+            yield part.select(columns)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from rpdr.corpus.mention import ROWS_AT_ONCE
+from rpdr.corpus.mention import batches_of
 from rpdr.corpus.normalise import normalise
 
 MEASURED = ("test", "dev")
@@ -43,9 +39,6 @@ def overlap_notes(mentions: Path) -> list[str]:
 
 
 def _texts(mentions: Path, splits: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(split, normalised text) of the mentions of these splits; of a corpus beside them nothing is made."""
-    wanted = pa.array(splits, pa.string())
-    for batch in pq.ParquetFile(mentions).iter_batches(ROWS_AT_ONCE, columns=["text", "split"]):
-        table = pa.Table.from_batches([batch])
-        table = table.filter(pc.is_in(table["split"], wanted))
-        yield from zip(table["split"].to_pylist(), map(normalise, table["text"].to_pylist()), strict=True)
+    """(split, normalised text) of the mentions of these splits."""
+    for part in batches_of(mentions, splits, ("text", "split")):
+        yield from zip(part["split"].to_pylist(), map(normalise, part["text"].to_pylist()), strict=True)

@@ -13,9 +13,8 @@ from rpdr.config import MentionsConfig
 from rpdr.corpus.context import window
 from rpdr.corpus.gold import alternatives_of, gold_of, nil_if_any
 from rpdr.corpus.mention import RawMention
-from rpdr.files import Source
+from rpdr.files import Source, read_lines
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import lines_of
 
 _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 
@@ -23,7 +22,7 @@ _PASSAGE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 def read(path: Source, config: MentionsConfig) -> Iterator[RawMention | Reject]:
     """Mentions and rejects in the file's order. An annotation whose offsets do not fit the text is a reject."""
     file, doc_id, passages = str(path), "", dict[str, str]()
-    for number, line in enumerate(lines_of(path, config.encoding), start=1):
+    for number, line in enumerate(read_lines(path, config.encoding), start=1):
         line = line.removesuffix("\r")
         passage = _PASSAGE.fullmatch(line)
         if passage:

@@ -40,18 +40,6 @@ _NAMES: dict[str, Callable[[Source, MentionsConfig], Sequence[str]]] = {"table":
 ONE_PHRASE = "a row is one phrase that was found, and the text of a note belongs in its `context`"
 
 
-def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> tuple[list[Mention], list[Reject]]:
-    """What `stream_mentions` reads: the mentions, and the rows that could not be used."""
-    mentions: list[Mention] = []
-    rejects: list[Reject] = []
-    for found in stream_mentions(sources, seed, known):
-        if isinstance(found, Mention):
-            mentions.append(found)
-        else:
-            rejects.append(found)
-    return mentions, rejects
-
-
 def stream_mentions(
     sources: Sequence[MentionsConfig],
     seed: int,

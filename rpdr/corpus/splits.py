@@ -13,7 +13,6 @@ from rpdr.config import DocumentSplit, HashSplit, MentionsConfig
 from rpdr.corpus.normalise import normalise
 from rpdr.errors import DataError
 from rpdr.schema import SPLITS
-from rpdr.tables.rows import text_of
 
 
 @dataclass
@@ -95,7 +94,7 @@ def _of_file(where: str) -> dict[str, str]:
     """Document id -> split, as a `split_file` has it. Raises DataError."""
     path = files.locate_source(where)
     try:
-        splits = json.loads(text_of(path, "utf-8"))
+        splits = json.loads(files.read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); a split_file maps document ids to splits") from error
     if not isinstance(splits, dict):

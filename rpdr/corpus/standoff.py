@@ -22,9 +22,9 @@ from rpdr.corpus.gold import gold_of
 from rpdr.corpus.mention import RawMention
 from rpdr.errors import DataError
 from rpdr.files import Source, check_name, check_names, files_in, opened
+from rpdr.files.texts import MARK
 from rpdr.schema import Gold
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import MARK
 
 SUFFIXES = {".ann", ".txt"}
 Contents = Mapping[PurePosixPath, Callable[[], bytes]]  # of each .ann and .txt file, by its name, what reads it when its turn comes

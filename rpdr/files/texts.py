@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -12,6 +13,7 @@ from typing import IO
 from rpdr.errors import DataError
 from rpdr.files.places import BLOCK, Source, opened
 
+MARK = "\ufeff"  # of byte order
 WESTERN = {"iso8859-1", "iso8859-15", "cp1252"}
 MANY = 20  # runs of letters, which are of two by chance no longer
 _CONTROLS = re.compile("[\x80-\x9f]")
@@ -38,34 +40,29 @@ REMEDIES = {
 }
 
 
-@contextmanager
-def _unpacked(path: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """`opened`, of a .gz file what is packed in it."""
-    with opened(path) as file:
-        if path.suffix == ".gz":
-            with gzip.open(file) as inside:
-                yield inside
-        else:
-            yield file
-
-
 def read_text(path: Source, encoding: str = "utf-8") -> str:
-    """The whole text of a plain or .gz file. Raises DataError where it is no text, or, naming the byte, not `encoding`."""
-    with _unpacked(path) as file:
-        raw = file.read()
-    _check_kind(path, encoding, raw[:LONGEST])
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise _not_encoded(path, encoding, error.start) from error
-    _check_letters(path, encoding, text, 0)
-    return text
+    """The whole text of a plain or .gz file, without a mark of byte order. Raises DataError where it cannot be read, whatever the cause, is no text, or,
+    naming the byte, not `encoding`."""
+    return "".join(_parts(path, encoding))
 
 
 def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
     """`read_text` split at each newline, in the memory of a few lines."""
+    rest = list[str]()  # what the last parts hold of a line that none of them ended
+    for text in _parts(path, encoding):
+        first, *others = text.split("\n")
+        rest.append(first)
+        if others:
+            yield "".join(rest)
+            yield from others[:-1]
+            rest = others[-1:]
+    yield "".join(rest)
+
+
+def _parts(path: Source, encoding: str) -> Iterator[str]:
+    """`read_text`, a block at a time."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    rest, read = list[str](), 0  # what the last blocks hold of a line that none of them ended
+    read, begun = 0, False
     with _unpacked(path) as file:
         while True:
             block = file.read(BLOCK)
@@ -80,15 +77,24 @@ def read_lines(path: Source, encoding: str = "utf-8") -> Iterator[str]:
                 raise DataError(f"{path}: not {encoding} ({error}); set `encoding: {encoding}-le` for this file, or -be") from error
             _check_letters(path, encoding, text, read)
             read += len(block)
-            first, *others = text.split("\n")
-            rest.append(first)
-            if others:
-                yield "".join(rest)
-                yield from others[:-1]
-                rest = others[-1:]
+            yield text if begun else text.removeprefix(MARK)
+            begun = begun or bool(text)
             if not block:
                 break
-    yield "".join(rest)
+
+
+@contextmanager
+def _unpacked(path: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """`opened`, of a .gz file what is packed in it. Raises DataError where it cannot be read, while in the block too."""
+    try:
+        with opened(path) as file:
+            if path.suffix == ".gz":
+                with gzip.open(file) as inside:
+                    yield inside
+            else:
+                yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); is the file whole, and of the kind its suffix says?") from error
 
 
 def _check_kind(path: Source, encoding: str, begins: bytes) -> None:

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
-from rpdr.files import Source
+from rpdr.files import Source, read_text
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import text_of
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with the 1-based number of their <diag> in the file. Raises DataError if the file is not XML."""
-    text = text_of(path, config.encoding)
+    text = read_text(path, config.encoding)
     try:
         root = ElementTree.fromstring(text.encode("utf-8"), parser=ElementTree.XMLParser(encoding="utf-8"))
     except ElementTree.ParseError as error:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rpdr.config import KbConfig
-from rpdr.files import Source
+from rpdr.files import Source, read_lines
 from rpdr.kb.concept import Concept, concept_of
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import lines_of
 
 
 def read(path: Source, config: KbConfig) -> Iterator[tuple[int, Concept] | Reject]:
     """Concepts with their 1-based line; lines without `||`, an id or a name are rejects."""
-    for number, line in enumerate(lines_of(path, config.encoding), start=1):
+    for number, line in enumerate(read_lines(path, config.encoding), start=1):
         if not line.strip():
             continue
         ids_part, bar, names_part = line.partition("||")

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 from rpdr.config import KbConfig
 from rpdr.errors import DataError
-from rpdr.files import Source
+from rpdr.files import Source, read_lines
 from rpdr.kb.concept import Concept, concept_of, distinct_names
 from rpdr.tables.rejects import Reject, reject
-from rpdr.tables.rows import lines_of
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _SYNONYM = re.compile(_QUOTED + r"(?:\s+(EXACT|NARROW|BROAD|RELATED))?(?:\s+([^\s\[{]+))?\s*(?:\[.*\])?\s*(?:\{.*\})?\s*(?:!.*)?$")
@@ -95,7 +94,7 @@ def _concept(term: _Term, config: KbConfig) -> Concept | None:
 
 def _terms(path: Source, config: KbConfig) -> Iterator[_Term | Reject]:
     term: _Term | None = None
-    for number, line in enumerate(lines_of(path, config.encoding), start=1):
+    for number, line in enumerate(read_lines(path, config.encoding), start=1):
         line = line.strip()
         if line.startswith("[") and line.endswith("]"):
             if term is not None:

@@ -45,14 +45,9 @@ class Masker:
     Cheap to make: a model is loaded with the first text. Plain years, ages below 90, times of day and durations stay.
     """
 
-    def __init__(self, phone_regions: Sequence[str] = TeacherConfig().phone_regions, names_model: str = "") -> None:
-        self.phone_regions, self.names_model = tuple(phone_regions), names_model
+    def __init__(self, settings: TeacherConfig) -> None:
+        self.phone_regions, self.names_model = settings.phone_regions, settings.names_model
         self._names: Any = None
-
-    @classmethod
-    def of(cls, config: TeacherConfig) -> Masker:
-        """The one that a config asks for."""
-        return cls(config.phone_regions, config.names_model)
 
     def mask(self, text: str) -> tuple[str, dict[str, int]]:
         """(text with placeholders, how many of each kind). Raises ModelError if the names' model cannot be loaded."""

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,16 @@ from rpdr.pipeline.on_ray.meters import Meters
 from rpdr.pipeline.pool import leaves
 from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
+from rpdr.run import Run
 from rpdr.schema import NIL
-from rpdr.show import dollars
+from rpdr.show import usd
 from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
 
 AT_A_TIME = 64  # questions that an actor is given
 MASKED = "masked"  # the source of a vote on what was not asked
 STATUS_EVERY_S = 1.0
 PLACE = "place"  # of a question in the queue
-VOTES = pa.schema(  # teacher.Vote, whose request_ids are the label's ledger_ids
+VOTES = pa.schema(  # a teacher.Vote, and its place
     [
         pa.field(PLACE, pa.int64()),
         *(pa.field(name, pa.string()) for name in ("key", "source", "reason")),
@@ -59,11 +59,6 @@ class Asking:
     examples: list[Example]
     questions: Path  # the file
     ledger: Path  # the folder
-
-    @property
-    def run(self) -> str:
-        """What its meters call it."""
-        return Path(self.config.run_dir).name
 
     @property
     def settings(self) -> TeacherConfig:
@@ -104,14 +99,14 @@ def ask_in_actors(asking: Asking, queue: Sequence[int], progress: StageProgress)
         **placed(asking.config.resources.teaching, num_cpus=pool_cpus(0.5, 1 / (2 * asking.settings.actors))),
     )
     done, looked, money = 0, 0.0, ""
-    meters, watch = Meters(asking.run, "teacher"), Stopwatch()
+    meters, watch = Meters(Run(asking.config).folder.name, "teacher"), Stopwatch()
     progress.update(0, None, waiting_for(asking.config.resources, "teaching"))
     try:
         for batch in asked.iter_batches(batch_size=None, batch_format="pyarrow"):
             done += batch.num_rows
             if time.monotonic() - looked > STATUS_EVERY_S or done == len(queue):
                 status = ray.get(governor.status.remote())
-                looked, money = time.monotonic(), f", {dollars(status['spent_usd'])} of {dollars(status['budget_usd'])}"
+                looked, money = time.monotonic(), f", {usd(status['spent_usd'])} of {usd(status['budget_usd'])}"
                 meters.tell(asked=done, **_measured(status, watch.seconds, asking.settings.requests_per_minute))
             progress.update(done, len(queue), f"asking {asking.settings.model}{money}")
             yield from batch.to_pylist()
@@ -128,11 +123,14 @@ def _measured(status: Mapping[str, float], seconds: float, requests_per_minute: 
 
 def ask_in_batches(asking: Asking, queue: Sequence[int], progress: StageProgress) -> Votes:
     """A vote for each row number of `queue`, as rows of VOTES in their order: by the provider's Batch API, from this process."""
+
+    def votes(rows: Sequence[int]) -> list[Vote]:
+        return asyncio.run(_in_batches(asking, progress, lambda client: Asker(asking, client).ask(rows)))
+
     at_a_time = asking.settings.batch.requests * asking.settings.batch.at_once
     for start in range(0, len(queue), at_a_time):
-        ask = partial(Asker.ask_with, asking, queue[start : start + at_a_time])
-        for n, found in enumerate(asyncio.run(_in_batches(asking, progress, ask))):
-            yield _row(start + n, found)
+        for place, found in enumerate(votes(queue[start : start + at_a_time]), start):
+            yield {PLACE: place, **asdict(found)}
 
 
 async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[BatchClient], Awaitable[Any]]) -> Any:
@@ -142,12 +140,6 @@ async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[B
         return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), governor, progress.update))
     finally:
         await governor.close()
-
-
-def _row(place: int, found: Vote) -> dict[str, Any]:
-    row = asdict(found)
-    ids = row.pop("request_ids")
-    return {PLACE: place, **row, "ledger_ids": ids}
 
 
 def unasked(question: Question) -> Vote:
@@ -175,11 +167,6 @@ class Asker:
         votes.update((answer.key, answer) for answer in found)
         return [votes[question.key] for question in questions]
 
-    @classmethod
-    async def ask_with(cls, asking: Asking, rows: Sequence[int], client: TeacherClient | BatchClient) -> list[Vote]:
-        """`ask`, by this client."""
-        return await cls(asking, client).ask(rows)
-
 
 class RemoteGovernor:
     """What a TeacherClient calls, answered by the governor's actor."""
@@ -199,4 +186,5 @@ class AskActor:
 
     async def __call__(self, batch: pa.Table) -> Any:
         votes = await self.asker.ask(batch["row"].to_pylist())
-        yield pa.Table.from_pylist([_row(*found) for found in zip(batch[PLACE].to_pylist(), votes, strict=True)], schema=VOTES)
+        rows = [{PLACE: place, **asdict(found)} for place, found in zip(batch[PLACE].to_pylist(), votes, strict=True)]
+        yield pa.Table.from_pylist(rows, schema=VOTES)

@@ -81,11 +81,6 @@ def _plain(where: str) -> Path:
     return Path(where.partition("?")[0]) if is_url(where) else Path(where).expanduser().resolve()
 
 
-def folder_of(run: Run, corpus: str) -> Path:
-    """Where it is worked, and, without `link.output`, written."""
-    return run.path("corpora", corpus) if corpus else run.path("linked")
-
-
 def throw_away(run: Run, corpus: str) -> None:
     """What has been linked of it, wherever that is; no other file that is there. Raises RunError where another run has made that."""
     store = corpus_store(run, corpus)

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from rpdr.pipeline.link_summary import first_line
 from rpdr.schema import SPLITS
-from rpdr.show import dollars
+from rpdr.show import usd
 
 Summary = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def _candidates(s: Summary) -> str:
 
 
 def _teach(s: Summary) -> str:
-    spent = f"{dollars(s['spent_usd'])} of {dollars(s['budget_usd'])}"
+    spent = f"{usd(s['spent_usd'])} of {usd(s['budget_usd'])}"
     stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
     failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
     masked = f"; {s['masked_away']:,} not asked, as masking leaves nothing of them" if s["masked_away"] else ""

@@ -26,7 +26,7 @@ from rpdr.errors import DataError, RunError
 from rpdr.files import read_tables, sha256_tree
 from rpdr.kb import map_kb
 from rpdr.pipeline.candidates import BATCH, SECONDS, RetrieveActor, retrieving, with_seconds
-from rpdr.pipeline.corpora import corpus_store, folder_of, read_corpus
+from rpdr.pipeline.corpora import corpus_store, read_corpus
 from rpdr.pipeline.link_summary import machine_usd
 from rpdr.pipeline.linked import Linked
 from rpdr.pipeline.on_ray.cluster import at_most_gpus, connect, has_gpu, keep_data_on, placed, pool_cpus, share_threads, waiting_for
@@ -45,7 +45,7 @@ from rpdr.retriever.rows import COLUMNS as CANDIDATE_COLUMNS
 from rpdr.run import STAGES, WORK, Run, Stage, linking
 from rpdr.run.loaded import AT_ONCE, calibrated, final_retriever, load_reranker
 from rpdr.schema import CANDIDATES, LINKED, REJECTS
-from rpdr.show import shown_rate
+from rpdr.show import number
 
 SPLITS = ("test", "corpus")
 FOR_VLLM = "vllm"  # in the folder of the work
@@ -53,7 +53,8 @@ FOR_VLLM = "vllm"  # in the folder of the work
 
 def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
     """Link what no finished shard holds yet: of the run's own mentions, or of the `corpus` of this name."""
-    watch, folder = Stopwatch(), folder_of(run, corpus)
+    watch, stage = Stopwatch(), linking(corpus) if corpus else STAGES["link"]
+    folder = run.path(*stage.owns)
     store = corpus_store(run, corpus) if corpus else store_at(folder)
     there = store.names()  # what cannot be reached or written is told before an hour of reading
     if run.config.link.engine == "vllm":
@@ -61,14 +62,14 @@ def link(run: Run, progress: StageProgress, corpus: str = "") -> dict[str, Any]:
         _prepare_for_vllm(run, folder / WORK)
     store.check_writable()
     if not corpus:
-        summary = _link_file(run, STAGES["link"], run.mentions_file, folder / WORK, store, progress)
+        summary = _link_file(run, stage, run.mentions_file, folder / WORK, store, progress)
         if not summary["mentions"]:
             raise DataError("link: no mentions in the splits test and corpus; give one of the `mentions` sources `split: corpus`")
         return {**summary, "start_s": watch.seconds}
     mentions, rejects = folder / WORK / "mentions.parquet", folder / REJECTED
     again = mentions.exists()  # a start before this one may have read it
     sources = read_corpus(run, corpus, mentions, rejects, any(is_ours(name) and name != REJECTED for name in there), progress)
-    summary = _link_file(run, linking(corpus), mentions, folder / WORK, store, progress)
+    summary = _link_file(run, stage, mentions, folder / WORK, store, progress)
     if run.config.link.output:
         store.write_tables(REJECTED, read_tables(rejects), REJECTS)
     refused = pq.ParquetFile(rejects).metadata.num_rows
@@ -129,7 +130,7 @@ def _link(run: Run, output: Linked, work: Path, point: OperatingPoint | None, pr
             rate = (output.mentions - before) / watch.seconds
             meters.tell(mentions=output.mentions, questions=questions, by_student=asked, mentions_per_s=rate)
             price = f", ${machine_usd(watch.seconds, usd):.2f}" if usd is not None else ""
-            progress.update(output.mentions, total, f"linking, {shown_rate(rate)} mentions a second{price},")
+            progress.update(output.mentions, total, f"linking, {number(rate)} mentions a second{price},")
     rates = {"mentions_per_s": (output.mentions - before) / watch.seconds}
     if retrieved:
         rates["retriever_mentions_per_s"] = retrieved / seconds[SECONDS]

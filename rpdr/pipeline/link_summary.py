@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from rpdr.show import shown_rate
+from rpdr.show import number
 
 # the `source` of a row of schema.LINKED -> (what a summary calls the questions that it decided, what it is called)
 DECIDERS = {"exact": ("exact", "exact names"), "retriever": ("by_retriever", "the retriever"), "student": ("student_scored", "the student")}
@@ -33,8 +33,8 @@ def summary_lines(summary: Mapping[str, Any], usd_per_hour: float | None) -> lis
     speed = summary.get("mentions_per_s")
     if speed:  # none where nothing was left to do
         parts = (("the retriever", summary.get("retriever_mentions_per_s")), ("the student", summary.get("student_mentions_per_s")))
-        told = "".join(f"; a copy of {who} answers {shown_rate(own)} questions a second" for who, own in parts if own)
-        lines.append(("speed", f"{shown_rate(speed)} mentions a second{told}"))
+        told = "".join(f"; a copy of {who} answers {number(own)} questions a second" for who, own in parts if own)
+        lines.append(("speed", f"{number(speed)} mentions a second{told}"))
     linked, seconds = summary.get("start_mentions"), summary.get("start_s")
     if linked and seconds and usd_per_hour is not None and not summary.get("shards_resumed"):  # what the others took is not known
         usd = machine_usd(1e6 * seconds / linked, usd_per_hour)

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rpdr.config import Config
-from rpdr.corpus.mention import ROWS_AT_ONCE
+from rpdr.corpus.mention import ROWS_AT_ONCE, batches_of
 from rpdr.masking import Masker, Span
 from rpdr.pipeline.questions import question_of
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
-from rpdr.run.gold import chosen_by_gold
+from rpdr.run.gold import questions_by_gold
 from rpdr.schema import NIL, ConceptId, MentionKey
 from rpdr.teacher import Example, Question, at_random, by_worth, is_masked_away, mask_question
 
@@ -28,9 +28,8 @@ Leaves = Callable[[Question], tuple[Question, dict[str, int]]]  # a question as 
 def mentions_of(run: Run, splits: Sequence[str] = ("unlabelled",), among: Collection[MentionKey] | None = None) -> Counter[MentionKey]:
     """How many mentions of the splits each key stands for; of the keys `among` these, where given."""
     counts: Counter[MentionKey] = Counter()
-    for batch in pq.ParquetFile(run.mentions_file).iter_batches(columns=["key", "split"]):
-        rows = zip(*(batch[name].to_pylist() for name in ("key", "split")), strict=True)
-        counts.update(key for key, split in rows if split in splits and (among is None or key in among))
+    for part in batches_of(run.mentions_file, splits, ("key",)):
+        counts.update(key for key in part["key"].to_pylist() if among is None or key in among)
     return counts
 
 
@@ -52,7 +51,7 @@ def queue_of(run: Run, pool: Mapping[MentionKey, int]) -> list[MentionKey]:
 
 def examples_of(run: Run, definitions: Mapping[ConceptId, str | None]) -> list[Example]:
     """Few-shot examples from the labelled mentions, as they may leave: the right one among the candidates, at most one in four with none."""
-    labelled = list({row["key"]: row for row in chosen_by_gold(run, "labelled")}.values())  # a question once, however often it stands there
+    labelled = questions_by_gold(run, "labelled")
     random.Random(run.config.seed).shuffle(labelled)
     wanted = run.config.teacher.examples
     hidden = hidden_of(run, [row["key"] for row in labelled])
@@ -88,5 +87,5 @@ def leaves(config: Config) -> Leaves:
     """How a question leaves under the config's data policy: `deidentified` masks it, the others do not."""
     if config.data_policy != "deidentified":
         return lambda question: (question, {})
-    masker = Masker.of(config.teacher)
+    masker = Masker(config.teacher)
     return lambda question: mask_question(masker, question)

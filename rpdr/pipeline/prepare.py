@@ -8,8 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from rpdr.config import Config
 from rpdr.corpus import KnownConcepts, Mention, mention_notes, stream_mentions
 from rpdr.corpus.context import Hidden
@@ -24,7 +22,7 @@ from rpdr.pipeline.progress import StageProgress, reading_mentions, say
 from rpdr.run import Run
 from rpdr.run.folder import HIDDEN_FILE
 from rpdr.run.sources import seen
-from rpdr.schema import ASKED, HIDDEN
+from rpdr.schema import HIDDEN
 from rpdr.tables.rejects import Reject
 
 REASONS = 3  # why mentions were set aside, that are told
@@ -82,30 +80,20 @@ def check_masked(run: Run) -> None:
     """Raises RunError where mentions are to be masked before they leave, but the texts that they stand in were read under another policy, masked by other
     means, or not at all: names may be written out, and what tells that something identifies may be cut off."""
     told, mask = run.summary("prepare"), _masked_by(run.config)
-    by_another, earlier = told.get("masked_by") != mask, "cut_contexts" not in told
-    if not mask or not (by_another or earlier):
+    if not mask or told["masked_by"] == mask:
         return
-    cut = _with_context(run.mentions_file) if earlier else told["cut_contexts"]
-    written_out = told.get("written_out") if by_another else 0
+    written_out, cut = told["written_out"], told["cut_contexts"]
     why = [
         *([f"{written_out:,} have abbreviations written out, of names too"] if written_out else []),
         *([f"{cut:,} have a context that may be a part of a text, and the rest tells what in it identifies"] if cut else []),
     ]
     if why:
-        other = "by an earlier rpdr"
-        if by_another and "policy" in told:
-            same = told["policy"] == run.config.data_policy
-            other = "with another teacher.names_model or phone_regions" if same else f"under data_policy {told['policy']}"
+        same = told["policy"] == run.config.data_policy
+        other = "with another teacher.names_model or phone_regions" if same else f"under data_policy {told['policy']}"
         raise RunError(
             f"teach: the mentions of {run.folder} were prepared {other}, and {' and '.join(why)}; make them again under data_policy deidentified: "
             "rpdr prepare --redo"
         )
-
-
-def _with_context(mentions: Path) -> int:
-    """How many mentions have a context that leaves."""
-    contexts = pq.read_table(mentions, columns=["context"], filters=[("split", "in", ASKED)])["context"]
-    return len(contexts) - contexts.null_count
 
 
 def _masked_by(config: Config) -> list[str]:
@@ -118,13 +106,13 @@ def _defining(config: Config) -> Callable[[str], str]:
     behind initials would leave as a mention."""
     if config.data_policy != "deidentified":
         return str
-    masker = Masker.of(config.teacher)
+    masker = Masker(config.teacher)
     return lambda document: masker.mask(document)[0]
 
 
 def _identified(config: Config) -> Callable[[str], Sequence[Hidden]] | None:
     """What must not leave of a text, where it is masked before it does."""
-    return Masker.of(config.teacher).spans if config.data_policy == "deidentified" else None
+    return Masker(config.teacher).spans if config.data_policy == "deidentified" else None
 
 
 def _hiding(found: Iterable[Mention | Reject], hide: Callable[[dict[str, Any]], None]) -> Iterator[Mention | Reject]:

@@ -166,7 +166,7 @@ def _on_pool(
     right = golds_by_key(m for m in mentions if m.split == "unlabelled")
     golds = [right[row["key"]] for row in known]
     drawn = details.resampling(run, [pool[row["key"]] for row in known])
-    teacher, agreement = _teacher(run, known, golds, run.summary("teach"), drawn)
+    teacher, agreement = _teacher(known, golds, run.summary("teach"), drawn)
     return teacher, agreement, {"label_noise": details.label_noise(run, known, golds, concepts, drawn)}
 
 
@@ -226,7 +226,7 @@ def _made_of(run: Run) -> str:
 
 
 def _teacher(
-    run: Run, labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any], resampling: Resampling
+    labels: Sequence[dict[str, Any]], golds: Sequence[Gold], taught: dict[str, Any], resampling: Resampling
 ) -> tuple[SystemResult, float]:
     """(the teacher on its own pool, with the retriever's order after its choice; the share of its labels that are right, "none" among them where no candidate was)."""
     ranked: list[Ranking] = []

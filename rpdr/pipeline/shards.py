@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rpdr.corpus import mention_key
+from rpdr.corpus.mention import batches_of
 from rpdr.files import write_atomically
 from rpdr.schema import MENTIONS
 from rpdr.tables.mapped import map_arrow, write_arrow
@@ -43,10 +43,10 @@ class Shards:
         another question. What an earlier start has spread is taken as it is."""
         if (folder / BOUNDS).exists():
             return cls.load(folder)
-        mentions = _count(corpus, splits)
+        mentions = sum(part.num_rows for part in batches_of(corpus, splits, ("split",)))
         count = max(1, -(-mentions // size))
         bounds = []
-        for number, part in enumerate(_parts(corpus, splits, max(PART, -(-mentions // PARTS)))):
+        for number, part in enumerate(batches_of(corpus, splits, COLUMNS, max(PART, -(-mentions // PARTS)))):
             part = part.append_column(QUESTION, questions(part, use_context)).cast(SCHEMA)
             shards = np.array([shard_of(question, count) for question in part["question"].to_pylist()], dtype=np.int64)
             order = np.argsort(shards, kind="stable")
@@ -130,20 +130,6 @@ def joined(mentions: pa.Table, answers: pa.Table, schema: pa.Schema) -> Iterator
         part = mentions.slice(start, JOINED).combine_chunks()
         found = answers.take(pc.index_in(part["question"], keys))
         yield pa.table([part[name] if name in part.column_names else found[name] for name in schema.names], schema=schema)
-
-
-def _count(corpus: Path, splits: tuple[str, ...]) -> int:
-    wanted = pa.array(splits)
-    batches = pq.ParquetFile(corpus).iter_batches(PART, columns=["split"])
-    return sum(pc.sum(pc.is_in(batch["split"], wanted)).as_py() or 0 for batch in batches)
-
-
-def _parts(corpus: Path, splits: tuple[str, ...], rows: int) -> Iterator[pa.Table]:
-    wanted = pa.array(splits)
-    for batch in pq.ParquetFile(corpus).iter_batches(rows, columns=list(COLUMNS)):
-        part = pa.Table.from_batches([batch]).filter(pc.is_in(batch["split"], wanted))
-        if part.num_rows:
-            yield part.select(COLUMNS)
 
 
 def _part_file(folder: Path, number: int) -> Path:

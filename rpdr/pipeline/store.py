@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
@@ -27,34 +27,6 @@ SETTING = "link.output: "
 # readers of Parquet folders pass over names with an underscore
 MANIFEST, REJECTED, PROBE = "_manifest.json", "_rejects.parquet", "_can-be-written.json"
 IN_MEMORY = 64 * 2**20  # bytes of a file that is on its way into an object store; the rest waits on the disk
-
-
-class Store(Protocol):
-    """Files by name, all in one place."""
-
-    def names(self) -> set[str]:
-        """Of all files that are there."""
-
-    def read_json(self, name: str) -> Any:
-        """What `write_json` wrote; None where there is no such file, or something else."""
-
-    def write_json(self, name: str, value: Any) -> None:
-        """In the place of what was there."""
-
-    def read_tables(self, name: str) -> Iterator[pa.Table]:
-        """What `write_tables` wrote, in parts; none where the file is something else, or was cut."""
-
-    def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        """As one Parquet file, in the place of what was there; in the memory of one table."""
-
-    def remove(self, name: str) -> None:
-        """A file that is there."""
-
-    def check_writable(self) -> None:
-        """Raises RunError where nothing can be written there."""
-
-    def sweep(self) -> None:
-        """Remove what killed writers left. Nobody else may be writing there."""
 
 
 def store_at(where: str | Path) -> Store:
@@ -94,7 +66,7 @@ def may_leave(where: str, stores: Sequence[str]) -> bool:
 
 
 class Folder:
-    """On a disk."""
+    """Files by name, all in one place on a disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -103,25 +75,32 @@ class Folder:
         return str(self.path)
 
     def names(self) -> set[str]:
+        """Of all files that are there."""
         return {file.name for file in self.path.glob("*") if file.is_file()}
 
     def read_json(self, name: str) -> Any:
+        """What `write_json` wrote; None where there is no such file, or something else."""
         file = self.path / name
         return _parsed(file.read_bytes()) if file.exists() else None
 
     def write_json(self, name: str, value: Any) -> None:
+        """In the place of what was there."""
         write_json(self.path / name, value)
 
     def read_tables(self, name: str) -> Iterator[pa.Table]:
+        """What `write_tables` wrote, in parts; none where the file is something else, or was cut."""
         return _whole(self.path / name)
 
     def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """As one Parquet file, in the place of what was there; in the memory of one table."""
         write_tables(self.path / name, tables, schema)
 
     def remove(self, name: str) -> None:
+        """A file that is there."""
         (self.path / name).unlink()
 
     def check_writable(self) -> None:
+        """Raises RunError where nothing can be written there."""
         try:
             self.write_json(PROBE, {})
             self.remove(PROBE)
@@ -129,11 +108,12 @@ class Folder:
             raise RunError(f"{self}: cannot be written ({error.strerror})") from error
 
     def sweep(self) -> None:
+        """Remove what killed writers left. Nobody else may be writing there."""
         sweep_files(self.path, is_ours)
 
 
 class Bucket:
-    """In an object store, by a URL as rpdr/remote.py has it."""
+    """The same in an object store, by a URL as rpdr/remote.py has it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -198,6 +178,9 @@ class Bucket:
         """An object appears when its stream is closed, so it is all written by then."""
         with self._files.open_output_stream(f"{self._root}/{name}") as stream:
             shutil.copyfileobj(whole, stream, BLOCK)
+
+
+Store = Folder | Bucket
 
 
 def _parsed(text: bytes) -> Any:

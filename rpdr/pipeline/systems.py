@@ -16,7 +16,6 @@ from rpdr.pipeline.baselines import FROM_TEACHER, ZERO_SHOT
 from rpdr.pipeline.retriever import TUNED_ALONE
 from rpdr.pipeline.several import retrievers_sets
 from rpdr.reranker import Calibration, nil_threshold
-from rpdr.reranker.calibration import UNFITTED
 from rpdr.reranker.reranker import CALIBRATION_FILE
 from rpdr.run import Run
 from rpdr.run.loaded import calibrated
@@ -77,10 +76,8 @@ def by_similarity(dev: Sequence[Mention], test: Sequence[Mention], found: Found,
 
 
 def dev_sets_nil(run: Run) -> bool:
-    """Whether dev has enough different mentions to set when NIL is said. Where it has not, the student never says it, and so no retriever does; but one
-    of an earlier rpdr may."""
-    calibration = Calibration.load(run.path("student", CALIBRATION_FILE))
-    return bool(calibration.dev_right) or calibration.nil_above < UNFITTED.nil_above
+    """Whether dev has enough different mentions to set when NIL is said. Where it has not, the student never says it, and so no retriever does."""
+    return bool(Calibration.load(run.path("student", CALIBRATION_FILE)).dev_right)
 
 
 def _by_student(row: Mapping[str, Any], candidates: Sequence[ConceptId]) -> Ranking:

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
 from rpdr.corpus.normalise import normalise
-from rpdr.files import read_json, write_json, write_table
+from rpdr.files import read_json, write_json, write_rows
 
 LINKS, WEIGHTS = "links.parquet", "weights.json"
 SCHEMA = pa.schema([pa.field("text", pa.string()), pa.field("concept", pa.int32()), pa.field("count", pa.float64())])
@@ -111,7 +111,7 @@ class Commonness:
     def save(self, folder: Path) -> None:
         """Write two files into `folder`, each atomically."""
         rows = [{"text": text, "concept": row, "count": count} for (text, row), count in self.links.items()]
-        write_table(folder / LINKS, pa.Table.from_pylist(rows, SCHEMA), SCHEMA)
+        write_rows(folder / LINKS, rows, SCHEMA)
         write_json(folder / WEIGHTS, asdict(self.weights))
 
     @classmethod

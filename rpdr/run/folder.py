@@ -72,9 +72,7 @@ class Run:
 
     def _settings(self, stage: Stage, exclude_defaults: bool = False) -> dict[str, Any]:
         """The sections, or single keys, that shape the stage."""
-        return self._sections(stage, self.config.model_dump(mode="json", exclude_defaults=exclude_defaults))
-
-    def _sections(self, stage: Stage, tree: dict[str, Any]) -> dict[str, Any]:
+        tree = self.config.model_dump(mode="json", exclude_defaults=exclude_defaults)
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
@@ -109,19 +107,10 @@ class Run:
 
     def _other(self, record: Record, stage: Stage) -> str | None:
         """What the stage was made from that is another now, in words, empty where it is not known; None where all is as it was."""
-        same, made_from = record.inputs == self.inputs(stage), record.made_from
-        if not made_from:  # it is being thrown away, or an earlier rpdr began it
-            if not same:
-                return ""
-            made_from = self._of_the_config_that_is_kept(stage)
-        return other_now(made_from, self._made_from(stage), self._settings(stage, exclude_defaults=True), same)
-
-    def _of_the_config_that_is_kept(self, stage: Stage) -> dict[str, Any]:
-        """`_made_from`, of a stage whose record does not say it: config.yaml has the run's settings, defaults of then too."""
-        path = self.path("config.yaml")
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-        sections = self._sections(stage, tree)
-        return {"settings": {name: section for name, section in sections.items() if section is not None}, "stages": {}}
+        same = record.inputs == self.inputs(stage)
+        if not record.made_from:  # it is being thrown away
+            return None if same else ""
+        return other_now(record.made_from, self._made_from(stage), self._settings(stage, exclude_defaults=True), same)
 
     def _nothing_made(self, stage: Stage) -> bool:
         """Whether all that is there of the stage is that it was begun, as where its config was wrong."""

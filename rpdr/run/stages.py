@@ -23,15 +23,11 @@ class Stage:
     corpus: str = ""
 
 
-# in the first a phrase was a question for each sentence and type that it stood with, read or not; in the second for each type still
-LINK_REVISION = 4
+LINK_REVISION = 4  # of the run's own mentions and of further corpora
 STAGES = {
     stage.name: stage
     for stage in (
-        # in the first, an empty cell alone in its row was none
         Stage("prepare", (), ("kb", "mentions", "seed"), ("kb", "corpus"), resumes=False, revision=3),
-        # in the first, pairs of the most frequent concepts were left out where they would have met in a batch; in the second, names were encoded as they were
-        # written, and mentions in Unicode's compatible form; in the third labelled mentions were no names
         Stage("retriever", ("prepare",), ("retriever", "seed"), ("retriever", "index"), revision=4),
         Stage("candidates", ("retriever",), ("retriever",), ("candidates",)),
         Stage("teach", ("candidates",), ("teacher", "data_policy", "seed"), ("labels",)),
@@ -40,9 +36,6 @@ STAGES = {
             ("teach",),
             ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
             ("retuned",),
-            # in the first, test mentions that had been linked by hand too had candidates as of new ones; in the second, what had been linked
-            # and is another concept's name had no discount; the third tuned as the first of `retriever`, and by default no second time; the fourth on all
-            # synonyms again
             revision=5,
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
@@ -51,17 +44,9 @@ STAGES = {
             ("retune",),
             ("student", "link.allow_nil", "link.several", "link.exact_match", "seed"),
             ("student", "student.training"),
-            # the first's shortcut counted what exact names decide, the second's calibration too; the third read the beginning of a long context;
-            # the fourth read no ends of long names, and believed all labels wholly by default; the fifth took of gold with alternatives one alone as right,
-            # let names decide that were linked to other concepts alone, and in bf16 began at scores that were rounded; the sixth counted repeats of a text on dev
-            # as further evidence, and of a question that hands had linked in several ways learned the last; the eighth asked LLMs that know no text without
-            # their <bos> without it
             revision=9,
         ),
         Stage("link", ("distill",), ("student", "link"), ("linked",), revision=LINK_REVISION),
-        # in the first, intervals and tests took the mentions of a document as independent; in the second, a retriever's answers had one concept each;
-        # in the third, "none of these" stood among the first five of some systems alone; the fourth drew repeats of a text one by one where no documents are known,
-        # ranked no other concept behind an exact name, and called what the student had not learned from met by nobody
         Stage("report", ("link", "baselines"), ("report",), ("report",), revision=6),
     )
 }

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import csv
 import re
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -19,9 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rpdr import files
 from rpdr.errors import DataError
-from rpdr.files import Source
+from rpdr.files import Source, read_lines
 from rpdr.remote import Remote
 from rpdr.tables.columns import has_known, listed, offered, placed
 from rpdr.tables.rejects import Reject, reject
@@ -33,7 +31,6 @@ SEVERAL = 3  # cells that have it by chance no longer
 SEPARATORS = ";\t|,"  # that a file may have in place of its suffix's
 SEPARATOR_TOLD = re.compile("sep=(?P<mark>.)")  # a line of Excel's before the header
 RICH_RELEASE = ".rrf"
-MARK = "\ufeff"  # of byte order
 BEGINS_JSON = re.compile(r"[\[{]\s*([\[{\"]|$)")  # a column may be called [Id]
 ESCAPED = '\\"'  # a quotation mark in a quoted cell of Spark's
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
@@ -122,7 +119,7 @@ def open_rows(path: Source, encoding: str, separator: str = "", header: bool = T
     """
     if path.suffix == ".parquet":
         return _parquet_rows(path)
-    lines = lines_of(path, encoding)
+    lines = read_lines(path, encoding)
     first = next(lines)
     if told := SEPARATOR_TOLD.fullmatch(first.removesuffix("\r")):
         first, separator = "", separator or told["mark"]
@@ -148,28 +145,6 @@ def default_separator(path: Source) -> str:
 
 def _suffix(path: Source) -> str:
     return PurePosixPath(path.name.removesuffix(".gz")).suffix.lower()
-
-
-def text_of(path: Source, encoding: str) -> str:
-    """The text of a plain or .gz file without a byte-order mark. Raises DataError if it cannot be read, whatever the cause."""
-    with _readable(path):
-        return files.read_text(path, encoding).removeprefix(MARK)
-
-
-def lines_of(path: Source, encoding: str) -> Iterator[str]:
-    """`text_of` split at each newline, in the memory of a few lines."""
-    with _readable(path):
-        lines = files.read_lines(path, encoding)
-        yield next(lines).removeprefix(MARK)
-        yield from lines
-
-
-@contextmanager
-def _readable(path: Source) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); is the file whole, and of the kind its suffix says?") from error
 
 
 def cell_text(value: Any) -> str:

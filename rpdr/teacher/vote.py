@@ -33,7 +33,7 @@ class Vote:
     """What the teacher says of a mention. `choice` is an index into its candidates or NIL, `also` others that it names; only a `valid` vote says anything.
 
     `agreed` of `asked` valid answers name the same. `confidence`: the endpoint's own, the mean of those that agreed; None where it
-    gives none. `source` and `reason` as of an Answer; `request_ids` are the ledger's. `cut_short`: the budget ended before it was decided.
+    gives none. `source` and `reason` as of an Answer; `ledger_ids` are its requests'. `cut_short`: the budget ended before it was decided.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Vote:
     agreed: int
     asked: int
     confidence: float | None
-    request_ids: list[str]
+    ledger_ids: list[str]
     source: str
     reason: str
     also: tuple[int, ...] = ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import Mention, read_mentions
+from rpdr.corpus import KnownConcepts, Mention, stream_mentions
+from rpdr.tables.rejects import Reject
 
 WORDS = [{"text": f"Word {n}"} for n in range(400)]
 
@@ -16,6 +18,18 @@ def put(path: Path, text: str, encoding: str = "utf-8") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode(encoding))
     return path
+
+
+def read_mentions(sources: Sequence[MentionsConfig], seed: int, known: KnownConcepts | None = None) -> tuple[list[Mention], list[Reject]]:
+    """What `stream_mentions` reads: the mentions, and the rows that could not be used."""
+    mentions: list[Mention] = []
+    rejects: list[Reject] = []
+    for found in stream_mentions(sources, seed, known):
+        if isinstance(found, Mention):
+            mentions.append(found)
+        else:
+            rejects.append(found)
+    return mentions, rejects
 
 
 def read(path: Path | str, format: str, **settings: Any) -> tuple[list[Mention], list[dict[str, Any]]]:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from rpdr.config import MentionsConfig, load
-from rpdr.corpus import KnownConcepts, Mention, read_mentions
+from rpdr.corpus import KnownConcepts, Mention
 from rpdr.kb import read_kb
 from rpdr.schema import SPLITS
+from tests.corpus.sources import read_mentions
 
 CONFIGS = Path(__file__).parents[2] / "jobs" / "configs"
 DATA = Path(os.environ.get("RPDR_DATA") or "/nonexistent")

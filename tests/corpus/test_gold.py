@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from rpdr.config import KbConfig, MentionsConfig
-from rpdr.corpus import KnownConcepts, read_mentions
+from rpdr.corpus import KnownConcepts
 from rpdr.corpus.gold import MAX_READINGS, alternatives_of
 from rpdr.kb import read_kb
 from rpdr.kb.concept import concept_of
 from rpdr.schema import ConceptId, Gold
+from tests.corpus.sources import read_mentions
 
 KB = """code,name,synonyms
 R51,头痛,

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rpdr.config import MentionsConfig
-from rpdr.corpus import load_mentions, mention_key, read_mentions, save_mentions, stream_mentions
+from rpdr.corpus import load_mentions, mention_key, save_mentions, stream_mentions
 from rpdr.corpus.reader import ONE_PHRASE
 from rpdr.errors import DataError
 from rpdr.schema import MENTIONS, REJECTS
-from tests.corpus.sources import WORDS, source
+from tests.corpus.sources import WORDS, read_mentions, source
 
 
 def test_what_is_left_out_is_no_part_of_the_question_but_still_filters(tmp_path: Path) -> None:

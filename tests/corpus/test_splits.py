@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from rpdr.corpus import read_mentions
 from rpdr.corpus.normalise import clean
 from rpdr.corpus.splits import text_hash
 from rpdr.errors import DataError
-from tests.corpus.sources import WORDS, source
+from tests.corpus.sources import WORDS, read_mentions, source
 
 
 def md5(text: str) -> int:

@@ -14,7 +14,7 @@ from rpdr.errors import ModelError
 from rpdr.masking import PATTERNS_ALONE, Masker
 from tests.masking.notes import notes
 
-MASKER = Masker()
+MASKER = Masker(TeacherConfig())
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_what_was_masked_is_counted_and_masking_again_changes_nothing():
     masked, counts = MASKER.mask("Mr Smith, MRN 123456, seen 3/4/2021 and 5/4/2021")
     assert counts == {"NAME": 1, "RECORD": 1, "DATE": 2}
     assert MASKER.mask(masked) == (masked, {})
-    assert Masker().mask("") == ("", {})
+    assert MASKER.mask("") == ("", {})
 
 
 @pytest.fixture(scope="module")
@@ -314,14 +314,14 @@ def names_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_finds_names_that_patterns_do_not(names_model: Path):
     text = "Quixxle has fever. zorbin has"
     assert MASKER.mask(text) == (text, {})
-    masker = Masker.of(TeacherConfig(names_model=str(names_model)))
+    masker = Masker(TeacherConfig(names_model=str(names_model)))
     assert masker.mask(text) == ("[NAME] has fever. [NAME] has", {"NAME": 2})
     far = "has fever . " * 60 + "Quixxle has"  # beyond the model's window
     assert masker.mask(far) == (far.replace("Quixxle", "[NAME]"), {"NAME": 1})
 
 
 def test_a_model_that_is_none_is_an_error_at_the_first_text_and_names_it(tmp_path: Path):
-    masker = Masker(names_model=str(tmp_path))
+    masker = Masker(TeacherConfig(names_model=str(tmp_path)))
     with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
         masker.mask("fever")
 

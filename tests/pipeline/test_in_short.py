@@ -51,7 +51,7 @@ def test_each_stage_tells_what_it_has_done():
         "prepare": "1,036 concepts, 6,412 names; 1,250 mentions (1,000 labelled, 250 test); 0 rows set aside",
         "retriever": "tuned on 1,500 labelled mentions and synonyms; 6,412 names indexed",
         "candidates": "3,000 distinct mentions",
-        "teach": "1,200 of 2,000 labelled by an [LLM] for $0.5000 of $1.00",
+        "teach": "1,200 of 2,000 labelled by an [LLM] for $0.500 of $1.00",
         "retune": "nothing learned from the teacher's labels",
         "baselines": "skipped: retriever.baselines is not set",
         "distill": "1,200 labels, 75 steps; calibrated on 204 dev mentions",

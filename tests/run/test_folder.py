@@ -39,77 +39,6 @@ def test_a_stage_names_the_first_one_that_is_missing(tmp_path: Path):
         bare_run(tmp_path).finished(STAGES["link"])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"teacher": {"budget_usd": 50.0, "actors": 4}},
-        {"retriever": {"baselines": True}},
-        {"link": {"batch_size": 8}},
-        {"retriever": {"index_parts": 4}},
-        {"student": {"workers": 4, "micro_batch_tokens": 512}},
-    ],
-    ids=["budget and actors", "baselines asked for later", "batch size", "index in parts", "workers"],
-)
-def test_what_is_no_other_experiment_costs_nothing_again(tmp_path: Path, change: dict[str, Any]):
-    done = (*TO_STUDENT, "link")
-    finish(bare_run(tmp_path), *done)
-    assert all(bare_run(tmp_path, **change).finished(STAGES[name]) for name in done)
-
-
-NOTES = {"notes": {"format": "jsonl", "path": "notes.jsonl"}}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of which all is finished, a further corpus too."""
-    run = bare_run(tmp_path_factory.mktemp("whole"), corpora=NOTES)
-    finish(run, *STAGES)
-    run.begin(linking("notes"))
-    run.finish(linking("notes"), 1.0, {})
-    return run.folder
-
-
-@pytest.mark.parametrize(
-    ("change", "refuse"),
-    [
-        ({"seed": 7}, "prepare retriever teach retune baselines distill"),
-        ({"kb": {"format": "obo", "path": "y"}}, "prepare"),
-        ({"mentions": [{"format": "jsonl", "path": "y"}]}, "prepare"),
-        ({"retriever": {"top_k": 20}}, "retriever candidates retune baselines"),
-        ({"retriever": {"rounds": 1}}, "retune"),
-        ({"retriever": {"baselines": True}}, "baselines"),
-        ({"data_policy": "deidentified"}, "teach"),
-        ({"teacher": {"votes": 3}}, "teach"),
-        ({"teacher": {"choose": "worth"}}, "teach"),
-        ({"teacher": {"parameters": {"reasoning_effort": "low"}}}, "teach"),
-        ({"teacher": {"several": True}}, "teach"),
-        ({"teacher": {"max_output_tokens": 32}}, "teach"),
-        ({"student": {"epochs": 9}}, "distill link link-notes"),
-        ({"link": {"several": True}}, "retune baselines distill link link-notes"),
-        ({"link": {"allow_nil": False}}, "distill link link-notes"),  # the student is calibrated by it
-        ({"link": {"exact_match": False}}, "distill link link-notes"),
-        ({"link": {"top_k": 20}}, "retune link link-notes"),
-        ({"link": {"shortcut": None}}, "link link-notes"),
-        ({"link": {"target_precision": 0.9}}, "link link-notes"),
-        ({"link": {"output": "/elsewhere"}}, "link-notes"),
-        ({"corpora": {"notes": {"format": "jsonl", "path": "others.jsonl"}}}, "link-notes"),
-        ({"report": {"bootstrap_samples": 500}}, "report"),
-    ],
-)
-def test_what_is_another_experiment_is_one_to_each_stage_that_reads_it(whole: Path, change: dict[str, Any], refuse: str):
-    run = bare_run(whole, **{"corpora": NOTES, **change})
-    assert [stage.name for stage in (*STAGES.values(), linking("notes")) if run.stale(stage)] == refuse.split()
-
-
-def test_the_engine_of_a_student_is_no_other_experiment_and_what_none_reads_is(tmp_path: Path):
-    done = (*TO_STUDENT, "link")
-    alone = {"none_reads": "mention"}
-    finish(bare_run(tmp_path, student=alone), *done)
-    assert bare_run(tmp_path, student=alone, link={"engine": "vllm"}).finished(STAGES["link"])
-    with pytest.raises(RunError, match="distill"):
-        bare_run(tmp_path).finished(STAGES["distill"])
-
-
 def test_what_an_earlier_rpdr_made_is_not_mixed_with_anew_but_links_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     finish(bare_run(tmp_path), *TO_STUDENT)
     monkeypatch.setitem(STAGES, "distill", replace(STAGES["distill"], revision=STAGES["distill"].revision + 1))
@@ -143,20 +72,6 @@ def test_a_student_of_before_is_not_read_by_a_default_of_today(tmp_path: Path):
         with pytest.raises(RunError, match=r"student\.max_tokens_candidate was 24, and is 48 by default now; set it to what it was"):
             read()
     assert not (tmp_path / ".stages" / "link-notes.json").exists()
-
-
-def test_a_student_whose_record_does_not_say_what_it_was_made_from_is_looked_up_in_the_config_that_is_kept(tmp_path: Path):
-    finish(bare_run(tmp_path), *TO_STUDENT)
-    for name in TO_STUDENT:  # as an earlier rpdr left them
-        record = tmp_path / ".stages" / f"{name}.json"
-        told = json.loads(record.read_text())
-        del told["made_from"]
-        record.write_text(json.dumps(told))
-    bare_run(tmp_path).require("distill")
-    config = tmp_path / "config.yaml"
-    config.write_text(config.read_text().replace("max_tokens_candidate: 48", "max_tokens_candidate: 24"))
-    with pytest.raises(RunError, match=r"student\.max_tokens_candidate was 24, and is 48 by default now"):
-        bare_run(tmp_path).require("distill")
 
 
 def test_a_student_of_before_links_on_where_the_config_says_what_was_the_default(tmp_path: Path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from rpdr.config import TeacherConfig
 from rpdr.corpus.context import hidden_in, window
 from rpdr.corpus.normalise import tidied
 from rpdr.masking import Masker, Span
@@ -14,7 +15,7 @@ from rpdr.teacher.mask import mask_question
 from rpdr.teacher.prompt import Question
 from tests.masking.notes import notes
 
-MASKER = Masker()
+MASKER = Masker(TeacherConfig())
 
 
 def question(text: str, context: str | None) -> Question:

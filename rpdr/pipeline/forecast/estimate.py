@@ -27,7 +27,7 @@ from rpdr.pipeline.questions import question_of
 from rpdr.run import STAGES, Run
 from rpdr.run.folder import not_prepared
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.show import dollars
+from rpdr.show import usd
 from rpdr.teacher import Endpoint, Example, Ledger, Question, at_random, is_masked_away, resolve_endpoint
 from rpdr.teacher.client import TeacherClient
 from rpdr.teacher.estimate import Deviation, Estimate, Measured, Range, Sampled, deviation, estimate
@@ -138,9 +138,9 @@ def estimate_table(made: Estimate) -> Table:
         table.add_row("  not answered yet", "", f"{made.to_ask:,.0f}", "")
     for name, found in (("requests", made.requests), ("prompt tokens", made.prompt_tokens), ("completion tokens", made.completion_tokens)):
         table.add_row(name, *(f"{value:,.0f}" for value in vars(found).values()))
-    table.add_row("dollars, sync", *(dollars(value) for value in vars(made.sync_usd).values()))
+    table.add_row("dollars, sync", *(usd(value) for value in vars(made.sync_usd).values()))
     if made.batch_usd:
-        table.add_row("dollars, batch", *(dollars(value) for value in vars(made.batch_usd).values()))
+        table.add_row("dollars, batch", *(usd(value) for value in vars(made.batch_usd).values()))
     table.add_row("time, sync", *(_time(hours) for hours in vars(made.hours).values()))
     return table
 
@@ -156,12 +156,12 @@ def _covers(made: Estimate) -> list[str]:
     if not (made.input_usd_per_million or made.output_usd_per_million):  # free: no budget runs out
         return []
     left = made.budget_usd - made.spent_usd
-    money = dollars(made.budget_usd) + (f", of which {dollars(made.spent_usd)} is spent," if made.spent_usd else "")
+    money = usd(made.budget_usd) + (f", of which {usd(made.spent_usd)} is spent," if made.spent_usd else "")
     if made.usd.high <= left:
         return [f"budget_usd {money} covers it"]
     if made.usd.expected <= left:
         return [f"budget_usd {money} covers what is expected, but not the high end"]
-    return [f"budget_usd {money} covers about {made.covered:,} of {made.to_ask:,.0f} mentions; all take {dollars(made.usd.expected)}"]
+    return [f"budget_usd {money} covers about {made.covered:,} of {made.to_ask:,.0f} mentions; all take {usd(made.usd.expected)}"]
 
 
 def _retrieved(run: Run) -> bool:

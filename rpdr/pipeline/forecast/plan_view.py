@@ -17,7 +17,7 @@ from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import GROUP
 from rpdr.planning.pools import sized
 from rpdr.planning.search import DRAWS, SURE
-from rpdr.show import shown_rate
+from rpdr.show import number
 
 DONE = {READ: "read", SPREAD: "spread", WRITE: "written"}
 
@@ -129,11 +129,9 @@ def rates_table(rates: Rates) -> Table:
     """What was calibrated."""
     table = Table("work", "loads in", "then, of one process", "processes at once")
     for kind, rate in rates.kinds.items():
-        each = (
-            ", ".join(f"{shown_rate(1 / seconds)} {unit}s a second" for unit, seconds in rate.seconds.items()) or "waits for the endpoint"
-        )
+        each = ", ".join(f"{number(1 / seconds)} {unit}s a second" for unit, seconds in rate.seconds.items()) or "waits for the endpoint"
         where = "a GPU" if rate.gpu else f"{rate.cpus:g} CPU{'s' if rate.cpus != 1 else ''} each"
         table.add_row(kind, f"{rate.load_s:.1f} s", each, f"{rate.processes}, {where}")
-    alone = ", ".join(f"{shown_rate(1 / seconds)} mentions {DONE[what]} a second" for what, seconds in rates.driver.items() if seconds)
+    alone = ", ".join(f"{number(1 / seconds)} mentions {DONE[what]} a second" for what, seconds in rates.driver.items() if seconds)
     table.add_row("link, by the job's own process", "", alone, "1")
     return table
