@@ -13,7 +13,7 @@ from rpdr.evaluation.metrics import (
     reliability,
     set_counts,
 )
-from rpdr.evaluation.report import Metrics, render, write_report
+from rpdr.evaluation.report import render, write_report
 from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, paired_test
 from rpdr.evaluation.slices import SHAPES, by_count, by_name, gold_shape, slices
 from rpdr.evaluation.systems import Score, SystemResult, compare_sets, evaluate, firsts, names_several, score
@@ -23,7 +23,6 @@ __all__ = [
     "ERRORS",
     "NOISE",
     "SHAPES",
-    "Metrics",
     "PairedResult",
     "Resampling",
     "Score",

@@ -52,7 +52,7 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
 
 
 def comparison_line(row: Mapping[str, Any]) -> str:
-    """A `Comparison` of metrics.json in a line of Markdown."""
+    """A comparison of metrics.json in a line of Markdown."""
     return (
         f"{row['a']} against *{row['b']}*, {METRICS[row['metric']]}, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
         f"p = {row['p_value']:.2g}"
