@@ -58,16 +58,6 @@ def micro_f1(counts: np.ndarray) -> float:
     return 2 * right / (said + wanted) if said + wanted else 1.0
 
 
-def accuracy_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
-    """The share of mentions, NIL ones too, whose right answer is among the first `k`; in [0, 1]. Raises ValueError if there are none."""
-    return _mean(outcomes(ranked, golds, k))
-
-
-def recall_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
-    """The share of non-NIL mentions with a right concept among the first `k` concepts; in [0, 1]. Raises ValueError if there are none."""
-    return _mean(recall_outcomes(ranked, golds, k))
-
-
 def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> tuple[list[dict[str, Any]], float]:
     """The reliability diagram and the expected calibration error (ECE) of Guo et al., "On Calibration of Modern Neural Networks", 2017.
 
@@ -92,9 +82,3 @@ def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) ->
             error += count * abs(accuracy - confidence) / confidences.size
         rows.append({"low": number / bins, "high": (number + 1) / bins, "count": count, "confidence": confidence, "accuracy": accuracy})
     return rows, error
-
-
-def _mean(values: np.ndarray) -> float:
-    if not values.size:
-        raise ValueError("no mentions to measure on")
-    return float(values.mean())

@@ -1,8 +1,8 @@
 """What a run will take on a cluster, told before it is started: stages, rates and node types in, hours and dollars out. Knows nothing of Ray."""
 
-from rpdr.planning.nodes import Choice, Market, NodesConfig, read_nodes
+from rpdr.planning.nodes import Choice, NodesConfig, read_nodes
 from rpdr.planning.search import Found, Plan, cheapest
-from rpdr.planning.simulation import Outcome, simulated
+from rpdr.planning.simulation import simulated
 from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Step, Stream, Task
 
 __all__ = [
@@ -10,9 +10,7 @@ __all__ = [
     "Driver",
     "Found",
     "Gang",
-    "Market",
     "NodesConfig",
-    "Outcome",
     "Plan",
     "Pool",
     "Process",

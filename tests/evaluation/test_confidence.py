@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import Resampling, calibration_report, precision_coverage, reliability, selected
+from rpdr.evaluation import Resampling, calibration_report, precision_coverage, selected
+from rpdr.evaluation.metrics import reliability
 
 
 def test_the_report_has_the_bins_and_the_ece_of_reliability_with_intervals():

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from rpdr.errors import DataError
-from rpdr.evaluation import Resampling, SystemResult, compare_sets, evaluate, markdown_table, results_table
+from rpdr.evaluation import Resampling, SystemResult, compare_sets, evaluate
+from rpdr.evaluation.table import markdown_table, results_table
 from rpdr.schema import ConceptId, Gold
 
 RANKED = [["C1"], ["C2", "C1"], [None, "C9"], ["C3"]]
