@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -139,7 +139,7 @@ async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[B
     """What `work` returns, with a client that lives as long."""
     governor = Governor(*asking.governor())  # type: ignore[arg-type]
     try:
-        return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), governor, progress.update))
+        return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), progress.update))
     finally:
         await governor.close()
 
@@ -195,7 +195,7 @@ class AskActor:
     """One teacher client; batches of questions run side by side in its event loop."""
 
     def __init__(self, asking: Asking, governor: list[Any]) -> None:
-        self.asker = Asker(asking, TeacherClient(asking.settings, asking.endpoint, RemoteGovernor(governor[0])))
+        self.asker = Asker(asking, TeacherClient(asking.settings, asking.endpoint, cast(Governor, RemoteGovernor(governor[0]))))
 
     async def __call__(self, batch: pa.Table) -> Any:
         votes = await self.asker.ask(batch["row"].to_pylist())

@@ -34,7 +34,7 @@ def client_of(
 ) -> BatchClient:
     batch = {"requests": 10, "at_once": 4, "poll_s": 0.02, **settings.pop("batch", {})}
     config = TeacherConfig(**{"model": "m", "price": PRICE, "timeout_s": 10, "mode": "batch", "batch": batch, **settings})
-    return BatchClient(TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor), governor, tell)
+    return BatchClient(TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor), tell)
 
 
 def ask_in_batches(
