@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from rpdr.evaluation.metrics import is_hit, micro_f1, nearest, outcomes, recall_outcomes, reliability, set_counts
+from rpdr.evaluation.metrics import is_hit, micro_f1, nearest, outcomes, recall_outcomes, set_counts
 
 RANKED = [["C1", "C2"], ["C3", None, "C4"], [None, "C5"], []]
 GOLDS = [[["C2"]], [], [["C5", "C6"]], [["C7"]]]
@@ -46,22 +45,6 @@ def test_lengths_and_k_are_checked() -> None:
         is_hit(["C1"], [["C1"]], 0)
     with pytest.raises(ValueError, match=r"longer|shorter"):
         outcomes(RANKED, GOLDS[:2], 1)
-
-
-def test_calibration_error_by_hand() -> None:
-    bins, ece = reliability(np.array([0.95, 0.85, 0.15, 1.0]), np.array([True, False, False, True]))
-    # 0.9-1.0: |1 - 0.975| x 2; 0.8-0.9: |0 - 0.85|; 0.1-0.2: |0 - 0.15|; over 4
-    assert ece == pytest.approx((2 * 0.025 + 0.85 + 0.15) / 4)
-    assert [b["count"] for b in bins] == [0, 1, 0, 0, 0, 0, 0, 0, 1, 2]
-    assert bins[0] == {"low": 0.0, "high": 0.1, "count": 0, "confidence": None, "accuracy": None}
-    assert bins[9]["accuracy"] == 1.0
-    assert bins[9]["confidence"] == pytest.approx(0.975)
-
-
-@pytest.mark.parametrize("confidences", [[], [1.2], [float("nan")], [-0.1]])
-def test_confidences_that_are_not_probabilities_are_refused(confidences: list[float]) -> None:
-    with pytest.raises(ValueError, match="confidences"):
-        reliability(np.array(confidences), np.ones(len(confidences), dtype=bool))
 
 
 def test_an_answer_of_several_concepts_is_counted_against_the_nearest_alternative() -> None:
