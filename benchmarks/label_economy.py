@@ -41,7 +41,8 @@ from rpdr.reranker.training import Hooks, train
 from rpdr.run import Run
 from rpdr.run.found import load_candidates
 from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Governor, Ledger, TeacherClient, Vote, resolve_endpoint, vote
+from rpdr.teacher import Governor, Ledger, Vote, resolve_endpoint, vote
+from rpdr.teacher.client import TeacherClient
 
 CONFIG = Path(__file__).parents[1] / "jobs" / "configs" / "askapatient.yaml"
 AT_A_TIME = 32  # mentions asked about side by side: no more than these are past the end of a budget

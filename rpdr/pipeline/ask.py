@@ -26,7 +26,9 @@ from rpdr.pipeline.progress import StageProgress, Stopwatch
 from rpdr.pipeline.questions import Questions, question_of
 from rpdr.schema import NIL
 from rpdr.show import dollars
-from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
+from rpdr.teacher import Endpoint, Example, Governor, Ledger, Question, Vote, is_masked_away, vote
+from rpdr.teacher.batch import BatchClient
+from rpdr.teacher.client import TeacherClient
 
 AT_A_TIME = 64  # questions that an actor is given
 MASKED = "masked"  # the source of a vote on what was not asked

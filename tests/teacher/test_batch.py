@@ -21,7 +21,9 @@ from pydantic import SecretStr
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
-from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, SandboxTeacher, TeacherClient
+from rpdr.teacher import Endpoint, Governor, Ledger, SandboxTeacher
+from rpdr.teacher.batch import BatchClient
+from rpdr.teacher.client import Answer, TeacherClient
 from rpdr.teacher.sandbox import Faults, Terms
 
 Reply = tuple[int, dict[str, Any]] | None

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
-from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, TeacherClient
+from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher
+from rpdr.teacher.client import TeacherClient
 
 
 def test_answers_come_in_the_order_of_the_questions(tmp_path: Path):
