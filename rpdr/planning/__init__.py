@@ -3,7 +3,7 @@
 from rpdr.planning.nodes import Choice, NodesConfig, read_nodes
 from rpdr.planning.search import Found, Plan, cheapest
 from rpdr.planning.simulation import simulated
-from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Step, Stream, Task
+from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Step, Stream
 
 __all__ = [
     "Choice",
@@ -18,7 +18,6 @@ __all__ = [
     "StageWork",
     "Step",
     "Stream",
-    "Task",
     "cheapest",
     "read_nodes",
     "simulated",
