@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from finished import annotated_test, run_in, share_cores, tell
-from outcome import RESULTS, against, keep, machine, shown
+from outcome import against, keep, kept, machine, shown
 from rich.console import Console
 
 from rpdr.corpus import load_mentions, normalise
@@ -82,8 +82,7 @@ def can(arm: str) -> bool:
 
 
 def _kept(labels: int) -> dict[str, Any]:
-    path = RESULTS / f"{NAME}.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = kept(NAME)
     return dict(found["arms"]) if found.get("labels") == labels else {}
 
 

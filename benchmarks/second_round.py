@@ -9,7 +9,6 @@ student's negatives no student is needed. An arm takes 1 to 25 minutes on two CP
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 from finished import annotated_test
-from outcome import RESULTS, against, keep, machine, shown
+from outcome import against, keep, kept, machine, shown
 from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
 from rpdr.config import Config
@@ -100,8 +99,7 @@ def _by_the_students_negatives(name: str, own: Config, root: Path) -> Run:
 
 def _kept(name: str, arm: str, run: Run) -> dict[str, Any]:
     """The arms so far, with this one."""
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("arms", {})
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
     of_concepts = drawn.of(np.array([bool(gold) for gold in golds]))  # NIL has no recall
