@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import annotated_test, share_cores, tell
+from finished import annotated_test, share_cores, trained
 from outcome import keep
 from rich.console import Console
 
@@ -35,9 +35,8 @@ from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
-from rpdr.reranker import Calibration, Reranker, examples, queries
+from rpdr.reranker import examples, queries
 from rpdr.reranker.reranker import best_device
-from rpdr.reranker.training import Hooks, train
 from rpdr.run import Run
 from rpdr.run.found import load_candidates
 from rpdr.schema import NIL, ConceptId, MentionKey
@@ -95,7 +94,7 @@ def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
     golds = [m.gold or [] for m in test]
     with tempfile.TemporaryDirectory() as folder:
         labels, told = _labels(config, run, found, Path(folder))
-        ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
+    ranked = _ranked(config, labels, found, [m.key for m in test])
     scored = evaluate("student", ranked, golds, _all(test), resampling=resampling(run, test))
     retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
     return {
@@ -149,15 +148,13 @@ def _answers(gold: Any, row: dict[str, Any]) -> set[str | None]:
 
 
 def _ranked(
-    config: Config, labels: list[dict[str, Any]], found: Mapping[MentionKey, dict[str, Any]], keys: list[MentionKey], folder: Path
+    config: Config, labels: list[dict[str, Any]], found: Mapping[MentionKey, dict[str, Any]], keys: list[MentionKey]
 ) -> list[list[ConceptId | None]]:
     """The test mentions' candidates as the trained student ranks them."""
-    hooks = Hooks(tell, lambda: folder / "checkpoint", lambda *_: None)
-    settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
-    chosen = [example.narrowed(settings.train_candidates) for example in examples(labels)]
-    student = train(settings, chosen, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
+    chosen = [example.narrowed(config.student.train_candidates) for example in examples(labels)]
+    student = trained(config.student, chosen, config.seed)
     distinct = list(dict.fromkeys(keys))
-    probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct), allow_nil=False)
+    probabilities = student.probabilities(queries(found[key] for key in distinct), allow_nil=False)
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
     return [[found[key]["candidate_ids"][n] for n in order[key] if n < len(found[key]["candidate_ids"])] for key in keys]
 
