@@ -28,7 +28,7 @@ from rich.console import Console
 
 from rpdr.config import Config, load
 from rpdr.corpus import load_mentions
-from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.evaluation import evaluate, noise_kind, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
@@ -39,7 +39,7 @@ from rpdr.reranker import examples, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.run import Run
 from rpdr.run.found import load_candidates
-from rpdr.schema import NIL, ConceptId, MentionKey
+from rpdr.schema import ConceptId, MentionKey, chosen_id
 from rpdr.teacher import Governor, Ledger, Vote, resolve_endpoint, vote
 from rpdr.teacher.client import TeacherClient
 
@@ -132,19 +132,11 @@ def _labels(
     with sandbox(arm, load_kb(run.concepts_file)) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
     labels = [{**found[MentionKey(v.key)], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
-    right = sum(
-        (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
-    )
+    right = sum(noise_kind(chosen_id(row), pool[row["key"]].gold or [], row["candidate_ids"]) is None for row in labels)
     ledger = Ledger(folder / "ledger")
     asked = sum(row["requests"] for row in ledger.account() if row["state"] == "valid")
     told = {"labels": len(labels), "answers": asked, "spent_usd": ledger.spent_usd(), "labels_right": right / max(1, len(labels))}
     return labels, told
-
-
-def _answers(gold: Any, row: dict[str, Any]) -> set[str | None]:
-    """What is right for a mention among its candidates: None where none of them is."""
-    ids = {i for alternative in gold or [] for i in alternative} & set(row["candidate_ids"])
-    return set(ids) or {None}
 
 
 def _ranked(
