@@ -146,8 +146,6 @@ def _write(found: dict[str, Any]) -> None:
         for arm in ARMS
         if arm in found[name]
     ]
-    older = [SETS[name] for name in SETS if any("protocol" not in arm for arm in found.get(name, {}).values())]
-    of_older = f"; of {' and '.join(older)}, whose rows are older, by mention" if older else ""
     keep(
         NAME,
         "RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py",
@@ -155,7 +153,7 @@ def _write(found: dict[str, Any]) -> None:
         ("Set", "Retriever", *(title for title, _ in cells)),
         rows,
         protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
-        f"each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text{of_older}. "
+        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text. "
         "Recall: of the mentions that have a concept.",
         machines={f"{SETS[name]}, {arm}": told["machine"] for name, arms in found.items() for arm, told in arms.items()},
         arms=found,
