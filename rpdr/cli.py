@@ -143,7 +143,6 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
     from rpdr.run import linking
@@ -158,7 +157,7 @@ def _run(options: argparse.Namespace) -> int:
     if "report" in stages:
         metrics = read_json(run.path("report", "metrics.json"))
         console.print()
-        console.print(results_table([from_json(system) for system in metrics["systems"]]))
+        console.print(results_table(metrics["systems"]))
         if metrics["simulated_teacher"]:
             console.print("[dim]The teacher is simulated: it knows the answers of its pool and errs at a set rate.[/dim]")
         console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True, markup=False)

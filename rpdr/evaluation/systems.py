@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -128,9 +127,3 @@ def score(values: np.ndarray, resampling: Resampling) -> Score | None:
 
 def _f1(counts: np.ndarray, resampling: Resampling) -> Score:
     return Score(micro_f1(counts), *bootstrap_statistic(micro_f1, counts, resampling))
-
-
-def from_json(system: dict[str, Any]) -> SystemResult:
-    """The SystemResult that stands in metrics.json as a plain dict."""
-    fields: dict[str, Any] = {name: Score(**value) if isinstance(value, dict) else value for name, value in system.items()}
-    return SystemResult(**fields)

@@ -47,7 +47,7 @@ def test_lengths_are_checked() -> None:
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(results_table([result("retriever [bold]"), result("student", price_usd=0.214, mentions_per_s=1234.5)]))
+    console.print(results_table([asdict(result("retriever [bold]")), asdict(result("student", price_usd=0.214, mentions_per_s=1234.5))]))
     text = console.export_text()
     assert "retriever [bold]" in text
     assert "0.667" in text
