@@ -17,6 +17,7 @@ import yaml
 
 import rpdr
 from rpdr import cli_cluster, cli_plan
+from rpdr.cli_cluster import take_config
 from rpdr.errors import ConfigError, RpdrError
 from rpdr.files import read_json, unusable
 from rpdr.show import in_one_line, visible
@@ -94,10 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     stages = {"run_all": "all stages, in order", **STAGE_HELP}
     for name, text in stages.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1"
-        )
+        take_config(command)
         command.add_argument(
             "--redo",
             action="store_true",
@@ -108,14 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_run, stages=None if name == "run_all" else [name], corpus=None)
     text = "what teach will cost: requests, tokens, dollars and hours, by the prompts that it would send; asks nothing"
     command = commands.add_parser("estimate", help=text, description=text)
-    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    take_config(command)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_estimate)
     text = "write the student as one Hugging Face directory: merged into its base, with a model card"
     command = commands.add_parser("export", help=text, description=text)
-    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    take_config(command)
     command.add_argument("--to", metavar="DIR", help="an earlier export or nothing must be there; default: export/ in the run directory")
     command.add_argument("--precision", choices=["bf16", "fp32"], default="", help="of its weights; default: as it was trained")
     command.add_argument(
