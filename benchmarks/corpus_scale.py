@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from finished import run_in
 from job import Job
-from outcome import RESULTS, keep, machine
+from outcome import keep, kept, machine
 from spans import Linking, Unasked, as_job, spans
 
 from rpdr.pipeline import link
@@ -65,8 +65,7 @@ def main() -> int:
         "--beside-others", action="store_true", help="the machine has other work meanwhile: of growth, times are not compared"
     )
     options = parser.parse_args()
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["found"] if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("found", {})
     for part in options.only:
         with tempfile.TemporaryDirectory() as folder:
             sets = [f"link.{pool}_actors={os.cpu_count()}" for pool in ("retriever", "student")]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from job import side_by_side
-from outcome import RESULTS, keep, machine, shown
+from outcome import keep, kept, machine, shown
 from rich.console import Console
 from six_sets import BEFORE, SETS, run_until, settings
 
@@ -88,8 +88,7 @@ def _like(point: Point, options: argparse.Namespace) -> tuple[list[Path], tuple[
 
 def _kept(of: str, point: Point, config: Config) -> dict[str, Any]:
     """The points so far, with this one."""
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["points"] if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("points", {})
     run = Run(config)
     metrics = json.loads(run.path("report", "metrics.json").read_text())
     systems = {system["name"]: system for system in metrics["systems"]}

@@ -11,7 +11,6 @@ results/dictionary.json, which keeps what other calls have measured.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from finished import annotated_test, run_in
-from outcome import RESULTS, against, keep, machine, shown
+from outcome import against, keep, kept, machine, shown
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from rpdr.answer import guess
@@ -56,8 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR")
     options = parser.parse_args()
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("runs", {})
     found |= {measured["run"]: measured for folder in options.runs for measured in [_measured(run_in(folder))]}
     keep(
         NAME,

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import annotated_test, run_in, share_cores, tell
-from outcome import RESULTS, against, keep, machine, shown
+from finished import annotated_test, run_in, share_cores, trained
+from outcome import against, keep, kept, machine, shown
 from rich.console import Console
 
 from rpdr.corpus import load_mentions, normalise
@@ -32,10 +32,9 @@ from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.distill import gold_examples
-from rpdr.reranker import Calibration, Example, Reranker, examples, fit_calibration, queries
+from rpdr.reranker import Example, examples, fit_calibration, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.targets import prior_of
-from rpdr.reranker.training import Hooks, train
 from rpdr.retriever import similarity_matrix
 from rpdr.run import Run
 from rpdr.run.found import load_candidates
@@ -82,26 +81,23 @@ def can(arm: str) -> bool:
 
 
 def _kept(labels: int) -> dict[str, Any]:
-    path = RESULTS / f"{NAME}.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = kept(NAME)
     return dict(found["arms"]) if found.get("labels") == labels else {}
 
 
 def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
     run = run_in(run_dir)
-    settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9, "workers": 1, "epochs": 2, **ARMS[name]})
+    settings = run.config.student.model_copy(update={"workers": 1, "epochs": 2, **ARMS[name]})
     changed = run.config.model_copy(update={"student": settings.model_copy(update={"max_labels": count})})
     rows = learned_labels(Run(changed))
     chosen = examples(rows)
     if settings.gold_labels:
         chosen += gold_examples(run, "labelled")
     chosen = [example.narrowed(settings.train_candidates) for example in chosen]
-    hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
-    student = train(settings, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
-    reranker = Reranker(student, Calibration(), 32, best_device())
+    student = trained(settings, chosen, run.config.seed)
     return {
         "name": name,
-        **_measured(run, chosen, lambda rows: reranker.scores(queries(rows))),
+        **_measured(run, chosen, lambda rows: student.scores(queries(rows))),
         "labels": len(rows),
         "machine": machine(),
         **ARMS[name],

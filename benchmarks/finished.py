@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from rpdr.config import load
+from rpdr.config import StudentConfig, load
 from rpdr.corpus import Mention, load_mentions
-from rpdr.reranker import Reranker
+from rpdr.reranker import Calibration, Example, Reranker, Student
+from rpdr.reranker.reranker import best_device
+from rpdr.reranker.training import Hooks, train
 from rpdr.run import Run
 
 
@@ -36,7 +39,20 @@ def share_cores(processes: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-def tell(done: int, total: int, loss: float) -> None:
+def trained(
+    settings: StudentConfig,
+    chosen: Sequence[Example],
+    seed: int,
+    create: Callable[[StudentConfig, int, str], Student] = Student.create,
+) -> Reranker:
+    """A student of these examples, not calibrated. No checkpoints: it would be minutes of work."""
+    device, settings = best_device(), settings.model_copy(update={"checkpoint_every_steps": 10**9})
+    hooks = Hooks(_tell, Path, lambda *_: None)
+    student = train(settings, chosen, seed, hooks, resume_from=None, device=device, save_to=None, create=create)
+    return Reranker(student, Calibration(), 32, device)
+
+
+def _tell(done: int, total: int, loss: float) -> None:
     """Training's progress, now and then."""
     if done % 20 == 0:
         Console(stderr=True).print(f"training: {done} of {total}, loss {loss:.3f}")

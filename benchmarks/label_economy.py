@@ -22,26 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import annotated_test, share_cores, tell
+from finished import annotated_test, share_cores, trained
 from outcome import keep
 from rich.console import Console
 
 from rpdr.config import Config, load
 from rpdr.corpus import load_mentions
-from rpdr.evaluation import evaluate, outcomes, paired_test
+from rpdr.evaluation import evaluate, noise_kind, outcomes, paired_test
 from rpdr.kb import load_kb
 from rpdr.pipeline.details import how_drawn, resampling
 from rpdr.pipeline.pool import examples_of, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
 from rpdr.pipeline.stages import run_stages
 from rpdr.pipeline.teach import sandbox
-from rpdr.reranker import Calibration, Reranker, examples, queries
+from rpdr.reranker import examples, queries
 from rpdr.reranker.reranker import best_device
-from rpdr.reranker.training import Hooks, train
 from rpdr.run import Run
 from rpdr.run.found import load_candidates
-from rpdr.schema import NIL, ConceptId, MentionKey
-from rpdr.teacher import Governor, Ledger, TeacherClient, Vote, resolve_endpoint, vote
+from rpdr.schema import ConceptId, MentionKey, chosen_id
+from rpdr.teacher import Governor, Ledger, Vote, resolve_endpoint, vote
+from rpdr.teacher.client import TeacherClient
 
 CONFIG = Path(__file__).parents[1] / "jobs" / "configs" / "askapatient.yaml"
 AT_A_TIME = 32  # mentions asked about side by side: no more than these are past the end of a budget
@@ -94,7 +94,7 @@ def _arm(base: Config, settings: dict[str, Any]) -> dict[str, Any]:
     golds = [m.gold or [] for m in test]
     with tempfile.TemporaryDirectory() as folder:
         labels, told = _labels(config, run, found, Path(folder))
-        ranked = _ranked(config, labels, found, [m.key for m in test], Path(folder))
+    ranked = _ranked(config, labels, found, [m.key for m in test])
     scored = evaluate("student", ranked, golds, _all(test), resampling=resampling(run, test))
     retriever = outcomes([found[m.key]["candidate_ids"] for m in test], golds, 1)
     return {
@@ -132,31 +132,21 @@ def _labels(
     with sandbox(arm, load_kb(run.concepts_file)) as url:
         votes = [v for v in asyncio.run(ask(str(url))) if v.valid]
     labels = [{**found[MentionKey(v.key)], "choice": v.choice, "also": [], "trust": 1.0} for v in votes]
-    right = sum(
-        (None if row["choice"] == NIL else row["candidate_ids"][row["choice"]]) in _answers(pool[row["key"]].gold, row) for row in labels
-    )
+    right = sum(noise_kind(chosen_id(row), pool[row["key"]].gold or [], row["candidate_ids"]) is None for row in labels)
     ledger = Ledger(folder / "ledger")
     asked = sum(row["requests"] for row in ledger.account() if row["state"] == "valid")
     told = {"labels": len(labels), "answers": asked, "spent_usd": ledger.spent_usd(), "labels_right": right / max(1, len(labels))}
     return labels, told
 
 
-def _answers(gold: Any, row: dict[str, Any]) -> set[str | None]:
-    """What is right for a mention among its candidates: None where none of them is."""
-    ids = {i for alternative in gold or [] for i in alternative} & set(row["candidate_ids"])
-    return set(ids) or {None}
-
-
 def _ranked(
-    config: Config, labels: list[dict[str, Any]], found: Mapping[MentionKey, dict[str, Any]], keys: list[MentionKey], folder: Path
+    config: Config, labels: list[dict[str, Any]], found: Mapping[MentionKey, dict[str, Any]], keys: list[MentionKey]
 ) -> list[list[ConceptId | None]]:
     """The test mentions' candidates as the trained student ranks them."""
-    hooks = Hooks(tell, lambda: folder / "checkpoint", lambda *_: None)
-    settings = config.student.model_copy(update={"checkpoint_every_steps": 10**9})
-    chosen = [example.narrowed(settings.train_candidates) for example in examples(labels)]
-    student = train(settings, chosen, config.seed, hooks, resume_from=None, device=best_device(), save_to=None)
+    chosen = [example.narrowed(config.student.train_candidates) for example in examples(labels)]
+    student = trained(config.student, chosen, config.seed)
     distinct = list(dict.fromkeys(keys))
-    probabilities = Reranker(student, Calibration(), 32).probabilities(queries(found[key] for key in distinct))
+    probabilities = student.probabilities(queries(found[key] for key in distinct))
     order = {key: row[:-1].argsort()[::-1] for key, row in zip(distinct, probabilities, strict=True)}
     return [[found[key]["candidate_ids"][n] for n in order[key] if n < len(found[key]["candidate_ids"])] for key in keys]
 

@@ -31,7 +31,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from finished import annotated_test, run_in
-from outcome import RESULTS, keep, machine
+from outcome import keep, kept, machine
 
 from rpdr.config import LinkConfig
 from rpdr.corpus import normalise
@@ -68,8 +68,7 @@ def main() -> int:
         "--phrases", action="store_true", help="the phrases of Ask A Patient's train file, in place of the run's test mentions"
     )
     options = parser.parse_args()
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text()).get("found", {}) if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("found", {})
     found[f"{options.run_dir.name}{PHRASED * options.phrases}"] = _measured(options)
     rows = [row for name, measured in found.items() for row in _rows(name, measured)]
     keep(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rpdr import machine as this
 from rpdr.evaluation import PairedResult
 from rpdr.evaluation.systems import Score
-from rpdr.files import write_json
+from rpdr.files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,12 @@ def keep(
     on = {"machine": machine()} if machines is None else {"machines": by_machine(machines)}
     told = {"command": command, "data": data, "simulated_teacher": simulated, **on, "columns": columns, "rows": rows}
     write_json(RESULTS / f"{name}.json", {**told, **measured})
+
+
+def kept(name: str) -> dict[str, Any]:
+    """What results/NAME.json has, by earlier calls; nothing where it is not there."""
+    path = RESULTS / f"{name}.json"
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def machine() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from finished import annotated_test, run_in, tell
+from finished import annotated_test, run_in, trained
 from outcome import against, keep, shown
 from torch import nn
 
@@ -28,11 +28,10 @@ from rpdr.config import StudentConfig
 from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.models import load_causal_lm
 from rpdr.pipeline.details import how_drawn, resampling
-from rpdr.reranker import Calibration, Example, Query, Reranker, Student, examples, queries
+from rpdr.reranker import Example, Query, Student, examples, queries
 from rpdr.reranker.prompt import Prompt, Tokens
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.student import Head
-from rpdr.reranker.training import Hooks, train
 from rpdr.run.found import load_candidates
 from rpdr.run.labels import learned_labels
 
@@ -93,7 +92,7 @@ def main() -> int:
     parser.add_argument("--data", default="Ask A Patient, fold 0")
     options = parser.parse_args()
     run = run_in(options.run_dir)
-    settings = run.config.student.model_copy(update={"checkpoint_every_steps": 10**9})
+    settings = run.config.student
     rng = random.Random(run.config.seed)
     rows = learned_labels(run)[: options.labels]
     # of all candidates: a letter that was never an option would be tested untaught
@@ -105,13 +104,11 @@ def main() -> int:
     orders = [rng.sample(range(len(query.candidate_names)), len(query.candidate_names)) for query in asked]
     ranked, flips = {"retriever": [found[m.key]["candidate_ids"] for m in test]}, {}
     for name, create in ARMS.items():
-        hooks = Hooks(tell, Path, lambda *_: None)  # no checkpoints: it would be minutes of work
         # rows of the LLM's own output matrix are tuned as its other weights are
         own = settings.model_copy(update={"head_learning_rate": settings.learning_rate}) if create is letters else settings
-        student = train(own, chosen, run.config.seed, hooks, resume_from=None, device=best_device(), save_to=None, create=create)
-        reranker = Reranker(student, Calibration(), 32, best_device())
-        straight = reranker.scores(asked)[:, :-1]
-        shuffled = reranker.scores([query.with_candidates(order) for query, order in zip(asked, orders, strict=True)])[:, :-1]
+        student = trained(own, chosen, run.config.seed, create)
+        straight = student.scores(asked)[:, :-1]
+        shuffled = student.scores([query.with_candidates(order) for query, order in zip(asked, orders, strict=True)])[:, :-1]
         again = [order[int(scores.argmax())] for order, scores in zip(orders, shuffled, strict=True)]
         flips[name] = float(np.mean(straight.argmax(1) != np.array(again)))
         order_of = {key: np.argsort(-scores, kind="stable") for key, scores in zip(keys, straight, strict=True)}

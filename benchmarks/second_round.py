@@ -9,7 +9,6 @@ student's negatives no student is needed. An arm takes 1 to 25 minutes on two CP
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 from finished import annotated_test
-from outcome import RESULTS, against, keep, machine, shown
+from outcome import against, keep, kept, machine, shown
 from six_sets import BEFORE, MAIN, SETS, run_until, settings
 
 from rpdr.config import Config
@@ -100,8 +99,7 @@ def _by_the_students_negatives(name: str, own: Config, root: Path) -> Run:
 
 def _kept(name: str, arm: str, run: Run) -> dict[str, Any]:
     """The arms so far, with this one."""
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text()).get("arms", {}) if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("arms", {})
     test = annotated_test(run)
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
     of_concepts = drawn.of(np.array([bool(gold) for gold in golds]))  # NIL has no recall
@@ -148,8 +146,6 @@ def _write(found: dict[str, Any]) -> None:
         for arm in ARMS
         if arm in found[name]
     ]
-    older = [SETS[name] for name in SETS if any("protocol" not in arm for arm in found.get(name, {}).values())]
-    of_older = f"; of {' and '.join(older)}, whose rows are older, by mention" if older else ""
     keep(
         NAME,
         "RPDR_DATA=… RPDR_MODELS=… python benchmarks/second_round.py",
@@ -157,7 +153,7 @@ def _write(found: dict[str, Any]) -> None:
         ("Set", "Retriever", *(title for title, _ in cells)),
         rows,
         protocol=f"The first round learned from labelled mentions, the second from the labels of a teacher of {MAIN:.2f} too. All test mentions, one run "
-        f"each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text{of_older}. "
+        "each; 95 % percentile bootstrap and paired randomisation test, by document where documents are known, else by text. "
         "Recall: of the mentions that have a concept.",
         machines={f"{SETS[name]}, {arm}": told["machine"] for name, arms in found.items() for arm, told in arms.items()},
         arms=found,

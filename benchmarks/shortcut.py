@@ -10,7 +10,6 @@ in results/shortcut.json, which keeps what other calls have measured.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from finished import annotated_test, run_in
-from outcome import RESULTS, against, keep, machine, shown
+from outcome import against, keep, kept, machine, shown
 
 from rpdr.answer import answers
 from rpdr.config import LinkConfig
@@ -58,8 +57,7 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR")
     parser.add_argument("--share", type=float, default=LinkConfig().shortcut or 0.98, help="link.shortcut")
     options = parser.parse_args()
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("runs", {})
     found |= {measured["run"]: measured for folder in options.runs for measured in [_measured(run_in(folder), options.share)]}
     columns, rows = table(found)
     keep(

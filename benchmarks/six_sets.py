@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from asked import teachers_answers
 from finished import annotated_test
 from job import side_by_side
-from outcome import RESULTS, in_short, keep, machine, shown
+from outcome import in_short, keep, kept, machine, shown
 from rich.console import Console
 
 from rpdr.answer import guess
@@ -142,8 +142,7 @@ def _take_over(config: Config, others: list[Path], same: Sequence[str]) -> None:
 
 def _kept(name: str, accuracy: float, config: Config) -> dict[str, Any]:
     """The results so far, with this run's figures."""
-    path = RESULTS / f"{NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    found: dict[str, Any] = kept(NAME).get("runs", {})
     run = Run(config)
     metrics = json.loads(run.path("report", "metrics.json").read_text())
     figures = {
@@ -364,8 +363,7 @@ def _more(title: str, runs: dict[str, Any]) -> list[list[str]]:
 
 def _by_trigrams() -> dict[str, str]:
     """Set -> Acc@1 of trigrams, which no teacher and no training has a part in: of whichever run."""
-    path = RESULTS / f"{dictionary.NAME}.json"
-    found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    found: dict[str, Any] = kept(dictionary.NAME).get("runs", {})
     return {
         run.rpartition("-")[0]: f"{told['acc_at_1'][dictionary.TRIGRAMS + dictionary.LINKED]['value']:.3f}" for run, told in found.items()
     }

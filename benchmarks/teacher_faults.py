@@ -10,7 +10,6 @@ a cap that cannot cover the pool, then under one that can. Writes results/teache
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sqlite3
 import tempfile
@@ -20,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from outcome import RESULTS, keep, machine
+from outcome import keep, kept, machine
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, label_keys, make_pool, sandbox, teach
 
@@ -42,7 +41,7 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="of the other, what was measured last is kept")
     parser.add_argument("--seed", type=int, default=13)
     options = parser.parse_args()
-    before = json.loads(path.read_text()) if (path := RESULTS / "teacher_faults.json").exists() else {}
+    before = kept("teacher_faults")
     found = {mode: before[mode] for mode in MODES if mode not in options.modes}
     for mode, measure, mentions in (("sync", _sync, options.mentions), ("batch", _batch, options.batch_mentions)):
         if mode in options.modes:

@@ -22,7 +22,7 @@ from typing import Any
 
 import openai
 import psutil
-from outcome import RESULTS, keep, machine
+from outcome import keep, kept, machine
 from rich.console import Console
 from teacher_pool import DATA, Sandbox, make_pool, sandbox, teach
 
@@ -43,8 +43,7 @@ def main() -> int:
     parser.add_argument("--large", type=int, default=200_000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="of the others, what was measured last is kept")
     options = parser.parse_args()
-    path = RESULTS / "teacher_throughput.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = kept("teacher_throughput")
     parts: dict[str, Any] = {name: found.get(name) for name in PARTS}
     on = found.get("measured_on", {})
     measure = {

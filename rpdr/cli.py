@@ -17,6 +17,7 @@ import yaml
 
 import rpdr
 from rpdr import cli_cluster, cli_plan
+from rpdr.cli_cluster import take_config
 from rpdr.errors import ConfigError, RpdrError
 from rpdr.files import read_json, unusable
 from rpdr.show import in_one_line, visible
@@ -94,10 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     stages = {"run_all": "all stages, in order", **STAGE_HELP}
     for name, text in stages.items():
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1"
-        )
+        take_config(command)
         command.add_argument(
             "--redo",
             action="store_true",
@@ -108,14 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_run, stages=None if name == "run_all" else [name], corpus=None)
     text = "what teach will cost: requests, tokens, dollars and hours, by the prompts that it would send; asks nothing"
     command = commands.add_parser("estimate", help=text, description=text)
-    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    take_config(command)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_estimate)
     text = "write the student as one Hugging Face directory: merged into its base, with a model card"
     command = commands.add_parser("export", help=text, description=text)
-    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    take_config(command)
     command.add_argument("--to", metavar="DIR", help="an earlier export or nothing must be there; default: export/ in the run directory")
     command.add_argument("--precision", choices=["bf16", "fp32"], default="", help="of its weights; default: as it was trained")
     command.add_argument(
@@ -143,7 +139,6 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rpdr.evaluation.systems import from_json
     from rpdr.evaluation.table import results_table
     from rpdr.pipeline.stages import STAGES, console, link_corpus, run_stages
     from rpdr.run import linking
@@ -158,7 +153,7 @@ def _run(options: argparse.Namespace) -> int:
     if "report" in stages:
         metrics = read_json(run.path("report", "metrics.json"))
         console.print()
-        console.print(results_table([from_json(system) for system in metrics["systems"]]))
+        console.print(results_table(metrics["systems"]))
         if metrics["simulated_teacher"]:
             console.print("[dim]The teacher is simulated: it knows the answers of its pool and errs at a set rate.[/dim]")
         console.print(f"Report: {run.path('report', 'index.html')}", soft_wrap=True, markup=False)

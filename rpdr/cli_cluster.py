@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # by which Ray's own client goes before any argument
 
 
+def take_config(command: argparse.ArgumentParser, which: str = "a YAML file; see jobs/configs/") -> None:
+    """The arguments by which a command finds a run's config."""
+    command.add_argument("--config", required=True, help=which)
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value, e.g. --set student.epochs=1"
+    )
+
+
 def add_commands(commands: Any, stages: dict[str, str], read_config: Callable[[argparse.Namespace], Config]) -> None:
     """To the parser of `rpdr`; `stages` are what can be submitted, each with what it does."""
     text = "run a stage, or run_all, on a Ray cluster: packs this folder, follows the job's log, and ends with its exit code"
     command = commands.add_parser("submit", help=text, description=text)
     command.add_argument("stage", choices=list(stages))
-    command.add_argument("--config", required=True, help="a YAML file in the folder that is packed")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
+    take_config(command, "a YAML file in the folder that is packed")
     command.add_argument("--redo", action="store_true", help="as of the stage's own command")
     command.add_argument("--corpus", metavar="NAME", help="of link: link this one of the config's `corpora`")
     command.add_argument(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rpdr.cli_cluster import take_config
 from rpdr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,22 +24,17 @@ CALIBRATE = (
 def add_commands(commands: Any, read_config: Callable[[argparse.Namespace], Config]) -> None:
     """To the parser of `rpdr`."""
     command = commands.add_parser("calibrate", help=CALIBRATE, description=CALIBRATE)
-    _take_config(command)
+    take_config(command)
     command.set_defaults(run=lambda options: _calibrate(read_config(options)))
     text = "what is left of a run will take on a cluster: nodes, hours, dollars, the bottleneck, and the cheapest that meets a deadline"
     command = commands.add_parser("plan", help=text, description=text)
-    _take_config(command)
+    take_config(command)
     command.add_argument("--nodes", type=Path, required=True, metavar="FILE", help="node types with their prices, as cluster/nodes.yaml")
     command.add_argument("--mentions", type=float, metavar="N", help="to be linked, e.g. 50e6; default: the run's own")
     command.add_argument("--distinct", type=float, metavar="SHARE", help="of them; default: extrapolated from the prepared mentions")
     command.add_argument("--deadline", default="", metavar="TIME", help="e.g. 8h, 90m, 2d; default: none, the cheapest of all")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=lambda options: _plan(options, read_config(options)))
-
-
-def _take_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", required=True, help="a YAML file; see jobs/configs/")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one config value")
 
 
 def _calibrate(config: Config) -> int:

@@ -3,16 +3,15 @@
 `load(path)` reads YAML, refuses unknown keys (naming the nearest valid one), and raises ConfigError with the file and line.
 """
 
-from rpdr.config.linking import LinkConfig, Needs, ReportConfig, ResourcesConfig
+from rpdr.config.linking import LinkConfig, Needs, ResourcesConfig
 from rpdr.config.models import RetrieverConfig, StudentConfig
 from rpdr.config.run import Config, load
 from rpdr.config.sources import DocumentSplit, HashSplit, KbConfig, MentionsConfig
-from rpdr.config.teacher import SANDBOX, BatchConfig, Price, SandboxConfig, TeacherConfig
+from rpdr.config.teacher import SANDBOX, Price, SandboxConfig, TeacherConfig
 from rpdr.config.values import actors_between
 
 __all__ = [
     "SANDBOX",
-    "BatchConfig",
     "Config",
     "DocumentSplit",
     "HashSplit",
@@ -21,7 +20,6 @@ __all__ = [
     "MentionsConfig",
     "Needs",
     "Price",
-    "ReportConfig",
     "ResourcesConfig",
     "RetrieverConfig",
     "SandboxConfig",

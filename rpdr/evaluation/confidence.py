@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rpdr.evaluation.metrics import reliability
 from rpdr.evaluation.significance import Resampling, bootstrap_interval
 from rpdr.evaluation.systems import Score, score
 
@@ -31,20 +30,36 @@ class Selected:
 def calibration_report(
     confidences: np.ndarray, correct: np.ndarray, texts: Sequence[str], resampling: Resampling, bins: int = 10
 ) -> dict[str, Any]:
-    """`metrics.reliability` as {bins, ece}, each bin with the bootstrap interval of its accuracy (`accuracy_low`, `accuracy_high`), how many
-    distinct `texts` the mentions have, and what the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and
+    """The reliability diagram and the expected calibration error (ECE) of Guo et al., "On Calibration of Modern Neural Networks", 2017.
+
+    `bins` are equally wide, [low, high), the last one closed: each {low, high, count, confidence, accuracy, accuracy_low, accuracy_high}, means in the
+    bin and the bootstrap interval of the accuracy; None where it is empty. `ece`: the mean over mentions of |accuracy - confidence| of their bin, in
+    [0, 1]. `texts`: how many distinct ones the mentions have. What the ECE of a perfect confidence would be: `ece_by_chance`, the mean, and
     `ece_by_chance_high`, which 5 % pass.
 
     In a finite sample a perfect confidence has an ECE over 0: outcomes are drawn at the confidences themselves, as in the consistency bars
     of Bröcker & Smith 2007, those of one text alike: it is answered once, and repeats of it are right or wrong together. Raises ValueError
-    as `reliability` does.
+    for no mentions, or confidences outside [0, 1].
     """
-    rows, ece = reliability(confidences, correct, bins)
-    index = np.minimum((np.asarray(confidences, dtype=float) * bins).astype(int), bins - 1)
-    for number, row in enumerate(rows):
+    confidences, correct = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
+    if confidences.shape != correct.shape or confidences.ndim != 1 or not confidences.size:
+        raise ValueError(f"confidences {confidences.shape} and correct {correct.shape} must be (n,) and not empty")
+    if not np.all((confidences >= 0) & (confidences <= 1)):  # also false for NaN
+        raise ValueError("confidences must be in [0, 1]")
+    index = np.minimum((confidences * bins).astype(int), bins - 1)
+    rows: list[dict[str, Any]] = []
+    ece = 0.0
+    for number in range(bins):
         inside = index == number
-        found = score(np.asarray(correct, dtype=bool)[inside], resampling.of(inside))
-        row["accuracy_low"], row["accuracy_high"] = (found.low, found.high) if found else (None, None)
+        row: dict[str, Any] = {"low": number / bins, "high": (number + 1) / bins, "count": int(inside.sum())}
+        found = score(correct[inside], resampling.of(inside))
+        if found:
+            confidence = float(confidences[inside].mean())
+            ece += row["count"] * abs(found.value - confidence) / confidences.size
+            row |= {"confidence": confidence, "accuracy": found.value, "accuracy_low": found.low, "accuracy_high": found.high}
+        else:
+            row |= dict.fromkeys(("confidence", "accuracy", "accuracy_low", "accuracy_high"))
+        rows.append(row)
     rng = np.random.default_rng(resampling.seed)
     sums = np.bincount(index, confidences, bins)
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}

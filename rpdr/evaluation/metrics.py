@@ -1,4 +1,4 @@
-"""What counts as right: mentions' ranked answers and gold in, booleans, rates and calibration bins out.
+"""What counts as right: mentions' ranked answers and gold in, booleans and rates out.
 
 Knows nothing about models or files. In a ranking, None is the answer "none of these"; in golds, `[]` is NIL.
 """
@@ -6,7 +6,6 @@ Knows nothing about models or files. In a ranking, None is the answer "none of t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -56,45 +55,3 @@ def micro_f1(counts: np.ndarray) -> float:
     """Over the concepts of all mentions, from `set_counts`: the harmonic mean of precision and recall; 1 where nothing is wanted or said."""
     right, said, wanted = counts.sum(axis=0).tolist()
     return 2 * right / (said + wanted) if said + wanted else 1.0
-
-
-def accuracy_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
-    """The share of mentions, NIL ones too, whose right answer is among the first `k`; in [0, 1]. Raises ValueError if there are none."""
-    return _mean(outcomes(ranked, golds, k))
-
-
-def recall_at_k(ranked: Sequence[Ranked], golds: Sequence[Gold], k: int) -> float:
-    """The share of non-NIL mentions with a right concept among the first `k` concepts; in [0, 1]. Raises ValueError if there are none."""
-    return _mean(recall_outcomes(ranked, golds, k))
-
-
-def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> tuple[list[dict[str, Any]], float]:
-    """The reliability diagram and the expected calibration error (ECE) of Guo et al., "On Calibration of Modern Neural Networks", 2017.
-
-    `confidences`: (n,) float in [0, 1], of the answer given; `correct`: (n,) bool. Bins are equally wide, [low, high), the last one closed.
-    Returns the bins, each {low, high, count, confidence, accuracy} (means in the bin; None where it is empty), and the ECE in [0, 1]:
-    the mean over mentions of |accuracy - confidence| of their bin. Raises ValueError for no mentions, or confidences outside [0, 1].
-    """
-    confidences, correct = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
-    if confidences.shape != correct.shape or confidences.ndim != 1 or not confidences.size:
-        raise ValueError(f"confidences {confidences.shape} and correct {correct.shape} must be (n,) and not empty")
-    if not np.all((confidences >= 0) & (confidences <= 1)):  # also false for NaN
-        raise ValueError("confidences must be in [0, 1]")
-    index = np.minimum((confidences * bins).astype(int), bins - 1)
-    rows: list[dict[str, Any]] = []
-    error = 0.0
-    for number in range(bins):
-        inside = index == number
-        count = int(inside.sum())
-        confidence = float(confidences[inside].mean()) if count else None
-        accuracy = float(correct[inside].mean()) if count else None
-        if confidence is not None and accuracy is not None:
-            error += count * abs(accuracy - confidence) / confidences.size
-        rows.append({"low": number / bins, "high": (number + 1) / bins, "count": count, "confidence": confidence, "accuracy": accuracy})
-    return rows, error
-
-
-def _mean(values: np.ndarray) -> float:
-    if not values.size:
-        raise ValueError("no mentions to measure on")
-    return float(values.mean())

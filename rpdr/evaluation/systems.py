@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from rpdr.errors import DataError
 from rpdr.evaluation.metrics import Ranked, micro_f1, outcomes, recall_outcomes, set_counts
 from rpdr.evaluation.significance import PairedResult, Resampling, bootstrap_interval, bootstrap_statistic, paired_statistic
 from rpdr.schema import ConceptId, Gold
@@ -54,7 +52,7 @@ class SystemResult:
 def evaluate(
     name: str,
     ranked: Sequence[Ranked],
-    golds: Sequence[Gold | None],
+    golds: Sequence[Gold],
     unseen: np.ndarray,
     *,
     resampling: Resampling,
@@ -63,31 +61,26 @@ def evaluate(
     note: str = "",
     sets: Sequence[Collection[ConceptId]] | None = None,
 ) -> SystemResult:
-    """Score one system on the mentions that are annotated (gold is not None).
+    """Score one system.
 
-    `ranked`: for each of n mentions all its answers, best first, None = "none of these"; `unseen`: (n,) bool; `resampling`: of
-    the n. `sets`: all concepts of each answer; without, the one ranked first. Raises ValueError if the three are not equally long, DataError if
-    no mention is annotated.
+    `ranked`: for each of n >= 1 mentions all its answers, best first, None = "none of these"; `unseen`: (n,) bool; `resampling`: of
+    the n. `sets`: all concepts of each answer; without, the one ranked first. Raises ValueError if the three are not equally long.
     """
     if not len(ranked) == len(golds) == len(unseen):
         raise ValueError(f"{name}: {len(ranked)} rankings, {len(golds)} golds and {len(unseen)} unseen flags: not equally many")
     sets = firsts(ranked) if sets is None else sets
-    annotated = np.array([gold is not None for gold in golds], dtype=bool)
-    if not annotated.any():
-        raise DataError(f"{name}: none of {len(golds)} mentions is annotated; evaluation needs a test split with gold")
-
     several = names_several(golds)
 
     def scores(chosen: np.ndarray) -> tuple[Score | None, ...]:
         rows, drawn = np.flatnonzero(chosen).tolist(), resampling.of(chosen)
-        answers, right = [ranked[n] for n in rows], [golds[n] or [] for n in rows]
+        answers, right = [ranked[n] for n in rows], [golds[n] for n in rows]
         accuracies = [score(outcomes(answers, right, k), drawn) for k in (1, 5)]
         known = score(recall_outcomes(answers, right, 10), resampling.of(np.array([n for n in rows if golds[n]], dtype=int)))
         f1 = _f1(set_counts([sets[n] for n in rows], right), drawn) if several and rows else None
         return *accuracies, known, f1
 
-    acc_at_1, acc_at_5, recall_at_10, f1 = scores(annotated)
-    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(annotated & unseen)
+    acc_at_1, acc_at_5, recall_at_10, f1 = scores(np.ones(len(golds), dtype=bool))
+    unseen_acc_at_1, unseen_acc_at_5, unseen_recall_at_10, unseen_f1 = scores(unseen)
     assert acc_at_1 is not None  # there are mentions
     assert acc_at_5 is not None
     return SystemResult(
@@ -101,8 +94,8 @@ def evaluate(
         unseen_recall_at_10=unseen_recall_at_10,
         price_usd=price_usd,
         mentions_per_s=mentions_per_s,
-        mentions=int(annotated.sum()),
-        unseen_mentions=int((annotated & unseen).sum()),
+        mentions=len(golds),
+        unseen_mentions=int(unseen.sum()),
         micro_f1=f1,
         unseen_micro_f1=unseen_f1,
     )
@@ -134,9 +127,3 @@ def score(values: np.ndarray, resampling: Resampling) -> Score | None:
 
 def _f1(counts: np.ndarray, resampling: Resampling) -> Score:
     return Score(micro_f1(counts), *bootstrap_statistic(micro_f1, counts, resampling))
-
-
-def from_json(system: dict[str, Any]) -> SystemResult:
-    """The SystemResult that stands in metrics.json as a plain dict."""
-    fields: dict[str, Any] = {name: Score(**value) if isinstance(value, dict) else value for name, value in system.items()}
-    return SystemResult(**fields)

@@ -9,27 +9,27 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rpdr.evaluation.systems import METRICS, Score, SystemResult
+from rpdr.evaluation.systems import METRICS
 from rpdr.show import usd, visible
 
 _UNKNOWN = "—"
 
 
-def results_table(systems: Sequence[SystemResult]) -> Table:
-    """A table for the terminal, one row a system, each 95 % interval dimmed under its value; fits 80 columns."""
+def results_table(systems: Sequence[dict[str, Any]]) -> Table:
+    """A table for the terminal from the `systems` of metrics.json, one row each, 95 % intervals dimmed under their values; fits 80 columns."""
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption="dim: 95 % bootstrap interval", caption_justify="left"
     )
     table.add_column("System", overflow="fold", min_width=16)
-    several = any(s.micro_f1 for s in systems)
-    for heading in ("Acc@1", "Acc@5", "Recall@10", *(["Micro F1"] if several else []), "Price", "Mentions/s"):
+    scores = {key: heading for key, heading in METRICS.items() if key != "micro_f1" or any(s.get(key) for s in systems)}
+    for heading in (*scores.values(), "Price", "Mentions/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in systems:
         table.add_row(
-            Text(visible(s.name)),
-            *(_rich_score(score) for score in (s.acc_at_1, s.acc_at_5, s.recall_at_10, *([s.micro_f1] if several else []))),
-            _UNKNOWN if s.price_usd is None else usd(s.price_usd),
-            _UNKNOWN if s.mentions_per_s is None else f"{s.mentions_per_s:,.1f}",
+            Text(visible(s["name"])),
+            *(_rich_score(s[key]) for key in scores),
+            _UNKNOWN if s["price_usd"] is None else usd(s["price_usd"]),
+            _UNKNOWN if s["mentions_per_s"] is None else f"{s['mentions_per_s']:,.1f}",
         )
     return table
 
@@ -52,17 +52,17 @@ def markdown_table(systems: Sequence[dict[str, Any]]) -> str:
 
 
 def comparison_line(row: Mapping[str, Any]) -> str:
-    """A `Comparison` of metrics.json in a line of Markdown."""
+    """A comparison of metrics.json in a line of Markdown."""
     return (
         f"{row['a']} against *{row['b']}*, {METRICS[row['metric']]}, {row['on']} mentions: {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
         f"p = {row['p_value']:.2g}"
     )
 
 
-def _rich_score(score: Score | None) -> Text:
+def _rich_score(score: dict[str, float] | None) -> Text:
     if score is None:
         return Text(_UNKNOWN)
-    return Text.assemble((f"{score.value:.3f}", "bold"), "\n", (f"{score.low:.3f}–{score.high:.3f}", "dim"))
+    return Text.assemble((f"{score['value']:.3f}", "bold"), "\n", (f"{score['low']:.3f}–{score['high']:.3f}", "dim"))
 
 
 def _markdown_score(score: dict[str, float] | None) -> str:

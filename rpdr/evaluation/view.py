@@ -1,4 +1,4 @@
-"""What the report's template shows: `Metrics` in, words and drawing positions out. No HTML here, no arithmetic there.
+"""What the report's template shows: a run's metrics in, words and drawing positions out. No HTML here, no arithmetic there.
 
 Tolerant by design: a part that is missing or empty becomes None, and the template leaves its section out.
 """

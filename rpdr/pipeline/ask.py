@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -26,7 +26,9 @@ from rpdr.pipeline.questions import Questions, question_of
 from rpdr.run import Run
 from rpdr.schema import NIL
 from rpdr.show import usd
-from rpdr.teacher import BatchClient, Endpoint, Example, Governor, Ledger, Question, TeacherClient, Vote, is_masked_away, vote
+from rpdr.teacher import Endpoint, Example, Governor, Ledger, Question, Vote, is_masked_away, vote
+from rpdr.teacher.batch import BatchClient
+from rpdr.teacher.client import TeacherClient
 
 AT_A_TIME = 64  # questions that an actor is given
 MASKED = "masked"  # the source of a vote on what was not asked
@@ -137,7 +139,7 @@ async def _in_batches(asking: Asking, progress: StageProgress, work: Callable[[B
     """What `work` returns, with a client that lives as long."""
     governor = Governor(*asking.governor())  # type: ignore[arg-type]
     try:
-        return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), governor, progress.update))
+        return await work(BatchClient(TeacherClient(asking.settings, asking.endpoint, governor), progress.update))
     finally:
         await governor.close()
 
@@ -182,7 +184,7 @@ class AskActor:
     """One teacher client; batches of questions run side by side in its event loop."""
 
     def __init__(self, asking: Asking, governor: list[Any]) -> None:
-        self.asker = Asker(asking, TeacherClient(asking.settings, asking.endpoint, RemoteGovernor(governor[0])))
+        self.asker = Asker(asking, TeacherClient(asking.settings, asking.endpoint, cast(Governor, RemoteGovernor(governor[0]))))
 
     async def __call__(self, batch: pa.Table) -> Any:
         votes = await self.asker.ask(batch["row"].to_pylist())

@@ -1,6 +1,6 @@
 """What stands behind a report's figures: errors by cause, the teacher's label noise, accuracy by part, and what abstaining would bring.
 
-Reads a run directory; everything comes out laid out as `evaluation.Metrics` wants it. Mention texts are in `examples` alone.
+Reads a run directory; everything comes out laid out as the report wants it. Mention texts are in `examples` alone.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
         row, answer = told.rows[n], told.answers[n]
         return {
             "text": told.mentions[n].text,
-            "written": told.mentions[n].written,
+            "written": told.mentions[n].written,  # as it stands there, where abbreviations were written out
             "context": told.mentions[n].context if told.run.config.student.use_context else None,
-            "alike": alike,
+            "alike": alike,  # mentions of the same text with the same answer that it stands for
             "gold_names": _gold_names(told.golds[n], names),
             "answer_name": None if answer is None else names.get(answer, answer),
             "abstained": row["abstained"],
@@ -176,7 +176,7 @@ def errors(told: Answered, concepts: Sequence[Concept]) -> dict[str, Any]:
                     "share": score(inside, told.resampling),
                     "abstained": int((inside & abstained).sum()),
                     "said_nil": int((inside & silent).sum()),
-                    "second": int((inside & second).sum()),
+                    "second": int((inside & second).sum()),  # the right one stood second
                     "namesake": int((inside & namesake).sum()),
                     "examples": [example(*one) for one in shown],
                 }

@@ -67,7 +67,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
     if teacher:
         systems.insert(max(0, len(systems) - 1), teacher)
     taught, linked = run.summary("teach"), run.summary("link")
-    metrics: dict[str, Any] = {  # laid out as evaluation.report.Metrics
+    metrics: dict[str, Any] = {
         **_about(run, mentions),
         **of_test,
         **noise,
@@ -86,6 +86,7 @@ def report(run: Run, progress: StageProgress) -> dict[str, Any]:
 def _about(run: Run, mentions: Sequence[Mention]) -> dict[str, Any]:
     """What was run, where, on what."""
     prepared, linked = run.summary("prepare"), run.summary("link")
+    # exact, by_retriever and student_scored are of distinct questions, the others of mentions
     counts = ("mentions", "distinct", "nil", "exact", "by_retriever", "student_scored", "mentions_per_s")
     return {
         "title": run.folder.name,
@@ -96,7 +97,7 @@ def _about(run: Run, mentions: Sequence[Mention]) -> dict[str, Any]:
         "corpus": {
             **{name: linked.get(name) for name in counts},
             "linked": linked["mentions"] - linked["nil"] - linked["abstained"],
-            "abstained": linked["abstained"] if linked["operating_point"] else None,
+            "abstained": linked["abstained"] if linked["operating_point"] else None,  # without a target precision
             "rejects": prepared["rejects"],
             "unknown_gold_ids": prepared["unknown_gold_ids"],
             "seconds": linked.get("link_s"),
@@ -175,6 +176,8 @@ def _annotated(mentions: Sequence[Mention], split: str) -> list[Mention]:
 
 
 def _learning(run: Run) -> dict[str, Any]:
+    """How the student's training went: mean losses in nats, on its labels as it learned, on dev after each epoch, and of the retriever's similarities
+    alone on the same labels."""
     trained = run.summary("distill")
     return {
         "curve": trained.get("loss_curve", []),
@@ -254,7 +257,8 @@ def _teacher(
 
 def _bill(run: Run, taught: dict[str, Any], linked: Mapping[str, Any], labels: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the whole of the ledger says of requests and prices, and what was saved. It has answers of earlier settings too, so what a
-    label costs goes by the answers that these `labels` took, rows of schema.LABELS, not by what was spent on them and others."""
+    label costs goes by the answers that these `labels` took, rows of schema.LABELS, not by what was spent on them and others; a million mentions would
+    be asked about as these were."""
     account = taught.get("account", [])
     served = [row for row in account if row["state"] == VALID]
     answers = sum(row["requests"] for row in served) or 1

@@ -122,7 +122,9 @@ def sets_of(
 def comparisons(
     run: Run, resampling: Resampling, rankings: dict[str, list[Ranking]], sets: dict[str, Sets], golds: list[Gold], unseen: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too."""
+    """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too.
+    The first one is the headline. `reranked`: the student re-ranks its candidates, so what it has learned is the difference; `untaught`: it has all that
+    no teacher is needed for, so what the labels bring is."""
     found = []
     reranked = reranked_of(run, rankings)
     for other in (RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND):

@@ -1,18 +1,16 @@
 """What a run will take on a cluster, told before it is started: stages, rates and node types in, hours and dollars out. Knows nothing of Ray."""
 
-from rpdr.planning.nodes import Choice, Market, NodesConfig, read_nodes
+from rpdr.planning.nodes import Choice, NodesConfig, read_nodes
 from rpdr.planning.search import Found, Plan, cheapest
-from rpdr.planning.simulation import Outcome, simulated
-from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Step, Stream, Task
+from rpdr.planning.simulation import simulated
+from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Step, Stream
 
 __all__ = [
     "Choice",
     "Driver",
     "Found",
     "Gang",
-    "Market",
     "NodesConfig",
-    "Outcome",
     "Plan",
     "Pool",
     "Process",
@@ -20,7 +18,6 @@ __all__ = [
     "StageWork",
     "Step",
     "Stream",
-    "Task",
     "cheapest",
     "read_nodes",
     "simulated",

@@ -112,7 +112,7 @@ def group_of(needs: Needs, kind: str, nodes: NodesConfig) -> str:
             f"resources.{kind}: asks for no group that the node types have; give it labels: {{{GROUP}: …}}, one of {', '.join(nodes.groups)}"
         )
     group = nodes.groups[name]
-    if not any(fits(needs, nodes.types[each]) for each in group.types):
+    if not any(room_for(needs, nodes.types[each]) for each in group.types):
         raise ConfigError(f"resources.{kind}: no node type of group {name} ({', '.join(group.types)}) has room for it")
     return name
 
@@ -162,11 +162,6 @@ class Rooms:
                 return n
         self._from[id(needs)] = len(self._rooms)
         return None
-
-
-def fits(needs: Needs, node: NodeType) -> bool:
-    """Whether an empty node has room for a process."""
-    return Room(node).take(needs)
 
 
 def crowding(needs: Needs) -> float:

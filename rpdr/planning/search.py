@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from rpdr.errors import ConfigError
 from rpdr.planning.fleet import HOUR
-from rpdr.planning.nodes import Choice, NodesConfig, fits, group_of, room_for, usd_per_hour
+from rpdr.planning.nodes import Choice, NodesConfig, group_of, room_for, usd_per_hour
 from rpdr.planning.pools import sized
 from rpdr.planning.simulation import Outcome, simulated
 from rpdr.planning.work import Gang, Process, StageWork, Step, Stream
@@ -117,7 +117,9 @@ def _options(stages: Sequence[StageWork], nodes: NodesConfig) -> dict[str, list[
         choices = []
         for type_, market in itertools.product(group.types, group.markets):
             node = nodes.types[type_]
-            if all(fits(process.needs, node) for process in processes) and (market == "on_demand" or node.spot_usd_per_hour is not None):
+            if all(room_for(process.needs, node) for process in processes) and (
+                market == "on_demand" or node.spot_usd_per_hour is not None
+            ):
                 choices += [Choice(name, type_, market, count) for count in _counts(group.most)]
         if not choices:
             raise ConfigError(f"groups.{name}: none of its types ({', '.join(group.types)}) has room for all that is to run there")

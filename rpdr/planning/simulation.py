@@ -19,7 +19,7 @@ from rpdr.config import Needs
 from rpdr.planning.fleet import HOUR, LOST, Claim, Fleet, Life
 from rpdr.planning.nodes import Choice, NodesConfig, crowding, group_of
 from rpdr.planning.pools import sized
-from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream, Task
+from rpdr.planning.work import Driver, Gang, Pool, Process, Requests, StageWork, Stream
 
 AHEAD = 2  # of what is left of a stream, a process takes at most its share of it divided by this
 LEAST_PARTS, MOST_PARTS, ALL_PARTS = 8, 60, 20_000  # that a process does its share in; more where there are few of them
@@ -81,7 +81,6 @@ class _World:
     def run(self, stages: Sequence[StageWork], outcomes: list[StageOutcome]) -> Life:
         doing: dict[type, Callable[[Any], Life]] = {
             Driver: self._driver,
-            Task: self._task,
             Gang: self._gang,
             Stream: self._stream,
             Requests: self._requests,
@@ -102,23 +101,21 @@ class _World:
     def _driver(self, step: Driver) -> Life:
         yield self.env.timeout(step.seconds)
 
-    def _task(self, step: Task) -> Life:
-        yield self.env.process(self._together(step.process, 1, step.seconds, step.seconds))
-
     def _gang(self, step: Gang) -> Life:
-        yield self.env.process(self._together(step.process, step.workers, step.seconds, step.checkpoint_every_s))
+        yield self.env.process(self._together(step))
 
-    def _together(self, process: Process, workers: int, seconds: float, checkpoint_every_s: float) -> Life:
-        """So many processes at once; all go back to the last checkpoint where one is lost."""
+    def _together(self, step: Gang) -> Life:
+        """All go back to the last checkpoint where one is lost."""
+        process, workers = step.process, step.workers
         self.processes[process.kind] = max(workers, self.processes.get(process.kind, 0))
-        fleet, left = self._fleet(process), seconds
+        fleet, left = self._fleet(process), step.seconds
         while left > DONE:
             claims = [fleet.claim(process.needs) for _ in range(workers)]
             try:
                 yield self.env.all_of([claim.granted for claim in claims])
                 yield from self._load(process, workers)
                 while left > DONE:
-                    part = min(left, checkpoint_every_s)
+                    part = min(left, step.checkpoint_every_s)
                     yield from self._work(_Doing(process, part, workers))
                     left -= part
             except simpy.Interrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rpdr.config import Needs
@@ -28,21 +29,16 @@ class Driver:
 
 
 @dataclass(frozen=True)
-class Task:
-    """Work of one process. If its node is lost it begins anew."""
-
-    process: Process
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Gang:
-    """Work that `workers` processes do together: all wait until each is there, and all go back to the last checkpoint where one is lost."""
+    """Work that `workers` processes do together: all wait until each is there, and all go back to the last checkpoint where one is lost.
+
+    Without more said it is one process, which begins anew where its node is lost.
+    """
 
     process: Process
-    workers: int
     seconds: float  # of all of them together at work
-    checkpoint_every_s: float
+    workers: int = 1
+    checkpoint_every_s: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Requests:
     per_minute: float | None  # the endpoint's or the budget's limit
 
 
-Step = Driver | Task | Gang | Stream | Requests
+Step = Driver | Gang | Stream | Requests
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""The closed LLM: what it is asked, what it may cost, and the ledger of what it answered."""
+"""The closed LLM: what it is asked, what it may cost, and the ledger of what it answered.
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+What asks is imported from `client` and `batch`: they need the openai SDK, whose import takes a second, and most of a run's processes ask nobody.
+"""
 
 from rpdr.teacher.choose import at_random, by_worth
 from rpdr.teacher.endpoint import Endpoint, check_endpoint, resolve_endpoint
@@ -15,30 +13,13 @@ from rpdr.teacher.sandbox import SandboxTeacher
 from rpdr.teacher.trust import believe, kind
 from rpdr.teacher.vote import Vote, vote
 
-if TYPE_CHECKING:
-    from rpdr.teacher.batch import BatchClient
-    from rpdr.teacher.client import Answer, TeacherClient
-
-# what asks needs the openai SDK, whose import takes a second: processes that ask nobody, most of a run's, do not wait for it
-_ASKS = {"Answer": "client", "BatchClient": "batch", "TeacherClient": "client"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ASKS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ASKS[name]}"), name)
-
-
 __all__ = [
-    "Answer",
-    "BatchClient",
     "Endpoint",
     "Example",
     "Governor",
     "Ledger",
     "Question",
     "SandboxTeacher",
-    "TeacherClient",
     "Vote",
     "at_random",
     "believe",

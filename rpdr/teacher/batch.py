@@ -30,7 +30,6 @@ from rpdr.teacher.client import (
     TeacherClient,
     no_money_there,
 )
-from rpdr.teacher.governor import Governor
 from rpdr.teacher.health import ENOUGH
 from rpdr.teacher.ledger import INVALID, MERGED, SUBMITTED, VALID, Sent, Submission
 from rpdr.teacher.prompt import Example, Question
@@ -57,9 +56,9 @@ class _Again:
 class BatchClient:
     """Asks as TeacherClient does, in batches. One a run directory at a time."""
 
-    def __init__(self, client: TeacherClient, governor: Governor, tell: Callable[[int, int, str], None] = lambda *_: None) -> None:
+    def __init__(self, client: TeacherClient, tell: Callable[[int, int, str], None] = lambda *_: None) -> None:
         """`tell(done, total, doing)` hears of progress, in requests of the batches at the provider's."""
-        self.client, self.config, self.governor = client, client.config, governor
+        self.client, self.config, self.governor = client, client.config, client.governor
         self.api = BatchApi(client, tell)
         self._crowded_since = 0.0  # when the provider began to take nothing at all; 0: it does
 

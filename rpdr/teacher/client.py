@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -21,7 +21,7 @@ from rpdr.files import sha256
 from rpdr.schema import NIL
 from rpdr.teacher.dialect import Dialect
 from rpdr.teacher.endpoint import Endpoint
-from rpdr.teacher.governor import Grant
+from rpdr.teacher.governor import Governor
 from rpdr.teacher.health import ENOUGH, Health
 from rpdr.teacher.ledger import VALID, Ended, Known, Sent
 from rpdr.teacher.prompt import Example, Question, build_messages
@@ -42,28 +42,6 @@ OF_ONE = {400, 413, 422}  # a refusal that may be of this one question, not of a
 ITS_OWN_FAULT = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}  # … and surely is
 NO_MONEY_THERE = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}  # a refusal that no waiting mends
 LATE_S = 5.0  # after its time, an answer that comes in drops is given up
-
-
-class Door(Protocol):
-    """A governor, wherever it lives: see Governor for each."""
-
-    async def known(self, questions: Sequence[str]) -> dict[str, Known]:
-        """Which need not be asked."""
-
-    async def reserve(self, sent: Sent) -> Grant:
-        """Returns when the request may leave, or must not."""
-
-    async def settle(self, sent: Sent, ended: Ended) -> float:
-        """Keep an answer; dollars."""
-
-    async def release(self, reservation: str, reason: str) -> None:
-        """It was not served."""
-
-    async def write_off(self, reservation: str, reason: str) -> None:
-        """It may have been served."""
-
-    async def cool(self, seconds: float) -> None:
-        """Let nothing leave for so long."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +108,7 @@ class _NoMoney(Exception):
 class TeacherClient:
     """Asks one endpoint. Safe to share within one event loop."""
 
-    def __init__(self, config: TeacherConfig, endpoint: Endpoint, governor: Door) -> None:
+    def __init__(self, config: TeacherConfig, endpoint: Endpoint, governor: Governor) -> None:
         self.config, self.endpoint, self.governor = config, endpoint, governor
         self.dialect = Dialect(config)
         self._openai: openai.AsyncOpenAI | None = None

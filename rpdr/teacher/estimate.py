@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from importlib.util import find_spec
 from typing import Any
 
 from rpdr.config import TeacherConfig
 from rpdr.teacher.dialect import Dialect, own_schema
 from rpdr.teacher.ledger import Known, Spent
 from rpdr.teacher.prices import Quote, cost_usd
-from rpdr.teacher.tokens import count_tokens, encoding, worst_case_tokens
+from rpdr.teacher.tokens import count_tokens, worst_case_tokens
 from rpdr.teacher.vote import AGREE
 
 A_MESSAGE, A_REPLY, A_SCHEMA = 4, 3, 9  # tokens: the frame of a message, the start of the reply, the frame of a JSON schema
@@ -223,12 +222,11 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
             return worst_case_tokens([dict(m) for m in s.messages], dialect.arguments(s.options)) * ratio.expected
 
         return by_bytes, off, f"counted by bytes, as in {measured.answers:,} answers of this ledger"
-    exact = encoding(config.model)
     counted: dict[str, float] = {}  # most messages are the few-shot examples, of all questions the same
 
     def tokens(text: str) -> float:
         if text not in counted:
-            counted[text] = exact(text) if exact else count_tokens(text)
+            counted[text] = count_tokens(text)
         return counted[text]
 
     of_openai = any(host in endpoint for host in OF_OPENAI)
@@ -246,21 +244,8 @@ def _counter(config: TeacherConfig, endpoint: str, measured: Measured | None) ->
             schema = tokens(as_prompt) + A_SCHEMA if of_openai else 0.0  # other servers constrain the decoder alone
         return sum(tokens(m["content"]) + A_MESSAGE for m in s.messages) + A_REPLY + schema
 
-    if exact:
-        return by_text, 0.01, "counted by tiktoken"
     off = OWN_COUNT if config.simulated or of_openai else OTHER_COUNT
-    return by_text, off, f"estimated from characters, {_why_estimated(config.model, of_openai)}"
-
-
-def _why_estimated(model: str, of_openai: bool) -> str:
-    """Nothing is installed or fetched for an estimate."""
-    if not of_openai:
-        return f"as the tokenizer of {model} is not at hand"
-    return (
-        "since tiktoken is not installed"
-        if find_spec("tiktoken") is None
-        else f"since tiktoken has no vocabulary of {model} on this machine"
-    )
+    return by_text, off, f"estimated from characters, as the tokenizer of {config.model} is not at hand"
 
 
 def _as_prompt(schema: Mapping[str, Any]) -> str:

@@ -1,17 +1,12 @@
-"""How many tokens a request is: at the very most, about, or, where a tokenizer is at hand, exactly. Nothing is fetched."""
+"""How many tokens a request is: at the very most, or about. Nothing is fetched."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-ENCODINGS = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"  # what tiktoken keeps its cache by
 CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 PIECE = re.compile(  # about what the vocabularies of OpenAI never merge across
     rf" ?(?P<word>[^\W\d_{CJK}]+)(?:'[a-z]{{1,2}}\b)?|(?P<number>\d{{1,3}})| ?(?P<cjk>[{CJK}]+)"
@@ -38,19 +33,3 @@ def _tokens(kind: str, piece: str) -> float:
     if kind == "word":
         return 1.0 + max(0, len(piece.encode()) - 5) * 0.22
     return 0.97 * len(piece) if kind == "cjk" else 1.0
-
-
-def encoding(model: str) -> Callable[[str], int] | None:
-    """Counts by tiktoken, where that is installed and has the model's vocabulary on this machine: nothing is fetched."""
-    try:
-        import tiktoken
-
-        name = tiktoken.encoding_name_for_model(model)
-    except (ImportError, KeyError):
-        return None
-    named = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    cache = Path(named) if named else Path(tempfile.gettempdir()) / "data-gym-cache"  # as tiktoken looks for it
-    if not (cache / hashlib.sha1(ENCODINGS.format(name).encode()).hexdigest()).exists():
-        return None
-    vocabulary = tiktoken.get_encoding(name)
-    return lambda text: len(vocabulary.encode(text, disallowed_special=()))

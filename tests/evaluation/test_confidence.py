@@ -5,17 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import Resampling, calibration_report, precision_coverage, reliability, selected
+from rpdr.evaluation import Resampling, calibration_report, precision_coverage, selected
 
 
-def test_the_report_has_the_bins_and_the_ece_of_reliability_with_intervals():
+def test_calibration_error_by_hand():
     confidences, correct = np.array([0.95, 0.85, 0.15, 1.0]), np.array([True, False, False, True])
     found = calibration_report(confidences, correct, list("abcd"), Resampling(200, 1))
-    bins, ece = reliability(confidences, correct)
-    assert found["ece"] == ece
-    assert [b["count"] for b in found["bins"]] == [b["count"] for b in bins]
-    assert (found["bins"][0]["accuracy_low"], found["bins"][0]["accuracy_high"]) == (None, None)
-    assert (found["bins"][9]["accuracy_low"], found["bins"][9]["accuracy_high"]) == (1.0, 1.0)
+    bins = found["bins"]
+    # 0.9-1.0: |1 - 0.975| x 2; 0.8-0.9: |0 - 0.85|; 0.1-0.2: |0 - 0.15|; over 4
+    assert found["ece"] == pytest.approx((2 * 0.025 + 0.85 + 0.15) / 4)
+    assert [b["count"] for b in bins] == [0, 1, 0, 0, 0, 0, 0, 0, 1, 2]
+    empty = dict.fromkeys(("confidence", "accuracy", "accuracy_low", "accuracy_high"))
+    assert bins[0] == {"low": 0.0, "high": 0.1, "count": 0, **empty}
+    assert (bins[9]["accuracy"], bins[9]["accuracy_low"], bins[9]["accuracy_high"]) == (1.0, 1.0, 1.0)
+    assert bins[9]["confidence"] == pytest.approx(0.975)
+
+
+@pytest.mark.parametrize("confidences", [[], [1.2], [float("nan")], [-0.1]])
+def test_confidences_that_are_not_probabilities_are_refused(confidences: list[float]):
+    with pytest.raises(ValueError, match="confidences"):
+        calibration_report(np.array(confidences), np.ones(len(confidences), dtype=bool), ["a"] * len(confidences), Resampling(200, 1))
 
 
 def test_a_perfect_confidence_is_within_what_chance_makes_and_a_boastful_one_is_not():

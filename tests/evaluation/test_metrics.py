@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from rpdr.evaluation import accuracy_at_k, is_hit, micro_f1, nearest, outcomes, recall_at_k, reliability, set_counts
+from rpdr.evaluation.metrics import is_hit, micro_f1, nearest, outcomes, recall_outcomes, set_counts
 
 RANKED = [["C1", "C2"], ["C3", None, "C4"], [None, "C5"], []]
 GOLDS = [[["C2"]], [], [["C5", "C6"]], [["C7"]]]
@@ -34,8 +33,11 @@ def test_hit_follows_the_convention(ranked: list, gold: list, k: int, right: boo
 def test_none_takes_a_position_for_accuracy_but_not_for_recall() -> None:
     assert outcomes(RANKED, GOLDS, 1).tolist() == [False, False, False, False]
     assert outcomes(RANKED, GOLDS, 2).tolist() == [True, True, True, False]
-    assert accuracy_at_k(RANKED, GOLDS, 2) == 0.75
-    assert recall_at_k(RANKED, GOLDS, 1) == pytest.approx(1 / 3)  # C5 is first once None is left out; the NIL mention is not counted
+    assert recall_outcomes(RANKED, GOLDS, 1).tolist() == [
+        False,
+        True,
+        False,
+    ]  # C5 is first once None is left out; the NIL mention is not counted
 
 
 def test_lengths_and_k_are_checked() -> None:
@@ -43,24 +45,6 @@ def test_lengths_and_k_are_checked() -> None:
         is_hit(["C1"], [["C1"]], 0)
     with pytest.raises(ValueError, match=r"longer|shorter"):
         outcomes(RANKED, GOLDS[:2], 1)
-    with pytest.raises(ValueError, match="no mentions"):
-        recall_at_k([[None]], [[]], 10)
-
-
-def test_calibration_error_by_hand() -> None:
-    bins, ece = reliability(np.array([0.95, 0.85, 0.15, 1.0]), np.array([True, False, False, True]))
-    # 0.9-1.0: |1 - 0.975| x 2; 0.8-0.9: |0 - 0.85|; 0.1-0.2: |0 - 0.15|; over 4
-    assert ece == pytest.approx((2 * 0.025 + 0.85 + 0.15) / 4)
-    assert [b["count"] for b in bins] == [0, 1, 0, 0, 0, 0, 0, 0, 1, 2]
-    assert bins[0] == {"low": 0.0, "high": 0.1, "count": 0, "confidence": None, "accuracy": None}
-    assert bins[9]["accuracy"] == 1.0
-    assert bins[9]["confidence"] == pytest.approx(0.975)
-
-
-@pytest.mark.parametrize("confidences", [[], [1.2], [float("nan")], [-0.1]])
-def test_confidences_that_are_not_probabilities_are_refused(confidences: list[float]) -> None:
-    with pytest.raises(ValueError, match="confidences"):
-        reliability(np.array(confidences), np.ones(len(confidences), dtype=bool))
 
 
 def test_an_answer_of_several_concepts_is_counted_against_the_nearest_alternative() -> None:

@@ -18,12 +18,12 @@ from rpdr.evaluation import (
     calibration_report,
     evaluate,
     precision_coverage,
-    render,
     score,
     selected,
     slices,
     write_report,
 )
+from rpdr.evaluation.report import render
 from rpdr.evaluation.view import build
 from rpdr.evaluation.view_details import learning
 

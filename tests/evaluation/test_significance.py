@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpdr.evaluation import Resampling, bootstrap_interval, paired_test
-from rpdr.evaluation.significance import bootstrap_statistic, paired_statistic
+from rpdr.evaluation.significance import Resampling, bootstrap_interval, bootstrap_statistic, paired_statistic, paired_test
 
 
 def test_interval_matches_the_normal_approximation_on_a_large_sample() -> None:

@@ -1,4 +1,4 @@
-"""A system's scores over annotated and unseen mentions, and the tables that show them."""
+"""A system's scores over all and unseen mentions, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rpdr.errors import DataError
-from rpdr.evaluation import Resampling, SystemResult, compare_sets, evaluate, markdown_table, results_table
+from rpdr.evaluation import Resampling, SystemResult, compare_sets, evaluate
+from rpdr.evaluation.table import markdown_table, results_table
 from rpdr.schema import ConceptId, Gold
 
-RANKED = [["C1"], ["C2", "C1"], [None, "C9"], ["C3"]]
-GOLDS = [[["C1"]], [["C1"]], [], None]
+RANKED = [["C1"], ["C2", "C1"], [None, "C9"]]
+GOLDS = [[["C1"]], [["C1"]], []]
 
 
 def result(name: str = "student", **rest: float) -> SystemResult:
-    return evaluate(name, RANKED, GOLDS, np.array([False, True, False, True]), resampling=Resampling(100, 1), **rest)  # type: ignore[arg-type]
+    return evaluate(name, RANKED, GOLDS, np.array([False, True, False]), resampling=Resampling(100, 1), **rest)  # type: ignore[arg-type]
 
 
-def test_mentions_that_are_not_annotated_are_left_out() -> None:
+def test_scores_are_of_all_mentions_and_of_unseen_ones() -> None:
     got = result()
     assert (got.mentions, got.unseen_mentions) == (3, 1)
     assert got.acc_at_1.value == pytest.approx(2 / 3)
@@ -40,16 +40,14 @@ def test_a_score_without_mentions_is_none() -> None:
     assert got.unseen_recall_at_10 is None
 
 
-def test_nothing_annotated_is_an_error_that_a_user_can_act_on() -> None:
-    with pytest.raises(DataError, match="none of 1 mentions is annotated"):
-        evaluate("x", [["C1"]], [None], np.array([False]), resampling=Resampling(100, 1))
+def test_lengths_are_checked() -> None:
     with pytest.raises(ValueError, match="not equally many"):
-        evaluate("x", [["C1"]], [None, None], np.array([False]), resampling=Resampling(100, 1))
+        evaluate("x", [["C1"]], [[], []], np.array([False]), resampling=Resampling(100, 1))
 
 
 def test_terminal_table_fits_80_columns_and_takes_names_literally() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(results_table([result("retriever [bold]"), result("student", price_usd=0.214, mentions_per_s=1234.5)]))
+    console.print(results_table([asdict(result("retriever [bold]")), asdict(result("student", price_usd=0.214, mentions_per_s=1234.5))]))
     text = console.export_text()
     assert "retriever [bold]" in text
     assert "0.667" in text

@@ -9,7 +9,7 @@ import pytest
 
 from rpdr.config import Needs
 from rpdr.errors import ConfigError
-from rpdr.planning import Gang, NodesConfig, Pool, Process, StageWork, Stream, Task, cheapest, read_nodes
+from rpdr.planning import Gang, NodesConfig, Pool, Process, StageWork, Stream, cheapest, read_nodes
 
 HOUR = 3600.0
 
@@ -56,7 +56,7 @@ def test_a_longer_deadline_is_never_dearer_however_many_sums_are_alike() -> None
     """Tuning uses one node of its group, whether that may have one or sixteen."""
     tuning, there = process("tuning", "training", cpus=8), nodes(most=32)
     there = there.model_copy(update={"groups": {**there.groups, "training": there.groups["training"].model_copy(update={"most": 16})}})
-    work = [StageWork("retriever", (Task(tuning, 600),)), linking(3e5)]
+    work = [StageWork("retriever", (Gang(tuning, 600),)), linking(3e5)]
     free = cheapest(work, there).best
     assert free
     found = [cheapest(work, there, free.seconds * share) for share in (0.5, 0.6, 0.9)]
@@ -74,7 +74,7 @@ def test_where_no_plan_meets_the_deadline_the_fastest_is_told() -> None:
 
 
 def test_spot_nodes_that_are_lost_all_the_time_are_not_the_cheapest() -> None:
-    work = [StageWork("retriever", (Task(process("tuning", "training", cpus=2), 3 * HOUR),))]
+    work = [StageWork("retriever", (Gang(process("tuning", "training", cpus=2), 3 * HOUR),))]
     [calm], [rough] = (cheapest(work, nodes(lost), 24 * HOUR).best.choices for lost in (0.0, 2.0))  # type: ignore[union-attr]
     assert calm.market == "spot"
     assert rough.market == "on_demand"
@@ -97,7 +97,7 @@ def test_a_plan_without_spot_nodes_is_not_told_twice() -> None:
 
 
 def test_a_gang_gets_nodes_for_all_of_its_workers() -> None:
-    work = [StageWork("distill", (Gang(process("training", "training", cpus=8), 3, HOUR, 60),))]
+    work = [StageWork("distill", (Gang(process("training", "training", cpus=8), HOUR, 3, 60),))]
     found = cheapest(work, nodes())
     assert found.best
     assert found.best.choices[0].nodes == 3
@@ -105,13 +105,13 @@ def test_a_gang_gets_nodes_for_all_of_its_workers() -> None:
 
 def test_work_that_no_type_has_room_for_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"resources.tuning: no node type of group training"):
-        cheapest([StageWork("retriever", (Task(process("tuning", "training", cpus=9), 10),))], nodes())
+        cheapest([StageWork("retriever", (Gang(process("tuning", "training", cpus=9), 10),))], nodes())
     with pytest.raises(ConfigError, match=r"resources.tuning: asks for no group.*linking, training"):
-        cheapest([StageWork("retriever", (Task(process("tuning", "elsewhere"), 10),))], nodes())
+        cheapest([StageWork("retriever", (Gang(process("tuning", "elsewhere"), 10),))], nodes())
 
 
 def test_where_the_most_nodes_have_no_room_the_error_names_the_stage_and_what_to_change() -> None:
-    gang = [StageWork("distill", (Gang(process("training", "training", cpus=8), 64, HOUR, 60),))]
+    gang = [StageWork("distill", (Gang(process("training", "training", cpus=8), HOUR, 64, 60),))]
     with pytest.raises(ConfigError, match=r"distill: group training \(large; most: 4\).*64 workers of training.*`most`.*student\.workers"):
         cheapest(gang, nodes())
     stream = Stream(1e6, (Pool(process("retrieving", cpus=4), 1, 0.001), Pool(process("reranking", cpus=4), 1, 0.1)), 256)
@@ -121,8 +121,8 @@ def test_where_the_most_nodes_have_no_room_the_error_names_the_stage_and_what_to
 
 
 def test_stages_that_want_other_types_of_one_group_are_told_so() -> None:
-    many = StageWork("retriever", (Gang(process("tuning", cpus=1), 16, HOUR, 60),))
-    large = StageWork("distill", (Gang(process("training", cpus=1, memory_gib=8), 4, HOUR, 60),))
+    many = StageWork("retriever", (Gang(process("tuning", cpus=1), HOUR, 16, 60),))
+    large = StageWork("distill", (Gang(process("training", cpus=1, memory_gib=8), HOUR, 4, 60),))
     told = nodes(most=1, cpus=16)
     for alone in (many, large):
         assert cheapest([alone], told).best

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rpdr.config import Needs
-from rpdr.planning import Choice, Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Stream, Task, simulated
+from rpdr.planning import Choice, Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Stream, simulated
 from rpdr.planning import simulation as module
 
 ON = Needs(cpus=1, labels={"rpdr.io/group": "work"})
@@ -57,14 +57,14 @@ def lost_after(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_node_starts_a_process_loads_and_then_works() -> None:
-    assert seconds(Task(WORKER, 100)) == pytest.approx(10 + 5 + 100)
+    assert seconds(Gang(WORKER, 100)) == pytest.approx(10 + 5 + 100)
 
 
 def test_an_idle_node_is_used_again_and_costs_until_it_is_given_back() -> None:
-    twice = simulated([StageWork("a", (Task(WORKER, 100),)), StageWork("b", (Task(WORKER, 100),))], of(1), nodes())
+    twice = simulated([StageWork("a", (Gang(WORKER, 100),)), StageWork("b", (Gang(WORKER, 100),))], of(1), nodes())
     assert [stage.seconds for stage in twice.stages] == pytest.approx([115, 105])
     assert twice.usd == pytest.approx((220 + 30) * 3.6 / 3600)
-    rested = simulated([StageWork("a", (Task(WORKER, 100), Driver(60), Task(WORKER, 100)))], of(1), nodes())
+    rested = simulated([StageWork("a", (Gang(WORKER, 100), Driver(60), Gang(WORKER, 100)))], of(1), nodes())
     assert rested.seconds == pytest.approx(115 + 60 + 115)  # the node had gone after 30
     assert rested.usd == pytest.approx(2 * (115 + 30) * 3.6 / 3600)
 
@@ -84,7 +84,7 @@ def test_a_gang_waits_for_all_and_a_lost_node_costs_what_was_done_since_the_chec
 
 def test_a_task_whose_node_is_lost_begins_anew(lost_after: Any) -> None:
     lost_after(50)
-    assert simulated([StageWork("stage", (Task(WORKER, 100),))], of(1, "spot"), nodes(), seed=0).seconds == pytest.approx(60 + 115)
+    assert simulated([StageWork("stage", (Gang(WORKER, 100),))], of(1, "spot"), nodes(), seed=0).seconds == pytest.approx(60 + 115)
 
 
 def test_mentions_flow_through_pools_at_the_pace_of_the_slowest() -> None:
@@ -128,23 +128,23 @@ def test_nodes_that_share_a_machine_share_its_cores() -> None:
 
 def test_a_process_is_faster_where_the_machine_that_is_shared_rests() -> None:
     quiet = Process("training", ON, load_s=5, alone=0.6)
-    assert seconds(Task(quiet, 100), cores=2) == pytest.approx(15 + 60)
-    assert seconds(Gang(quiet, 2, 100, 100), cores=2, count=2) == pytest.approx(115)
-    assert seconds(Task(quiet, 100)) == pytest.approx(115)  # a machine of its own is taken to be busy
+    assert seconds(Gang(quiet, 100), cores=2) == pytest.approx(15 + 60)
+    assert seconds(Gang(quiet, 100, 2, 100), cores=2, count=2) == pytest.approx(115)
+    assert seconds(Gang(quiet, 100)) == pytest.approx(115)  # a machine of its own is taken to be busy
 
 
 def test_a_process_that_asks_for_half_a_cpu_gets_half() -> None:
     half = Process("training", ON.model_copy(update={"cpus": 0.5}), load_s=5)
-    assert seconds(Task(half, 100)) == pytest.approx(15 + 200)
-    assert seconds(Task(half, 100), cores=2) == pytest.approx(115)  # of one machine it is known who else is at work
+    assert seconds(Gang(half, 100)) == pytest.approx(15 + 200)
+    assert seconds(Gang(half, 100), cores=2) == pytest.approx(115)  # of one machine it is known who else is at work
 
 
 def test_a_faster_type_is_faster() -> None:
-    assert seconds(Task(WORKER, 100), node={"speed": {"training": 4}}) == pytest.approx(15 + 25)
+    assert seconds(Gang(WORKER, 100), node={"speed": {"training": 4}}) == pytest.approx(15 + 25)
 
 
 def test_losses_are_the_same_for_the_same_seed_and_cost() -> None:
-    work = [StageWork("stage", (Task(WORKER, 3_600),))]
+    work = [StageWork("stage", (Gang(WORKER, 3_600),))]
     some = [simulated(work, of(1, "spot"), nodes(), seed) for seed in range(20)]
     assert some == [simulated(work, of(1, "spot"), nodes(), seed) for seed in range(20)]
     calm = simulated(work, of(1, "spot"), nodes())

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from rpdr.config import Price, SandboxConfig, TeacherConfig
-from rpdr.teacher import Answer, Endpoint, Governor, Question, TeacherClient
+from rpdr.teacher import Endpoint, Governor, Question
+from rpdr.teacher.client import Answer, TeacherClient
 
 PRICE = Price(input_usd_per_million=10.0, output_usd_per_million=30.0, batch_discount=0.5)
 NAMES = ("Vomiting", "Nausea", "Dysphagia", "Fever")

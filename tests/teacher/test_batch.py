@@ -21,7 +21,9 @@ from pydantic import SecretStr
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
-from rpdr.teacher import Answer, BatchClient, Endpoint, Governor, Ledger, SandboxTeacher, TeacherClient
+from rpdr.teacher import Endpoint, Governor, Ledger, SandboxTeacher
+from rpdr.teacher.batch import BatchClient
+from rpdr.teacher.client import Answer, TeacherClient
 from rpdr.teacher.sandbox import Faults, Terms
 
 Reply = tuple[int, dict[str, Any]] | None
@@ -34,7 +36,7 @@ def client_of(
 ) -> BatchClient:
     batch = {"requests": 10, "at_once": 4, "poll_s": 0.02, **settings.pop("batch", {})}
     config = TeacherConfig(**{"model": "m", "price": PRICE, "timeout_s": 10, "mode": "batch", "batch": batch, **settings})
-    return BatchClient(TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor), governor, tell)
+    return BatchClient(TeacherClient(config, Endpoint(url, SecretStr(key), "MY_KEY", PRICE), governor), tell)
 
 
 def ask_in_batches(

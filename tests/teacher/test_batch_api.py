@@ -13,8 +13,9 @@ from doors import PRICE
 from pydantic import SecretStr
 
 from rpdr.config import TeacherConfig
-from rpdr.teacher import Endpoint, Governor, TeacherClient
+from rpdr.teacher import Endpoint, Governor
 from rpdr.teacher.batch_api import BatchApi, NotTaken
+from rpdr.teacher.client import TeacherClient
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from rpdr.config import SandboxConfig, TeacherConfig
 from rpdr.errors import TeacherError
 from rpdr.schema import NIL
-from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher, TeacherClient
+from rpdr.teacher import Endpoint, Governor, Ledger, Question, SandboxTeacher
+from rpdr.teacher.client import TeacherClient
 
 
 def test_answers_come_in_the_order_of_the_questions(tmp_path: Path):
@@ -48,7 +49,7 @@ def test_the_same_question_is_not_paid_for_twice(tmp_path: Path):
     with teacher.serve() as url:
         first, paid = ask(url, tmp_path, questions)
         again, paid_again = ask(url, tmp_path, [*questions, question(10)])
-    assert teacher.requests == 11
+    assert teacher.meter.requests == 11
     assert [a.source for a in again] == ["ledger"] * 10 + ["asked"]
     assert [a.choice for a in again[:10]] == [a.choice for a in first]
     assert all(a.price_usd == 0 for a in again[:10])
@@ -66,7 +67,7 @@ def test_one_client_does_not_pay_twice_either(tmp_path: Path):
 
     with teacher.serve() as url:
         assert asyncio.run(twice(url)) == ["ledger"] * 3
-    assert teacher.requests == 3
+    assert teacher.meter.requests == 3
 
 
 def test_a_paid_answer_that_is_no_candidate_any_more_is_asked_again(tmp_path: Path):
@@ -116,7 +117,7 @@ def test_a_failing_endpoint_is_asked_again(tmp_path: Path):
     with teacher.serve() as url:
         answers, status = ask(url, tmp_path, questions)
     assert all(a.valid for a in answers)
-    assert sum(a.attempts for a in answers) == teacher.requests == 5
+    assert sum(a.attempts for a in answers) == teacher.meter.requests == 5
     assert status["reserved_usd"] == 0
     assert sorted(row["state"] for row in Ledger(tmp_path).rows().to_pylist()) == ["free"] * 2 + ["valid"] * 3
 

@@ -277,7 +277,7 @@ def choices_of(teacher: SandboxTeacher, texts: list[str]) -> list[list[int] | No
     for text in texts:
         question = Question(text, text, None, None, NAMES, NAMES, ("a — definition",) * len(NAMES))
         messages, order = build_messages(question, [], seed=1)
-        found.append(read_answer(teacher.answer(messages[-1]["content"]), order))
+        found.append(read_answer(teacher.reply(messages[-1]["content"]).text, order))
     return found
 
 

@@ -20,7 +20,7 @@ def test_a_busy_endpoint_is_waited_for_and_no_attempt_is_used_up(tmp_path: Path)
     with teacher.serve() as url:
         answers, status = ask(url, tmp_path, questions, max_attempts=1)
     assert [(a.valid, a.attempts) for a in answers] == [(True, 1)] * 3
-    assert teacher.requests == 8
+    assert teacher.meter.requests == 8
     assert status["reserved_usd"] == 0
 
 

@@ -57,7 +57,7 @@ def test_asked_for_several_it_names_them_all_but_for_as_many_as_it_errs(structur
 
 def chosen(teacher: SandboxTeacher, text: str, order_seed: int) -> int:
     messages, order = asking(text, order_seed)
-    named = read_answer(teacher.answer(messages[-1]["content"]), order)
+    named = read_answer(teacher.reply(messages[-1]["content"]).text, order)
     assert named is not None
     return named[0] if named else NIL
 
@@ -143,7 +143,7 @@ def test_wrong_answers_are_less_sure_on_the_average_but_not_each_of_them():
 
 def test_a_concept_that_is_not_offered_is_none_of_these():
     messages, order = asking("other words")
-    assert read_answer(SandboxTeacher({"other words": {"Cough"}}, PERFECT, 1).answer(messages[-1]["content"]), order) == []
+    assert read_answer(SandboxTeacher({"other words": {"Cough"}}, PERFECT, 1).reply(messages[-1]["content"]).text, order) == []
 
 
 # the protocol

@@ -51,13 +51,13 @@ class Provider:
 def test_a_batch_is_answered_line_by_line_at_half_the_price():
     with perfect() as url:
         provider = Provider(url)
-        usages = [chat(url, text)[1]["usage"]["prompt_tokens"] for text in TEXTS[:30]]
+        for text in TEXTS[:30]:
+            chat(url, text)
         batch = provider.ended(provider.submit(lines_of(TEXTS[:30])))
         out = provider.lines(batch.output_file_id)
         seen = meter(url)
     assert (batch.status, batch.error_file_id, batch.metadata) == ("completed", None, {"mark": "x"})
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (30, 30, 0)
-    assert batch.usage.input_tokens == sum(usages)
     assert sorted(line["custom_id"] for line in out) == sorted(f"q{n}" for n in range(30))
     assert all(line["response"]["status_code"] == 200 and line["error"] is None for line in out)
     assert seen["batch"]["usd"] == pytest.approx(seen["sync"]["usd"] / 2)

@@ -9,7 +9,8 @@ import pytest
 from doors import question
 
 from rpdr.schema import NIL
-from rpdr.teacher import Answer, Example, Question, Vote, vote
+from rpdr.teacher import Example, Question, Vote, vote
+from rpdr.teacher.client import Answer
 
 
 class Scripted:

@@ -28,7 +28,7 @@ from rpdr.pipeline.pool import mentions_of
 from rpdr.pipeline.retune import FOLDS
 from rpdr.pipeline.shards import questions
 from rpdr.pipeline.tuning import AGAIN, most_synonyms, synonym_pairs
-from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream, Task
+from rpdr.planning import Driver, Gang, NodesConfig, Pool, Process, Requests, StageWork, Step, Stream
 from rpdr.planning.fleet import HOUR
 from rpdr.planning.nodes import group_of
 from rpdr.planning.pools import OF_RAY_DATA
@@ -237,8 +237,8 @@ class _Made:
         every = settings.checkpoint_every_steps * settings.batch_size * each
         asking, answers = self._process("reranking")
         exams = settings.epochs * self.asked["dev"] * answers.seconds["mention"] / workers if settings.early_stop else 0.0
-        gang = Gang(process, workers, labels * settings.epochs * each + exams, max(every, 1.0))
-        return (Driver(self.rates.gang_s), gang, Task(asking, self.asked["dev"] * answers.seconds["mention"]))
+        gang = Gang(process, labels * settings.epochs * each + exams, workers, max(every, 1.0))
+        return (Driver(self.rates.gang_s), gang, Gang(asking, self.asked["dev"] * answers.seconds["mention"]))
 
     @cached_property
     def _estimate(self) -> Estimate:
@@ -252,9 +252,9 @@ class _Made:
             given = self._estimate.mentions - self._estimate.to_ask + self._estimate.covered
         return float(min(given, self.config.student.max_labels or given))
 
-    def _tuning(self, pairs: float, names: float) -> Task:
+    def _tuning(self, pairs: float, names: float) -> Gang:
         process, rate = self._process("tuning")
-        return Task(process, pairs * rate.seconds["pair"] + names * rate.seconds["name"])
+        return Gang(process, pairs * rate.seconds["pair"] + names * rate.seconds["name"])
 
     def _stream(self, mentions: float, retrieved: float, reranked: float, shards: int = 0, driver_s: float = 0.0) -> tuple[Step, ...]:
         """`shards`: that it reads from, if any; `driver_s`: as of a Stream."""

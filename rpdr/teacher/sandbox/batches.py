@@ -34,7 +34,6 @@ class _Batch:
     shown: dict[str, Any]
     lines: list[dict[str, Any]] = field(default_factory=list)
     tokens: int = 0  # of all prompts
-    used: list[int] = field(default_factory=lambda: [0, 0])  # tokens in, out
     work: asyncio.Task[None] | None = None
 
     def now(self, status: str, **more: Any) -> None:
@@ -234,8 +233,6 @@ class Batches:
         found = self._line(line, {"status_code": status, "request_id": f"req_{line['custom_id']}", "body": body}, None)
         (out if status == 200 else bad).append(found)
         batch.shown["request_counts"]["completed" if status == 200 else "failed"] += 1
-        for n, kind in enumerate(("prompt_tokens", "completion_tokens")) if status == 200 else ():
-            batch.used[n] += body["usage"][kind]
 
     def _line(self, line: dict[str, Any], response: dict[str, Any] | None, wrong: dict[str, str] | None) -> dict[str, Any]:
         return {"id": f"batch_req_{line['custom_id']}", "custom_id": line["custom_id"], "response": response, "error": wrong}
@@ -246,14 +243,6 @@ class Batches:
             if lines:
                 content = "".join(json.dumps(line) + "\n" for line in lines).encode()
                 batch.shown[name] = self._keep(content, f"{batch.shown['id']}_{name[:-8]}.jsonl", "batch_output")["id"]
-        tokens_in, tokens_out = batch.used
-        batch.shown["usage"] = {
-            "input_tokens": tokens_in,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": tokens_out,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": tokens_in + tokens_out,
-        }
         batch.now(status)
         batch.lines, batch.tokens = [], 0
         self._meter.batches[status] += 1

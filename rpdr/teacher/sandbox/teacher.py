@@ -50,11 +50,6 @@ class SandboxTeacher:
         self.meter = Meter()
         self._unread: set[int] = set()  # hashes of the messages that were once answered unreadably: few, so memory stays flat
 
-    @property
-    def requests(self) -> int:
-        """Chat requests received."""
-        return self.meter.requests
-
     @contextmanager
     def serve(self, faults: Faults = NO_FAULTS, terms: Terms = PLAIN_TERMS, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
         """Serve on a port of this machine (0: a free one), at this address of it, while in the block; yields the base URL."""
@@ -63,13 +58,9 @@ class SandboxTeacher:
         with serving(self, faults, terms, port, host) as url:
             yield url
 
-    def answer(self, user_message: str) -> str:
-        """What it says to the last message of a chat."""
-        return self.reply(user_message).text
-
     def reply(self, user_message: str, structured: bool = False, out_of_range: bool = False, several: bool = False) -> Reply:
-        """The same to the same message whenever it is asked; but what cannot be read is said the first time alone. `several`: it is asked for all
-        concepts that the mention names, of which it leaves further ones out as often as it errs."""
+        """What it says to the last message of a chat: the same to the same one whenever it is asked; but what cannot be read is said the first time
+        alone. `several`: it is asked for all concepts that the mention names, of which it leaves further ones out as often as it errs."""
         found = MENTION.search(user_message)
         text = normalise(found.group(1)) if found else ""
         names = {int(n): name for n, name in OPTION.findall(user_message) if n != "0"}

