@@ -217,14 +217,14 @@ def _write(runs: dict[str, Any]) -> None:
         WHERE,
         (
             "Set",
-            "Linked by hand: to learn from + to check",
+            "Labelled + dev",
             "Dictionary linker",
             "Few labels",
             "… as names too",
             "Second round",
             "Student",
             "Student over few labels",
-            "… as names too",
+            "… over these as names too",
         ),
         [_in_short(SETS[name], runs[name], trigrams.get(name, "–")) for name in SETS if f"{MAIN:g}" in runs.get(name, {})],
         protocol=f"Acc@1 on test mentions; the teacher is right in {MAIN:.0%} of what it is asked, where the right concept is among the candidates. The second round, "
