@@ -47,7 +47,7 @@ def _measured(name: str, seed: int, root: Path) -> dict[str, Any]:
     run_until("report", config, [])
     metrics = read_json(Run(config).path("report", "metrics.json"))
     of = {system["name"]: system for system in metrics["systems"]}
-    tests = {row["b"]: row["difference"] for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
+    tests = {row["b"]: row for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
     return {
         "acc_at_1": {system: of[TITLES[system]]["acc_at_1"]["value"] for system in SYSTEMS},
         "student_over": {system: tests[TITLES[system]] for system in UNDER},
