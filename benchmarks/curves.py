@@ -10,15 +10,15 @@ what six_sets.py has made in the same --root. results/curves.json keeps what oth
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from finished import metrics_of
 from job import side_by_side
 from outcome import keep, kept, machine, shown
 from rich.console import Console
-from six_sets import BEFORE, SETS, run_until, settings
+from six_sets import BEFORE, SETS, run_until, settings, systems_of
 
 from rpdr.config import Config
 from rpdr.evaluation.systems import Score
@@ -90,8 +90,8 @@ def _kept(of: str, point: Point, config: Config) -> dict[str, Any]:
     """The points so far, with this one."""
     found: dict[str, Any] = kept(NAME).get("points", {})
     run = Run(config)
-    metrics = json.loads(run.path("report", "metrics.json").read_text())
-    systems = {system["name"]: system for system in metrics["systems"]}
+    metrics = metrics_of(run)
+    systems = systems_of(metrics)
     measured = {
         "accuracy": point.accuracy,
         "filtered": point.filtered,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from rpdr.config import StudentConfig, load
 from rpdr.corpus import Mention, load_mentions
+from rpdr.files import read_json
 from rpdr.reranker import Calibration, Example, Reranker, Student
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.training import Hooks, train
@@ -21,6 +23,11 @@ from rpdr.run import Run
 def run_in(folder: str) -> Run:
     """The run of a run directory, wherever it has been moved."""
     return Run(load(Path(folder) / "config.yaml", {"run_dir": folder}))
+
+
+def metrics_of(run: Run) -> dict[str, Any]:
+    """What its report measured."""
+    return dict(read_json(run.path("report", "metrics.json")))
 
 
 def annotated_test(run: Run) -> list[Mention]:

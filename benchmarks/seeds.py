@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from finished import metrics_of
 from outcome import in_short, keep, kept, machine
-from six_sets import MAIN, SETS, run_until, settings
+from six_sets import MAIN, SETS, run_until, settings, systems_of
 
-from rpdr.files import read_json
 from rpdr.pipeline.systems import LABELLED_NAMES, RETRIEVER, SECOND, STUDENT, TITLES
 from rpdr.run import Run
 
@@ -45,8 +45,8 @@ def _measured(name: str, seed: int, root: Path) -> dict[str, Any]:
     if seed != config.seed:
         config = settings(name, MAIN, root, no_baselines=True, seed=seed, run_dir=str(root / f"{name}-{MAIN:g}-seed-{seed}"))
     run_until("report", config, [])
-    metrics = read_json(Run(config).path("report", "metrics.json"))
-    of = {system["name"]: system for system in metrics["systems"]}
+    metrics = metrics_of(Run(config))
+    of = systems_of(metrics)
     tests = {row["b"]: row for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
     return {
         "acc_at_1": {system: of[TITLES[system]]["acc_at_1"]["value"] for system in SYSTEMS},

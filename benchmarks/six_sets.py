@@ -22,7 +22,7 @@ from typing import Any
 import dictionary
 import pyarrow.parquet as pq
 from asked import teachers_answers
-from finished import annotated_test
+from finished import annotated_test, metrics_of
 from job import side_by_side
 from outcome import in_short, keep, kept, machine, shown
 from rich.console import Console
@@ -144,7 +144,7 @@ def _kept(name: str, accuracy: float, config: Config) -> dict[str, Any]:
     """The results so far, with this run's figures."""
     found: dict[str, Any] = kept(NAME).get("runs", {})
     run = Run(config)
-    metrics = json.loads(run.path("report", "metrics.json").read_text())
+    metrics = metrics_of(run)
     figures = {
         **{key: metrics.get(key) for key in ("created_at", "protocol", "systems", "comparison", "calibration", "teacher", "stages")},
         "nil_share": nil_share(run),
@@ -299,10 +299,10 @@ def _tests(title: str, runs: dict[str, Any]) -> list[list[str]]:
 
 def _with_intervals(title: str, runs: dict[str, Any]) -> list[list[str]]:
     """A row a system."""
-    main = {system: found for system, found in _systems(runs.get(f"{MAIN:g}", {})).items() if system != TITLES[STUDENT]}
+    main = {system: found for system, found in systems_of(runs.get(f"{MAIN:g}", {})).items() if system != TITLES[STUDENT]}
     names, of_run = _labels_as_names(runs)
     systems = main if TITLES[LABELLED_NAMES] in main or not names else {**main, f"{TITLES[LABELLED_NAMES]} (of the run of {of_run})": names}
-    students = {_of(accuracy): _systems(runs.get(f"{accuracy:g}", {})).get(TITLES[STUDENT]) for accuracy in (*TEACHERS, GOLD)}
+    students = {_of(accuracy): systems_of(runs.get(f"{accuracy:g}", {})).get(TITLES[STUDENT]) for accuracy in (*TEACHERS, GOLD)}
     systems |= {name: found for name, found in students.items() if found}
     return [
         [title if n == 0 else "", name, *(shown(Score(**found[key])) if found.get(key) else "–" for _, key in MEASURES)]
@@ -321,7 +321,7 @@ def _taught_by(accuracy: float) -> str:
 def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
     """Acc@1, Acc@5, Acc@1 on what nobody had linked by hand, and where mentions name several concepts the micro F1, of one set."""
     at_main = runs.get(f"{MAIN:g}", {})
-    main = {TITLES[LABELLED_NAMES]: _labels_as_names(runs)[0], **_systems(at_main)}
+    main = {TITLES[LABELLED_NAMES]: _labels_as_names(runs)[0], **systems_of(at_main)}
     recall = (main.get(TITLES[RETRIEVER]) or {}).get("recall_at_10")
     teachers = " / ".join(_teacher(a, runs.get(f"{a:g}", {}), recall, at_main.get("nil_share")) for a in TEACHERS)
     measures = [("Acc@1", "acc_at_1", "all"), ("Acc@5", "acc_at_5", None), ("Acc@1, not linked by hand", "unseen_acc_at_1", "unseen")]
@@ -330,7 +330,7 @@ def _rows(title: str, runs: dict[str, Any]) -> list[list[str]]:
     rows = []
     for measured, key, on in measures:
         retrievers = [_value(main, TITLES[system], key) for system in (ZERO_SHOT, *BASELINES)]
-        students = [_value(_systems(runs.get(f"{a:g}", {})), TITLES[STUDENT], key) for a in (*TEACHERS, GOLD)]
+        students = [_value(systems_of(runs.get(f"{a:g}", {})), TITLES[STUDENT], key) for a in (*TEACHERS, GOLD)]
         first = on == "all"
         rows.append([title if first else "", measured, *retrievers, teachers if first else "", *students, _gain(at_main, on)])
     return rows
@@ -343,7 +343,7 @@ def _more(title: str, runs: dict[str, Any]) -> list[list[str]]:
     for part, measured in (("one_concept", "Acc@1, mentions of one concept"), ("met_by_nobody", "Acc@1, met by nobody")):
         found = at_main.get(part)
         if (
-            found and found["mentions"] < 0.9 * _systems(at_main)[TITLES[STUDENT]]["mentions"]
+            found and found["mentions"] < 0.9 * systems_of(at_main)[TITLES[STUDENT]]["mentions"]
         ):  # a part that is nearly all tells nothing more
             few, student = (f"{found[which]['value']:.3f}" for which in ("old", "new"))
             rows.append([measured, few, "", student, "", "", _told(found["difference"])])
@@ -373,7 +373,7 @@ def _in_short(title: str, runs: dict[str, Any], trigrams: str) -> list[str]:
     """Acc@1 of one set, of the teacher of MAIN."""
     figures = runs[f"{MAIN:g}"]
     names, of_run = _labels_as_names(runs)
-    there = _systems(figures)
+    there = systems_of(figures)
     as_names = _value({TITLES[LABELLED_NAMES]: names}, TITLES[LABELLED_NAMES], "acc_at_1") + (
         "" if not names or TITLES[LABELLED_NAMES] in there else f" (run of {of_run})"
     )
@@ -386,7 +386,7 @@ def _in_short(title: str, runs: dict[str, Any], trigrams: str) -> list[str]:
 def _labels_as_names(runs: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """(the retriever with few labels as names too, the run that it is of): of the main run where that has it, else of any, as no teacher has a part in it."""
     for accuracy in (MAIN, *TEACHERS, GOLD):
-        found = _systems(runs.get(f"{accuracy:g}", {})).get(TITLES[LABELLED_NAMES])
+        found = systems_of(runs.get(f"{accuracy:g}", {})).get(TITLES[LABELLED_NAMES])
         if found:
             return found, _taught_by(accuracy)
     return {}, ""
@@ -408,7 +408,8 @@ def _answered(surest: dict[str, Any] | None) -> str:
     return f"{surest['test']['coverage']['value']:.0%}, {precision['value']:.3f}"
 
 
-def _systems(figures: dict[str, Any]) -> dict[str, Any]:
+def systems_of(figures: dict[str, Any]) -> dict[str, Any]:
+    """A report's systems, or those of a run that is kept, by name."""
     return {system["name"]: system for system in figures.get("systems", [])}
 
 

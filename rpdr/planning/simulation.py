@@ -105,7 +105,7 @@ class _World:
         yield self.env.process(self._together(step))
 
     def _together(self, step: Gang) -> Life:
-        """All go back to the last checkpoint where one is lost."""
+        """A process of the simulation, which a lost node interrupts: all go back to the last checkpoint."""
         process, workers = step.process, step.workers
         self.processes[process.kind] = max(workers, self.processes.get(process.kind, 0))
         fleet, left = self._fleet(process), step.seconds

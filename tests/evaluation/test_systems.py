@@ -17,8 +17,9 @@ RANKED = [["C1"], ["C2", "C1"], [None, "C9"]]
 GOLDS = [[["C1"]], [["C1"]], []]
 
 
-def result(name: str = "student", **rest: float) -> SystemResult:
-    return evaluate(name, RANKED, GOLDS, np.array([False, True, False]), resampling=Resampling(100, 1), **rest)  # type: ignore[arg-type]
+def result(name: str = "student", price_usd: float | None = None, mentions_per_s: float | None = None) -> SystemResult:
+    unseen, drawn = np.array([False, True, False]), Resampling(100, 1)
+    return evaluate(name, RANKED, GOLDS, unseen, resampling=drawn, price_usd=price_usd, mentions_per_s=mentions_per_s)
 
 
 def test_scores_are_of_all_mentions_and_of_unseen_ones() -> None:
