@@ -16,12 +16,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from finished import annotated_test, run_in
+from finished import annotated_test, run_in, students_outcomes
 from outcome import against, keep, kept, machine, shown
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from rpdr.answer import guess
 from rpdr.corpus import Mention, load_mentions, normalise
 from rpdr.evaluation import outcomes, paired_test, recall_outcomes, score
 from rpdr.evaluation.systems import Score
@@ -77,9 +75,7 @@ def _measured(run: Run) -> dict[str, Any]:
     concepts, test = load_kb(run.concepts_file), annotated_test(run)
     labelled, dev = (load_mentions(run.mentions_file, split) for split in ("labelled", "dev"))
     golds, drawn = [m.gold or [] for m in test], resampling(run, test)
-    linked = pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()
-    said = {row["mention_id"]: guess(row) for row in linked}
-    right = {STUDENT: outcomes([[said[m.mention_id]] for m in test], golds, 1)}
+    right = {STUDENT: students_outcomes(run, test)}
     exact, recall = {}, {}
     for more, named in (("", concepts), (LINKED, with_linked(concepts, labelled))):
         exact[EXACT + more] = _of_exact_names(named, test)

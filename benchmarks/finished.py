@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
+from rpdr.answer import guess
 from rpdr.config import StudentConfig, load
 from rpdr.corpus import Mention, load_mentions
+from rpdr.evaluation import outcomes
 from rpdr.files import read_json
 from rpdr.reranker import Calibration, Example, Reranker, Student
 from rpdr.reranker.reranker import best_device
@@ -33,6 +36,13 @@ def metrics_of(run: Run) -> dict[str, Any]:
 def annotated_test(run: Run) -> list[Mention]:
     """The test mentions that have gold."""
     return [m for m in load_mentions(run.mentions_file, "test") if m.gold is not None]
+
+
+def students_outcomes(run: Run, test: Sequence[Mention]) -> np.ndarray:
+    """(n,) bool: whether the concept that the run's student named first is right, of these mentions."""
+    linked = pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()
+    said = {row["mention_id"]: guess(row) for row in linked}
+    return outcomes([[said[m.mention_id]] for m in test], [m.gold or [] for m in test], 1)
 
 
 def answers(student: Reranker, scores: np.ndarray, allow_nil: bool) -> tuple[np.ndarray, np.ndarray]:

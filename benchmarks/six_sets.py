@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import dictionary
-import pyarrow.parquet as pq
 from asked import teachers_answers
-from finished import annotated_test, metrics_of
+from finished import annotated_test, metrics_of, students_outcomes
 from job import side_by_side
 from outcome import in_short, keep, kept, machine, shown
 from rich.console import Console
 
-from rpdr.answer import guess
 from rpdr.config import Config, load
 from rpdr.evaluation import outcomes, paired_test, score
 from rpdr.evaluation.systems import Score
@@ -165,10 +163,7 @@ def teacher_on_test(run: Run) -> dict[str, Any]:
     """Acc@1 of the simulated teacher, asked about the test mentions as it was about its pool, and the student's difference from it."""
     test = annotated_test(run)
     golds = [mention.gold or [] for mention in test]
-    linked = pq.read_table(run.path("linked"), filters=[("split", "=", "test")]).to_pylist()
-    said = {row["mention_id"]: guess(row) for row in linked}
-    teacher = outcomes(teachers_answers(run, test), golds, 1)
-    student = outcomes([[said[mention.mention_id]] for mention in test], golds, 1)
+    teacher, student = outcomes(teachers_answers(run, test), golds, 1), students_outcomes(run, test)
     drawn = resampling(run, test)
     right = score(teacher, drawn)
     return {"acc_at_1": asdict(right) if right else None, "student_over": asdict(paired_test(student, teacher, drawn))}
