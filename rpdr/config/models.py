@@ -106,7 +106,8 @@ class StudentConfig(Section):
     )
     gold_labels: bool = Field(
         False,
-        description="train on the labelled mentions too, beside the teacher's labels; what retrieved their candidates was tuned on them, so they look easier than new ones",
+        description="train on the labelled mentions too, beside the teacher's labels, or, where nobody is asked (teacher.max_mentions: 0), on them alone. With "
+        "retriever.rounds: 2 the second round tunes two encoders anew, each on half of them, to meet the other half as new; without, they look easier than they are",
     )
     early_stop: bool = Field(
         False, description="measure on dev after each epoch, keep the best epoch's student, and stop after an epoch that brought nothing"

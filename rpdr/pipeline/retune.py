@@ -4,12 +4,13 @@ Linked mentions become names of their concepts (see links); with `retriever.roun
 is tuned on the teacher's labels too. Either way the retriever is sure of what it has met: had it met the labels that the student learns
 from, the student would learn to follow it alone. So for a label the alias that it made itself is passed over, and its similarities come
 from an encoder that was tuned on the labels of the other fold (cross-fitting, as in stacked generalisation, Wolpert 1992,
-doi 10.1016/S0893-6080(05)80023-1). New mentions are met with all aliases, by an encoder that was tuned on all labels.
+doi 10.1016/S0893-6080(05)80023-1). With `student.gold_labels` the same holds of the labelled mentions: then an encoder of a fold is the base model, tuned
+anew. New mentions are met with all aliases, by an encoder that was tuned on all labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from rpdr.run.found import LABELLED_FILE
 from rpdr.run.gold import by_gold
 from rpdr.run.labels import TRUSTED, names_one_of_several, taught_pairs
 from rpdr.run.loaded import final_retriever, load_retriever
-from rpdr.schema import CANDIDATES, LABELS, NIL, ConceptId, MentionKey, chosen_ids
+from rpdr.schema import CANDIDATES, LABELS, NIL, MentionKey, chosen_ids
 
 FOLDS = 2
 PASSES = 2  # the first pass's aliases tell which labels to trust, the second's are of those
@@ -46,15 +47,17 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     concepts = load_kb(run.concepts_file)
     mentions = load_mentions(run.mentions_file, "labelled", "dev", "test")  # the pool's are in its labels
     labels = pq.read_table(run.teacher_labels).to_pylist()
-    gold = gold_pairs([m for m in mentions if m.split == "labelled"], concepts)
+    by_hand = [m for m in mentions if m.split == "labelled"]
+    gold = gold_pairs(by_hand, concepts)
     folder = run.path(RETUNED)
-    readers: list[_Reader] = []
+    encoders: dict[int, Any] = {}
     taught = [row for row in labels if row["trust"] > TRUSTED and row["choice"] != NIL] if settings.rounds == 2 else []
     if settings.rounds == 2:
-        base, readers = _tuned(run, concepts, gold, taught, labels, progress)
+        learned = [row["text"] for row in labels] + [m.text for m in by_hand if run.config.student.gold_labels]
+        base, encoders = _tuned(run, concepts, gold, taught, {*map(_fold, learned)}, progress)
     else:
         base = load_retriever((run.path("retriever"), run.path("index")), concepts, settings).plain()
-    base, readers = remembering(base), [_Reader(remembering(reader.retriever), reader.keys) for reader in readers]
+    base, readers = remembering(base), _readers(encoders, labels, base)
     progress.update(0, None, "scoring labels")
     dev = [m for m in mentions if m.split == "dev"]
     final, discount = base, 0.0
@@ -63,14 +66,17 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
         aliases = gold + taught_pairs(trusted, concepts) if settings.aliases else []
         links = links_of(mentions, trusted, concepts) if settings.commonness else None
         final, discount = with_links(base, mentions, aliases, links, run.config.final_top_k)
-        scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if readers else _scored(final, labels)
+        scored = _cross_fitted(readers, labels, aliases, discount, final.commonness) if encoders else rescored(final, labels)
+        scored = [_rechosen(row, old) for row, old in zip(scored, labels, strict=True)]
         labels = believed_again(scored, by_gold(dev, met_as_new(final, dev, settings.top_k)))
     final.save(folder / "index")
     asked = [m for m in mentions if m.split in ("dev", "test")]
     found, _ = retrieved(run, asked, final_retriever(run), run.config.final_top_k, progress)
-    by_hand = met_as_new(final, [m for m in mentions if m.split == "labelled"], settings.top_k)
+    offered = list(met_as_new(final, by_hand, settings.top_k).values())
+    if encoders and run.config.student.gold_labels:
+        offered = _cross_fitted(_readers(encoders, offered, base), offered, aliases, discount, final.commonness)
     write_table(folder / CANDIDATES_FILE, found, CANDIDATES)
-    write_rows(folder / LABELLED_FILE, list(by_hand.values()), CANDIDATES)
+    write_rows(folder / LABELLED_FILE, offered, CANDIDATES)
     write_rows(folder / LABELS_FILE, labels, LABELS)
     run.clear_work(STAGES["retune"])  # it is none of the content
     return {
@@ -83,59 +89,62 @@ def retune(run: Run, progress: StageProgress) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """A retriever, and the labels that it may score: those that it was not tuned on."""
-
-    retriever: Retriever
-    keys: frozenset[MentionKey]
-
-
 def _tuned(
     run: Run,
     concepts: Sequence[Concept],
     gold: list[Pair],
     taught: Sequence[dict[str, Any]],
-    labels: Sequence[dict[str, Any]],
+    folds: Collection[int],
     progress: StageProgress,
-) -> tuple[Retriever, list[_Reader]]:
-    """A retriever tuned on all that is `taught`, and for each fold one that was tuned on the others' part of it; they may score `labels`."""
-    settings = run.config.retriever
+) -> tuple[Retriever, dict[int, Any]]:
+    """A retriever tuned on all that is `taught`, and by each of these `folds` an encoder that was tuned on the others' part of it."""
+    settings, by_hand = run.config.retriever, run.config.student.gold_labels
 
-    asked = {concept for row in labels for concept in row["candidate_ids"]}  # all that a reader is asked to score
+    def tuned(gold: Sequence[Pair], some: Sequence[dict[str, Any]], kept: Path, what: str, again: bool = True) -> Any:
+        pairs = [*gold, *taught_pairs(some, concepts, names_one_of_several(run.config))]
+        return tuned_encoder(run, concepts, pairs, progress, kept, what, again)
 
-    def tuned(some: Sequence[dict[str, Any]], kept: Path, what: str, only: set[ConceptId] | None = None) -> Retriever:
-        pairs = gold + taught_pairs(some, concepts, names_one_of_several(run.config))
-        encoder = tuned_encoder(run, concepts, pairs, progress, kept, what, again=True)
-        progress.update(0, None, f"indexing names {what}")  # minutes of a large knowledge base
-        if only is not None:
-            return Retriever.build(encoder, concepts, settings.prefix, only=only)
-        return Retriever.build(encoder, concepts, settings.prefix, settings.index, [pair.anchor for pair in gold], settings.index_parts)
-
-    readers = []
-    for fold in range(FOLDS):
+    encoders = {}
+    for fold in sorted(folds):
         others = [row for row in taught if _fold(row["text"]) != fold]
-        mine = frozenset(row["key"] for row in labels if _fold(row["text"]) == fold)
+        some = [pair for pair in gold if _fold(pair.anchor) != fold] if by_hand else gold  # all of which the run's encoder has met
+        kept = run.path(RETUNED, WORK, f"fold-{fold + 1}")
+        encoders[fold] = tuned(some, others, kept, f"for fold {fold + 1} of {FOLDS}", again=not by_hand)
+    encoder = tuned(gold, taught, run.path(RETUNED, "retriever"), "on all labels")
+    progress.update(0, None, "indexing names")  # minutes of a large knowledge base
+    asked = [pair.anchor for pair in gold]
+    return Retriever.build(encoder, concepts, settings.prefix, settings.index, asked, settings.index_parts), encoders
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A retriever, and the rows that it may score: those that it was not tuned on."""
+
+    retriever: Retriever
+    keys: frozenset[MentionKey]
+
+
+def _readers(encoders: Mapping[int, Any], rows: Sequence[dict[str, Any]], like: Retriever) -> list[_Reader]:
+    """Of each fold's encoder, over the candidates of the fold's `rows` alone."""
+    found = []
+    for fold, encoder in encoders.items():
+        mine = [row for row in rows if _fold(row["text"]) == fold]
         if mine:
-            kept = run.path(RETUNED, WORK, f"fold-{fold + 1}")
-            readers.append(_Reader(tuned(others, kept, f"for fold {fold + 1} of {FOLDS}", asked), mine))
-    return tuned(taught, run.path(RETUNED, "retriever"), "on all labels"), readers
+            asked = {concept for row in mine for concept in row["candidate_ids"]}
+            retriever = Retriever.build(encoder, like.concepts, like.prefix, only=asked)
+            found.append(_Reader(remembering(retriever), frozenset(row["key"] for row in mine)))
+    return found
 
 
 def _cross_fitted(
-    readers: Sequence[_Reader], labels: Sequence[dict[str, Any]], aliases: Sequence[Pair], discount: float, common: Commonness | None
+    readers: Sequence[_Reader], rows: Sequence[dict[str, Any]], aliases: Sequence[Pair], discount: float, common: Commonness | None
 ) -> list[dict[str, Any]]:
-    """The labels in their order, the candidates of each as its reader scores them."""
+    """The rows in their order, the candidates of each as its reader scores them."""
     found: dict[MentionKey, dict[str, Any]] = {}
     for reader in readers:
-        mine = [row for row in labels if row["key"] in reader.keys]
-        found |= {row["key"]: row for row in _scored(reader.retriever.with_aliases(aliases, discount).with_commonness(common), mine)}
-    return [found[row["key"]] for row in labels]
-
-
-def _scored(retriever: Retriever, labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The labels, the candidates of each as a retriever scores them that meets it as new."""
-    return [_rechosen(row, old) for row, old in zip(rescored(retriever, labels), labels, strict=True)]
+        mine = [row for row in rows if row["key"] in reader.keys]
+        found |= {row["key"]: row for row in rescored(reader.retriever.with_aliases(aliases, discount).with_commonness(common), mine)}
+    return [found[row["key"]] for row in rows]
 
 
 def _rechosen(row: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

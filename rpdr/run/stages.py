@@ -34,7 +34,10 @@ STAGES = {
         Stage(
             "retune",
             ("teach",),
-            ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
+            (
+                *("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness"),
+                *("student.gold_labels", "link.top_k", "link.several", "seed"),
+            ),
             ("retuned",),
             revision=5,
         ),

@@ -38,8 +38,9 @@ CONCEPTS = [concept_of(f"C{n}", name) for n, name in enumerate(("Vomiting", "Nau
 class Tuned(HashEncoder):
     """Knows what it was tuned on."""
 
-    def __init__(self, pairs: list[Pair]) -> None:
+    def __init__(self, pairs: list[Pair], again: bool = False) -> None:
         super().__init__()
+        self.again = again
         self.learned = {pair.anchor for pair in pairs}
 
     def save(self, folder: str) -> None:
@@ -52,8 +53,8 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
     """All encoders that are tuned."""
     made: list[Tuned] = []
 
-    def encoder(run: Run, concepts: Any, pairs: list[Pair], progress: Any, kept: Path, *_: Any, again: bool = False) -> Tuned:
-        made.append(Tuned(pairs))
+    def encoder(run: Run, concepts: Any, pairs: list[Pair], progress: Any, kept: Path, what: str = "", again: bool = False) -> Tuned:
+        made.append(Tuned(pairs, again))
         made[-1].save(str(kept))
         return made[-1]
 
@@ -65,10 +66,12 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> list[Tuned]:
     return made
 
 
-def labelled(folder: Path, rounds: int, aliases: bool = False, commonness: bool = False) -> tuple[Run, list[dict[str, Any]]]:
+def labelled(
+    folder: Path, rounds: int, aliases: bool = False, commonness: bool = False, **student: Any
+) -> tuple[Run, list[dict[str, Any]]]:
     """A run whose teacher has labelled 40 mentions, every fourth with "none of these", every fifth not to be trusted."""
     settings = {"rounds": rounds, "aliases": aliases, "commonness": commonness, "baselines": True, "top_k": 3}
-    run = bare_run(folder, retriever=settings)
+    run = bare_run(folder, retriever=settings, student=student)
     save_kb(run.concepts_file, CONCEPTS)
     texts = [f"{CONCEPTS[n % 4].name[:4]} {n}" for n in range(40)]
     splits = {"few": "labelled", "asked": "test", **dict.fromkeys(texts, "unlabelled")}
@@ -103,6 +106,31 @@ def test_no_label_has_its_similarities_from_an_encoder_that_learned_it(tmp_path:
         assert "few" in encoder.learned
         assert len(encoder.learned) > 5
         assert not encoder.learned & set(encoder.seen)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["beside a teacher's", "alone"])
+def test_no_labelled_mention_that_a_student_learns_from_has_its_similarities_from_an_encoder_that_learned_it(
+    tmp_path: Path, tuned: list[Tuned], asked: bool
+):
+    run, _ = labelled(tmp_path, rounds=2, gold_labels=True)
+    if not asked:
+        write_rows(run.path("labels", "labels.parquet"), [], LABELS)
+    by_hand = [f"feve {n}" for n in range(20)]
+    more = [Mention(text, mention_key(text), text, None, None, None, "labelled", [["C2"]]) for text in by_hand]
+    save_mentions(run.mentions_file, [*load_mentions(run.mentions_file), *more])
+    told = ran(retune.retune, run)
+    *folds, whole = tuned
+    assert {*by_hand, "few"} <= whole.learned
+    assert [encoder.again for encoder in tuned] == [False, False, True]  # the run's own has met all of them
+    for encoder in folds:
+        assert not encoder.learned & set(encoder.seen)
+        assert len(encoder.learned) > 5
+    scored = [text for encoder in folds for text in encoder.seen]
+    assert {*by_hand, "few"} <= {*scored}
+    assert (told["teacher_pairs"] > 0) == asked
+    offered = pq.read_table(candidates_file(run, final=True, split="labelled"))
+    assert offered.schema.equals(CANDIDATES)
+    assert {*offered["text"].to_pylist()} == {*by_hand, "few"}
 
 
 def test_the_same_text_in_two_contexts_is_in_one_fold():

@@ -210,10 +210,14 @@ class _Made:
             return ()
         labels = self._learned
         scored = labels + self.asked["dev"] + self.asked["labelled"]
+        anew = self.config.student.gold_labels  # the folds' encoders
         if settings.rounds == 2:
             epochs = -(-settings.epochs * AGAIN[0] // AGAIN[1])
-            tunings = (self.gold + labels, *[self.gold + labels * (1 - 1 / FOLDS)] * FOLDS)
+            others = 1 - 1 / FOLDS
+            tunings = (self.gold + labels, *([] if anew else [self.gold + labels * others] * FOLDS))
             pairs = epochs * sum(size + min(self.synonyms, most_synonyms(settings, round(size))) for size in tunings)
+            if anew:
+                pairs += settings.epochs * FOLDS * ((self.gold + labels) * others + self.synonyms)
             work = self._tuning(pairs, (FOLDS + 1) * self.names + 2 * scored)
         else:
             work = self._tuning(0, scored)
