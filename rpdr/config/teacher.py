@@ -85,7 +85,11 @@ class TeacherConfig(Section):
     api_key_env: str = Field("OPENAI_API_KEY", description="the environment variable that holds the key; keys never stand in a config")
     budget_usd: float = Field(5.0, ge=0, description="hard cap on this run's spending")
     price: Price | None = Field(None, description="wins over rpdr/teacher/prices.yaml; required where that does not know the model")
-    max_mentions: int = Field(100_000, ge=0, description="mentions to label at most; 0: none")
+    max_mentions: int = Field(
+        100_000,
+        ge=0,
+        description="mentions to label at most; 0: nobody is asked, and the student learns from labelled mentions (student.gold_labels)",
+    )
     mode: Literal["sync", "batch"] = Field("sync", description="batch: the provider's Batch API, within a day at a lower price")
     batch: BatchConfig = BatchConfig()
     choose: Literal["random", "worth"] = Field(

@@ -183,7 +183,7 @@ def _corpus(corpus: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not teacher:
+    if not teacher or teacher.get("model") is None:  # nobody was asked
         return None
     spent, budget = teacher.get("spent_usd"), teacher.get("budget_usd")
     share = spent / budget if spent is not None and budget else None

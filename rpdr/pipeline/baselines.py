@@ -44,6 +44,8 @@ def baselines(run: Run, progress: StageProgress) -> dict[str, Any]:
         write_table(run.path("baselines", f"{name}.parquet"), ranked, CANDIDATES)
 
     measure(ZERO_SHOT, load_encoder(settings.model, settings.max_tokens))
+    if not taught:  # nothing of a teacher's
+        return {"measured": True, "teacher_pairs": 0}
     if settings.rounds == 2 and (settings.aliases or settings.commonness):  # without either it is the second round itself, measured there
         measure(FROM_TEACHER, load_encoder(str(run.path(RETUNED, "retriever")), settings.max_tokens))
     elif settings.rounds == 1:

@@ -34,10 +34,11 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Train (or go on from the last checkpoint of a killed start), calibrate, write the model card."""
     settings = run.config.student
     labels = learned_labels(run)
-    if not labels:
+    gold = gold_examples(run, "labelled") if settings.gold_labels else []
+    if not labels and not gold:
         raise RunError(
             f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "
-            f"student.min_trust ({settings.min_trust})"
+            f"student.min_trust ({settings.min_trust}). Without a teacher, student.gold_labels: true learns from the labelled mentions alone"
         )
     held_out = gold_examples(run, "dev") if settings.early_stop else []
     if settings.early_stop and not held_out:
@@ -46,7 +47,6 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
         )
     connect()
     watch = Stopwatch()
-    gold = gold_examples(run, "labelled") if settings.gold_labels else []
     chosen = [example.narrowed(settings.train_candidates) for example in [*examples(labels), *gold]]
     on_dev.as_trained(run).unlink(missing_ok=True)  # what is trained from here on has not been balanced
     trained = fit_student(run, chosen, held_out, progress)

@@ -52,6 +52,8 @@ def _candidates(s: Summary) -> str:
 
 
 def _teach(s: Summary) -> str:
+    if s["model"] is None:
+        return "nobody is asked: teacher.max_mentions is 0"
     spent = f"{usd(s['spent_usd'])} of {usd(s['budget_usd'])}"
     stopped = "; [yellow]stopped by the budget[/yellow]" if s["stopped_by_budget"] else ""
     failed = f"; {s['failed']:,} got no answer (--redo asks those again, and pays for nothing twice)" if s["failed"] else ""
@@ -60,7 +62,8 @@ def _teach(s: Summary) -> str:
 
 
 def _retune(s: Summary) -> str:
-    tuned = [f"tuned on {s['teacher_pairs']:,} of the teacher's labels too"] if s["tuned"] else []
+    on = f"tuned on {s['teacher_pairs']:,} of the teacher's labels too" if s["teacher_pairs"] else "tuned again on labelled mentions"
+    tuned = [on] if s["tuned"] else []
     aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
     common = ["commonness counts"] if s.get("commonness") else []
     return "; ".join([*tuned, *aliases, *common]) or "nothing learned from the teacher's labels"
@@ -72,7 +75,8 @@ def _baselines(s: Summary) -> str:
 
 def _distill(s: Summary) -> str:
     disputed = f"; {s['disputed_names']:,} names were linked to other concepts, and decide nothing alone" if s.get("disputed_names") else ""
-    return f"{s['labels']:,} labels, {s['steps']:,} steps; calibrated on {s['calibrated_on']}{disputed}"
+    learned = [f"{s[name]:,} {of}" for name, of in (("labels", "labels"), ("gold_labels", "labelled mentions")) if s.get(name)]
+    return f"{' and '.join(learned)}, {s['steps']:,} steps; calibrated on {s['calibrated_on']}{disputed}"
 
 
 _LINES: dict[str, Callable[[Summary], str]] = {

@@ -31,7 +31,7 @@ WITHOUT = {  # split -> what is not done where it is empty
     "labelled": "the retriever is tuned on the knowledge base's synonyms alone, and the teacher is shown no example",
     "dev": "confidences are not calibrated, NIL is never said, and nothing can be abstained from",
     "test": "nothing is measured",
-    "unlabelled": "the teacher is asked nothing, so no student can be trained",
+    "unlabelled": "the teacher is asked nothing, and a student can learn from labelled mentions alone (student.gold_labels: true)",
 }
 
 

@@ -207,11 +207,15 @@ def protocol(run: Run, trained: dict[str, Any], test: Sequence[Mention]) -> str:
     more = f", {run.config.final_top_k} for the student" if run.config.final_top_k != run.config.retriever.top_k else ""
     abstaining = "Where the student abstains, these scores count what it would have answered. " if run.config.link.target_precision else ""
     epochs = run.config.student.epochs
+    learned = [
+        f"{trained[name]:,} {of}" for name, of in (("labels", "teacher labels"), ("gold_labels", "labelled mentions")) if trained.get(name)
+    ]
+    pool = "The teacher's row is measured on the pool that it labelled, not on test. " if run.summary("teach").get("model") else ""
     return (
-        f"Mentions: {counts}, to {run.summary('prepare')['concepts']:,} concepts. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {trained.get('labels', 0):,} teacher labels, "
+        f"Mentions: {counts}, to {run.summary('prepare')['concepts']:,} concepts. Candidates: {run.config.retriever.top_k} a mention{more}. Student: {' and '.join(learned)}, "
         f"{epochs} epoch{'s' if epochs > 1 else ''}. A mention is right if the concept named first is in its gold; NIL gold wants 'none of these'. "
         "'Unseen': nobody had linked the text by hand. Intervals and comparisons: "
-        f"{details.how_drawn(test)}. {nil}{several}{abstaining}The teacher's row is measured on the pool that it labelled, not on test. Mentions a second: of one actor at work, its loading left out. "
+        f"{details.how_drawn(test)}. {nil}{several}{abstaining}{pool}Mentions a second: of one actor at work, its loading left out. "
         + _made_of(run)
     )
 

@@ -124,13 +124,18 @@ def comparisons(
 ) -> list[dict[str, Any]]:
     """The student against each retriever, on all test mentions and on unseen ones; where a gold has several concepts by all concepts of the answers too.
     The first one is the headline. `reranked`: the student re-ranks its candidates, so what it has learned is the difference; `untaught`: it has all that
-    no teacher is needed for, so what the labels bring is."""
+    no teacher is needed for, where one was asked, so what the labels bring is."""
     found = []
-    reranked = reranked_of(run, rankings)
+    reranked, anybody_asked = reranked_of(run, rankings), bool(run.summary("teach").get("labelled"))
     for other in (RETRIEVER, LABELLED_NAMES, FROM_TEACHER, SECOND):
         if other not in rankings:
             continue
-        told = {"a": TITLES[STUDENT], "b": TITLES[other], "reranked": other == reranked, "untaught": other == LABELLED_NAMES}
+        told = {
+            "a": TITLES[STUDENT],
+            "b": TITLES[other],
+            "reranked": other == reranked,
+            "untaught": other == LABELLED_NAMES and anybody_asked,
+        }
         a, b = outcomes(rankings[STUDENT], golds, 1), outcomes(rankings[other], golds, 1)
         for on, rows in (("all", np.ones(len(golds), dtype=bool)), ("unseen", unseen)):
             if rows.any():
@@ -146,6 +151,7 @@ def note_of(run: Run, name: str) -> str:
     """What a system is, in a few words."""
     settings = run.config.retriever
     few, taught = "tuned on the labelled mentions and synonyms", "tuned on the labelled mentions, synonyms and the teacher's labels"
+    chose = "; the teacher chose from its candidates" if run.summary("teach").get("labelled") else ""
     discount = run.summary("retune").get("alias_discount")
     common = "; what is commonly meant counts" if run.summary("retune").get("commonness") else ""
     aliases = f"; linked mentions are names too, whose similarity counts {1 - discount:g} times" if discount is not None else ""
@@ -154,9 +160,9 @@ def note_of(run: Run, name: str) -> str:
     return {
         ZERO_SHOT: "the encoder as it comes",
         RETRIEVER: few,
-        LABELLED_NAMES: few + ", which are names too and tell what is common; the teacher chose from its candidates",
+        LABELLED_NAMES: few + ", which are names too and tell what is common" + chose,
         FROM_TEACHER: taught,
-        SECOND: (taught if settings.rounds == 2 else few) + aliases + common,
+        SECOND: (taught if run.summary("retune").get("teacher_pairs") else few) + aliases + common,
         STUDENT: f"re-ranks the candidates of {reranked}{unheard}",
     }[name]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.corpus import Mention, load_mentions, normalise
-from rpdr.files import sha256_tree, writing_rows
+from rpdr.files import sha256_tree, write_rows, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.masking import PATTERNS_ALONE
 from rpdr.models import check_before_paying
@@ -28,7 +28,7 @@ from rpdr.pipeline.questions import Questions, write_questions
 from rpdr.pipeline.trust import ANSWERED, write_labels
 from rpdr.run import STAGES, Run
 from rpdr.run.labels import SET_ASIDE_FILE
-from rpdr.schema import NIL, SET_ASIDE, members
+from rpdr.schema import LABELS, NIL, SET_ASIDE, members
 from rpdr.teacher import Ledger, SandboxTeacher, check_endpoint, resolve_endpoint
 
 REFUSED = "refused_by_budget"
@@ -36,8 +36,10 @@ ENOUGH_REFUSED = 1_000  # in a row: the rest need not be tried
 
 
 def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
-    """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept."""
+    """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept. Nobody, where `max_mentions` is 0."""
     settings = run.config.teacher
+    if not settings.max_mentions:
+        return _nobody_asked(run)
     check_masked(run)
     concepts = load_kb(run.concepts_file)
     definitions = {c.concept_id: c.definition for c in concepts}
@@ -100,6 +102,23 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
         "estimate": made.as_dict(),
         "deviation": asdict(deviation_of(run, made)),
         "mentions_per_s": sources["asked"] / seconds if sources["asked"] else None,
+    }
+
+
+def _nobody_asked(run: Run) -> dict[str, Any]:
+    """No label; it takes neither endpoint nor key."""
+    for path, schema in ((run.teacher_labels, LABELS), (run.path("labels", SET_ASIDE_FILE), SET_ASIDE)):
+        write_rows(path, [], schema)
+    counts = dict.fromkeys(("pool", "labelled", "none", "invalid", "failed", "masked_away", "missing", "requests"), 0)
+    return {
+        "content": sha256_tree(run.teacher_labels),
+        "ended_by": {"teacher.max_mentions": 0},
+        "model": None,
+        "simulated": False,
+        "stopped_by_budget": False,
+        "spent_usd": 0.0,
+        "budget_usd": 0.0,
+        **counts,
     }
 
 

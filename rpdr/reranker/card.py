@@ -235,6 +235,8 @@ def _training(facts: Facts) -> str:
 
 def _teacher(facts: Facts) -> str:
     taught, settings = facts.stage("teach"), facts.config.teacher
+    if "model" in taught and taught["model"] is None:
+        return "No teacher was asked: it learned from labelled mentions alone."
     simulated = taught.get("simulated", settings.simulated)
     who = f"`{settings.model}`" + (
         ", **simulated**: it knows the answers of its pool and errs at a set rate" if simulated else ", a real endpoint"
@@ -318,12 +320,16 @@ def _calibration(facts: Facts) -> str:
 
 
 def _limits(facts: Facts) -> str:
-    config = facts.config
+    config, taught = facts.config, facts.stage("teach")
     limits = [
         f"It orders what its retriever finds: a concept that is not among the {config.final_top_k} candidates cannot be its answer. Its scores "
         "presuppose that retriever's similarities as `Retriever.retrieve` gives them, with the run's encoder, aliases and commonness, which may pass 1; with "
         "another's they mean something else.",
-        "It repeats its teacher's errors." + (" This one was simulated." if facts.stage("teach").get("simulated") else ""),
+        *(
+            ["It repeats its teacher's errors." + (" This one was simulated." if taught.get("simulated") else "")]
+            if taught.get("labelled", 1)
+            else []
+        ),
         "Its confidences hold for mentions like those that it was calibrated on; it is measured on the data above alone. Other knowledge bases, "
         "languages, specialties and kinds of text are not.",
         'Whether a concept is missing from the knowledge base it says by "none of these", which is often a miss of the retriever.'

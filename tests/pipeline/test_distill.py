@@ -10,9 +10,11 @@ from bare import ONE_ROUND, bare_run
 
 from rpdr.corpus import Mention
 from rpdr.corpus.mention import save_mentions
+from rpdr.errors import RunError
 from rpdr.files import write_rows
-from rpdr.pipeline.distill import gold_examples
-from rpdr.schema import CANDIDATES, NIL, MentionKey
+from rpdr.pipeline.distill import distill, gold_examples
+from rpdr.pipeline.progress import stage_progress
+from rpdr.schema import CANDIDATES, LABELS, NIL, MentionKey
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -37,6 +39,16 @@ def test_of_gold_with_alternatives_each_is_right_and_where_answers_have_several_
         run.path("candidates", "candidates.parquet"), [{"key": key, "context": None, "type": None, **offer} for key in keys], CANDIDATES
     )
     assert [(example.named, example.trust) for example in gold_examples(run, "dev")] == [(named, 1.0) for _, named in golds]
+
+
+def test_where_there_is_no_label_that_is_said_with_the_remedy(tmp_path: Path):
+    run = bare_run(tmp_path, retriever=ONE_ROUND)
+    write_rows(run.teacher_labels, [], LABELS)
+    with (
+        stage_progress("distill") as progress,
+        pytest.raises(RunError, match=r"the teacher answered nothing .* student\.gold_labels: true"),
+    ):
+        distill(run, progress)
 
 
 def test_a_question_that_hands_linked_in_two_ways_is_learned_once_and_either_is_right(tmp_path: Path):

@@ -76,6 +76,7 @@ def test_each_stage_tells_what_it_has_done():
         ),
         ("retriever", {"names_read_in_part": 133}, "; 133 of them are longer than retriever.max_tokens, and count by what they begin with"),
         ("teach", {"stopped_by_budget": True}, "; stopped by the budget"),
+        ("teach", {"model": None}, "nobody is asked: teacher.max_mentions is 0"),
         (
             "teach",
             {"failed": 3, "masked_away": 2},
@@ -86,7 +87,10 @@ def test_each_stage_tells_what_it_has_done():
             {"tuned": True, "teacher_pairs": 1_100, "aliases": 900, "alias_discount": 0.05, "commonness": [1.0]},
             "tuned on 1,100 of the teacher's labels too; 900 linked mentions are names too, at a discount of 0.05; commonness counts",
         ),
+        ("retune", {"tuned": True}, "tuned again on labelled mentions"),
         ("baselines", {"measured": ["zero_shot"]}, "measured"),
+        ("distill", {"gold_labels": 415}, "1,200 labels and 415 labelled mentions, 75 steps; calibrated on 204 dev mentions"),
+        ("distill", {"labels": 0, "gold_labels": 415}, "415 labelled mentions, 75 steps; calibrated on 204 dev mentions"),
         ("distill", {"disputed_names": 5}, "; 5 names were linked to other concepts, and decide nothing alone"),
         (
             "link",

@@ -264,6 +264,21 @@ def test_without_a_second_round_the_student_re_ranks_the_first_and_a_simulated_t
     assert [(one["b"], one["reranked"], one["untaught"]) for one in metrics["comparison"]] == [(TITLES[RETRIEVER], True, False)] * 2
 
 
+def test_where_no_teacher_was_asked_nothing_is_said_to_be_its_labels_and_no_price_is_told(tmp_path: Path, metrics: dict[str, Any]):
+    files = {name: FILES[name] for name in (RETRIEVER, LABELLED_NAMES, SECOND)}
+    nobody = {"model": None, "simulated": False, "labelled": 0, "spent_usd": 0.0, "account": []}
+    told = measured(tmp_path, files, {"rounds": 2, "aliases": True}, nobody)
+    assert {one["untaught"] for one in told["comparison"]} == {False}
+    assert {s["price_usd"] for s in told["systems"] if not s["on_pool"]} == {0}
+    assert "the teacher chose from its candidates" in metrics["systems"][2]["note"]
+    assert not [s["note"] for s in told["systems"] if not s["on_pool"] and "teacher" in s["note"]]
+    assert "teacher" in metrics["protocol"]
+    assert "teacher" not in told["protocol"]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "The teacher and its price" not in page
+    assert "No teacher was paid for" not in page
+
+
 def test_of_too_few_dev_mentions_neither_student_nor_retrievers_learn_when_to_say_nil(tmp_path: Path, metrics: dict[str, Any]):
     files = {RETRIEVER: "candidates/candidates.parquet"}
     told = measured(tmp_path, files, {"rounds": 1, "aliases": False, "commonness": False}, fitted=UNFITTED)

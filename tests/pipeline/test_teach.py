@@ -94,6 +94,17 @@ def test_every_mention_of_the_pool_is_a_label_in_the_order_of_the_queue(tmp_path
     assert sorted(path.name for path in run.path("labels").iterdir()) == [run.teacher_labels.name, SET_ASIDE_FILE]
 
 
+def test_where_nobody_is_to_be_asked_it_takes_neither_endpoint_nor_key_and_makes_no_label(tmp_path: Path, silent: str):
+    config = prepared(tmp_path, 60, teacher={"model": "some-llm", "base_url": f"http://{silent}/v1", "max_mentions": 0})
+    run, told = taught(config)
+    assert list(rows_of(run, LABELS_FILE)) == list(rows_of(run, SET_ASIDE_FILE)) == []
+    assert pq.read_schema(run.teacher_labels).equals(LABELS)
+    assert not run.path("ledger").exists()
+    assert in_short("teach", told) == "nobody is asked: teacher.max_mentions is 0"
+    with pytest.raises(TeacherError, match="does not answer"):  # more are wanted: it is another question
+        run_stages(load(config, {"teacher.max_mentions": 10}), ["teach"], redo=True)
+
+
 def test_a_teacher_that_is_asked_for_several_names_them(tmp_path: Path):
     config = prepared(tmp_path, 60, teacher={"several": True, "max_output_tokens": 32}, gold=[["C1", "C3", "not offered"]])
     run, _ = taught(config)

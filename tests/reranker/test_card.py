@@ -177,6 +177,15 @@ def test_what_is_not_measured_is_said_so():
     assert "no test mentions with gold" in card(facts({"model": "org/base"}, no_gold), APACHE)
 
 
+def test_where_no_teacher_was_asked_none_is_told_of():
+    stages = {**STAGES, "teach": {"model": None, "simulated": False, "labelled": 0}, "distill": {**STAGES["distill"], "labels": 0}}
+    text = card(dataclasses.replace(facts({"model": "org/base", "gold_labels": True}), stages=stages), APACHE)
+    assert "No teacher was asked: it learned from labelled mentions alone." in text
+    assert "and 415 labelled mentions" in text
+    assert "its teacher's errors" not in text
+    assert "its teacher's errors" in card(facts({"model": "org/base"}), APACHE)
+
+
 def test_a_simulated_teacher_and_private_text_are_marked():
     known = facts({"model": "org/base"}, {**METRICS, "simulated_teacher": True}, teacher={"model": "sandbox"}, data_policy="restricted")
     text = card(Facts(known.config, {"teach": {**STAGES["teach"], "simulated": True}}, known.calibration, known.metrics), APACHE)
