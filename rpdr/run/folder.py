@@ -73,7 +73,9 @@ class Run:
     def _settings(self, stage: Stage, exclude_defaults: bool = False) -> dict[str, Any]:
         """The sections, or single keys, that shape the stage."""
         tree = self.config.model_dump(mode="json", exclude_defaults=exclude_defaults)
-        sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in stage.sections}
+        given = self.config.model_dump(mode="json", exclude_defaults=True) if stage.where_given else {}
+        names = (*stage.sections, *(name for name in stage.where_given if _at(given, name) is not None))
+        sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in names}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
         return sections

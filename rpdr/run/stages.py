@@ -10,7 +10,8 @@ from rpdr.errors import ConfigError
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `revision` is
+    """A stage's name, the stages that it reads, the config sections (or single keys) that shape it, and the folders that it owns. `where_given`: keys that
+    shape it where they are not as by default, so that what was made before they did is still the same. `revision` is
     raised where mended code, or another default, finds something else than it did: what was made before is stale. `resumes`: whether a start goes on
     from what an unfinished one has left. `corpus`: which of the config's `corpora` it links; empty for a stage that a run has once."""
 
@@ -20,6 +21,7 @@ class Stage:
     owns: tuple[str, ...]
     revision: int = 1
     resumes: bool = True
+    where_given: tuple[str, ...] = ()
     corpus: str = ""
 
 
@@ -34,12 +36,10 @@ STAGES = {
         Stage(
             "retune",
             ("teach",),
-            (
-                *("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness"),
-                *("student.gold_labels", "link.top_k", "link.several", "seed"),
-            ),
+            ("retriever", "retriever.rounds", "retriever.aliases", "retriever.commonness", "link.top_k", "link.several", "seed"),
             ("retuned",),
             revision=5,
+            where_given=("student.gold_labels",),
         ),
         Stage("baselines", ("retune",), ("retriever", "retriever.baselines", "link.several", "seed"), ("baselines",)),
         Stage(

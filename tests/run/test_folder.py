@@ -238,6 +238,15 @@ def test_a_key_that_is_as_it_is_by_default_is_no_change(tmp_path: Path):
     assert Run(same).finished(STAGES["retriever"])
 
 
+def test_what_was_made_before_a_key_shaped_a_stage_is_the_same_where_that_is_as_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as before:
+        before.setitem(STAGES, "retune", replace(STAGES["retune"], where_given=()))
+        finish(bare_run(tmp_path), *TO_STUDENT)
+    assert bare_run(tmp_path).finished(STAGES["distill"])
+    with pytest.raises(RunError, match=r"retune: .*student\.gold_labels was not set, and is true"):
+        bare_run(tmp_path, student={"gold_labels": True}).finished(STAGES["retune"])
+
+
 @pytest.mark.parametrize("where", ["kb/kb.obo", "corpus/deep/notes.jsonl"])
 def test_sources_in_a_folder_that_the_run_writes_are_refused_and_stay(tmp_path: Path, where: str):
     source = tmp_path / where

@@ -58,6 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"teacher": {"several": True}}, "teach"),
         ({"teacher": {"max_output_tokens": 32}}, "teach"),
         ({"student": {"epochs": 9}}, "distill link link-notes"),
+        ({"student": {"gold_labels": True}}, "retune distill link link-notes"),
         ({"link": {"several": True}}, "retune baselines distill link link-notes"),
         ({"link": {"allow_nil": False}}, "distill link link-notes"),  # the student is calibrated by it
         ({"link": {"exact_match": False}}, "distill link link-notes"),
