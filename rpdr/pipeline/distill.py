@@ -35,6 +35,8 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     settings = run.config.student
     labels = learned_labels(run)
     gold = gold_examples(run, "labelled") if settings.gold_labels else []
+    if settings.gold_labels and not labels and not gold:
+        raise RunError("distill: no labels, of a teacher or by hand: no mention in the split labelled has gold")
     if not labels and not gold:
         raise RunError(
             f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "

@@ -62,7 +62,7 @@ def _teach(s: Summary) -> str:
 
 
 def _retune(s: Summary) -> str:
-    on = f"tuned on {s['teacher_pairs']:,} of the teacher's labels too" if s["teacher_pairs"] else "tuned again on labelled mentions"
+    on = f"tuned on {s['teacher_pairs']:,} of the teacher's labels too" if s.get("teacher_pairs") else "tuned again on labelled mentions"
     tuned = [on] if s["tuned"] else []
     aliases = [f"{s['aliases']:,} linked mentions are names too, at a discount of {s['alias_discount']:g}"] if s["aliases"] else []
     common = ["commonness counts"] if s.get("commonness") else []

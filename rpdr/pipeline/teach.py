@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rpdr.corpus import Mention, load_mentions, normalise
+from rpdr.errors import ConfigError
 from rpdr.files import sha256_tree, write_rows, writing_rows
 from rpdr.kb import Concept, load_kb
 from rpdr.masking import PATTERNS_ALONE
@@ -39,6 +40,10 @@ def teach(run: Run, progress: StageProgress) -> dict[str, Any]:
     """Ask about every distinct unlabelled mention until the budget is spent; what was labelled until then is kept. Nobody, where `max_mentions` is 0."""
     settings = run.config.teacher
     if not settings.max_mentions:
+        if not run.config.student.gold_labels:
+            raise ConfigError(
+                "teacher.max_mentions: 0 asks nobody, so nothing is left to learn from; add student.gold_labels: true, for a student of the labelled mentions"
+            )
         return _nobody_asked(run)
     check_masked(run)
     concepts = load_kb(run.concepts_file)
@@ -112,7 +117,6 @@ def _nobody_asked(run: Run) -> dict[str, Any]:
     counts = dict.fromkeys(("pool", "labelled", "none", "invalid", "failed", "masked_away", "missing", "requests"), 0)
     return {
         "content": sha256_tree(run.teacher_labels),
-        "ended_by": {"teacher.max_mentions": 0},
         "model": None,
         "simulated": False,
         "stopped_by_budget": False,

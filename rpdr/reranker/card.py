@@ -200,10 +200,19 @@ def _training(facts: Facts) -> str:
     loss, held_out = trained.get("final_loss"), trained.get("held_out_losses")
     learned = f"the chosen one and the {student.train_candidates - 1} most similar others" if student.train_candidates else "all of them"
     more = _settings(student, TOLD)
+    labels = [
+        *(
+            [f'{_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"']
+            if trained.get("labels", 1)
+            else []
+        ),
+        *([f"{trained['gold_labels']:,} labelled mentions"] if trained.get("gold_labels") else []),
+    ]
     lines = [
         f"Candidates: {retriever.top_k} a mention, from `{shown(retriever.model)}`, tuned for {retriever.epochs} epochs on "
         f"{_count(facts.stage('retriever').get('labelled_pairs'))} labelled mentions and on synonyms"
-        + (f", and once more with {again['teacher_pairs']:,} of the teacher's labels" if again.get("tuned") else "")
+        + (", and once more" if again.get("tuned") else "")
+        + (f" with {again['teacher_pairs']:,} of the teacher's labels" if again.get("teacher_pairs") else "")
         + (
             f"; {again['aliases']:,} linked mentions are names of their concepts, at a discount of {again['alias_discount']:g}"
             if again.get("aliases")
@@ -211,9 +220,7 @@ def _training(facts: Facts) -> str:
         )
         + ("; what is commonly meant counts" if again.get("commonness") else "")
         + ".",
-        f'Labels: {_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
-        + (f", and {trained['gold_labels']:,} labelled mentions" if trained.get("gold_labels") else "")
-        + f"; candidates learned from: {learned}.",
+        f"Labels: {' and '.join(labels)}; candidates learned from: {learned}.",
         f"{_tuned(student)}; learning rate {student.learning_rate:g}, of the head {student.head_learning_rate:g}.",
         f"Steps: {_count(trained.get('steps'))}"
         + (
@@ -235,7 +242,7 @@ def _training(facts: Facts) -> str:
 
 def _teacher(facts: Facts) -> str:
     taught, settings = facts.stage("teach"), facts.config.teacher
-    if "model" in taught and taught["model"] is None:
+    if _nobody_asked(facts):
         return "No teacher was asked: it learned from labelled mentions alone."
     simulated = taught.get("simulated", settings.simulated)
     who = f"`{settings.model}`" + (
@@ -252,6 +259,10 @@ def _teacher(facts: Facts) -> str:
 - Right on its own pool: {_accuracy(facts)}.{_believed(facts)}
 
 From the run's `.stages/teach.json`, whose prices are its ledger's, and `report/metrics.json`."""
+
+
+def _nobody_asked(facts: Facts) -> bool:
+    return facts.stage("teach").get("model", "") is None
 
 
 def _asked(taught: Mapping[str, Any]) -> int | None:
@@ -354,7 +365,8 @@ def _licence(facts: Facts, licence: Licence) -> str:
         )
     else:
         stated = f"The licence of the base {base} is not stated in its metadata: ask the base's owner."
-    return f"{stated} The terms of the data and of the teacher's endpoint are not known to rpdr; they may restrict these weights too."
+    teacher = "" if _nobody_asked(facts) else " and of the teacher's endpoint"
+    return f"{stated} The terms of the data{teacher} are not known to rpdr; they may restrict these weights too."
 
 
 def _count(value: Any) -> str:

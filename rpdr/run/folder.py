@@ -78,6 +78,8 @@ class Run:
         sections = {name: _without(_at(tree, name), TUNABLE.get(name, ())) for name in names}
         if stage.name == "link":
             sections["link"] = _without(sections["link"], ("output",))  # where further corpora go
+        if stage.name == "teach" and not self.config.teacher.max_mentions:  # nobody is asked, which is not less of the same
+            sections["teacher"] = {**(sections["teacher"] or {}), "max_mentions": 0}
         return sections
 
     def _made_from(self, stage: Stage) -> dict[str, Any]:

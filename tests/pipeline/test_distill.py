@@ -41,13 +41,16 @@ def test_of_gold_with_alternatives_each_is_right_and_where_answers_have_several_
     assert [(example.named, example.trust) for example in gold_examples(run, "dev")] == [(named, 1.0) for _, named in golds]
 
 
-def test_where_there_is_no_label_that_is_said_with_the_remedy(tmp_path: Path):
-    run = bare_run(tmp_path, retriever=ONE_ROUND)
+@pytest.mark.parametrize(
+    ("by_hand", "said"),
+    [(False, r"the teacher answered nothing .* student\.gold_labels: true"), (True, "no mention in the split labelled has gold")],
+)
+def test_where_there_is_no_label_that_is_said_with_the_remedy(tmp_path: Path, by_hand: bool, said: str):
+    run = bare_run(tmp_path, retriever=ONE_ROUND, student={"gold_labels": by_hand})
     write_rows(run.teacher_labels, [], LABELS)
-    with (
-        stage_progress("distill") as progress,
-        pytest.raises(RunError, match=r"the teacher answered nothing .* student\.gold_labels: true"),
-    ):
+    save_mentions(run.mentions_file, [])
+    write_rows(run.path("candidates", "candidates.parquet"), [], CANDIDATES)
+    with stage_progress("distill") as progress, pytest.raises(RunError, match=said):
         distill(run, progress)
 
 

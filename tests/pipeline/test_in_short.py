@@ -25,7 +25,7 @@ TAUGHT = {
     **{"spent_usd": 0.5, "budget_usd": 1.0, "labelled": 1_200, "pool": 2_000, "model": "an [LLM]"},
     **{"stopped_by_budget": False, "failed": 0, "masked_away": 0},
 }
-RETUNED = {"tuned": False, "teacher_pairs": 0, "aliases": 0, "alias_discount": None, "commonness": None}
+RETUNED = {"tuned": False, "aliases": 0}
 DISTILLED = {"labels": 1_200, "steps": 75, "calibrated_on": "204 dev mentions", "disputed_names": 0}
 LINKED = {"mentions": 9_000, "distinct": 3_000, "shards": 2, "nil": 40, "abstained": 70, "operating_point": None}
 SUMMARIES: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def test_each_stage_tells_what_it_has_done():
             {"tuned": True, "teacher_pairs": 1_100, "aliases": 900, "alias_discount": 0.05, "commonness": [1.0]},
             "tuned on 1,100 of the teacher's labels too; 900 linked mentions are names too, at a discount of 0.05; commonness counts",
         ),
-        ("retune", {"tuned": True}, "tuned again on labelled mentions"),
+        ("retune", {"tuned": True, "teacher_pairs": 0}, "tuned again on labelled mentions"),
         ("baselines", {"measured": ["zero_shot"]}, "measured"),
         ("distill", {"gold_labels": 415}, "1,200 labels and 415 labelled mentions, 75 steps; calibrated on 204 dev mentions"),
         ("distill", {"labels": 0, "gold_labels": 415}, "415 labelled mentions, 75 steps; calibrated on 204 dev mentions"),

@@ -15,7 +15,7 @@ import yaml
 from rpdr.config import SandboxConfig, load
 from rpdr.corpus import Mention, load_mentions, mention_key
 from rpdr.corpus.mention import save_mentions
-from rpdr.errors import ModelError, RunError, TeacherError
+from rpdr.errors import ConfigError, ModelError, RunError, TeacherError
 from rpdr.files import write_rows
 from rpdr.kb.concept import concept_of
 from rpdr.kb.reader import save_kb
@@ -95,14 +95,36 @@ def test_every_mention_of_the_pool_is_a_label_in_the_order_of_the_queue(tmp_path
 
 
 def test_where_nobody_is_to_be_asked_it_takes_neither_endpoint_nor_key_and_makes_no_label(tmp_path: Path, silent: str):
-    config = prepared(tmp_path, 60, teacher={"model": "some-llm", "base_url": f"http://{silent}/v1", "max_mentions": 0})
+    nobody = {"model": "some-llm", "base_url": f"http://{silent}/v1", "max_mentions": 0}
+    config = prepared(tmp_path, 60, teacher=nobody, student={"gold_labels": True})
+    with pytest.raises(ConfigError, match="nobody is asked"):
+        estimate_of(Run(load(config)))
     run, told = taught(config)
     assert list(rows_of(run, LABELS_FILE)) == list(rows_of(run, SET_ASIDE_FILE)) == []
     assert pq.read_schema(run.teacher_labels).equals(LABELS)
     assert not run.path("ledger").exists()
     assert in_short("teach", told) == "nobody is asked: teacher.max_mentions is 0"
-    with pytest.raises(TeacherError, match="does not answer"):  # more are wanted: it is another question
+    with pytest.raises(RunError, match=r"teach: .*teacher\.max_mentions was 0.*--redo"):
+        taught(config, **{"teacher.max_mentions": 10})
+    with pytest.raises(TeacherError, match="does not answer"):
         run_stages(load(config, {"teacher.max_mentions": 10}), ["teach"], redo=True)
+
+
+def test_labels_that_there_are_are_not_those_of_a_run_that_asks_nobody(tmp_path: Path):
+    config = prepared(tmp_path, 60)
+    taught(config)
+    nobody = load(config, {"teacher.max_mentions": 0, "student.gold_labels": True})
+    with pytest.raises(RunError, match=r"teach: .*another config.*teacher\.max_mentions"):
+        run_stages(nobody, ["teach"])
+    run = run_stages(nobody, ["teach"], redo=True)
+    assert list(rows_of(run, LABELS_FILE)) == []
+    assert run.path("ledger").exists()
+    assert run_stages(load(config, {"teacher.max_mentions": 50}), ["teach"], redo=True).summary("teach")["from_ledger"] == 50
+
+
+def test_where_nobody_is_asked_and_nothing_is_learned_from_hands_that_is_said_before_anything_is_tuned(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"student\.gold_labels: true"):
+        taught(prepared(tmp_path, 10, teacher={"max_mentions": 0}))
 
 
 def test_a_teacher_that_is_asked_for_several_names_them(tmp_path: Path):

@@ -178,11 +178,14 @@ def test_what_is_not_measured_is_said_so():
 
 
 def test_where_no_teacher_was_asked_none_is_told_of():
-    stages = {**STAGES, "teach": {"model": None, "simulated": False, "labelled": 0}, "distill": {**STAGES["distill"], "labels": 0}}
+    retuned = {"tuned": True, "teacher_pairs": 0, "aliases": 0}
+    nobody = {"model": None, "simulated": False, "labelled": 0}
+    stages = {**STAGES, "teach": nobody, "retune": retuned, "distill": {**STAGES["distill"], "labels": 0}}
     text = card(dataclasses.replace(facts({"model": "org/base", "gold_labels": True}), stages=stages), APACHE)
     assert "No teacher was asked: it learned from labelled mentions alone." in text
-    assert "and 415 labelled mentions" in text
-    assert "its teacher's errors" not in text
+    assert "- Labels: 415 labelled mentions; candidates learned from" in text
+    assert "and on synonyms, and once more.\n" in text
+    assert not [line for line in text.splitlines() if "teacher's" in line and not line.startswith("From the run's `config.yaml`")]
     assert "its teacher's errors" in card(facts({"model": "org/base"}), APACHE)
 
 

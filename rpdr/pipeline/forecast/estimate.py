@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from rpdr.config import Config, TeacherConfig
-from rpdr.errors import ModelError
+from rpdr.errors import ConfigError, ModelError
 from rpdr.models import check_student_model
 from rpdr.pipeline.pool import examples_of, hidden_of, leaves, mentions_of, queue_of
 from rpdr.pipeline.questions import question_of
@@ -50,6 +50,8 @@ def estimate_of(
     config's, and ConfigError as `teach` would.
     """
     settings = run.config.teacher
+    if not settings.max_mentions:
+        raise ConfigError("nothing to estimate: nobody is asked (teacher.max_mentions: 0)")
     endpoint = resolve_endpoint(settings, run.config.data_policy, to_ask=False)
     retrieved = not anew and _retrieved(run)
     if keys is None:

@@ -177,6 +177,8 @@ class _Made:
 
     def _teach(self) -> tuple[Step, ...]:
         settings = self.config.teacher
+        if not settings.max_mentions:
+            return ()
         made = self._estimate
         share = min(1.0, made.covered / made.to_ask) if made.to_ask else 0.0
         requests, tokens = made.requests.expected * share, (made.prompt_tokens + made.completion_tokens).expected * share
@@ -228,8 +230,8 @@ class _Made:
         if not settings.baselines:
             return ()
         asked = self.asked["dev"] + self.asked["test"]
-        again = settings.rounds == 1 or settings.aliases or settings.commonness
-        pairs = settings.epochs * (self.gold + self.synonyms + self._learned) if settings.rounds == 1 else 0
+        again = self._learned and (settings.rounds == 1 or settings.aliases or settings.commonness)
+        pairs = settings.epochs * (self.gold + self.synonyms + self._learned) if again and settings.rounds == 1 else 0
         return (self._tuning(pairs, (1 + bool(again)) * (self.names + asked)),)
 
     def _distill(self) -> tuple[Step, ...]:
@@ -251,6 +253,8 @@ class _Made:
     @cached_property
     def _learned(self) -> float:
         """Labels that the teacher gives, of those that are asked for and paid for."""
+        if not self.config.teacher.max_mentions:
+            return 0.0
         given = None if "teach" in self.anew else self.run.summary("teach").get("labelled")
         if given is None:
             given = self._estimate.mentions - self._estimate.to_ask + self._estimate.covered
