@@ -57,8 +57,8 @@ def _measured(name: str, root: Path) -> dict[str, Any]:
     return {
         "labelled": run.summary("distill")["gold_labels"],
         "balance": run.summary("distill")["balance"],
-        "acc_at_1": {system: of[TITLES[system]]["acc_at_1"] for system in (*RETRIEVERS, STUDENT)},
-        "student_over": {system: tests[TITLES[system]] for system in RETRIEVERS},
+        "acc_at_1": {system: of[TITLES[system]]["acc_at_1"] for system in (*RETRIEVERS, STUDENT) if TITLES[system] in of},
+        "student_over": {system: tests[TITLES[system]] for system in RETRIEVERS if TITLES[system] in tests},
         "taught": systems_of(metrics_of(Run(with_teacher)))[TITLES[STUDENT]]["acc_at_1"],
         "taught_over": asdict(taught),
         "ece": metrics["calibration"]["ece"],
@@ -82,9 +82,9 @@ def _write(found: dict[str, Any]) -> None:
 
 
 def _row(title: str, of: dict[str, Any]) -> list[str]:
-    over = [of["student_over"][LABELLED_NAMES], of["taught_over"]]
-    few, names, alone = (f"{of['acc_at_1'][system]['value']:.3f}" for system in (*RETRIEVERS, STUDENT))
-    gains = [in_short(test["difference"], test["p_value"]) for test in over]
+    over = [of["student_over"].get(LABELLED_NAMES), of["taught_over"]]  # dev may have found no more by these as names
+    few, names, alone = (f"{found['value']:.3f}" if (found := of["acc_at_1"].get(system)) else "–" for system in (*RETRIEVERS, STUDENT))
+    gains = [in_short(test["difference"], test["p_value"]) if test else "–" for test in over]
     return [title, f"{of['labelled']:,}", few, names, alone, gains[0], f"{of['taught']['value']:.3f}", gains[1]]
 
 
