@@ -35,13 +35,17 @@ def distill(run: Run, progress: StageProgress) -> dict[str, Any]:
     settings = run.config.student
     labels = learned_labels(run)
     gold = gold_examples(run, "labelled") if settings.gold_labels else []
-    if settings.gold_labels and not labels and not gold:
-        raise RunError("distill: no labels, of a teacher or by hand: no mention in the split labelled has gold")
     if not labels and not gold:
-        raise RunError(
-            f"distill: no labels in {run.path('labels')}; the teacher answered nothing (see its budget), or none is trusted as far as "
-            f"student.min_trust ({settings.min_trust}). Without a teacher, student.gold_labels: true learns from the labelled mentions alone"
+        of_teacher = (
+            f"no labels in {run.path('labels')}: the teacher answered nothing (see its budget), or none is trusted as far as student.min_trust "
+            f"({settings.min_trust})"
         )
+        by_hand = (
+            "no mention in the split labelled has gold"
+            if settings.gold_labels
+            else "student.gold_labels: true learns from labelled mentions"
+        )
+        raise RunError(f"distill: {of_teacher}; {by_hand}")
     held_out = gold_examples(run, "dev") if settings.early_stop else []
     if settings.early_stop and not held_out:
         raise ConfigError(

@@ -200,14 +200,9 @@ def _training(facts: Facts) -> str:
     loss, held_out = trained.get("final_loss"), trained.get("held_out_losses")
     learned = f"the chosen one and the {student.train_candidates - 1} most similar others" if student.train_candidates else "all of them"
     more = _settings(student, TOLD)
-    labels = [
-        *(
-            [f'{_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"']
-            if trained.get("labels", 1)
-            else []
-        ),
-        *([f"{trained['gold_labels']:,} labelled mentions"] if trained.get("gold_labels") else []),
-    ]
+    chosen = f'{_count(trained.get("labels"))} of the teacher\'s choices, {_count(trained.get("none_labels"))} of them "none of these"'
+    by_hand = f"{_count(trained.get('gold_labels'))} labelled mentions"
+    labels = [told for told, there in ((chosen, trained.get("labels", 1)), (by_hand, trained.get("gold_labels"))) if there]
     lines = [
         f"Candidates: {retriever.top_k} a mention, from `{shown(retriever.model)}`, tuned for {retriever.epochs} epochs on "
         f"{_count(facts.stage('retriever').get('labelled_pairs'))} labelled mentions and on synonyms"
