@@ -31,7 +31,6 @@ from rpdr.evaluation import evaluate, outcomes, paired_test
 from rpdr.evaluation.significance import PairedResult
 from rpdr.evaluation.systems import Score
 from rpdr.pipeline.details import how_drawn, resampling
-from rpdr.pipeline.distill import gold_examples
 from rpdr.reranker import Example, examples, fit_calibration, queries
 from rpdr.reranker.reranker import best_device
 from rpdr.reranker.targets import prior_of
@@ -51,7 +50,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "base in 4 bits (qlora)": {"tuning": "qlora"},
     "labels believed wholly (soft_labels: false)": {"soft_labels": False},
     "labels of any trust (min_trust: 0)": {"min_trust": 0.0},
-    "labelled mentions too (gold_labels)": {"gold_labels": True},
     "all ten candidates in training": {"train_candidates": 0},
     "twice the epochs": {"epochs": 4},
 }
@@ -90,10 +88,7 @@ def _arm(run_dir: str, count: int, name: str) -> dict[str, Any]:
     settings = run.config.student.model_copy(update={"workers": 1, "epochs": 2, **ARMS[name]})
     changed = run.config.model_copy(update={"student": settings.model_copy(update={"max_labels": count})})
     rows = learned_labels(Run(changed))
-    chosen = examples(rows)
-    if settings.gold_labels:
-        chosen += gold_examples(run, "labelled")
-    chosen = [example.narrowed(settings.train_candidates) for example in chosen]
+    chosen = [example.narrowed(settings.train_candidates) for example in examples(rows)]
     student = trained(settings, chosen, run.config.seed)
     return {
         "name": name,
