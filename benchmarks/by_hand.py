@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finished import annotated_test, metrics_of, students_outcomes
+from finished import annotated_test, metrics_of, student_over, students_outcomes
 from outcome import in_short, keep, kept, machine
 from six_sets import MAIN, SETS, run_until, settings, systems_of
 
@@ -53,7 +53,7 @@ def _measured(name: str, root: Path) -> dict[str, Any]:
     test, of = annotated_test(run), systems_of(metrics)
     drawn = resampling(run, test)
     taught = paired_test(students_outcomes(Run(with_teacher), test), students_outcomes(run, test), drawn)
-    tests = {row["b"]: row for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
+    tests = student_over(metrics)
     return {
         "labelled": run.summary("distill")["gold_labels"],
         "balance": run.summary("distill")["balance"],

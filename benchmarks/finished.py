@@ -33,6 +33,11 @@ def metrics_of(run: Run) -> dict[str, Any]:
     return dict(read_json(run.path("report", "metrics.json")))
 
 
+def student_over(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The paired tests of the student's Acc@1 on all test mentions, by the title of whom it is compared with."""
+    return {row["b"]: row for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
+
+
 def annotated_test(run: Run) -> list[Mention]:
     """The test mentions that have gold."""
     return [m for m in load_mentions(run.mentions_file, "test") if m.gold is not None]

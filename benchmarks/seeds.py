@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finished import metrics_of
+from finished import metrics_of, student_over
 from outcome import in_short, keep, kept, machine
 from six_sets import MAIN, SETS, run_until, settings, systems_of
 
@@ -47,7 +47,7 @@ def _measured(name: str, seed: int, root: Path) -> dict[str, Any]:
     run_until("report", config, [])
     metrics = metrics_of(Run(config))
     of = systems_of(metrics)
-    tests = {row["b"]: row for row in metrics["comparison"] if (row["on"], row["metric"]) == ("all", "acc_at_1")}
+    tests = student_over(metrics)
     return {
         "acc_at_1": {system: of[TITLES[system]]["acc_at_1"]["value"] for system in SYSTEMS},
         "student_over": {system: tests[TITLES[system]] for system in UNDER},
