@@ -98,18 +98,19 @@ def _tuned(
     progress: StageProgress,
 ) -> tuple[Retriever, dict[int, Any]]:
     """A retriever tuned on all that is `taught`, and by each of these `folds` an encoder that was tuned on the others' part of it."""
-    settings, by_hand = run.config.retriever, run.config.student.gold_labels
+    settings = run.config.retriever
+    anew = run.config.student.gold_labels  # the run's encoder has met all gold
 
-    def tuned(gold: Sequence[Pair], some: Sequence[dict[str, Any]], kept: Path, what: str, again: bool = True) -> Any:
-        pairs = [*gold, *taught_pairs(some, concepts, names_one_of_several(run.config))]
+    def tuned(by_hand: Sequence[Pair], rows: Sequence[dict[str, Any]], kept: Path, what: str, again: bool = True) -> Any:
+        pairs = [*by_hand, *taught_pairs(rows, concepts, names_one_of_several(run.config))]
         return tuned_encoder(run, concepts, pairs, progress, kept, what, again)
 
     encoders = {}
     for fold in sorted(folds):
         others = [row for row in taught if _fold(row["text"]) != fold]
-        some = [pair for pair in gold if _fold(pair.anchor) != fold] if by_hand else gold  # all of which the run's encoder has met
+        by_hand = [pair for pair in gold if _fold(pair.anchor) != fold] if anew else gold
         kept = run.path(RETUNED, WORK, f"fold-{fold + 1}")
-        encoders[fold] = tuned(some, others, kept, f"for fold {fold + 1} of {FOLDS}", again=not by_hand)
+        encoders[fold] = tuned(by_hand, others, kept, f"for fold {fold + 1} of {FOLDS}", again=not anew)
     encoder = tuned(gold, taught, run.path(RETUNED, "retriever"), "on all labels")
     progress.update(0, None, "indexing names")  # minutes of a large knowledge base
     asked = [pair.anchor for pair in gold]
